@@ -1,5 +1,11 @@
 """An autograd mini-framework on NumPy, and the CIFAR-10 classifiers built on it."""
 
 from tinygrad_cifar._version import __version__
+from tinygrad_cifar.backprop import grad
+from tinygrad_cifar.graph import is_recording, no_grad, primitive
+from tinygrad_cifar.ops import *  # noqa: F403 (the operations, listed once in ops)
+from tinygrad_cifar.ops import __all__ as _operations
+from tinygrad_cifar.tensor import Tensor
 
-__all__ = ["__version__"]
+__all__ = ["Tensor", "__version__", "grad", "is_recording", "no_grad", "primitive"]  # noqa: PLE0604
+__all__ += _operations

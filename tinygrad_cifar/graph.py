@@ -1,0 +1,481 @@
+"""What a recorded computation is made of: primitives, and the nodes they leave behind.
+
+One idea: **a derivative rule names what it needs, and the graph keeps exactly that.** A row of the derivative
+table reads ::
+
+    multiply = primitive("multiply", np.multiply, x=lambda g, y: g * y, y=lambda g, x: g * x)
+
+The keyword says which input the rule is for, and the rule's own parameter names say what must be remembered
+until the backward pass: ``g`` is the cotangent (the derivative of the final number with respect to this result),
+``out`` the result, ``x_shape`` the shape of input ``x`` without its values, and every other name an argument
+of the forward function. Nothing else stays alive, so a graph holds no more memory than derivatives written by hand.
+
+A :class:`Value` is an array with the node that made it; :class:`~tinygrad_cifar.tensor.Tensor` is its public face.
+A primitive that is given plain arrays returns plain arrays at NumPy's speed; given values, it returns a value of the
+same class and records. Rules are written with primitives and operators, so the same row serves arrays (a first
+derivative) and values (a derivative that can be differentiated again).
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_next_number = itertools.count(1).__next__
+
+# Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
+# a plain 0.5 would turn a float32 network into float64.
+_PLAIN = frozenset({np.ndarray, float, int, bool, np.float64, np.float32, np.int64, np.bool_, np.float16, np.int32})
+
+
+class Node:
+    """The place of one value in the graph: who made it, from what, and what the rules will need.
+
+    Attributes
+    ----------
+    primitive
+        The :class:`Primitive` that made the value; None for a leaf.
+    edges
+        One ``(parent, rule, arguments)`` for each input that gradient flows to; None once a backward pass has used
+        the node up. A leaf has no edges.
+    number
+        Counts nodes in the order of their making, so a value's number is above those of all its inputs: the backward
+        walk goes by falling numbers and needs no other sorting.
+    shape, dtype
+        Those of the value; its gradient has the same.
+    grad
+        For a leaf, what ``backward()`` deposited.
+    """
+
+    __slots__ = ("dtype", "edges", "grad", "number", "primitive", "shape")
+
+    primitive: Primitive | None
+    edges: tuple[tuple[Node, Rule, tuple[Any, ...]], ...] | None
+    number: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    grad: Any
+
+
+class Value:
+    """An array, and its node in the graph (None for a constant)."""
+
+    __slots__ = ("__weakref__", "_array", "_node")
+
+    _array: np.ndarray[Any, Any]
+    _node: Node | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size along each axis."""
+        return self._array.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._array.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        return self._array.dtype
+
+
+def leaf(array: np.ndarray[Any, Any]) -> Node:
+    """Return the node of a value that nobody computed: where gradients end."""
+    node = Node()
+    node.primitive = None
+    node.edges = ()
+    node.number = _next_number()
+    node.shape = array.shape
+    node.dtype = array.dtype
+    node.grad = None
+    return node
+
+
+class Rule:
+    """The derivative of a primitive with respect to one input, and how to pick what it names.
+
+    Attributes
+    ----------
+    input
+        The name of the input that the rule is for (for a primitive of many, its position).
+    apply
+        ``apply(g, *arguments)``, the cotangent of the input.
+    names
+        The names of the arguments after ``g``.
+    """
+
+    __slots__ = ("apply", "input", "names", "pick")
+
+    def __init__(self, owner: str, input: str, apply: Callable[..., Any], positions: dict[str, int]) -> None:
+        code = apply.__code__
+        self.input = input
+        self.apply = apply
+        self.names = code.co_varnames[1 : code.co_argcount]
+        for name in self.names:
+            if name not in positions and name.removesuffix("_shape") not in positions:
+                raise TypeError(f"{owner}: the rule for {input} names {name}, which is no argument of the primitive")
+        self.pick = _picker(self.names, positions)
+
+
+def _picker(names: Sequence[str], positions: dict[str, int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]] | None:
+    """Return the function that takes, from ``(out, *arguments)``, what ``names`` ask for; None for nothing at all."""
+    if not names:
+        return None
+    if all(name in positions for name in names):
+        at = [positions[name] for name in names]
+        if len(at) == 1:
+            (i,) = at
+            return lambda values: (values[i],)
+        return itemgetter(*at)
+    at_or_shape = [
+        (positions[name], False) if name in positions else (positions[name.removesuffix("_shape")], True)
+        for name in names
+    ]
+    return lambda values: tuple([values[i].shape if shape else values[i] for i, shape in at_or_shape])
+
+
+class Primitive:
+    """One row of the derivative table.
+
+    Attributes
+    ----------
+    name
+        NumPy's name for the operation, where it has one.
+    forward
+        The NumPy computation.
+    rules
+        Input name to :class:`Rule`. An input without a rule (an axis, a condition, an index) lets no gradient through.
+    broadcasts
+        Whether inputs may be broadcast. Then the backward walk sums a cotangent back to its input's shape, and
+        no rule has to mention it; otherwise the rule itself must return the exact shape.
+    """
+
+    __slots__ = ("broadcasts", "forward", "name", "rules")
+
+    def __init__(self, name: str, forward: Callable[..., Any], *, broadcasts: bool) -> None:
+        self.name = name
+        self.forward = forward
+        self.rules: dict[str, Rule] = {}
+        self.broadcasts = broadcasts
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+PRIMITIVES: dict[str, Primitive] = {}
+
+
+def primitive(
+    name: str, forward: Callable[..., Any], *, broadcasts: bool = False, **rules: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Add a row to the derivative table and return the differentiable function.
+
+    Parameters
+    ----------
+    name : str
+        The operation's name, unique in the table.
+    forward : callable
+        The NumPy computation, called with arrays by position.
+    broadcasts : bool
+        Whether inputs are broadcast against each other (see :class:`Primitive`).
+    **rules : callable
+        For each input that has a derivative, ``rule(g, ...)`` as the module's first lines explain.
+
+    Returns
+    -------
+    callable
+        The function of arrays and values; its ``primitive`` attribute is the row.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    TypeError
+        If a rule names something that is no argument of ``forward``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import Tensor, primitive
+    >>> cube = primitive("cube", lambda x: x**3, x=lambda g, x: 3 * g * x**2)
+    >>> t = Tensor([1.0, 2.0], requires_grad=True)
+    >>> cube(t).sum().backward()
+    >>> t.grad
+    Tensor([ 3., 12.])
+    """
+    inputs = tuple(rules) if isinstance(forward, np.ufunc) and rules else _parameters(forward)
+    row = _enter(name, forward, broadcasts=broadcasts)
+    positions = {"out": 0} | {input: i + 1 for i, input in enumerate(inputs)}
+    row.rules = {input: Rule(name, input, rule, positions) for input, rule in rules.items()}
+    if set(rules) - set(inputs):
+        raise TypeError(f"{name}: there are rules for {sorted(set(rules) - set(inputs))}, which are no inputs")
+    if tuple(rules) == inputs[:1]:
+        apply = _unary(row)
+    elif len(inputs) == len(rules) == 2:  # noqa: PLR2004 (two inputs, both with a rule)
+        apply = _binary(row)
+    else:
+        apply = _general(row, [row.rules.get(input) for input in inputs])
+    return _present(apply, row)
+
+
+def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Add a row whose first argument is a sequence of inputs, all with one rule.
+
+    ``rule(g, i, ...)`` is the cotangent of input ``i``; ``xs`` names the sequence, ``xs_shape`` its shapes, and other
+    names the remaining arguments of ``forward``.
+    """
+    row = _enter(name, forward, broadcasts=False)
+    extra = _parameters(forward)[1:]
+    named = ("out", "i", "xs", *extra)
+    shared = Rule(name, "xs", rule, {name: position for position, name in enumerate(named)})
+    row.rules = {"xs": shared}
+
+    def apply(xs: Sequence[Any], *arguments: Any) -> Any:
+        kind = next((type(x) for x in xs if isinstance(x, Value)), None)
+        if kind is None:
+            return forward(xs, *arguments)
+        arrays = tuple([x._array if isinstance(x, Value) else x for x in xs])
+        result = _compute(row, (arrays, *arguments))
+        out = _new(kind)
+        out._array = result
+        parents = [(i, x._node) for i, x in enumerate(xs) if isinstance(x, Value) and x._node is not None]
+        if not parents or not _recording.get():
+            out._node = None
+            return out
+        known = dict(zip(named, (result, None, arrays, *arguments), strict=True))
+        known["xs_shape"] = tuple([np.shape(array) for array in arrays])
+        edges = [(node, shared, tuple([(known | {"i": i})[name] for name in shared.names])) for i, node in parents]
+        out._node = _node(row, result, tuple(edges))
+        return out
+
+    return _present(apply, row)
+
+
+def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
+    if isinstance(forward, np.ufunc):
+        return ("x", "y")[: forward.nin]
+    return tuple(inspect.signature(forward).parameters)
+
+
+def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primitive:
+    if name in PRIMITIVES:
+        raise ValueError(f"a primitive named {name} exists already; choose another name")
+    PRIMITIVES[name] = row = Primitive(name, forward, broadcasts=broadcasts)
+    return row
+
+
+def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
+    apply.__name__ = apply.__qualname__ = row.name
+    apply.__doc__ = f"Compute ``{row.name}`` of arrays or tensors; see the derivative table for its rules."
+    apply.primitive = row  # type: ignore[attr-defined]
+    return apply
+
+
+# The three bodies below do the same thing: take the arrays out, compute, and record if anything is to be recorded.
+# They differ only in how many inputs may be values: nearly every operation has one or two, and half a microsecond an
+# operation is what separates this library from derivatives written by hand.
+
+_new = object.__new__
+
+
+def _unary(row: Primitive) -> Callable[..., Any]:
+    forward = row.forward
+    (rule,) = row.rules.values()
+    pick = rule.pick
+    recording = _recording.get
+    ndarray, value, new = np.ndarray, Value, _new
+
+    def apply(x: Any, *arguments: Any) -> Any:
+        if not isinstance(x, value):
+            return forward(x, *arguments)
+        array = x._array
+        try:
+            result = forward(array, *arguments)
+        except Exception as error:
+            raise _explained(row, (array, *arguments), error) from error
+        if type(result) is not ndarray:
+            result = np.asarray(result)
+        out = new(type(x))
+        out._array = result
+        parent = x._node
+        if parent is None or not recording():
+            out._node = None
+            return out
+        edges = ((parent, rule, () if pick is None else pick((result, array, *arguments))),)
+        out._node = _node(row, result, edges)
+        return out
+
+    return apply
+
+
+def _binary(row: Primitive) -> Callable[..., Any]:
+    forward = row.forward
+    x_rule, y_rule = row.rules.values()
+    x_pick, y_pick = x_rule.pick, y_rule.pick
+    recording = _recording.get
+    ndarray, value, new = np.ndarray, Value, _new
+
+    def apply(x: Any, y: Any) -> Any:
+        x_node = y_node = None
+        if isinstance(x, value):
+            kind = type(x)
+            x_node, x = x._node, x._array
+            if isinstance(y, value):
+                y_node, y = y._node, y._array
+            elif type(y) not in _PLAIN:
+                y = _plain(row, y)
+        elif isinstance(y, value):
+            kind = type(y)
+            y_node, y = y._node, y._array
+            if type(x) not in _PLAIN:
+                x = _plain(row, x)
+        else:
+            return forward(x, y)
+        try:
+            result = forward(x, y)
+        except Exception as error:
+            raise _explained(row, (x, y), error) from error
+        if type(result) is not ndarray:
+            result = np.asarray(result)
+        out = new(kind)
+        out._array = result
+        if (x_node is None and y_node is None) or not recording():
+            out._node = None
+            return out
+        values = (result, x, y)
+        if y_node is None:
+            edges: Any = ((x_node, x_rule, () if x_pick is None else x_pick(values)),)
+        elif x_node is None:
+            edges = ((y_node, y_rule, () if y_pick is None else y_pick(values)),)
+        else:
+            edges = (
+                (x_node, x_rule, () if x_pick is None else x_pick(values)),
+                (y_node, y_rule, () if y_pick is None else y_pick(values)),
+            )
+        out._node = _node(row, result, edges)
+        return out
+
+    return apply
+
+
+def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]:
+    forward = row.forward
+
+    def apply(*arguments: Any) -> Any:
+        kind = None
+        arrays = []
+        recorded = []
+        for argument, rule in zip(arguments, rules, strict=True):
+            if isinstance(argument, Value):
+                kind = type(argument)
+                arrays.append(argument._array)
+                if rule is not None and argument._node is not None:
+                    recorded.append((argument._node, rule))
+            else:
+                arrays.append(argument)
+        if kind is None:
+            return forward(*arguments)
+        result = _compute(row, tuple(arrays))
+        out = _new(kind)
+        out._array = result
+        if not recorded or not _recording.get():
+            out._node = None
+            return out
+        values = (result, *arrays)
+        edges = tuple([(node, rule, () if rule.pick is None else rule.pick(values)) for node, rule in recorded])
+        out._node = _node(row, result, edges)
+        return out
+
+    return apply
+
+
+def _compute(row: Primitive, arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    try:
+        result = row.forward(*arguments)
+    except Exception as error:
+        raise _explained(row, arguments, error) from error
+    return result if type(result) is np.ndarray else np.asarray(result)
+
+
+def _node(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
+    node = Node()
+    node.primitive = row
+    node.edges = edges
+    node.number = _next_number()
+    node.shape = result.shape
+    node.dtype = result.dtype
+    return node
+
+
+def _plain(row: Primitive, operand: Any) -> Any:
+    """Turn a list or a NumPy scalar into an array, and refuse what has no numbers in it."""
+    array = np.asarray(operand)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{row.name}: cannot combine a tensor with a {type(operand).__name__}; give a tensor, an array or a number"
+        )
+    return array
+
+
+def _explained(row: Primitive, arguments: tuple[Any, ...], error: Exception) -> Exception:
+    """Return the error again, naming the operation and what it was given."""
+    kind = TypeError if isinstance(error, TypeError) else IndexError if isinstance(error, IndexError) else ValueError
+    if not isinstance(error, (TypeError, ValueError, IndexError)):
+        return error
+    given = ", ".join(_described(argument) for argument in arguments)
+    return kind(f"{row.name}({given}): {error}")
+
+
+def _described(argument: Any) -> str:
+    if isinstance(argument, np.ndarray):
+        return f"{argument.dtype} array of shape {argument.shape}"
+    if isinstance(argument, (tuple, list)) and any(isinstance(part, np.ndarray) for part in argument):
+        return "[" + ", ".join(_described(part) for part in argument) + "]"
+    return repr(argument)
+
+
+def constant(x: Any) -> Any:
+    """Return the plain array of a value, for an argument that lets no gradient through; anything else as it is."""
+    return x._array if isinstance(x, Value) else x
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a value, an array, or whatever NumPy would make an array of."""
+    return x.shape if isinstance(x, Value) else np.shape(x)
+
+
+def is_recording() -> bool:
+    """Return whether operations are being recorded in this thread or task."""
+    return _recording.get()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Compute without recording, inside a ``with`` block or a function decorated with ``@no_grad()``.
+
+    The state belongs to the current thread or asynchronous task and is restored when an exception leaves the block.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, no_grad
+    >>> t = Tensor([1.0, 2.0], requires_grad=True)
+    >>> with no_grad():
+    ...     doubled = 2 * t
+    >>> doubled.requires_grad
+    False
+    """
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
