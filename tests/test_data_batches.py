@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_cifar.data import DataError
+from tinygrad_cifar.data.batches import augment_flip, augment_shift, gather, minibatches
+
+counts = st.integers(0, 70)
+sizes = st.integers(1, 80)
+seeds = st.integers(0, 2**32)
+maybe_seeds = st.none() | seeds
+
+
+def generator(seed: int | None) -> np.random.Generator | None:
+    return None if seed is None else np.random.default_rng(seed)
+
+
+def epoch(count: int, size: int, seed: int | None, *, drop_last: bool = False) -> list[np.ndarray]:
+    batches = minibatches(count, size, generator(seed), drop_last=drop_last)
+    return [np.arange(count)[batch] for batch in batches]
+
+
+def some_images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 3072), dtype=np.uint8)
+
+
+@given(counts, sizes, maybe_seeds)
+def test_every_index_comes_exactly_once(count, size, seed):
+    drawn = np.concatenate([np.arange(0), *epoch(count, size, seed)])
+    assert sorted(drawn.tolist()) == list(range(count))
+
+
+@given(counts, sizes, maybe_seeds)
+def test_all_batches_but_the_last_are_full(count, size, seed):
+    lengths = [len(batch) for batch in epoch(count, size, seed)]
+    assert lengths[:-1] == [size] * (count // size if count % size else max(count // size - 1, 0))
+
+
+@given(counts, sizes, maybe_seeds)
+def test_drop_last_leaves_out_what_does_not_fill_a_batch(count, size, seed):
+    kept = epoch(count, size, seed, drop_last=True)
+    assert [len(batch) for batch in kept] == [size] * (count // size)
+    for batch, same in zip(kept, epoch(count, size, seed), strict=False):
+        assert (batch == same).all()
+
+
+@given(counts, sizes)
+def test_without_a_generator_batches_come_in_file_order(count, size):
+    drawn = np.concatenate([np.arange(0), *epoch(count, size, None)])
+    assert drawn.tolist() == list(range(count))
+
+
+@given(counts, sizes, seeds)
+def test_a_seed_gives_the_same_batches(count, size, seed):
+    for one, other in zip(epoch(count, size, seed), epoch(count, size, seed), strict=True):
+        assert (one == other).all()
+
+
+def test_epochs_of_one_generator_differ():
+    rng = np.random.default_rng(0)
+    first, second = (np.concatenate(list(minibatches(100, 10, rng))) for _ in range(2))
+    assert (first != second).any()
+
+
+def test_a_call_draws_even_before_its_batches_are_asked_for():
+    used, untouched = np.random.default_rng(0), np.random.default_rng(0)
+    minibatches(10, 5, used)
+    untouched.permutation(10)
+    assert used.bit_generator.state == untouched.bit_generator.state
+
+
+@pytest.mark.parametrize(("count", "size"), [(-1, 5), (5, 0), (5, -2)])
+def test_impossible_counts_are_refused_by_the_call_itself(count, size):
+    with pytest.raises(DataError, match=f"not {min(count, size)}"):
+        minibatches(count, size)
+
+
+@given(counts, sizes, maybe_seeds, st.booleans())
+def test_gather_takes_the_rows_of_minibatches(count, size, seed, drop_last):
+    X, y = np.arange(2 * count).reshape(count, 2), np.arange(count) % 10
+    pairs = list(gather(X, y, size, generator(seed), drop_last=drop_last))
+    rows = epoch(count, size, seed, drop_last=drop_last)
+    assert len(pairs) == len(rows)
+    for (X_batch, y_batch), batch in zip(pairs, rows, strict=True):
+        assert (X_batch == X[batch]).all()
+        assert (y_batch == y[batch]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("seed", [None, 1])
+def test_gather_keeps_dtypes(dtype, seed):
+    X_batch, y_batch = next(gather(np.zeros((4, 3), dtype), np.zeros(4, np.int64), 2, generator(seed)))
+    assert (X_batch.dtype, y_batch.dtype) == (dtype, np.int64)
+
+
+def test_batches_in_file_order_are_views_that_cannot_be_written():
+    X, y = np.zeros((4, 3)), np.zeros(4, np.int64)
+    for batch in gather(X, y, 2):
+        for part, whole in zip(batch, (X, y), strict=True):
+            assert np.shares_memory(part, whole)
+            assert not part.flags.writeable
+    assert X.flags.writeable
+
+
+def test_shuffled_batches_are_nobody_elses_memory():
+    X, y = np.zeros((40, 3)), np.zeros(40, np.int64)
+    parts = [part for batch in gather(X, y, 10, np.random.default_rng(0)) for part in batch]
+    for i, part in enumerate(parts):
+        assert not any(np.shares_memory(part, other) for other in (X, y, *parts[:i]))
+
+
+@pytest.mark.parametrize(("X", "y"), [((4, 3), (5,)), ((4, 3), ()), ((), ())])
+def test_labels_of_another_number_are_refused(X, y):
+    with pytest.raises(DataError, match="same length"):
+        gather(np.zeros(X), np.zeros(y), 2)
+
+
+@given(st.integers(0, 6), seeds)
+def test_flip_gives_each_image_or_its_mirror_image(count, seed):
+    images = some_images(count)
+    flipped = augment_flip(images, np.random.default_rng(seed)).reshape(-1, 3, 32, 32)
+    for before, after in zip(images.reshape(-1, 3, 32, 32), flipped, strict=True):
+        assert (after == before).all() or (after == before[:, :, ::-1]).all()
+
+
+def test_about_half_of_the_images_are_flipped():
+    images = some_images(1000)
+    flipped = (augment_flip(images, np.random.default_rng(0)) != images).any(axis=1)
+    assert 420 < flipped.sum() < 580  # five standard deviations
+
+
+@given(st.integers(0, 4), st.integers(0, 3), seeds)
+def test_shift_gives_one_of_the_moves_with_its_edge_repeated(count, most, seed):
+    images = some_images(count)
+    moved = augment_shift(images, np.random.default_rng(seed), most).reshape(-1, 3, 32, 32)
+    for before, after in zip(images.reshape(-1, 3, 32, 32), moved, strict=True):
+        assert any(
+            (after == moved_by(before, down, right)).all()
+            for down in range(-most, most + 1)
+            for right in range(-most, most + 1)
+        )
+
+
+def moved_by(picture: np.ndarray, down: int, right: int) -> np.ndarray:
+    rows = np.clip(np.arange(32) - down, 0, 31)
+    columns = np.clip(np.arange(32) - right, 0, 31)
+    return picture[:, rows][:, :, columns]
+
+
+def test_every_move_occurs():
+    """A single white pixel in the middle shows by how much its image was moved."""
+    images = np.zeros((1000, 3, 32, 32), np.uint8)
+    images[:, :, 16, 16] = 255
+    moved = augment_shift(images.reshape(-1, 3072), np.random.default_rng(0), 2).reshape(-1, 3, 32, 32)
+    places = np.argwhere(moved[:, 0])[:, 1:]
+    assert np.unique(places, axis=0).tolist() == [[i, j] for i in range(14, 19) for j in range(14, 19)]
+
+
+@pytest.mark.parametrize("augment", [augment_flip, lambda images, rng: augment_shift(images, rng, 4)])
+class TestEveryAugmentation:
+    def test_gives_new_contiguous_uint8_rows(self, augment):
+        images = some_images(20)
+        before = images.copy()
+        new = augment(images, np.random.default_rng(0))
+        assert (new.dtype, new.shape, new.flags.c_contiguous) == (np.uint8, images.shape, True)
+        assert not np.shares_memory(new, images)
+        assert (images == before).all()
+
+    def test_is_the_same_for_a_seed(self, augment):
+        images = some_images(20)
+        one, other = (augment(images, np.random.default_rng(3)) for _ in range(2))
+        assert (one == other).all()
+
+    def test_takes_read_only_images(self, augment):
+        images = some_images(20)
+        images.flags.writeable = False
+        assert augment(images, np.random.default_rng(0)).flags.writeable
+
+    @pytest.mark.parametrize("wrong", [np.zeros((2, 3072)), np.zeros((2, 3, 32, 32), np.uint8)])
+    def test_refuses_what_is_no_row_of_pixels(self, augment, wrong):
+        with pytest.raises(DataError, match="uint8 of the shape"):
+            augment(wrong, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("most", [-1, 32])
+def test_impossible_shift_is_refused(most):
+    with pytest.raises(DataError, match=f"not {most}"):
+        augment_shift(some_images(2), np.random.default_rng(0), most)
