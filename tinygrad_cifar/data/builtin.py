@@ -152,9 +152,9 @@ def builtin_dataset(seed: int = 0) -> Dataset:
     Notes
     -----
     Test accuracy, seeds 0 to 2, pixels standardised, measured with hand-derived NumPy code: trained on all
-    10,000 images, softmax regression stays below 41 % with the best of some 30 settings and of all epochs, while
-    two layers (3072-50-10, lambda 0.01, one cycle of 1,000 steps between the rates 1e-5 and 0.1) reach 84
-    to 88 %; trained on one batch of 2,000 images, 38 % and 60 to 63 %. Drawing takes about 0.6 seconds.
+    10,000 images, softmax regression stays below 41 % with the best of some 30 settings and of all epochs,
+    while two layers (3072-50-10, lambda 0.01, one cycle of 1,000 steps between the rates 1e-5 and 0.1) reach
+    84 to 88 %; trained on one batch of 2,000 images, 38 % and 60 to 63 %. Drawing takes about 0.6 seconds.
 
     Examples
     --------
