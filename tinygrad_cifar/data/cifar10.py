@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tinygrad_cifar.data.dataset import PIXELS, TRAINING_BATCHES, DataError, Dataset, Split
-from tinygrad_cifar.data.unpickle import unpickle
+from tinygrad_cifar.data.unpickle import Value, unpickle
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +39,7 @@ def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     Returns
     -------
     Dataset
-        Named ``"CIFAR-10"``; equal, and with an equal ``identity()``, from either version.
+        Named ``"CIFAR-10"``; either version gives the same images and the same ``identity()``.
 
     Raises
     ------
@@ -67,15 +67,24 @@ def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     if names != CLASS_NAMES:
         raise DataError(f"{place / version.meta} does not name the ten classes of CIFAR-10; {_ADVICE}")
     batches = [version.read_batch(place / name) for name in version.batches]
-    expected = len(batches[0]) if declared is None else declared
+    # The binary version declares no number; a file that was cut short is not the longest one.
+    expected = max(len(batch) for batch in batches) if declared is None else declared
     for name, batch in zip(version.batches, batches, strict=True):
         if len(batch) != expected:
             raise DataError(f"{place / name} holds {len(batch)} images instead of {expected}; {_ADVICE}")
     return Dataset("CIFAR-10", CLASS_NAMES, tuple(batches[:TRAINING_BATCHES]), batches[TRAINING_BATCHES])
 
 
+def _unpickled(path: Path) -> dict[str, Value]:
+    content = _read_file(path)
+    try:
+        return unpickle(content, str(path))
+    except DataError as error:
+        raise DataError(f"{error}; {_ADVICE}") from error
+
+
 def _read_pickled_batch(path: Path) -> Split:
-    content = unpickle(_read_file(path), str(path))
+    content = _unpickled(path)
     images, labels = content.get("data"), content.get("labels")
     if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != PIXELS:  # noqa: PLR2004
         raise DataError(f"{path} has no array 'data' of {PIXELS} values per image; {_ADVICE}")
@@ -85,7 +94,7 @@ def _read_pickled_batch(path: Path) -> Split:
 
 
 def _read_pickled_meta(path: Path) -> tuple[tuple[str, ...], int | None]:
-    content = unpickle(_read_file(path), str(path))
+    content = _unpickled(path)
     names, declared = content.get("label_names"), content.get("num_cases_per_batch")
     return (
         tuple(_text(name) for name in names) if isinstance(names, list) else (),
@@ -140,7 +149,7 @@ def _find(folder: Path) -> tuple[Path, _Version]:
                 if any((place / name).exists() for name in version.batches):
                     return place, version
     except OSError as error:
-        raise DataError(f"cannot look into the folder {str(folder)!r}: {error.strerror}") from error
+        raise DataError(f"cannot look into the folder {str(folder)!r}: {error.strerror or error}") from error
     raise DataError(f"the folder {str(folder)!r} holds no files of CIFAR-10; {_ADVICE}")
 
 
@@ -157,14 +166,14 @@ def _read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {_ADVICE}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _split(path: Path, images: npt.NDArray[np.uint8], labels: Sequence[object]) -> Split:
-    allowed = range(len(CLASS_NAMES))
+    classes = len(CLASS_NAMES)
     for index, label in enumerate(labels):
-        if label not in allowed:
-            raise DataError(f"the label of image {index} in {path} is none of 0 to {allowed[-1]}; {_ADVICE}")
+        if not (isinstance(label, int) and 0 <= label < classes):
+            raise DataError(f"the label of image {index} in {path} is none of 0 to {classes - 1}; {_ADVICE}")
     return Split(np.ascontiguousarray(images), np.array(labels, np.int64))
 
 

@@ -141,7 +141,7 @@ class _Machine:
         start, self.position = self.position, self.position + count
         if self.position > len(self.data):
             self.position = start
-            raise _RefusedError(f"it ends {count - (len(self.data) - start)} bytes too early")
+            raise _RefusedError("it is cut short")
         return self.data[start : self.position]
 
     def number(self, width: int, *, signed: bool = False) -> int:
@@ -265,7 +265,7 @@ def _value(value: object) -> object:
         return value.content
     if isinstance(value, list) or _is_scalar(value):
         return value
-    raise _RefusedError("its dictionary holds something else than numbers, strings, lists and arrays")
+    raise _RefusedError("it has a value that is no number, string, list or array")
 
 
 def _array(shape: object, fortran: bool, raw: bytes) -> npt.NDArray[np.uint8]:
