@@ -1,0 +1,118 @@
+"""Checkpoints: named arrays and a JSON text in one file that is checked before it is believed.
+
+The file is an uncompressed ``.npz`` archive, so NumPy alone can open it, and never a pickle. Reading allocates no more than the
+size of the file: every array's header must agree with the bytes that are there, and every part carries its checksum.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.files import replacing
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_TEXT = "json"
+_HEADER_LIMIT = 10_000
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written, read, or used: one sentence that says why."""
+
+
+def save_checkpoint(path: Path, arrays: Mapping[str, Array], text: Any) -> None:
+    """Write arrays and a JSON-serialisable object to ``path``, wholly or not at all.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written; what was at ``path`` is then still there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "run.npz"
+    ...     save_checkpoint(path, {"W": np.ones(2)}, {"epoch": 3})
+    ...     load_checkpoint(path)
+    ({'W': array([1., 1.])}, {'epoch': 3})
+    """
+    parts = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in parts.items():
+        if array.dtype.kind not in "fiub":
+            raise CheckpointError(f"checkpoint {path}: {name} is of {array.dtype}; only arrays of numbers can be kept")
+    parts[_TEXT] = np.frombuffer(json.dumps(text, allow_nan=True).encode(), dtype=np.uint8)
+    try:
+        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in parts.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
+                    np.lib.format.write_array(part, array, allow_pickle=False)
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {path} could not be written ({error.strerror or error}); the one before it, if any, is unharmed"
+        ) from error
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Array], Any]:
+    """Read what :func:`save_checkpoint` wrote.
+
+    Returns
+    -------
+    arrays, text
+        The named arrays and the JSON object.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or it is not, wholly and exactly, a checkpoint.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} could not be read: {error.strerror or error}") from error
+    try:
+        arrays = _arrays(content)
+        text = json.loads(arrays.pop(_TEXT).tobytes())
+    except Exception as error:  # a damaged archive can fail in any way; none of them is the caller's business
+        raise CheckpointError(f"{path} is not a whole checkpoint of this library ({error or type(error).__name__})") from error
+    return arrays, text
+
+
+def _arrays(content: bytes) -> dict[str, Array]:
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise ValueError("it claims to hold more than its own size")
+        for entry in entries:
+            if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(".npy"):
+                raise ValueError(f"{entry.filename!r} is no plain array")
+            arrays[entry.filename.removesuffix(".npy")] = _array(archive.read(entry))
+    return arrays
+
+
+def _array(content: bytes) -> Array:
+    """Read one array in NumPy's format, after checking that its header speaks of the bytes that are there."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"an array is in version {version} of NumPy's format")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_HEADER_LIMIT)
+    if dtype.kind not in "fiub":
+        raise ValueError(f"an array is of {dtype}")
+    count = 1
+    for size in shape:
+        count *= int(size)
+    body = content[file.tell() :]
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(body):
+        raise ValueError(f"an array of shape {shape} comes with {len(body)} bytes")
+    array = np.frombuffer(body, dtype=dtype, count=count)
+    return array.reshape(shape, order="F" if fortran_order else "C").copy(order="C")

@@ -1,0 +1,392 @@
+"""The training loop: batches in, gradients through, parameters changed, and what happened written down.
+
+Everything that a run depends on is either an argument or in the checkpoint: the parameters, the optimiser's memories, the
+states of all random generators, and the history so far. A checkpoint is written at the end of an epoch, so a run that was
+killed goes on from there and ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar import functional as F
+from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_cifar.data.batches import gather
+from tinygrad_cifar.graph import no_grad
+from tinygrad_cifar.models import Classifier
+from tinygrad_cifar.optim import Optimiser
+from tinygrad_cifar.tensor import from_numpy
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Examples = tuple[Array, Array]
+
+_ROWS_AT_ONCE = 10_000  # how many images are evaluated together: bounds the memory of an evaluation
+
+
+class TrainingDiverged(ArithmeticError):  # noqa: N818 (it is an event)
+    """The loss became NaN or infinite; says at which step."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good a model is on some images.
+
+    Attributes
+    ----------
+    loss : float
+        The mean loss, in nats for the cross-entropy.
+    cost : float
+        The loss plus the L2 term.
+    accuracy : float
+        The share of images classified right, from 0 to 1.
+    """
+
+    loss: float
+    cost: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of a history.
+
+    Attributes
+    ----------
+    step : int
+        How many updates had been made.
+    epoch : float
+        The same in passes over the training images.
+    eta : float
+        The learning rate of the next update.
+    train_loss, train_cost, train_accuracy, validation_loss, validation_cost, validation_accuracy : float
+        As in :class:`Scores`; NaN where there are no validation images.
+    """
+
+    step: int
+    epoch: float
+    eta: float
+    train_loss: float
+    train_cost: float
+    train_accuracy: float
+    validation_loss: float
+    validation_cost: float
+    validation_accuracy: float
+
+
+@dataclass
+class History:
+    """What was measured during a run, in order.
+
+    Attributes
+    ----------
+    rows : list of Measurement
+        The measurements.
+    best_epoch : int
+        After how many epochs the validation accuracy was highest (the first of equals).
+    stopped_early : bool
+        Whether patience ran out before the epochs did.
+    """
+
+    rows: list[Measurement] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped_early: bool = False
+
+    def column(self, name: str) -> Array:
+        """Return one quantity over the run, as an array."""
+        return np.array([getattr(row, name) for row in self.rows], dtype=float)
+
+    def to_csv(self) -> str:
+        """Return the rows as comma-separated values with a header."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [f.name for f in fields(Measurement)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in self.rows)
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, for whoever watches it.
+
+    Attributes
+    ----------
+    step, steps : int
+        Updates made, and those there will be.
+    loss : float
+        Of the batch just used.
+    measured : Measurement or None
+        The last row of the history.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    measured: Measurement | None
+
+
+@no_grad()
+def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
+    """Measure loss, cost and accuracy of a model, in evaluation mode and without recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import models, training
+    >>> model = models.SoftmaxRegression(4, 2, rng=np.random.default_rng(0))
+    >>> training.evaluate(model, (np.zeros((3, 4)), np.array([0, 0, 1]))).accuracy.__round__(3)
+    0.667
+    """
+    X, labels = examples
+    was_training = model.training
+    model.eval()
+    loss = right = 0.0
+    for start in range(0, len(labels), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        scores = model(from_numpy(X[rows]))
+        share = len(labels[rows]) / len(labels)
+        loss += share * model.loss_of(scores, labels[rows]).item()
+        right += share * F.accuracy(scores, labels[rows])
+    penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
+    model.train(was_training)
+    return Scores(loss, loss + penalty, right)
+
+
+def fit(
+    model: Classifier,
+    optimiser: Optimiser,
+    train: Examples,
+    validation: Examples | None = None,
+    *,
+    epochs: int,
+    batch_size: int,
+    rng: np.random.Generator | None = None,
+    every: int | None = None,
+    patience: int | None = None,
+    augment: Callable[[Array, np.random.Generator], Array] | None = None,
+    measured: Examples | None = None,
+    checkpoint: Path | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> History:
+    """Train a model by mini-batches, and leave it with the best parameters if there is early stopping.
+
+    Parameters
+    ----------
+    model : Classifier
+        Changed in place.
+    optimiser : Optimiser
+        Over the model's parameters. Its weight decay is the gradient of the L2 term, ``2 * lam``, and decides the cost.
+    train : (X, labels)
+        The images, one per row, and their classes.
+    validation : (X, labels), optional
+        Images to measure on, never trained on.
+    epochs : int
+        Passes over the training images.
+    batch_size : int
+        Images per update.
+    rng : numpy.random.Generator, optional
+        Shuffles the images before each epoch; without one they are used in file order.
+    every : int, optional
+        Measure after this many updates; by default after each epoch. The untrained model is measured too.
+    patience : int, optional
+        Stop when the validation accuracy has not risen for this many epochs, and go back to the best parameters.
+    augment : callable, optional
+        ``augment(X_batch, rng)`` returns what to train on instead.
+    measured : (X, labels), optional
+        What the ``train_`` columns are measured on, if not ``train``.
+    checkpoint : Path, optional
+        Where to write after each epoch; if the file is there, the run it belongs to is resumed.
+    watch : callable, optional
+        Called with a :class:`Progress` after each update.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss is NaN or infinite; the last checkpoint stays.
+    CheckpointError
+        If the checkpoint is damaged, or of another model, optimiser or length of run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import models, optim, training
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 4))
+    >>> labels = (X.sum(axis=1) > 0).astype(int)
+    >>> model = models.SoftmaxRegression(4, 2, rng=rng)
+    >>> history = training.fit(model, optim.SGD(model.parameters(), 0.5), (X, labels), epochs=5, batch_size=20, rng=rng)
+    >>> history.rows[-1].train_accuracy > 0.95
+    True
+    """
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("every", every), ("patience", patience)):
+        if value is not None and value < 1:
+            raise ValueError(f"fit: {name} must be at least 1, got {value}")
+    if patience is not None and validation is None:
+        raise ValueError("fit: patience watches the validation accuracy; give validation images")
+    if augment is not None and rng is None:
+        raise ValueError("fit: augment draws random numbers; give a generator as rng")
+    run = _Run(model, optimiser, measured or train, validation, epochs, batch_size, len(train[1]), rng)
+    if checkpoint is not None and checkpoint.exists():
+        run.resume(checkpoint)
+    if not run.history.rows:
+        run.measure()
+    while run.epochs_done < epochs and not run.history.stopped_early:
+        model.train()
+        for X, labels in gather(*train, batch_size, rng):
+            loss = run.update(X if augment is None or rng is None else augment(X, rng), labels)
+            if every is not None and optimiser.steps % every == 0:
+                run.measure()
+            if watch is not None:
+                watch(Progress(optimiser.steps, run.steps, loss, run.history.rows[-1]))
+        if every is None:
+            run.measure()
+        run.finish_epoch(patience)
+        if checkpoint is not None:
+            run.save(checkpoint)
+    if patience is not None:
+        model.load_state_dict(run.best)
+    return run.history
+
+
+class _Run:
+    """The state of a training run, and the only place that knows what of it a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        optimiser: Optimiser,
+        train: Examples,
+        validation: Examples | None,
+        epochs: int,
+        batch_size: int,
+        images: int,
+        rng: np.random.Generator | None,
+    ) -> None:
+        self.model, self.optimiser = model, optimiser
+        self.train, self.validation = train, validation
+        self.steps_per_epoch = -(-images // batch_size)
+        self.steps = epochs * self.steps_per_epoch
+        self.plan = {"epochs": epochs, "batch_size": batch_size, "images": images}
+        self.generators = model.generators()
+        if rng is not None and all(rng is not other for other in self.generators):
+            self.generators.append(rng)
+        self.history = History()
+        self.epochs_done = 0
+        self.best: dict[str, Array] = {}
+        self.best_accuracy = -math.inf
+
+    def update(self, X: Array, labels: Array) -> float:
+        """Make one update and return the loss of the batch before it."""
+        self.optimiser.zero_grad()
+        loss = self.model.loss(from_numpy(X), labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingDiverged(
+                f"the loss became {value} at step {self.optimiser.steps + 1} (epoch {self.epochs_done + 1}, learning rate "
+                f"{self.optimiser.eta:g}); try a smaller learning rate"
+            )
+        loss.backward()
+        self.optimiser.step()
+        return float(value)
+
+    def measure(self) -> None:
+        lam = self.optimiser.weight_decay / 2
+        train = evaluate(self.model, self.train, lam)
+        nothing = Scores(math.nan, math.nan, math.nan)
+        held_out = nothing if self.validation is None else evaluate(self.model, self.validation, lam)
+        step = self.optimiser.steps
+        self.history.rows.append(
+            Measurement(
+                step,
+                step / self.steps_per_epoch,
+                self.optimiser.eta,
+                *(train.loss, train.cost, train.accuracy),
+                *(held_out.loss, held_out.cost, held_out.accuracy),
+            )
+        )
+
+    def finish_epoch(self, patience: int | None) -> None:
+        self.epochs_done += 1
+        if self.validation is None:
+            return
+        if patience is None:
+            return
+        row = self.history.rows[-1]
+        accuracy = row.validation_accuracy
+        if row.step != self.optimiser.steps:
+            accuracy = evaluate(self.model, self.validation).accuracy
+        if accuracy > self.best_accuracy:
+            self.best_accuracy = accuracy
+            self.best = self.model.state_dict()
+            self.history.best_epoch = self.epochs_done
+        self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
+
+    def save(self, path: Path) -> None:
+        arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
+        arrays |= {f"optimiser/{name}": array for name, array in self.optimiser.state_dict().items()}
+        arrays |= {f"best/{name}": array for name, array in self.best.items()}
+        text = {
+            "plan": self.plan,
+            "model": type(self.model).__name__,
+            "optimiser": type(self.optimiser).__name__,
+            "epochs_done": self.epochs_done,
+            "best_accuracy": self.best_accuracy if self.best else None,
+            "best_epoch": self.history.best_epoch,
+            "stopped_early": self.history.stopped_early,
+            "rows": [list(asdict(row).values()) for row in self.history.rows],
+            "generators": [rng.bit_generator.state for rng in self.generators],
+        }
+        save_checkpoint(path, arrays, text)
+
+    def resume(self, path: Path) -> None:
+        arrays, text = load_checkpoint(path)
+        try:
+            for what, value in (
+                ("model", type(self.model).__name__),
+                ("optimiser", type(self.optimiser).__name__),
+                ("plan", self.plan),
+            ):
+                if text[what] != value:
+                    raise CheckpointError(f"{path} belongs to another run: its {what} is {text[what]}, not {value}")
+            rows = [Measurement(*row) for row in text["rows"]]
+            if len(text["generators"]) != len(self.generators):
+                raise CheckpointError(f"{path} belongs to another run: it has other random generators")
+            self.model.load_state_dict(_part("model/", arrays))
+            self.optimiser.load_state_dict(_part("optimiser/", arrays))
+            for rng, state in zip(self.generators, text["generators"], strict=True):
+                rng.bit_generator.state = state
+            self.history = History(rows, int(text["best_epoch"]), bool(text["stopped_early"]))
+            self.epochs_done = int(text["epochs_done"])
+            self.best = _part("best/", arrays)
+            self.best_accuracy = -math.inf if text["best_accuracy"] is None else float(text["best_accuracy"])
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} belongs to another run: {error}") from error
+
+
+def _part(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+__all__: Sequence[str] = [
+    "Examples",
+    "History",
+    "Measurement",
+    "Progress",
+    "Scores",
+    "TrainingDiverged",
+    "evaluate",
+    "fit",
+]
