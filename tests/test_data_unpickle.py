@@ -76,6 +76,11 @@ def test_every_proper_prefix_is_refused():
             unpickle(SMALL[:end], "prefix")
 
 
+def test_file_cut_short_is_called_so():
+    with pytest.raises(DataError, match="it is cut short"):
+        unpickle(SMALL[:40], "prefix")
+
+
 def test_bytes_after_the_end_are_refused():
     with pytest.raises(DataError, match="goes on after its end"):
         unpickle(SMALL + b"\x00", "it")
@@ -171,11 +176,12 @@ def in_a_dict(value: bytes) -> bytes:
 
 OBJECTS = b"cnumpy\ndtype\nU\x02O8K\x00K\x01\x87R"
 HUGE = b"\x8a\xff" + b"\xff" * 254 + b"\x7f"
+LARGE_ARRAY = RECONSTRUCT + b"cnumpy\nndarray\n" + HUGE + b"\x85U\x01b\x87R"
 MALFORMED = {
     "reduce on a string": in_a_dict(b"U\x02os)R"),
     "reduce on a stand-in that is no function": in_a_dict(b"cnumpy\nndarray\n)R"),
     "array of another type": in_a_dict(EMPTY_ARRAY + state(b"K\x02\x85", b"ab", OBJECTS) + b"b"),
-    "initial shape that allocates": in_a_dict(RECONSTRUCT + b"cnumpy\nndarray\n" + HUGE + b"\x85U\x01b\x87R"),
+    "initial shape that allocates": in_a_dict(LARGE_ARRAY + state(b"K\x02\x85", b"ab") + b"b"),
     "shape larger than the bytes": in_a_dict(EMPTY_ARRAY + state(b"K\x02K\x02\x86", b"ab") + b"b"),
     "shape smaller than the bytes": in_a_dict(EMPTY_ARRAY + state(b"K\x01\x85", b"ab") + b"b"),
     "huge shape": in_a_dict(EMPTY_ARRAY + state(HUGE + HUGE + b"\x86", b"ab") + b"b"),
