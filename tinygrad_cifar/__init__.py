@@ -7,5 +7,4 @@ from tinygrad_cifar.ops import *  # noqa: F403 (the operations, listed once in o
 from tinygrad_cifar.ops import __all__ as _operations
 from tinygrad_cifar.tensor import Tensor, from_numpy
 
-__all__ = ["Tensor", "__version__", "from_numpy", "grad", "is_recording", "no_grad", "primitive"]  # noqa: PLE0604
-__all__ += _operations
+__all__ = ["Tensor", "__version__", "from_numpy", "grad", "is_recording", "no_grad", "primitive", *_operations]  # noqa: PLE0604 (a list of strings)

@@ -36,8 +36,8 @@ def walk(
     keep
         Whether the graph can be walked again; otherwise it is used up.
     kind
-        The class of value to give rules that are recorded (they need the remembered arrays with their nodes); None gives
-        them plain arrays.
+        The class of value to give rules that are recorded (they need the remembered arrays with their nodes);
+        None gives them plain arrays.
     targets
         The nodes whose cotangents are wanted, which alone decide where to go; None for all leaves.
 
@@ -62,16 +62,16 @@ def walk(
         g = cotangents[node] if targets and node in targets else cotangents.pop(node)
         if not keep:
             node.edges = None
-        for parent, rule, arguments in edges:
+        for parent, rule, remembered in edges:
             if along is not None and parent not in along:
                 continue
-            if kind is not None:
-                arguments = _recorded(node, edges, rule, arguments, kind)
+            arguments = remembered if kind is None else _recorded(node, edges, rule, remembered, kind)
             part = rule.apply(g, *arguments)
             if part.shape != parent.shape:
                 if not row.broadcasts:
                     raise RuntimeError(
-                        f"the rule of {row.name} for {rule.input} returned shape {part.shape} for an input of {parent.shape}"
+                        f"the rule of {row.name} for {rule.input} returned shape {part.shape} for an input of shape "
+                        f"{parent.shape}"
                     )
                 part = sum_to(part, parent.shape)
             if part.dtype is not parent.dtype:
@@ -138,7 +138,8 @@ def _seed(name: str, out: Value, gradient: Any) -> np.ndarray[Any, Any]:
     seed = np.asarray(gradient._array if isinstance(gradient, Value) else gradient)
     if seed.shape != array.shape or seed.dtype.kind not in "fiub":
         raise ValueError(
-            f"{name}: gradient must be real numbers of shape {array.shape}, like the result; got {seed.dtype} of {seed.shape}"
+            f"{name}: gradient must be real numbers of shape {array.shape}, like the result; got {seed.dtype} of shape "
+            f"{seed.shape}"
         )
     return seed.astype(array.dtype)
 
@@ -160,7 +161,8 @@ def grad(
 ) -> Any:
     """Differentiate ``out`` with respect to tensors, and leave their ``.grad`` alone.
 
-    Computes ``J' gradient``, where ``J[i, j]`` is the derivative of element i of ``out`` with respect to element j of ``wrt``.
+    Computes ``J' gradient``, where ``J[i, j]`` is the derivative of element i of ``out`` with respect to
+    element j of ``wrt``.
 
     Parameters
     ----------

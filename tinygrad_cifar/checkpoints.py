@@ -1,7 +1,8 @@
 """Checkpoints: named arrays and a JSON text in one file that is checked before it is believed.
 
-The file is an uncompressed ``.npz`` archive, so NumPy alone can open it, and never a pickle. Reading allocates no more than the
-size of the file: every array's header must agree with the bytes that are there, and every part carries its checksum.
+The file is an uncompressed ``.npz`` archive, so NumPy alone can open it, and never a pickle. Reading allocates
+no more than the size of the file: every array's header must agree with the bytes that are there, and every part
+carries its checksum.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def save_checkpoint(path: Path, arrays: Mapping[str, Array], text: Any) -> None:
                     np.lib.format.write_array(part, array, allow_pickle=False)
     except OSError as error:
         raise CheckpointError(
-            f"checkpoint {path} could not be written ({error.strerror or error}); the one before it, if any, is unharmed"
+            f"checkpoint {path} could not be written ({error.strerror or error}); the one before it is unharmed"
         ) from error
 
 
@@ -82,7 +83,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Array], Any]:
         arrays = _arrays(content)
         text = json.loads(arrays.pop(_TEXT).tobytes())
     except Exception as error:  # a damaged archive can fail in any way; none of them is the caller's business
-        raise CheckpointError(f"{path} is not a whole checkpoint of this library ({error or type(error).__name__})") from error
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint of this library ({error or type(error).__name__})"
+        ) from error
     return arrays, text
 
 

@@ -71,7 +71,9 @@ def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | Non
         raise ValueError(f"{name}: labels must have the shape {wanted}, got {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         bad = labels[(labels < 0) | (labels >= classes)][0]
-        raise ValueError(f"{name}: label {bad} is out of range; with {classes} classes, labels go from 0 to {classes - 1}")
+        raise ValueError(
+            f"{name}: label {bad} is out of range; with {classes} classes, labels go from 0 to {classes - 1}"
+        )
     return labels
 
 
@@ -113,7 +115,8 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
     if len(shape_of(labels)) == 2:  # noqa: PLR2004 (one-hot rows)
         if shape_of(labels) != (batch, classes):
             raise ValueError(
-                f"cross_entropy: one-hot labels must have the shape {(batch, classes)} of the scores, got {shape_of(labels)}"
+                f"cross_entropy: one-hot labels must have the shape {(batch, classes)} of the scores, got "
+                f"{shape_of(labels)}"
             )
         return ops.sum(ops.multiply(log_softmax(scores, 1), constant(labels))) / -batch
     labels = _checked_labels("cross_entropy", labels, classes, batch)

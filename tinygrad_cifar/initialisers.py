@@ -1,7 +1,7 @@
 """Where weights start: each initialiser draws one weight matrix of shape ``(fan_in, fan_out)``.
 
-An initialiser is a frozen object called with a generator and the two sizes, so that a network's start depends on its seed
-alone and can be written down in a result file.
+An initialiser is a frozen object called with a generator and the two sizes, so that a network's start depends
+on its seed alone and can be written down in a result file.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ training as the source says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ class Classifier(Module):
 class SoftmaxRegression(Classifier):
     """One linear layer: ``S = X W + b``, trained by the softmax cross-entropy.
 
-    Source: the course's assignment 1. Expected: 38 to 39 % (reports 000 and 001; 37.5 % with the first settings of report 002).
+    Source: the course's assignment 1. Expected: 38 to 39 % (reports 000 and 001; 37.5 % with the first settings
+    of report 002).
 
     Examples
     --------
@@ -95,8 +97,8 @@ class SVM(SoftmaxRegression):
 class TwoLayer(Classifier):
     """A hidden layer of ReLUs: ``H = max(0, X W1 + b1)``, ``S = H W2 + b2``, trained by the softmax cross-entropy.
 
-    Source: the course's assignment 2. Expected with 50 hidden units: 45 to 46 % on one batch of training images in one cycle, 50 to
-    53 % on all of them (reports 003 and 004).
+    Source: the course's assignment 2. Expected with 50 hidden units: 45 to 46 % on one batch of training images
+    in one cycle, 50 to 53 % on all of them (reports 003 and 004).
 
     Examples
     --------
@@ -136,8 +138,8 @@ class TwoLayer(Classifier):
 class Perceptron(Classifier):
     """As many hidden layers of ReLUs as sizes are given, with dropout after each if wanted.
 
-    ``H_i = max(0, H_{i-1} W_i + b_i)`` with ``H_0 = X``, and scores ``S = H_k W + b``. Source: the course's assignments 2 (bonus) and
-    3. Expected: 53 to 56 % with two wide layers and all the training images.
+    ``H_i = max(0, H_{i-1} W_i + b_i)`` with ``H_0 = X``, and scores ``S = H_k W + b``. Source: the course's
+    assignments 2 (bonus) and 3. Expected: 53 to 56 % with two wide layers and all the training images.
 
     Examples
     --------
@@ -159,7 +161,7 @@ class Perceptron(Classifier):
     ) -> None:
         if len(sizes) < 2:  # noqa: PLR2004 (the images' and the classes')
             raise ValueError(f"Perceptron: give at least the sizes of an image and of the scores, got {list(sizes)}")
-        self.layers = [Linear(m, n, rng=rng, init=init, dtype=dtype) for m, n in zip(sizes, sizes[1:], strict=False)]
+        self.layers = [Linear(m, n, rng=rng, init=init, dtype=dtype) for m, n in pairwise(sizes)]
         self.dropout = Dropout(dropout, rng=rng)
 
     def forward(self, X: Any) -> Any:

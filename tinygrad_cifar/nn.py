@@ -1,7 +1,8 @@
 """Layers: objects that hold parameters and are called like functions.
 
-A module finds its parameters by looking at its own attributes, so defining one is ordinary Python: assign tensors and other
-modules in the constructor, and write ``forward``. Layers take one example per row: ``(batch, features)``.
+A module finds its parameters by looking at its own attributes, so defining one is ordinary Python: assign
+tensors and other modules in the constructor, and write ``forward``. Layers take one example per row: ``(batch,
+features)``.
 """
 
 from __future__ import annotations
@@ -122,12 +123,14 @@ class Module:
         missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
         if missing or unknown:
             parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(unknown)}"] * bool(unknown)
-            raise ValueError(f"these are the numbers of another model than this {kind}: the state {' and '.join(parts)}")
+            raise ValueError(
+                f"these are the numbers of another model than this {kind}: the state {' and '.join(parts)}"
+            )
         for name, tensor in own.items():
             if np.shape(state[name]) != tensor.shape:
                 raise ValueError(
-                    f"these are the numbers of another model than this {kind}: {name} has shape {np.shape(state[name])}, "
-                    f"not {tensor.shape}"
+                    f"these are the numbers of another model than this {kind}: {name} has shape "
+                    f"{np.shape(state[name])}, not {tensor.shape}"
                 )
         for name, tensor in own.items():
             tensor.data = state[name]

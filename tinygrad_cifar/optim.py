@@ -1,11 +1,11 @@
 """Optimisers: what to do with the gradients.
 
-An optimiser holds the parameters, a learning rate (a number or a schedule of the step) and whatever it remembers between
-steps, which ``state_dict`` hands out for checkpoints. It never writes to a gradient, and writes to a parameter's array in place
-only while nobody else holds it (:meth:`tinygrad_cifar.Tensor.writable`).
+An optimiser holds the parameters, a learning rate (a number or a schedule of the step) and whatever it
+remembers between steps, which ``state_dict`` hands out for checkpoints. It never writes to a gradient, and
+writes to a parameter's array in place only while nobody else holds it (:meth:`tinygrad_cifar.Tensor.writable`).
 
-Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the gradient of every
-parameter of two or more dimensions, so that biases are left alone as in the course.
+Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the
+gradient of every parameter of two or more dimensions, so that biases are left alone as in the course.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class Optimiser:
                 continue
             name, _, i = key.rpartition(".")
             if name not in found or not i.isdecimal() or int(i) >= len(self.parameters):
-                raise ValueError(f"{type(self).__name__}: the state has {key!r}, which this optimiser does not remember")
+                raise ValueError(
+                    f"{type(self).__name__}: the state has {key!r}, which this optimiser does not remember"
+                )
             shape = self.parameters[int(i)].shape
             if array.shape != shape:
                 raise ValueError(f"{type(self).__name__}: the state's {key} has shape {array.shape}, not {shape}")
@@ -108,8 +110,8 @@ class Optimiser:
 class SGD(Optimiser):
     """Stochastic gradient descent, with momentum as report 004 writes it: ``v = m * v + eta * g``, ``w = w - v``.
 
-    The rate is inside the memory, so a change of rate acts on new gradients only (PyTorch multiplies the whole of v by it; with a
-    constant rate the two are the same). Without momentum it is ``w = w - eta * g``.
+    The rate is inside the memory, so a change of rate acts on new gradients only (PyTorch multiplies the whole
+    of v by it; with a constant rate the two are the same). Without momentum it is ``w = w - eta * g``.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """One training run, from its settings to its result.
 
-A run is described by plain settings that can be printed, stored and compared; everything random in it comes from one seed. The
-command line, the experiments and the search all train through this module, so a result means the same wherever it was made.
+A run is described by plain settings that can be printed, stored and compared; everything random in it comes
+from one seed. The command line, the experiments and the search all train through this module, so a result means
+the same wherever it was made.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Settings:
     init, sigma : str, float
         One of :data:`INITIALISERS`, and the standard deviation of ``normal``.
     pixels : str
-        What is done to pixels first: ``scale`` (/ 255), ``centre`` (and the training mean subtracted) or ``standardise`` (and
-        divided by the standard deviation).
+        What is done to pixels first: ``scale`` (/ 255), ``centre`` (and the training mean subtracted) or
+        ``standardise`` (and divided by the standard deviation).
     train_batches : tuple of int
         Which of the five training batches to train on.
     first : int, optional
@@ -72,9 +73,10 @@ class Settings:
     lam : float
         lambda, the weight of the L2 term.
     eta, schedule, decay, eta_min, n_s, warm_up
-        The learning rate: its (highest) value; one of :data:`SCHEDULES`; the factor per epoch of ``exponential``, and per
-        ``n_s`` steps of ``step``; the lowest value and the half cycle, in steps, of ``triangular``; ``cosine`` falls
-        to eta_min over the whole run; the steps over which the rate first grows from 0.
+        The learning rate: its (highest) value; one of :data:`SCHEDULES`; the factor per epoch of
+        ``exponential``, and per ``n_s`` steps of ``step``; the lowest value and the half cycle, in steps, of
+        ``triangular``; ``cosine`` falls to eta_min over the whole run; the steps over which the rate first
+        grows from 0.
     optimiser, momentum : str, float
         One of :data:`OPTIMISERS`.
     epochs, batch_size, shuffle
@@ -155,7 +157,8 @@ class Settings:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise SettingsError(f"unknown settings: {', '.join(unknown)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+        return cls(**plain)
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,8 @@ def prepare(dataset: Dataset, settings: Settings) -> Prepared:
     kept = len(labels) - settings.held_out
     if kept < 1 or (settings.first is not None and not 1 <= settings.first <= kept):
         raise SettingsError(
-            f"held_out={settings.held_out} and first={settings.first} do not fit {len(labels)} training images of {dataset.name}"
+            f"held_out={settings.held_out} and first={settings.first} do not fit {len(labels)} training images of "
+            f"{dataset.name}"
         )
     validation: Split | None = None
     if settings.held_out:

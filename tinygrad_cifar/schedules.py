@@ -1,7 +1,7 @@
 """Learning-rate schedules: each is a pure function of the update step, counted from 0.
 
-A schedule has no state: ``schedule(t)`` is the same whenever and wherever it is asked, so a resumed run needs no more than
-its step number. They are frozen objects that pickle and print as they were written.
+A schedule has no state: ``schedule(t)`` is the same whenever and wherever it is asked, so a resumed run needs
+no more than its step number. They are frozen objects that pickle and print as they were written.
 """
 
 from __future__ import annotations

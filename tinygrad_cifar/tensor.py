@@ -1,9 +1,9 @@
 """The class Tensor: an array that remembers how it was made, with operators, methods and NumPy's protocols.
 
 A tensor is a value: operations make new ones, and nothing changes one that exists. What looks like a change (an
-optimiser's step, assigning ``.data``) writes into the tensor's array only while nobody else holds that array (no recorded
-operation, no view, no reader), and otherwise puts a new array in its place. A gradient can therefore never be computed
-from numbers that were overwritten in the meantime.
+optimiser's step, assigning ``.data``) writes into the tensor's array only while nobody else holds that array
+(no recorded operation, no view, no reader), and otherwise puts a new array in its place. A gradient can
+therefore never be computed from numbers that were overwritten in the meantime.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Tensor(Value):
     def writable(self) -> Array:
         """Return the array itself, for an optimiser to write to.
 
-        If anybody else holds the array (a recorded operation, a view, a reader), the tensor first gets a copy of its own and
-        the others keep the old one: the count of references says so.
+        If anybody else holds the array (a recorded operation, a view, a reader), the tensor first gets a copy
+        of its own and the others keep the old one: the count of references says so.
         """
         if sys.getrefcount(self._array) > _REFERENCES_TO_AN_OWN_ARRAY or self._array.base is not None:
             self._array = self._array.copy()
@@ -136,12 +136,12 @@ class Tensor(Value):
         return self._array.size
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 (NumPy's name)
+    def T(self) -> Tensor:
         """The tensor with its axes reversed."""
         return ops.transpose(self)
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802 (NumPy's name)
+    def mT(self) -> Tensor:
         """The tensor with its last two axes exchanged."""
         return ops.swapaxes(self, -1, -2)
 
@@ -313,7 +313,8 @@ class Tensor(Value):
             raise TypeError("a tensor that was computed cannot be copied or pickled with its graph; use detach()")
         return _rebuilt, (self._array, self.requires_grad, self.grad)
 
-    # -- NumPy's protocols: np.exp(t), np.sum(t), array * t --------------------------------------------------------------
+    # -- NumPy's protocols: np.exp(t), np.sum(t), array * t
+    # --------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self.requires_grad:
@@ -333,7 +334,8 @@ class Tensor(Value):
         what = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
         detail = f" with {', '.join(sorted(options))}=" if options else ""
         raise TypeError(
-            f"np.{what}{detail} is not defined for tensors; use an operation of tinygrad_cifar, or t.data for the numbers alone"
+            f"np.{what}{detail} is not defined for tensors; use an operation of tinygrad_cifar, or t.data for the "
+            "numbers alone"
         )
 
     def __array_function__(
@@ -342,8 +344,8 @@ class Tensor(Value):
         operation = _FUNCTIONS.get(function)
         if operation is None:
             raise TypeError(
-                f"np.{function.__name__} is not defined for tensors; use an operation of tinygrad_cifar, or t.data for the "
-                "numbers alone"
+                f"np.{function.__name__} is not defined for tensors; use an operation of tinygrad_cifar, or t.data "
+                "for the numbers alone"
             )
         try:
             return operation(*args, **kwargs)
@@ -375,11 +377,7 @@ def from_numpy(array: Array) -> Tensor:
 
 def _references_to_an_own_array() -> int:
     """Count as :meth:`Tensor.writable` does, for an array that nobody else holds."""
-
-    class Probe:
-        __slots__ = ("_array",)
-
-    self = Probe()
+    self = Value()
     self._array = np.zeros(1)
     return sys.getrefcount(self._array)
 
@@ -421,7 +419,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.max: ops.max,
     np.min: ops.min,
     np.prod: ops.prod,
-    np.cumsum: lambda x, axis: ops.cumsum(x, axis),
+    np.cumsum: ops.cumsum,
     np.linalg.norm: lambda x, axis=None, keepdims=False: ops.norm(x, axis, keepdims),
     np.clip: lambda x, a_min=None, a_max=None: ops.clip(x, a_min, a_max),
     np.where: ops.where,

@@ -1,8 +1,8 @@
 """The training loop: batches in, gradients through, parameters changed, and what happened written down.
 
-Everything that a run depends on is either an argument or in the checkpoint: the parameters, the optimiser's memories, the
-states of all random generators, and the history so far. A checkpoint is written at the end of an epoch, so a run that was
-killed goes on from there and ends with the same bits as one that was not.
+Everything that a run depends on is either an argument or in the checkpoint: the parameters, the optimiser's
+memories, the states of all random generators, and the history so far. A checkpoint is written at the end of an
+epoch, so a run that was killed goes on from there and ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -229,9 +229,7 @@ def fit(
     >>> history.rows[-1].train_accuracy > 0.95
     True
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("every", every), ("patience", patience)):
-        if value is not None and value < 1:
-            raise ValueError(f"fit: {name} must be at least 1, got {value}")
+    _check_at_least_one(epochs=epochs, batch_size=batch_size, every=every, patience=patience)
     if patience is not None and validation is None:
         raise ValueError("fit: patience watches the validation accuracy; give validation images")
     if augment is not None and rng is None:
@@ -239,24 +237,27 @@ def fit(
     run = _Run(model, optimiser, measured or train, validation, epochs, batch_size, len(train[1]), rng)
     if checkpoint is not None and checkpoint.exists():
         run.resume(checkpoint)
-    if not run.history.rows:
-        run.measure()
+    run.measure_once()
     while run.epochs_done < epochs and not run.history.stopped_early:
         model.train()
         for X, labels in gather(*train, batch_size, rng):
             loss = run.update(X if augment is None or rng is None else augment(X, rng), labels)
-            if every is not None and optimiser.steps % every == 0:
-                run.measure()
+            if every and optimiser.steps % every == 0:
+                run.measure_once()
             if watch is not None:
                 watch(Progress(optimiser.steps, run.steps, loss, run.history.rows[-1]))
-        if every is None:
-            run.measure()
-        run.finish_epoch(patience)
+        run.finish_epoch(patience, measured=every is None)
         if checkpoint is not None:
             run.save(checkpoint)
     if patience is not None:
         model.load_state_dict(run.best)
     return run.history
+
+
+def _check_at_least_one(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"fit: {name} must be at least 1, got {number}")
 
 
 class _Run:
@@ -277,14 +278,23 @@ class _Run:
         self.train, self.validation = train, validation
         self.steps_per_epoch = -(-images // batch_size)
         self.steps = epochs * self.steps_per_epoch
-        self.plan = {"epochs": epochs, "batch_size": batch_size, "images": images}
         self.generators = model.generators()
         if rng is not None and all(rng is not other for other in self.generators):
             self.generators.append(rng)
+        self.plan = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "images": images,
+            "generators": [type(rng.bit_generator).__name__ for rng in self.generators],
+        }
         self.history = History()
         self.epochs_done = 0
         self.best: dict[str, Array] = {}
         self.best_accuracy = -math.inf
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what must be the same when a run is resumed."""
+        return {"model": type(self.model).__name__, "optimiser": type(self.optimiser).__name__, "plan": self.plan}
 
     def update(self, X: Array, labels: Array) -> float:
         """Make one update and return the loss of the batch before it."""
@@ -300,12 +310,15 @@ class _Run:
         self.optimiser.step()
         return float(value)
 
-    def measure(self) -> None:
+    def measure_once(self) -> None:
+        """Add a row to the history, unless the last one is of this step."""
+        step = self.optimiser.steps
+        if self.history.rows and self.history.rows[-1].step == step:
+            return
         lam = self.optimiser.weight_decay / 2
         train = evaluate(self.model, self.train, lam)
         nothing = Scores(math.nan, math.nan, math.nan)
         held_out = nothing if self.validation is None else evaluate(self.model, self.validation, lam)
-        step = self.optimiser.steps
         self.history.rows.append(
             Measurement(
                 step,
@@ -316,16 +329,14 @@ class _Run:
             )
         )
 
-    def finish_epoch(self, patience: int | None) -> None:
+    def finish_epoch(self, patience: int | None, *, measured: bool) -> None:
+        """Count the epoch; with patience, keep the best parameters and stop when they have been too long the best."""
         self.epochs_done += 1
-        if self.validation is None:
-            return
+        if measured or patience is not None:
+            self.measure_once()
         if patience is None:
             return
-        row = self.history.rows[-1]
-        accuracy = row.validation_accuracy
-        if row.step != self.optimiser.steps:
-            accuracy = evaluate(self.model, self.validation).accuracy
+        accuracy = self.history.rows[-1].validation_accuracy
         if accuracy > self.best_accuracy:
             self.best_accuracy = accuracy
             self.best = self.model.state_dict()
@@ -333,13 +344,11 @@ class _Run:
         self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
 
     def save(self, path: Path) -> None:
+        """Write everything that the rest of the run depends on."""
         arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimiser/{name}": array for name, array in self.optimiser.state_dict().items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
-        text = {
-            "plan": self.plan,
-            "model": type(self.model).__name__,
-            "optimiser": type(self.optimiser).__name__,
+        text = self._identity() | {
             "epochs_done": self.epochs_done,
             "best_accuracy": self.best_accuracy if self.best else None,
             "best_epoch": self.history.best_epoch,
@@ -350,18 +359,13 @@ class _Run:
         save_checkpoint(path, arrays, text)
 
     def resume(self, path: Path) -> None:
+        """Take over what :meth:`save` wrote."""
         arrays, text = load_checkpoint(path)
         try:
-            for what, value in (
-                ("model", type(self.model).__name__),
-                ("optimiser", type(self.optimiser).__name__),
-                ("plan", self.plan),
-            ):
+            for what, value in self._identity().items():
                 if text[what] != value:
-                    raise CheckpointError(f"{path} belongs to another run: its {what} is {text[what]}, not {value}")
+                    raise ValueError(f"its {what} is {text[what]}, not {value}")  # noqa: TRY301 (one sentence for all)
             rows = [Measurement(*row) for row in text["rows"]]
-            if len(text["generators"]) != len(self.generators):
-                raise CheckpointError(f"{path} belongs to another run: it has other random generators")
             self.model.load_state_dict(_part("model/", arrays))
             self.optimiser.load_state_dict(_part("optimiser/", arrays))
             for rng, state in zip(self.generators, text["generators"], strict=True):
@@ -370,8 +374,6 @@ class _Run:
             self.epochs_done = int(text["epochs_done"])
             self.best = _part("best/", arrays)
             self.best_accuracy = -math.inf if text["best_accuracy"] is None else float(text["best_accuracy"])
-        except CheckpointError:
-            raise
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} belongs to another run: {error}") from error
 

@@ -64,8 +64,9 @@ sinh = _elementwise("sinh", np.sinh, x=lambda g, x: g * cosh(x))
 cosh = _elementwise("cosh", np.cosh, x=lambda g, x: g * sinh(x))
 tanh = _elementwise("tanh", np.tanh, x=lambda g, x: g * (4 * (sigmoid(2 * x) * sigmoid(-2 * x))))
 
-# -- the sigmoid and its integral: exact from -1000 to 1000, without an overflow ------------------------------------------
-# exp is only ever taken of -|x|; written with the sign of the real part, both serve the complex step too.
+# -- the sigmoid and its integral: exact from -1000 to 1000, without an overflow
+# ------------------------------------------ exp is only ever taken of -|x|; written with the sign of the real
+# part, both serve the complex step too.
 
 
 def _sigmoid(x: Any) -> Any:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Value, constant, primitive, shape_of
+from tinygrad_cifar.graph import constant, primitive, shape_of
 from tinygrad_cifar.ops.shapes import normalised_axis
 
 _getitem = primitive("getitem", lambda x, index: x[index], x=lambda g, x_shape, index: _scatter(g, index, x_shape))
-_scatter = primitive("scatter", lambda x, index, shape: _scattered(x, index, shape), x=lambda g, index: _getitem(g, index))
+_scatter = primitive(
+    "scatter", lambda x, index, shape: _scattered(x, index, shape), x=lambda g, index: _getitem(g, index)
+)
 _index_update = primitive(
     "index_update",
     lambda x, index, value: _updated(x, index, value),

@@ -50,8 +50,8 @@ _einsum = primitive_of_many(
 def einsum(subscripts: str, *xs: Any) -> Any:
     """Sum products of elements over the labels that the result does not have (Einstein's convention).
 
-    ``"ij,jk->ik"`` is the product of two matrices, ``"ii->i"`` a diagonal, ``"...ij->...ji"`` a transposition. Axes that
-    an ellipsis stands for must agree in size.
+    ``"ij,jk->ik"`` is the product of two matrices, ``"ii->i"`` a diagonal, ``"...ij->...ji"`` a transposition.
+    Axes that an ellipsis stands for must agree in size.
 
     Examples
     --------
@@ -82,9 +82,7 @@ def _explicit(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> str:
         full.append(term.replace("...", ellipsis[len(ellipsis) - count :]))
     if not arrow:
         labels = "".join(full)
-        right = "..." * bool(ellipsis) + "".join(
-            sorted(x for x in set(labels) - set(ellipsis) if labels.count(x) == 1)
-        )
+        right = "..." * bool(ellipsis) + "".join(sorted(x for x in set(labels) - set(ellipsis) if labels.count(x) == 1))
     sizes: dict[str, int] = {}
     for term, shape in zip(full, shapes, strict=True):
         for label, size in zip(term, shape, strict=True):
@@ -96,8 +94,9 @@ def _explicit(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> str:
 def _einsum_rule(g: Any, i: int, xs: tuple[Any, ...], subscripts: str) -> Any:
     """Contract the cotangent with the other operands, for the labels of operand ``i``.
 
-    A label that only this operand has was summed over it alone: the cotangent is repeated along it (a factor of ones). A
-    label that stands in it twice took a diagonal: the cotangent goes back to that diagonal (a factor of the identity).
+    A label that only this operand has was summed over it alone: the cotangent is repeated along it (a factor of
+    ones). A label that stands in it twice took a diagonal: the cotangent goes back to that diagonal (a factor
+    of the identity).
     """
     left, right = subscripts.split("->")
     terms = left.split(",")

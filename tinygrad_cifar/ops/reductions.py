@@ -1,8 +1,8 @@
 """The derivative table: many elements become one.
 
-A reduction's cotangent has lost the reduced axes. Every rule first spreads it over them again (``_spread``) and then says
-how much each element had to do with the result. The functions below the table translate what a user writes for an axis
-into the tuple, counted from the front, that the rows work with.
+A reduction's cotangent has lost the reduced axes. Every rule first spreads it over them again (``_spread``) and
+then says how much each element had to do with the result. The functions below the table translate what a user
+writes for an axis into the tuple, counted from the front, that the rows work with.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ _prod = primitive(
 _logsumexp = primitive(
     "logsumexp",
     lambda x, axis, keepdims: _log_of_the_sum(x, axis, keepdims),
-    x=lambda g, out, x, axis, keepdims: _spread(g, x.shape, axis, keepdims)
-    * exp(x - _spread(_or_zero(out), x.shape, axis, keepdims)),
+    x=lambda g, out, x, axis, keepdims: (
+        _spread(g, x.shape, axis, keepdims) * exp(x - _spread(_or_zero(out), x.shape, axis, keepdims))
+    ),
 )
 _norm = primitive(
     "norm",
@@ -111,7 +112,8 @@ def _others(x: Any) -> Any:
     return reshape(stack([rest * odd, rest * even], -1), x.shape)[..., :size]
 
 
-# -- as the user calls them ----------------------------------------------------------------------------------------------
+# -- as the user calls them
+# ----------------------------------------------------------------------------------------------
 
 
 def _axes(name: str, x: Any, axis: Axis) -> tuple[int, ...]:
