@@ -1,7 +1,8 @@
 """What classifiers are made of, as compositions of primitives: there is no derivative rule in this module.
 
-Images come one per row, so scores have the shape ``(batch, classes)``; labels are integers of shape ``(batch,)``, or
-one-hot rows of the shape of the scores. Losses are means over the batch and use the natural logarithm.
+Images come one per row, so scores have the shape ``(batch, classes)``; labels are integers of shape ``(batch,)``, and
+for the cross-entropy also one-hot rows of the shape of the scores. Losses are means over the batch and use the natural
+logarithm.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from tinygrad_cifar import ops
 from tinygrad_cifar.graph import constant, shape_of
+from tinygrad_cifar.ops import losses
 from tinygrad_cifar.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,7 +30,7 @@ def softmax(scores: ArrayLike, axis: int = -1) -> Any:
     >>> F.softmax(Tensor([[1000.0, 1000.0]]))
     Tensor([[0.5, 0.5]])
     """
-    return ops.exp(log_softmax(scores, axis))
+    return ops.softmax(scores, axis)
 
 
 def log_softmax(scores: ArrayLike, axis: int = -1) -> Any:
@@ -63,9 +65,9 @@ def one_hot(labels: ArrayLike, classes: int, dtype: Any = np.float64) -> Array:
 
 
 def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | None = None) -> Array:
-    labels = np.asarray(constant(labels))
+    labels = np.array(constant(labels))  # of its own: the graph keeps it, and the caller may reuse his
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"{name}: labels must be integers (or one-hot rows), got {labels.dtype}")
+        raise ValueError(f"{name}: labels must be integers, got {labels.dtype}")
     if labels.ndim != 1 or count not in (None, len(labels)):
         wanted = "(batch,)" if count is None else f"({count},), one for each row of scores"
         raise ValueError(f"{name}: labels must have the shape {wanted}, got {labels.shape}")
@@ -118,9 +120,10 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
                 f"cross_entropy: one-hot labels must have the shape {(batch, classes)} of the scores, got "
                 f"{shape_of(labels)}"
             )
-        return ops.sum(ops.multiply(log_softmax(scores, 1), constant(labels))) / -batch
-    labels = _checked_labels("cross_entropy", labels, classes, batch)
-    return ops.sum(ops.logsumexp(scores, 1) - ops.getitem(scores, (np.arange(batch), labels))) / batch
+        log_p = log_softmax(scores, 1)
+        p = np.array(constant(labels), dtype=log_p.dtype)  # a copy, and float64 rows leave a float32 loss float32
+        return ops.sum(ops.multiply(log_p, p)) / -batch
+    return losses.cross_entropy(scores, _checked_labels("cross_entropy", labels, classes, batch))
 
 
 def hinge(scores: ArrayLike, labels: ArrayLike, margin: float = 1.0) -> Any:
@@ -213,4 +216,4 @@ def dropout(x: Tensor, rate: float, rng: np.random.Generator) -> Tensor:
     if rate == 0:
         return x
     kept = rng.random(x.shape, dtype=np.float32) >= rate
-    return ops.multiply(x, kept.astype(x.dtype) / (1 - rate))
+    return ops.multiply(x, kept.astype(x.dtype) / (1 - float(rate)))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -93,11 +95,14 @@ class History:
         After how many epochs the validation accuracy was highest (the first of equals).
     stopped_early : bool
         Whether patience ran out before the epochs did.
+    seconds : float
+        Wall-clock time, measurements included, of all the sessions that the run took.
     """
 
     rows: list[Measurement] = field(default_factory=list)
     best_epoch: int = 0
     stopped_early: bool = False
+    seconds: float = 0.0
 
     def column(self, name: str) -> Array:
         """Return one quantity over the run, as an array."""
@@ -121,15 +126,15 @@ class Progress:
     step, steps : int
         Updates made, and those there will be.
     loss : float
-        Of the batch just used.
-    measured : Measurement or None
+        Of the batch just used; NaN before the first.
+    measured : Measurement
         The last row of the history.
     """
 
     step: int
     steps: int
     loss: float
-    measured: Measurement | None
+    measured: Measurement
 
 
 @no_grad()
@@ -159,7 +164,7 @@ def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
     return Scores(loss, loss + penalty, right)
 
 
-def fit(
+def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     model: Classifier,
     optimiser: Optimiser,
     train: Examples,
@@ -173,6 +178,7 @@ def fit(
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
     measured: Examples | None = None,
     checkpoint: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
     watch: Callable[[Progress], None] | None = None,
 ) -> History:
     """Train a model by mini-batches, and leave it with the best parameters if there is early stopping.
@@ -202,9 +208,12 @@ def fit(
     measured : (X, labels), optional
         What the ``train_`` columns are measured on, if not ``train``.
     checkpoint : Path, optional
-        Where to write after each epoch; if the file is there, the run it belongs to is resumed.
+        Where to write before the first epoch and after each; if the file is there, the run it belongs to is resumed.
+    identity : mapping, optional
+        What else makes this run the one it is (settings, data), as JSON: it is kept in the checkpoint, and a checkpoint
+        with another is refused by naming what differs.
     watch : callable, optional
-        Called with a :class:`Progress` after each update.
+        Called with a :class:`Progress` after each update and each measurement.
 
     Returns
     -------
@@ -213,9 +222,9 @@ def fit(
     Raises
     ------
     TrainingDiverged
-        If the loss is NaN or infinite; the last checkpoint stays.
+        If the loss or a parameter becomes NaN or infinite; the last checkpoint stays.
     CheckpointError
-        If the checkpoint is damaged, or of another model, optimiser or length of run.
+        If the checkpoint cannot be written, is damaged, or is of another run.
 
     Examples
     --------
@@ -234,21 +243,19 @@ def fit(
         raise ValueError("fit: patience watches the validation accuracy; give validation images")
     if augment is not None and rng is None:
         raise ValueError("fit: augment draws random numbers; give a generator as rng")
-    run = _Run(model, optimiser, measured or train, validation, epochs, batch_size, len(train[1]), rng)
-    if checkpoint is not None and checkpoint.exists():
-        run.resume(checkpoint)
-    run.measure_once()
-    while run.epochs_done < epochs and not run.history.stopped_early:
-        model.train()
-        for X, labels in gather(*train, batch_size, rng):
-            loss = run.update(X if augment is None or rng is None else augment(X, rng), labels)
-            if every and optimiser.steps % every == 0:
-                run.measure_once()
-            if watch is not None:
-                watch(Progress(optimiser.steps, run.steps, loss, run.history.rows[-1]))
-        run.finish_epoch(patience, measured=every is None)
-        if checkpoint is not None:
-            run.save(checkpoint)
+    plan = {"epochs": epochs, "batch_size": batch_size, "images": len(train[1]), **(identity or {})}
+    run = _Run(model, optimiser, measured or train, validation, plan, rng, watch)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is reported with its step instead
+        run.start(checkpoint)
+        while run.epochs_done < epochs and not run.history.stopped_early:
+            model.train()
+            for X, labels in gather(*train, batch_size, rng):
+                run.update(X if augment is None or rng is None else augment(X, rng), labels)
+                if every and optimiser.steps % every == 0:
+                    run.measure_once()
+            run.finish_epoch(patience, measured=every is None)
+            if checkpoint is not None:
+                run.save(checkpoint)
     if patience is not None:
         model.load_state_dict(run.best)
     return run.history
@@ -269,46 +276,62 @@ class _Run:
         optimiser: Optimiser,
         train: Examples,
         validation: Examples | None,
-        epochs: int,
-        batch_size: int,
-        images: int,
+        plan: Mapping[str, Any],
         rng: np.random.Generator | None,
+        watch: Callable[[Progress], None] | None,
     ) -> None:
         self.model, self.optimiser = model, optimiser
         self.train, self.validation = train, validation
-        self.steps_per_epoch = -(-images // batch_size)
-        self.steps = epochs * self.steps_per_epoch
+        self.watch = watch
+        self.steps_per_epoch = -(-int(plan["images"]) // int(plan["batch_size"]))
+        self.steps = int(plan["epochs"]) * self.steps_per_epoch
         self.generators = model.generators()
         if rng is not None and all(rng is not other for other in self.generators):
             self.generators.append(rng)
-        self.plan = {
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "images": images,
-            "generators": [type(rng.bit_generator).__name__ for rng in self.generators],
+        self.identity: dict[str, Any] = {
+            "model": type(model).__name__,
+            "optimiser": type(optimiser).__name__,
+            **plan,
+            "random generators": [type(rng.bit_generator).__name__ for rng in self.generators],
         }
         self.history = History()
+        self.started = time.perf_counter()
         self.epochs_done = 0
+        self.loss = math.nan
         self.best: dict[str, Array] = {}
         self.best_accuracy = -math.inf
 
-    def _identity(self) -> dict[str, Any]:
-        """Return what must be the same when a run is resumed."""
-        return {"model": type(self.model).__name__, "optimiser": type(self.optimiser).__name__, "plan": self.plan}
+    def start(self, checkpoint: Path | None) -> None:
+        """Go on from the checkpoint, if it is there; else measure the untrained model and write the first one."""
+        if checkpoint is not None and checkpoint.exists():
+            self.resume(checkpoint)
+            return
+        self.measure_once()
+        if checkpoint is not None:
+            self.save(checkpoint)
 
-    def update(self, X: Array, labels: Array) -> float:
-        """Make one update and return the loss of the batch before it."""
+    def update(self, X: Array, labels: Array) -> None:
+        """Make one update."""
         self.optimiser.zero_grad()
         loss = self.model.loss(from_numpy(X), labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingDiverged(
-                f"the loss became {value} at step {self.optimiser.steps + 1} (epoch {self.epochs_done + 1}, learning rate "
-                f"{self.optimiser.eta:g}); try a smaller learning rate"
-            )
+        self.loss = float(loss.item())
+        if not math.isfinite(self.loss):
+            raise self.diverged(f"the loss became {self.loss}", self.optimiser.steps + 1)
         loss.backward()
         self.optimiser.step()
-        return float(value)
+        self.report()
+
+    def diverged(self, what: str, step: int) -> TrainingDiverged:
+        """Return the error that says what was no longer finite, and when."""
+        return TrainingDiverged(
+            f"{what} at step {step} (epoch {self.epochs_done + 1}, learning rate {self.optimiser.schedule(step - 1):g}); "
+            "try a smaller learning rate"
+        )
+
+    def report(self) -> None:
+        """Tell whoever watches."""
+        if self.watch is not None:
+            self.watch(Progress(self.optimiser.steps, self.steps, self.loss, self.history.rows[-1]))
 
     def measure_once(self) -> None:
         """Add a row to the history, unless the last one is of this step."""
@@ -328,12 +351,18 @@ class _Run:
                 *(held_out.loss, held_out.cost, held_out.accuracy),
             )
         )
+        self.report()
 
     def finish_epoch(self, patience: int | None, *, measured: bool) -> None:
         """Count the epoch; with patience, keep the best parameters and stop when they have been too long the best."""
+        if not all(np.isfinite(p.data).all() for p in self.model.parameters()):
+            raise self.diverged("a parameter was no longer finite", self.optimiser.steps)
         self.epochs_done += 1
-        if measured or patience is not None:
+        if measured or self.epochs_done * self.steps_per_epoch == self.steps or patience is not None:
             self.measure_once()
+        now = time.perf_counter()
+        self.history.seconds += now - self.started
+        self.started = now
         if patience is None:
             return
         accuracy = self.history.rows[-1].validation_accuracy
@@ -348,11 +377,13 @@ class _Run:
         arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimiser/{name}": array for name, array in self.optimiser.state_dict().items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
-        text = self._identity() | {
+        text = {
+            "identity": self.identity,
             "epochs_done": self.epochs_done,
             "best_accuracy": self.best_accuracy if self.best else None,
             "best_epoch": self.history.best_epoch,
             "stopped_early": self.history.stopped_early,
+            "seconds": self.history.seconds,
             "rows": [list(asdict(row).values()) for row in self.history.rows],
             "generators": [rng.bit_generator.state for rng in self.generators],
         }
@@ -362,19 +393,23 @@ class _Run:
         """Take over what :meth:`save` wrote."""
         arrays, text = load_checkpoint(path)
         try:
-            for what, value in self._identity().items():
-                if text[what] != value:
-                    raise ValueError(f"its {what} is {text[what]}, not {value}")  # noqa: TRY301 (one sentence for all)
-            rows = [Measurement(*row) for row in text["rows"]]
+            kept, own = text["identity"], json.loads(json.dumps(self.identity))
+            others = [f"{name} is {kept[name]}, not {own[name]}" for name in own if kept[name] != own[name]]
+            if others:
+                raise ValueError(f"its {' and its '.join(others)}")  # noqa: TRY301 (one sentence for all)
+            rows = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
             self.model.load_state_dict(_part("model/", arrays))
             self.optimiser.load_state_dict(_part("optimiser/", arrays))
             for rng, state in zip(self.generators, text["generators"], strict=True):
                 rng.bit_generator.state = state
-            self.history = History(rows, int(text["best_epoch"]), bool(text["stopped_early"]))
+            self.history = History(
+                rows, int(text["best_epoch"]), bool(text["stopped_early"]), float(text["seconds"])
+            )
             self.epochs_done = int(text["epochs_done"])
             self.best = _part("best/", arrays)
             self.best_accuracy = -math.inf if text["best_accuracy"] is None else float(text["best_accuracy"])
-        except (KeyError, TypeError, ValueError) as error:
+            self.report()
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise CheckpointError(f"{path} belongs to another run: {error}") from error
 
 

@@ -1,7 +1,7 @@
 """The derivative table: every primitive and its rules, the only place where primitives are made.
 
-Five pages: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`linalg`, :mod:`indexing`. A row is explained in
-:mod:`tinygrad_cifar.graph`.
+Six pages: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`linalg`, :mod:`indexing`, :mod:`losses`. A row is
+explained in :mod:`tinygrad_cifar.graph`.
 """
 
 from tinygrad_cifar.ops.elementwise import (
@@ -37,6 +37,7 @@ from tinygrad_cifar.ops.elementwise import (
 )
 from tinygrad_cifar.ops.indexing import getitem, index_update, take_along_axis
 from tinygrad_cifar.ops.linalg import einsum, matmul
+from tinygrad_cifar.ops.losses import softmax
 from tinygrad_cifar.ops.reductions import cumsum, logsumexp, max, mean, min, norm, prod, sum, var
 from tinygrad_cifar.ops.shapes import (
     broadcast_to,
@@ -92,6 +93,7 @@ __all__ = [
     "sign",
     "sin",
     "sinh",
+    "softmax",
     "softplus",
     "sqrt",
     "square",

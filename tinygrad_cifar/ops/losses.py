@@ -1,0 +1,57 @@
+"""The derivative table, last page: the softmax and its cross-entropy, each fused into one row.
+
+Both could be compositions of other rows, with the same numbers; they are rows because every classifier ends in them, and
+one operation in the place of six is a tenth of a small network's training step. Fused, the derivative is the one that
+courses teach: the probabilities, less one at the label.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.graph import primitive, shape_of
+from tinygrad_cifar.ops.reductions import sum as sum_
+from tinygrad_cifar.ops.shapes import normalised_axis
+
+_softmax = primitive(
+    "softmax",
+    lambda x, axis: _normalised(np.exp(x - np.maximum.reduce(x.real, axis=axis, keepdims=True)), axis),
+    x=lambda g, out, axis: out * (g - sum_(g * out, axis, True)),
+)
+cross_entropy = primitive(
+    "cross_entropy",
+    lambda scores, labels: _cross_entropy(scores, labels),
+    scores=lambda g, scores, labels: (g / len(labels)) * (_softmax(scores, 1) - _one_hot(labels, scores)),
+)
+
+
+def _normalised(positive: Any, axis: int) -> Any:
+    positive /= np.add.reduce(positive, axis=axis, keepdims=True)
+    return positive
+
+
+def _cross_entropy(scores: Any, labels: Any) -> Any:
+    shifted = scores - np.maximum.reduce(scores.real, axis=1, keepdims=True)  # no exponential exceeds 1
+    own = shifted[np.arange(len(labels)), labels]
+    log_total = np.log(np.add.reduce(np.exp(shifted), axis=1))
+    return np.add.reduce(log_total - own) / len(labels)
+
+
+def _one_hot(labels: Any, scores: Any) -> Any:
+    out = np.zeros(scores.shape, dtype=scores.dtype)
+    out[np.arange(len(labels)), labels] = 1
+    return out
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """Compute ``exp(x) / sum(exp(x))`` along ``axis``, without overflow.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, softmax
+    >>> softmax(Tensor([1000.0, 1000.0]))
+    Tensor([0.5, 0.5])
+    """
+    return _softmax(x, normalised_axis("softmax", axis, len(shape_of(x))))
