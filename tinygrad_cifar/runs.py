@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,21 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
     "xavier": lambda _: initialisers.Xavier(),
     "he": lambda _: initialisers.He(),
 }
+
+
+_BELOW_1 = np.nextafter(1.0, 0.0)
+_FINITE = np.finfo(np.float64).max
+_MOST = 2**63 - 1
+# What each number may be, from and to; None is left out.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("epochs", "batch_size", "n_s", "every", "patience", "first"), (1, _MOST)),
+    **dict.fromkeys(("held_out", "warm_up", "seed"), (0, _MOST)),
+    **dict.fromkeys(("eta", "eta_min", "lam", "sigma", "decay"), (0, _FINITE)),
+    **dict.fromkeys(("momentum", "dropout"), (0, _BELOW_1)),
+    "shift": (0, 31),
+}
+_ENDS = {_MOST: " up", _FINITE: " up, and finite", _BELOW_1: " up to, but not including, 1", 31: " to 31"}
+_MOST_UNITS = 100_000
 
 
 class SettingsError(ValueError):
@@ -135,21 +150,40 @@ class Settings:
         ):
             if getattr(self, name) not in allowed:
                 raise SettingsError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "n_s"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("eta", "lam", "sigma", "decay"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise SettingsError(f"{name} must be a number from 0 up, got {getattr(self, name)}")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise SettingsError(f"{name} must be a number from {least}{_ENDS[most]}; got {value}")
+        self._check_layers()
+        self._check_images()
+        self._check_rates()
+
+    def _check_layers(self) -> None:
         layers = {"softmax": 0, "svm": 0, "two-layer": 1}.get(self.model, len(self.hidden))
-        if len(self.hidden) != layers or any(size < 1 for size in self.hidden):
+        if len(self.hidden) != layers:
             raise SettingsError(f"{self.model} has {layers} hidden layer{'s' * (layers != 1)}; hidden is {self.hidden}")
+        if not all(1 <= units <= _MOST_UNITS for units in self.hidden):
+            raise SettingsError(f"a hidden layer has 1 to {_MOST_UNITS} units; hidden is {self.hidden}")
         if self.dropout and self.model != "perceptron":
             raise SettingsError(f"dropout needs the model perceptron, not {self.model}")
+
+    def _check_images(self) -> None:
+        if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):
+            raise SettingsError(f"train_batches must name different batches, at least one; got {self.train_batches}")
         if self.validation_batch in self.train_batches:
             raise SettingsError(f"batch {self.validation_batch} cannot be trained and validated on at once")
-        if not self.train_batches:
-            raise SettingsError("train_batches is empty: there is nothing to train on")
+        if self.held_out and self.validation_batch is not None:
+            raise SettingsError("give either held_out or validation_batch: there is one set to validate on")
+        if self.patience is not None and not self.held_out and self.validation_batch is None:
+            raise SettingsError("patience watches the validation accuracy; give held_out or validation_batch")
+
+    def _check_rates(self) -> None:
+        if self.decay != 1 and self.schedule not in ("exponential", "step"):
+            raise SettingsError(f"decay needs the schedule exponential or step, not {self.schedule}")
+        if self.schedule in ("triangular", "cosine") and self.eta_min > self.eta:
+            raise SettingsError(f"eta_min must not be greater than eta; they are {self.eta_min:g} and {self.eta:g}")
+        if (self.optimiser == "nesterov") > (self.momentum > 0) or (self.optimiser == "adam" and self.momentum):
+            raise SettingsError(f"the optimiser {self.optimiser} does not go with momentum {self.momentum:g}")
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Settings:
@@ -161,12 +195,74 @@ class Settings:
         return cls(**plain)
 
 
+def describe(settings: Settings) -> str:
+    """Say in one short line what defines a run most.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.runs import Settings, describe
+    >>> describe(Settings(lam=0.1))
+    'softmax, lambda 0.1, eta 0.01, batch 100, 40 epochs, seed 0'
+    """
+    units = " ".join(map(str, settings.hidden))
+    rate = f"eta {settings.eta:g}" + (f" {settings.schedule}" if settings.schedule != "constant" else "")
+    parts = [
+        f"{settings.model} {units}".strip(),
+        f"lambda {settings.lam:g}",
+        rate,
+        settings.optimiser if settings.optimiser != "sgd" else "",
+        f"momentum {settings.momentum:g}" if settings.momentum else "",
+        f"dropout {settings.dropout:g}" if settings.dropout else "",
+        f"batch {settings.batch_size}",
+        f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}",
+        f"seed {settings.seed}",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
+    """Return the images to train on and those to validate on, if any.
+
+    Raises
+    ------
+    SettingsError
+        If the data set is too small for the settings.
+    DataError
+        If it has no such batch.
+    """
+    batches = [dataset.batch(i) for i in settings.train_batches]
+    images = np.concatenate([batch.images for batch in batches])
+    labels = np.concatenate([batch.labels for batch in batches])
+    kept = len(labels) - settings.held_out
+    end = settings.first or kept
+    if not 1 <= end <= kept:
+        raise SettingsError(
+            f"held_out={settings.held_out} and first={settings.first} do not fit {len(labels)} training images of "
+            f"{dataset.name}"
+        )
+    if settings.batch_size > end:
+        raise SettingsError(f"batch_size is {settings.batch_size}, but there are {end} images to train on")
+    validation: Split | None = None
+    if settings.held_out:
+        validation = Split(images[kept:], labels[kept:])
+    elif settings.validation_batch is not None:
+        validation = dataset.batch(settings.validation_batch)
+    return Split(images[:end], labels[:end]), validation
+
+
+def treat(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
+    """Return images as a model sees them, with their labels."""
+    return preprocessing.apply(split.images, np.dtype(settings.dtype)), split.labels
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A data set cut up and its pixels treated as settings say.
 
     Attributes
     ----------
+    dataset : Dataset
+        What it was made from.
     train, validation, test : (X, labels)
         Validation is None if the settings hold nothing out.
     images : Split
@@ -175,6 +271,7 @@ class Prepared:
         Fitted on the training images.
     """
 
+    dataset: Dataset
     train: Examples
     validation: Examples | None
     test: Examples
@@ -183,36 +280,16 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Cut up a data set and treat its pixels.
-
-    Raises
-    ------
-    SettingsError
-        If the data set is too small for the settings.
-    """
-    batches = [dataset.batch(i) for i in settings.train_batches]
-    images = np.concatenate([batch.images for batch in batches])
-    labels = np.concatenate([batch.labels for batch in batches])
-    kept = len(labels) - settings.held_out
-    if kept < 1 or (settings.first is not None and not 1 <= settings.first <= kept):
-        raise SettingsError(
-            f"held_out={settings.held_out} and first={settings.first} do not fit {len(labels)} training images of "
-            f"{dataset.name}"
-        )
-    validation: Split | None = None
-    if settings.held_out:
-        validation = Split(images[kept:], labels[kept:])
-    elif settings.validation_batch is not None:
-        validation = dataset.batch(settings.validation_batch)
-    end = settings.first or kept
-    train = Split(images[:end], labels[:end])
+    """Cut up a data set and treat its pixels; see :func:`cut` for what can be wrong."""
+    train, validation = cut(dataset, settings)
     preprocessing = Preprocessing.fit(settings.pixels, train.images)
-
-    def treated(split: Split) -> Examples:
-        return preprocessing.apply(split.images, np.dtype(settings.dtype)), split.labels
-
     return Prepared(
-        treated(train), None if validation is None else treated(validation), treated(dataset.test), train, preprocessing
+        dataset,
+        treat(train, preprocessing, settings),
+        None if validation is None else treat(validation, preprocessing, settings),
+        treat(dataset.test, preprocessing, settings),
+        train,
+        preprocessing,
     )
 
 
@@ -228,7 +305,7 @@ class Result:
     train, validation, test : Scores
         At the end; validation or test is None where nothing was held out or the test set was not looked at.
     seconds : float
-        Wall-clock time of the training, measurements included.
+        Wall-clock time of the training, measurements included; see :class:`~tinygrad_cifar.training.History`.
     """
 
     settings: Settings
@@ -298,7 +375,6 @@ def run(
     settings: Settings,
     prepared: Prepared,
     *,
-    classes: int = 10,
     test: bool = True,
     checkpoint: Path | None = None,
     watch: Callable[[Progress], None] | None = None,
@@ -309,21 +385,20 @@ def run(
     ----------
     settings, prepared
         What to do, and :func:`prepare` of the same settings.
-    classes : int
-        How many there are.
     test : bool
         Whether to look at the test set at the end: a search does not.
     checkpoint, watch
-        As for :func:`tinygrad_cifar.training.fit`.
+        As for :func:`tinygrad_cifar.training.fit`; a checkpoint of other settings or data is refused.
 
     Raises
     ------
     TrainingDiverged
         If the loss becomes NaN or infinite.
+    CheckpointError
+        If the checkpoint cannot be written, is damaged, or is of another run.
     """
-    start = time.perf_counter()
     X, labels = prepared.train
-    model = build_model(settings, X.shape[1], classes)
+    model = build_model(settings, X.shape[1], len(prepared.dataset.class_names))
     optimiser = build_optimiser(settings, model, -(-len(labels) // settings.batch_size))
     augments = settings.flip or settings.shift > 0
     history = fit(
@@ -339,6 +414,7 @@ def run(
         augment=_augmentation(settings, prepared.preprocessing) if augments else None,
         measured=prepared.train,
         checkpoint=checkpoint,
+        identity=None if checkpoint is None else asdict(settings) | {"data": _name_and_digest(prepared.dataset)},
         watch=watch,
     )
     return Result(
@@ -348,8 +424,13 @@ def run(
         evaluate(model, prepared.train, settings.lam),
         None if prepared.validation is None else evaluate(model, prepared.validation, settings.lam),
         evaluate(model, prepared.test, settings.lam) if test else None,
-        time.perf_counter() - start,
+        history.seconds,
     )
+
+
+def _name_and_digest(dataset: Dataset) -> str:
+    identity = dataset.identity()
+    return f"{identity['name']} with the digest {str(identity['sha256'])[:16]}"
 
 
 def _augmentation(settings: Settings, preprocessing: Preprocessing) -> Callable[[Array, np.random.Generator], Array]:
@@ -384,23 +465,47 @@ def versions() -> dict[str, str]:
 
 
 def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
-    """Write ``result.json`` and ``history.csv``, each wholly or not at all."""
+    """Write ``history.csv`` and ``result.json``, in this order and each wholly or not at all."""
     text = result.to_json() | {"data": dataset.identity(), "versions": versions()}
-    with replacing(folder / "result.json") as file:
-        file.write((json.dumps(text, indent=2) + "\n").encode())
     with replacing(folder / "history.csv") as file:
         file.write(result.history.to_csv().encode())
+    with replacing(folder / "result.json") as file:
+        file.write((json.dumps(text, indent=2) + "\n").encode())
 
 
 def save_model(path: Path, result: Result, preprocessing: Preprocessing, dataset: Dataset) -> None:
     """Write the trained parameters with all that is needed to use them: settings, treatment of pixels, class names."""
     arrays = {f"model/{name}": array for name, array in result.model.state_dict().items()}
-    arrays |= {f"pixels/{name}": array for name, array in preprocessing.to_arrays().items()}
+    arrays |= {"pixels/mean": preprocessing.mean, "pixels/std": preprocessing.std}
     text = {"settings": asdict(result.settings), "class_names": dataset.class_names, "trained_on": dataset.identity()}
     save_checkpoint(path, arrays, text)
 
 
-def load_model(path: Path) -> tuple[models.Classifier, Settings, Preprocessing, dict[str, Any]]:
+@dataclass(frozen=True)
+class Trained:
+    """A trained model with all that is needed to use it.
+
+    Attributes
+    ----------
+    model : Classifier
+    settings : Settings
+        How it was trained.
+    preprocessing : Preprocessing
+        What pixels go through before they come to the model.
+    class_names : tuple of str
+        What its scores are of.
+    trained_on : dict
+        The :meth:`~tinygrad_cifar.data.Dataset.identity` of the data.
+    """
+
+    model: models.Classifier
+    settings: Settings
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    trained_on: dict[str, Any]
+
+
+def load_model(path: Path) -> Trained:
     """Read what :func:`save_model` wrote.
 
     Raises
@@ -409,20 +514,18 @@ def load_model(path: Path) -> tuple[models.Classifier, Settings, Preprocessing, 
         If the file is damaged, or no trained model.
     """
     arrays, text = load_checkpoint(path)
-    parts: dict[str, dict[str, Array]] = {"model": {}, "pixels": {}}
     try:
         settings = Settings.from_json(text["settings"])
-        for name, array in arrays.items():
-            part, _, inner = name.partition("/")
-            parts[part][inner] = array
-        preprocessing = Preprocessing.from_arrays(parts["pixels"])
-        # The sizes come from the arrays that are there, so nothing larger than the file is ever made.
-        state = parts["model"]
-        sizes = {name: array.shape for name, array in state.items()}
-        first = sizes.get("W") or sizes.get("W1") or sizes["layers.0.W"]
-        classes = len(text["class_names"])
-        model = build_model(replace(settings, init="zeros"), first[0], classes)
+        preprocessing = Preprocessing(settings.pixels, arrays.pop("pixels/mean"), arrays.pop("pixels/std"))
+        state = {name.removeprefix("model/"): array for name, array in arrays.items()}
+        class_names = tuple(map(str, text["class_names"]))
+        # Nothing larger than the file is ever made: the sizes must be those of the arrays that are there.
+        features = preprocessing.mean.size
+        shapes = [array.shape for array in state.values() if array.ndim > 1]
+        if shapes != list(pairwise((features, *settings.hidden, len(class_names)))):
+            raise ValueError(f"its matrices have the shapes {shapes}")  # noqa: TRY301 (one sentence for all)
+        model = build_model(replace(settings, init="zeros"), features, len(class_names))
         model.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        return Trained(model, settings, preprocessing, class_names, dict(text["trained_on"]))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} holds no trained model of this library: {error}") from error
-    return model, settings, preprocessing, text

@@ -324,8 +324,8 @@ class _Run:
     def diverged(self, what: str, step: int) -> TrainingDiverged:
         """Return the error that says what was no longer finite, and when."""
         return TrainingDiverged(
-            f"{what} at step {step} (epoch {self.epochs_done + 1}, learning rate {self.optimiser.schedule(step - 1):g}); "
-            "try a smaller learning rate"
+            f"{what} at step {step} (epoch {self.epochs_done + 1}, learning rate "
+            f"{self.optimiser.schedule(step - 1):g}); try a smaller learning rate"
         )
 
     def report(self) -> None:
