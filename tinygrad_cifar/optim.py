@@ -32,23 +32,32 @@ class Optimiser:
         The learning rate, or a function from the step number (from 0) to it.
     weight_decay : float
         See the module's first lines.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is no leaf with ``requires_grad``.
+    ValueError
+        If there are no parameters, one is given twice, or a number makes no sense.
     """
 
     def __init__(self, parameters: Iterable[Tensor], eta: float | Schedule, *, weight_decay: float = 0.0) -> None:
+        if isinstance(parameters, Tensor):
+            raise TypeError("give the parameters as a list, also a single one: [w]")
         self.parameters = list(parameters)
-        if not self.parameters:
-            raise ValueError("there is nothing to optimise: no parameters were given")
-        for i, p in enumerate(self.parameters):
-            if not (isinstance(p, Tensor) and p.requires_grad and p.is_leaf):
-                raise TypeError(f"parameter {i} is not a leaf tensor with requires_grad=True")
+        _check_parameters(self.parameters)
+        if not callable(eta):
+            _check_number("eta", eta)
+        _check_number("weight_decay", weight_decay)
         self.schedule: Schedule = eta if callable(eta) else Constant(float(eta))
-        self.weight_decay = weight_decay
+        # Python floats, here and below: a float64 scalar of NumPy's would pull float32 arithmetic up to float64.
+        self.weight_decay = float(weight_decay)
         self.steps = 0
 
     @property
     def eta(self) -> float:
         """The learning rate that the next step will use."""
-        return self.schedule(self.steps)
+        return float(self.schedule(self.steps))
 
     def zero_grad(self) -> None:
         """Forget the gradients, so that the next ``backward()`` starts afresh."""
@@ -100,11 +109,28 @@ class Optimiser:
             if array.shape != shape:
                 raise ValueError(f"{type(self).__name__}: the state's {key} has shape {array.shape}, not {shape}")
             found[name][int(i)] = array.astype(self.parameters[int(i)].dtype)
-        if "steps" not in state:
-            raise ValueError(f"{type(self).__name__}: the state lacks the number of steps")
-        self.steps = int(state["steps"])
+        steps = np.asarray(state.get("steps"))
+        if steps.dtype.kind not in "iu" or steps.ndim or steps < 0:
+            raise ValueError(f"{type(self).__name__}: the state lacks the number of steps, a whole number from 0 up")
+        self.steps = int(steps)
         for name, memory in found.items():
             memories[name][:] = memory
+
+
+def _check_parameters(parameters: list[Tensor]) -> None:
+    if not parameters:
+        raise ValueError("there is nothing to optimise: no parameters were given")
+    seen: dict[int, int] = {}
+    for i, p in enumerate(parameters):
+        if not (isinstance(p, Tensor) and p.requires_grad and p.is_leaf):
+            raise TypeError(f"parameter {i} is not a leaf tensor with requires_grad=True")
+        if seen.setdefault(id(p), i) != i:
+            raise ValueError(f"parameter {i} is parameter {seen[id(p)]} again; give each one once")
+
+
+def _check_number(name: str, number: float) -> None:
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{name} must be a number from 0 up, got {number}")
 
 
 class SGD(Optimiser):
@@ -149,7 +175,7 @@ class SGD(Optimiser):
             raise ValueError(f"SGD: momentum must be from 0 up to, but not including, 1; got {momentum}")
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov looks ahead along the momentum, which is 0; give momentum, for example 0.9")
-        self.momentum = momentum
+        self.momentum = float(momentum)
         self.nesterov = nesterov
         self._velocities: list[Array | None] = [None] * len(self.parameters)
 
@@ -201,7 +227,7 @@ class Adam(Optimiser):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"Adam: {name} must be from 0 up to, but not including, 1; got {beta}")
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
         self._means: list[Array | None] = [None] * len(self.parameters)
         self._squares: list[Array | None] = [None] * len(self.parameters)
 
