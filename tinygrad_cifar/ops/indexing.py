@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.graph import constant, primitive, shape_of
-from tinygrad_cifar.ops.shapes import normalised_axis
+from tinygrad_cifar.ops.shapes import normalised_axis, reshape
 
 _getitem = primitive("getitem", lambda x, index: x[index], x=lambda g, x_shape, index: _scatter(g, index, x_shape))
 _scatter = primitive(
@@ -21,7 +21,7 @@ _index_update = primitive(
     lambda x, index, value: _updated(x, index, value),
     broadcasts=True,
     x=lambda g, index: _index_update(g, index, 0),
-    value=lambda g, index: _getitem(g, index) * _last_written(g.shape, index),
+    value=lambda g, index, value_shape: _written(g, index, len(value_shape)),
 )
 
 
@@ -38,6 +38,12 @@ def _updated(x: Any, index: Any, value: Any) -> Any:
     out = np.array(x)
     out[index] = value
     return out
+
+
+def _written(g: Any, index: Any, ndim: int) -> Any:
+    """Return the cotangent of what was written, with as many axes as it had: NumPy drops leading axes of size 1."""
+    part = _getitem(g, index) * _last_written(g.shape, index)
+    return reshape(part, (1,) * (ndim - part.ndim) + part.shape) if ndim > part.ndim else part
 
 
 def _last_written(shape: tuple[int, ...], index: Any) -> Any:
