@@ -64,18 +64,22 @@ sinh = _elementwise("sinh", np.sinh, x=lambda g, x: g * cosh(x))
 cosh = _elementwise("cosh", np.cosh, x=lambda g, x: g * sinh(x))
 tanh = _elementwise("tanh", np.tanh, x=lambda g, x: g * (4 * (sigmoid(2 * x) * sigmoid(-2 * x))))
 
-# -- the sigmoid and its integral: exact from -1000 to 1000, without an overflow
-# ------------------------------------------ exp is only ever taken of -|x|; written with the sign of the real
-# part, both serve the complex step too.
+# -- the sigmoid and its integral: exact from -1000 to 1000, without an overflow ---------------------------------------
+# exp is only ever taken of -|x|; written with the side of the real part, both serve the complex step too.
 
 
 def _sigmoid(x: Any) -> Any:
-    small = np.exp(-x * np.sign(x.real))
+    small = np.exp(-x * _side(x))
     return np.where(x.real >= 0, 1, small) / (1 + small)
 
 
 def _softplus(x: Any) -> Any:
-    return np.where(x.real > 0, x, 0) + np.log1p(np.exp(-x * np.sign(x.real)))
+    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(-x * _side(x)))
+
+
+def _side(x: Any) -> Any:
+    """Return 1 from 0 on and -1 below; adding 0 makes -0.0 an ordinary 0."""
+    return np.copysign(1, x.real + 0.0)
 
 
 sigmoid = _elementwise("sigmoid", _sigmoid, x=lambda g, out, x: g * (out * sigmoid(-x)))
