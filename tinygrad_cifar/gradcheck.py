@@ -332,17 +332,13 @@ def summary(analytic: Any, numerical: Any) -> Summary:
         raise ValueError(f"summary: gradients of shape {ga.shape} have no elements to compare")
     sizes = np.abs(ga), np.abs(gn)
     mean, least, most = ([float(figure(size)) for size in sizes] for figure in (np.mean, np.min, np.max))
-    return Summary(
-        float(np.sum(np.abs(ga - gn))), (mean[0], mean[1]), (least[0], least[1]), (most[0], most[1])
-    )
+    return Summary(float(np.sum(np.abs(ga - gn))), (mean[0], mean[1]), (least[0], least[1]), (most[0], most[1]))
 
 
 def _pair(name: str, analytic: Any, numerical: Any) -> tuple[Array, Array]:
     ga, gn = (np.asarray(constant(g), dtype=np.float64) for g in (analytic, numerical))
     if ga.shape != gn.shape:
-        raise ValueError(
-            f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must have one shape"
-        )
+        raise ValueError(f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must have one shape")
     return ga, gn
 
 
@@ -430,9 +426,7 @@ def check_gradients(
 
     leaves, out = _recorded(f, points, checked)
     if not np.array_equal(out.data, _value(f, points, "f"), equal_nan=True):
-        raise ValueError(
-            f"check_gradients: {_name(f)} gives another result when called again; seed it inside"
-        )
+        raise ValueError(f"check_gradients: {_name(f)} gives another result when called again; seed it inside")
     weights = generator.standard_normal(out.shape) if cotangent is None else cotangent
     weights = _weights("check_gradients", out.data, weights)
     gradients = grad(out, leaves, weights, create_graph=second_order)
@@ -464,9 +458,7 @@ def check_gradients(
     return worst
 
 
-def _recorded(
-    f: Callable[..., Any], points: Sequence[Any], checked: Sequence[int]
-) -> tuple[list[Tensor], Tensor]:
+def _recorded(f: Callable[..., Any], points: Sequence[Any], checked: Sequence[int]) -> tuple[list[Tensor], Tensor]:
     """Call ``f`` with fresh leaves in the checked places; return them and the result."""
     arguments = list(points)
     for i in checked:
@@ -569,9 +561,7 @@ def _value(f: Callable[..., Any], points: Sequence[Any], kind: str) -> Array:
             "is not analytic"
         )
     if kind == "f" and array.dtype != np.float64:
-        raise TypeError(
-            f"{_name(f)} returned {array.dtype} numbers; differences need it to compute in float64"
-        )
+        raise TypeError(f"{_name(f)} returned {array.dtype} numbers; differences need it to compute in float64")
     return array
 
 
@@ -600,7 +590,7 @@ def _description(f: Callable[..., Any], out: Tensor) -> str:
     """Name the function and the operations that its result was made by."""
     names = set()
     seen = set()
-    unseen = [out._node]  # noqa: SLF001 (what made a tensor is nobody else's business)
+    unseen = [out._node]
     while unseen:
         node = unseen.pop()
         if node is None or node in seen or node.primitive is None:
