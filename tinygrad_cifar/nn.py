@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_cifar import functional as F
 from tinygrad_cifar import ops
+from tinygrad_cifar.graph import constant
 from tinygrad_cifar.initialisers import FanIn, Initialiser
 from tinygrad_cifar.tensor import Tensor
 
@@ -75,8 +76,12 @@ class Module:
                 yield from ((f"{name}.{inner}", tensor) for inner, tensor in child.named_tensors())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names and tensors that are to be learnt: those with ``requires_grad``."""
-        return ((name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad)
+        """Yield the names and tensors that are to be learnt: those with ``requires_grad``, each tensor once."""
+        seen: set[int] = set()
+        for name, tensor in self.named_tensors():
+            if tensor.requires_grad and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield name, tensor
 
     def parameters(self) -> list[Tensor]:
         """Return the tensors that are to be learnt."""
@@ -126,14 +131,15 @@ class Module:
             raise ValueError(
                 f"these are the numbers of another model than this {kind}: the state {' and '.join(parts)}"
             )
-        for name, tensor in own.items():
-            if np.shape(state[name]) != tensor.shape:
+        arrays = {name: np.asarray(constant(state[name])) for name in own}
+        for name, array in arrays.items():
+            if array.shape != own[name].shape or array.dtype.kind not in "fiub":
                 raise ValueError(
-                    f"these are the numbers of another model than this {kind}: {name} has shape "
-                    f"{np.shape(state[name])}, not {tensor.shape}"
+                    f"these are the numbers of another model than this {kind}: {name} is {array.dtype} of shape "
+                    f"{array.shape}, not real numbers of shape {own[name].shape}"
                 )
         for name, tensor in own.items():
-            tensor.data = state[name]
+            tensor.data = arrays[name]
 
     def summary(self) -> str:
         """Return a table of the parameters: name, shape, and number, with the sum below.
@@ -227,15 +233,14 @@ class Normalize(Module):
 
     def __init__(self, mean: Any, std: Any = None, *, dtype: Any = np.float64) -> None:
         self.mean = Tensor(mean, dtype=dtype)
-        self.std = Tensor(np.ones_like(self.mean.data) if std is None else std, dtype=dtype)
-        self._divides = std is not None
-        if (self.std.data == 0).any():
+        self.std = None if std is None else Tensor(std, dtype=dtype)
+        if self.std is not None and (self.std.data == 0).any():
             raise ValueError("Normalize: a standard deviation is 0; leave constant features out or give them 1")
 
     def forward(self, x: Any) -> Any:
         """Return ``(x - mean) / std``."""
         centred = ops.subtract(x, self.mean)
-        return centred / self.std if self._divides else centred
+        return centred if self.std is None else centred / self.std
 
 
 class Dropout(Module):
