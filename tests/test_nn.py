@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -237,6 +238,27 @@ def test_dropout_in_use_draws_nothing():
 def test_dropout_refuses_a_rate_that_is_no_share(rate):
     with pytest.raises(ValueError, match=f"Dropout: rate must be from 0 .* got {rate}"):
         nn.Dropout(rate, rng=generator())
+
+
+def test_in_use_nothing_is_dropped_or_recorded():
+    model, x = nn.Sequential(nn.Linear(3, 2, rng=generator()), nn.Dropout(0.5, rng=generator())), np.ones((4, 3))
+    with model.in_use():
+        y = model(x)
+    assert not y.requires_grad
+    assert (y.data == model.layers[0](x).data).all()
+
+
+def failing() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("inside", [lambda: None, failing], ids=["ends well", "ends badly"])
+def test_after_use_every_module_has_the_mode_it_had(inside):
+    model = Nested()
+    model.dropout.eval()
+    with suppress(KeyboardInterrupt), model.in_use():
+        inside()
+    assert [type(m).__name__ for m in model.modules() if not m.training] == ["Dropout"]
 
 
 # -- layers ----------------------------------------------------------------------------------------------------------

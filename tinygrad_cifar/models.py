@@ -39,8 +39,9 @@ class Classifier(Module):
         return self.loss(X, labels) + F.l2_penalty(self.weights(), lam)
 
     def predict(self, X: Any) -> Any:
-        """Return the class of each image, as an array of integers."""
-        return np.argmax(np.asarray(self(X).detach()), axis=1)
+        """Return the class of each image, as an array of integers; nothing is dropped or recorded on the way."""
+        with self.in_use():
+            return np.argmax(np.asarray(self(X)), axis=1)
 
 
 class SoftmaxRegression(Classifier):

@@ -8,13 +8,14 @@ features)``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar import functional as F
 from tinygrad_cifar import ops
-from tinygrad_cifar.graph import constant
+from tinygrad_cifar.graph import constant, no_grad
 from tinygrad_cifar.initialisers import FanIn, Initialiser
 from tinygrad_cifar.tensor import Tensor
 
@@ -110,6 +111,30 @@ class Module:
     def eval(self) -> Module:
         """Say that the module is being used, and return it."""
         return self.train(False)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Use the module inside a ``with`` block: nothing is dropped or recorded, and all modes are restored.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_cifar import Tensor, nn
+        >>> layer = nn.Dropout(0.5, rng=np.random.default_rng(1))
+        >>> with layer.in_use():
+        ...     print(layer(Tensor(np.ones(4))))
+        Tensor([1., 1., 1., 1.])
+        >>> layer.training
+        True
+        """
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with no_grad():
+                yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all the module's numbers by name."""
