@@ -18,7 +18,6 @@ derivative) and values (a derivative that can be differentiated again).
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -264,7 +263,7 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
 def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
     if isinstance(forward, np.ufunc):
         return ("x", "y")[: forward.nin]
-    return tuple(inspect.signature(forward).parameters)
+    return forward.__code__.co_varnames[: forward.__code__.co_argcount]
 
 
 def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primitive:
