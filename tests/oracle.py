@@ -24,7 +24,7 @@ def leaves(case: Case) -> list[Tensor]:
 
 def cotangent_of(out: Any, rng: np.random.Generator) -> Array:
     """Draw weights of both signs, unequal, many of them above 50: a rule cannot ignore, average or clip them."""
-    return rng.uniform(-200, 200, out.shape).astype(out.dtype)
+    return rng.uniform(-500, 500, out.shape).astype(out.dtype)
 
 
 def node_of(out: Tensor) -> Node | None:

@@ -89,6 +89,7 @@ class Spec:
 # size, which is what a comparison needs, and a failing case still shrinks to its smallest shape.
 
 seeds = st.integers(0, 2**32 - 1)
+mostly = st.sampled_from([True, True, True, False])
 
 
 def between(low: float, high: float) -> Fill:
@@ -196,7 +197,7 @@ def wheres(draw: Any) -> Case:
     rng = np.random.default_rng(draw(seeds))
     condition, x, y = draw(broadcastable(3))
     condition = rng.random(condition) < 0.5
-    if draw(st.booleans()):
+    if draw(mostly):
         return Case((moderate(rng, x), moderate(rng, y)), (condition,))
     return Case((moderate(rng, x),), (1.5, condition))
 
@@ -550,11 +551,11 @@ def updates(draw: Any) -> Case:
     index = draw(indices(shape))
     target = _places(shape, index).shape
     flat = tuple(1 if draw(st.booleans()) else size for size in target)
-    values = [target, target, flat, flat[draw(st.integers(0, len(flat))) :], ()]
+    values = [target, target, target, flat, flat[draw(st.integers(0, len(flat))) :], ()]
     if target and not isinstance(index, (np.ndarray, np.bool_)):  # NumPy takes more axes than there are, but not always
         values.append((1, *target))
     value = moderate(rng, draw(st.sampled_from(values)))
-    if draw(st.booleans()):
+    if draw(mostly):
         return Case((moderate(rng, shape), value), (index,))
     return Case((moderate(rng, shape),), (0.5, index))
 
