@@ -10,7 +10,7 @@ gradient of every parameter of two or more dimensions, so that biases are left a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Optimiser:
         # Python floats, here and below: a float64 scalar of NumPy's would pull float32 arithmetic up to float64.
         self.weight_decay = float(weight_decay)
         self.steps = 0
+        self._memories: dict[str, list[Array]] = {}
 
     @property
     def eta(self) -> float:
@@ -70,21 +71,24 @@ class Optimiser:
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
                 decay = self.weight_decay if p.ndim > 1 else 0.0
-                self._update(i, p.writable(), p.grad._array, eta, decay)
+                memories = [memory[i] for memory in self._memories.values()]
+                for block in _blocks(p.writable(), p.grad._array, *memories):
+                    self._update(*block, eta=eta, decay=decay)
         self.steps += 1
 
-    def _update(self, i: int, w: Array, g: Array, eta: float, decay: float) -> None:
+    def _update(self, w: Array, g: Array, *memories: Array, eta: float, decay: float) -> None:
+        """Write to ``w`` and the memories, all of one shape: a parameter, or a block of one."""
         raise NotImplementedError
 
-    def _memories(self) -> dict[str, list[Array | None]]:
-        """Return, by name, what is remembered for each parameter."""
-        return {}
+    def _remember(self, *names: str) -> None:
+        """Keep an array for each parameter, from 0 on, under each of the names."""
+        self._memories = {name: [np.zeros(p.shape, dtype=p.dtype) for p in self.parameters] for name in names}
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all that is needed to go on later: the step count and the memories, as arrays."""
         state = {"steps": np.array(self.steps)}
-        for name, memories in self._memories().items():
-            state |= {f"{name}.{i}": memory.copy() for i, memory in enumerate(memories) if memory is not None}
+        for name, memories in self._memories.items():
+            state |= {f"{name}.{i}": memory.copy() for i, memory in enumerate(memories)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -95,26 +99,36 @@ class Optimiser:
         ValueError
             If the state is not one of this kind of optimiser with these parameters.
         """
-        memories = self._memories()
-        found: dict[str, list[Array | None]] = {name: [None] * len(self.parameters) for name in memories}
-        for key, array in state.items():
-            if key == "steps":
-                continue
-            name, _, i = key.rpartition(".")
-            if name not in found or not i.isdecimal() or int(i) >= len(self.parameters):
-                raise ValueError(
-                    f"{type(self).__name__}: the state has {key!r}, which this optimiser does not remember"
-                )
-            shape = self.parameters[int(i)].shape
-            if array.shape != shape:
-                raise ValueError(f"{type(self).__name__}: the state's {key} has shape {array.shape}, not {shape}")
-            found[name][int(i)] = array.astype(self.parameters[int(i)].dtype)
+        kind = type(self).__name__
+        own = {f"{name}.{i}": memory for name, all_ in self._memories.items() for i, memory in enumerate(all_)}
+        for key in set(state) - {"steps"}:
+            if key not in own:
+                raise ValueError(f"{kind}: the state has {key!r}, which this optimiser does not remember")
+            if np.shape(state[key]) != own[key].shape:
+                raise ValueError(f"{kind}: the state's {key} has shape {np.shape(state[key])}, not {own[key].shape}")
         steps = np.asarray(state.get("steps"))
         if steps.dtype.kind not in "iu" or steps.ndim or steps < 0:
-            raise ValueError(f"{type(self).__name__}: the state lacks the number of steps, a whole number from 0 up")
+            raise ValueError(f"{kind}: the state lacks the number of steps, a whole number from 0 up")
+        if missing := sorted(set(own) - set(state)):
+            raise ValueError(f"{kind}: the state lacks {', '.join(missing)}")
         self.steps = int(steps)
-        for name, memory in found.items():
-            memories[name][:] = memory
+        for key, memory in own.items():
+            memory[...] = state[key]
+
+
+# An update reads and writes each element once, so it can be made a block at a time: the temporary arrays of a block
+# stay in the processor's cache, and an update of a million weights takes half the time.
+_BLOCK = 32_768
+
+
+def _blocks(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
+    """Cut arrays of one shape into blocks that can be written to; a small one is left as it is."""
+    if w.size <= _BLOCK:
+        yield (w, *others)
+        return
+    flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]
+    for start in range(0, w.size, _BLOCK):
+        yield tuple([array[start : start + _BLOCK] for array in flat])
 
 
 def _check_parameters(parameters: list[Tensor]) -> None:
@@ -177,19 +191,15 @@ class SGD(Optimiser):
             raise ValueError("SGD: nesterov looks ahead along the momentum, which is 0; give momentum, for example 0.9")
         self.momentum = float(momentum)
         self.nesterov = nesterov
-        self._velocities: list[Array | None] = [None] * len(self.parameters)
+        if momentum:
+            self._remember("velocity")
 
-    def _memories(self) -> dict[str, list[Array | None]]:
-        return {"velocity": self._velocities}
-
-    def _update(self, i: int, w: Array, g: Array, eta: float, decay: float) -> None:
+    def _update(self, w: Array, g: Array, *memories: Array, eta: float, decay: float) -> None:
         change = eta * g
         if decay:
             change += (eta * decay) * w
-        if self.momentum:
-            v = self._velocities[i]
-            if v is None:
-                v = self._velocities[i] = np.zeros_like(w)
+        if memories:
+            (v,) = memories
             v *= self.momentum
             v += change
             change = change + self.momentum * v if self.nesterov else v
@@ -228,19 +238,12 @@ class Adam(Optimiser):
             if not 0 <= beta < 1:
                 raise ValueError(f"Adam: {name} must be from 0 up to, but not including, 1; got {beta}")
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
-        self._means: list[Array | None] = [None] * len(self.parameters)
-        self._squares: list[Array | None] = [None] * len(self.parameters)
+        self._remember("mean", "square")
 
-    def _memories(self) -> dict[str, list[Array | None]]:
-        return {"mean": self._means, "square": self._squares}
-
-    def _update(self, i: int, w: Array, g: Array, eta: float, decay: float) -> None:
+    def _update(self, w: Array, g: Array, *memories: Array, eta: float, decay: float) -> None:
+        m, v = memories
         if decay:
             g = g + decay * w
-        m, v = self._means[i], self._squares[i]
-        if m is None or v is None:
-            m = self._means[i] = np.zeros_like(w)
-            v = self._squares[i] = np.zeros_like(w)
         t = self.steps + 1
         m += (1 - self.beta1) * (g - m)
         v += (1 - self.beta2) * (g * g - v)
