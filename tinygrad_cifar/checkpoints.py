@@ -1,8 +1,8 @@
 """Checkpoints: named arrays and a JSON text in one file that is checked before it is believed.
 
 The file is an uncompressed ``.npz`` archive, so NumPy alone can open it, and never a pickle. Reading allocates
-no more than the size of the file: every array's header must agree with the bytes that are there, and every part
-carries its checksum.
+no more than the size of the file: every array's header must agree with the bytes that are there, every part carries
+its checksum, and the text lists the arrays, since an archive's own list of contents carries none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be written, read, or used: one sentence that says why."""
 
 
-def save_checkpoint(path: Path, arrays: Mapping[str, Array], text: Any) -> None:
+def save_checkpoint(path: Path | str, arrays: Mapping[str, Array], text: Any) -> None:
     """Write arrays and a JSON-serialisable object to ``path``, wholly or not at all.
 
     Raises
@@ -46,11 +46,15 @@ def save_checkpoint(path: Path, arrays: Mapping[str, Array], text: Any) -> None:
     ...     load_checkpoint(path)
     ({'W': array([1., 1.])}, {'epoch': 3})
     """
+    path = Path(path)
     parts = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in parts.items():
         if array.dtype.kind not in "fiub":
-            raise CheckpointError(f"checkpoint {path}: {name} is of {array.dtype}; only arrays of numbers can be kept")
-    parts[_TEXT] = np.frombuffer(json.dumps(text, allow_nan=True).encode(), dtype=np.uint8)
+            raise CheckpointError(f"checkpoint {path}: {name} is of {array.dtype}; only real numbers can be kept")
+    if _TEXT in parts:
+        raise CheckpointError(f"checkpoint {path}: no array can be called {_TEXT}, the name of the text")
+    content = json.dumps({"arrays": list(parts), "text": text}, allow_nan=True)
+    parts[_TEXT] = np.frombuffer(content.encode(), dtype=np.uint8)
     try:
         with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, array in parts.items():
@@ -62,7 +66,7 @@ def save_checkpoint(path: Path, arrays: Mapping[str, Array], text: Any) -> None:
         ) from error
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Array], Any]:
+def load_checkpoint(path: Path | str) -> tuple[dict[str, Array], Any]:
     """Read what :func:`save_checkpoint` wrote.
 
     Returns
@@ -75,13 +79,17 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Array], Any]:
     CheckpointError
         If there is no such file, or it is not, wholly and exactly, a checkpoint.
     """
+    path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} could not be read: {error.strerror or error}") from error
     try:
         arrays = _arrays(content)
-        text = json.loads(arrays.pop(_TEXT).tobytes())
+        known = json.loads(arrays.pop(_TEXT).tobytes())
+        if known["arrays"] != list(arrays):
+            raise ValueError("arrays are missing")  # noqa: TRY301 (one sentence for all)
+        text = known["text"]
     except Exception as error:  # a damaged archive can fail in any way; none of them is the caller's business
         raise CheckpointError(
             f"{path} is not a whole checkpoint of this library ({error or type(error).__name__})"
@@ -95,6 +103,8 @@ def _arrays(content: bytes) -> dict[str, Array]:
         entries = archive.infolist()
         if sum(entry.file_size for entry in entries) > len(content):
             raise ValueError("it claims to hold more than its own size")
+        if entries and entries[0].header_offset:
+            raise ValueError("something else comes first")  # perhaps an archive of which this one was a part
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED or not entry.filename.endswith(".npy"):
                 raise ValueError(f"{entry.filename!r} is no plain array")
