@@ -247,8 +247,10 @@ class Adam(Optimiser):
         if decay:
             g = g + decay * w
         t = self.steps + 1
-        m += (1 - self.beta1) * (g - m)
-        v += (1 - self.beta2) * (g * g - v)
+        m *= self.beta1
+        m += (1 - self.beta1) * g
+        v *= self.beta2
+        v += (1 - self.beta2) * (g * g)
         root = np.sqrt(v / (1 - self.beta2**t))
         root += self.epsilon
         w -= (eta / (1 - self.beta1**t)) * m / root
