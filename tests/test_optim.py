@@ -227,6 +227,7 @@ FOREIGN = [
     ({"steps": np.array(1), "velocity.x": np.zeros(2)}, "'velocity.x', which this optimiser does not remember"),
     ({"steps": np.array(1), "velocity.-1": np.zeros(2)}, "'velocity.-1', which this optimiser does not remember"),
     ({"steps": np.array(1), "velocity.0": np.zeros((2, 3))}, r"velocity.0 has shape \(2, 3\), not \(3, 2\)"),
+    ({"steps": np.array(1), "velocity.0": np.zeros((3, 2))}, "lacks velocity.1, velocity.2"),
     ({"steps": np.array([1, 2])}, "steps"),
     ({"steps": np.array(-1)}, "steps"),
     ({"steps": np.array(1.5)}, "steps"),
@@ -325,6 +326,22 @@ def test_hyper_parameters_from_numpy_give_the_same_bits_as_python_floats(make, s
     plain = run(make(parameters(seed, np.float32), float), seed, dtype=np.float32)
     numpys = run(make(parameters(seed, np.float32), np.float64), seed, dtype=np.float32)
     assert [w.tobytes() for w in numpys] == [w.tobytes() for w in plain]
+
+
+@each_kind
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_large_matrix_is_changed_as_its_rows_are(make, order):
+    """However an update is cut up, and however the matrix lies in memory."""
+    start, g = np.random.default_rng(0).normal(size=(2, 300, 250))
+    whole = make([Tensor(np.asarray(start, order=order), requires_grad=True)])
+    rows = make([Tensor(start[i : i + 1], requires_grad=True) for i in range(300)])
+    for _ in range(3):
+        whole.parameters[0].grad = Tensor(g)
+        for i, row in enumerate(rows.parameters):
+            row.grad = Tensor(g[i : i + 1])
+        whole.step()
+        rows.step()
+    np.testing.assert_array_equal(whole.parameters[0].data, np.concatenate([row.data for row in rows.parameters]))
 
 
 @each_kind

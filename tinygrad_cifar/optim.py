@@ -122,9 +122,12 @@ _BLOCK_BYTES = 524_288
 
 
 def _blocks(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """Cut arrays of one shape into blocks that can be written to; a small one is left as it is."""
+    """Cut arrays of one shape into blocks that can be written to; a small one is left as it is.
+
+    So is one in another order than C's: flattened, it would be a copy, and what is written to it lost.
+    """
     size = _BLOCK_BYTES // w.itemsize
-    if w.size <= size:
+    if w.size <= size or not w.flags.c_contiguous:
         yield (w, *others)
         return
     flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]
