@@ -17,7 +17,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If the folder cannot be written to or the disk is full; ``path`` is then as it was.
+        If the folder cannot be written to or the disk is full; it names ``path``, which is then as it was.
 
     Examples
     --------
@@ -29,6 +29,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     ...     (Path(folder) / "note.txt").read_text()
     'whole'
     """
+    try:
+        with _temporary_beside(path) as file:
+            yield file
+    except OSError as error:
+        error.filename = str(path)  # the temporary file's name would tell the user nothing
+        raise
+
+
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[BinaryIO]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:

@@ -1,0 +1,95 @@
+"""What the commands share: their errors, the parser that raises them, the data, tables, and progress on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
+
+Subparsers = Any  # argparse keeps the class of its subparsers to itself
+
+
+class CommandError(Exception):
+    """What a command cannot do: one sentence for the user."""
+
+
+class UsageError(CommandError):
+    """Options that cannot be understood."""
+
+
+class Stopped(Exception):  # noqa: N818 (it is an event)
+    """The user pressed Ctrl-C: one sentence that says what is left and how to go on."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises its complaints."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the options."""
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return what turns an option's text into a number of a range."""
+
+    def convert(text: str) -> int:
+        if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 (before int() toils)
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+        return int(text)
+
+    return convert
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """Let the user choose the data."""
+    parser.add_argument(
+        "--data",
+        default="builtin",
+        metavar="DIR",
+        help="the folder with CIFAR-10, as `tinygrad-cifar fetch` makes it; or `builtin` (the default), images of "
+        "shapes that are drawn at once",
+    )
+
+
+def load_data(place: str) -> Dataset:
+    """Return the data that ``--data`` names."""
+    return builtin_dataset() if place == "builtin" else read_cifar10(place)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Align texts in columns, the first ``left`` of them to the left and the others to the right.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.common import table
+    >>> print(table(["", "loss"], [["train", "1.2"], ["test", "10.5"]]))
+           loss
+    train   1.2
+    test   10.5
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i < left else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (header, *rows)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def progress_bar(**options: Any) -> Any:
+    """Return a progress bar, or None if nobody could see it: no terminal, or no tqdm."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm  # noqa: PLC0415 (optional, and slow to import)
+    except ImportError:
+        return None
+    return tqdm(dynamic_ncols=True, **options)

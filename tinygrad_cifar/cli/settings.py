@@ -1,0 +1,131 @@
+"""The options of a training run, and what they are where the user does not say.
+
+An option is a field of :class:`tinygrad_cifar.runs.Settings`, which knows what values make sense. The defaults differ
+by model, and are chosen to do well on CIFAR-10 and on the built-in data.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+from typing import Any
+
+from tinygrad_cifar.cli.common import table
+from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.data.preprocess import KINDS
+from tinygrad_cifar.runs import INITIALISERS, MODELS, OPTIMISERS, SCHEDULES, Settings
+
+_WHOLE: dict[str, Any] = {"type": int, "metavar": "N"}
+_REAL: dict[str, Any] = {"type": float, "metavar": "X"}
+_SWITCH: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+
+# By the fields of Settings; grouped as --help shows them.
+_OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
+    "the model": {
+        "hidden": ("units of each hidden layer", {**_WHOLE, "nargs": "+"}),
+        "init": ("how the weights start", {"choices": tuple(INITIALISERS)}),
+        "sigma": ("the standard deviation of --init normal", _REAL),
+        "dropout": ("share of hidden units dropped (perceptron)", _REAL),
+        "dtype": ("float32 takes half the time of float64", {"choices": ("float32", "float64")}),
+    },
+    "the images": {
+        "pixels": ("divide by 255; and standardise, or only centre, each", {"choices": KINDS}),
+        "train_batches": ("which of the 5 training batches to train on", {**_WHOLE, "nargs": "+"}),
+        "first": ("use only so many of their images", _WHOLE),
+        "held_out": ("hold out so many of their last images for validation", _WHOLE),
+        "validation_batch": ("or validate on this training batch", _WHOLE),
+        "flip": ("mirror images at random", _SWITCH),
+        "shift": ("move images at random by up to so many pixels", _WHOLE),
+    },
+    "the training": {
+        "lam": ("lambda: cost = loss + lambda * sum of squared weights", _REAL),
+        "eta": ("the (highest) learning rate", _REAL),
+        "schedule": ("how the rate changes", {"choices": SCHEDULES}),
+        "decay": ("its factor per epoch (exponential) or --n-s steps (step)", _REAL),
+        "eta_min": ("the lowest rate (triangular, cosine)", _REAL),
+        "n_s": ("steps of half a cycle (triangular) or between falls (step)", _WHOLE),
+        "warm_up": ("steps over which the rate first grows from 0", _WHOLE),
+        "optimiser": ("what is done with the gradients", {"choices": OPTIMISERS}),
+        "momentum": ("share of the last change that is repeated", _REAL),
+        "epochs": ("passes over the training images", _WHOLE),
+        "batch_size": ("images per update", _WHOLE),
+        "shuffle": ("in a new order each epoch, or in file order", _SWITCH),
+        "every": ("measure every so many updates, not every epoch", _WHOLE),
+        "patience": ("stop when validation has not improved for N epochs", _WHOLE),
+        "seed": ("where all random numbers come from", _WHOLE),
+    },
+}
+
+_COMMON: dict[str, Any] = {
+    "pixels": "standardise",
+    "train_batches": (1, 2, 3, 4, 5),
+    "validation_batch": None,
+    "shuffle": True,
+    "schedule": "cosine",
+    "dtype": "float32",
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "softmax": {"eta": 0.01, "lam": 0.01, "epochs": 20},
+    "svm": {"eta": 0.001, "lam": 0.01, "epochs": 20},
+    "two-layer": {
+        "hidden": (50,),
+        "init": "fan-in",
+        "eta": 0.1,
+        "lam": 0.004,
+        "schedule": "triangular",
+        "epochs": 12,
+    },
+    "perceptron": {"hidden": (200, 100), "init": "he", "eta": 0.03, "lam": 0.001, "momentum": 0.9, "epochs": 12},
+}
+_HELD_OUT = 10  # one image in so many
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting; those that are not given leave no trace."""
+    for title, group in _OPTIONS.items():
+        options = parser.add_argument_group(title)
+        for field, (text, how) in group.items():
+            options.add_argument(f"--{field.replace('_', '-')}", help=text, default=argparse.SUPPRESS, **how)
+
+
+def table_of_defaults() -> str:
+    """Show what the settings are where the user does not say."""
+    every = {model: _defaults(model) for model in MODELS}
+    shown = ("hidden", "init", "pixels", "lam", "eta", "schedule", "momentum", "epochs", "batch_size", "dtype")
+    rows = [[f"--{field.replace('_', '-')}", *(_text(every[model][field]) for model in MODELS)] for field in shown]
+    return table(["", *MODELS], rows)
+
+
+def _text(value: Any) -> str:
+    return (" ".join(map(str, value)) or "-") if isinstance(value, tuple) else str(value)
+
+
+def _defaults(model: str) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(Settings)} | _COMMON | DEFAULTS[model] | {"model": model}
+
+
+def settings_from(options: argparse.Namespace, dataset: Dataset) -> Settings:
+    """Return the settings that the options mean on a data set.
+
+    Raises
+    ------
+    SettingsError
+        If they make no sense.
+    """
+    names = {name for group in _OPTIONS.values() for name in group}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(options).items()
+        if name in names
+    }
+    if given.get("optimiser") == "adam":
+        given.setdefault("momentum", 0.0)
+    values = _defaults(options.model) | given
+    images = sum(len(dataset.batch(i)) for i in values["train_batches"])
+    if "held_out" not in given and values["validation_batch"] is None:
+        values["held_out"] = images // _HELD_OUT
+    settings = Settings(**values)
+    if settings.schedule == "triangular" and "n_s" not in given:
+        steps = settings.epochs * -(-(settings.first or images - settings.held_out) // settings.batch_size)
+        settings = replace(settings, n_s=max(1, steps // 2))
+    return settings

@@ -1,0 +1,266 @@
+"""``tinygrad-cifar train``: from options to a folder with everything that came out of a run.
+
+The folder says how far the run is: ``checkpoint.npz`` is there from the first moment until the run is finished, and
+``result.json`` is written last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.cli.common import (
+    CommandError,
+    Stopped,
+    Subparsers,
+    add_data_option,
+    load_data,
+    progress_bar,
+    table,
+)
+from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
+from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.runs import (
+    MODELS,
+    Prepared,
+    Result,
+    Settings,
+    build_schedule,
+    confusion_matrix,
+    describe,
+    prepare,
+    run,
+    save_model,
+    save_result,
+)
+from tinygrad_cifar.training import Measurement, Progress
+
+RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
+FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
+_MOST_TEMPLATES = 100
+
+_EXAMPLES = """
+defaults:
+{defaults}
+  --n-s is half the run, so that a triangular rate makes one cycle; a tenth of
+  the training images is held out for validation.
+
+examples:
+  tinygrad-cifar train two-layer --out runs/first
+
+  # report 002, third line of its table (published: 33.17 %)
+  tinygrad-cifar train softmax --data DIR --train-batches 1 \\
+    --validation-batch 2 --pixels scale --no-shuffle --schedule constant \\
+    --eta 0.01 --lam 0.1 --epochs 40 --out runs/002
+
+  # report 003, one cycle (published: 45.25 %)
+  tinygrad-cifar train two-layer --data DIR --train-batches 1 \\
+    --validation-batch 2 --lam 0.01 --n-s 500 --epochs 10 --out runs/003
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "train",
+        help="train a classifier",
+        description="Train a classifier and write everything that came out of it into a folder.",
+        usage="tinygrad-cifar train MODEL --out DIR [options]",
+        epilog=_EXAMPLES.format(defaults=textwrap.indent(table_of_defaults(), "  ")),
+    )
+    parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"which classifier: {', '.join(MODELS)}")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything is written")
+    add_data_option(parser)
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
+    again.add_argument("--overwrite", action="store_true", help="delete the run in the folder and start anew")
+    parser.add_argument("--no-figures", dest="figures", action="store_false", help="draw nothing")
+    add_settings(parser)
+    parser.set_defaults(command=train)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train as the options say."""
+    out: Path = options.out
+    _refuse_what_is_there(out, options)
+    dataset = load_data(options.data)
+    settings = settings_from(options, dataset)
+    if options.resume and (out / RESULT).exists():
+        return _say_that_it_is_finished(out, settings, dataset)
+    prepared = prepare(dataset, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    _clear(out, everything=options.overwrite)
+
+    print(f"{dataset.name}: {_parts(prepared)}\n{describe(settings)}", flush=True)
+    with _watching(settings.model) as watch:
+        result = _run(settings, prepared, out / CHECKPOINT, watch)
+    save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
+    figures = _draw(out, result, prepared) if options.figures else ()
+    save_result(out, result, dataset)
+    (out / CHECKPOINT).unlink()
+
+    print(f"\n{_scores(result.to_json())}\n")
+    print(f"{dataset.name}, {result.history.rows[-1].step} steps in {result.seconds:.1f} s")
+    print(textwrap.fill(f"{out}: {' '.join((RESULT, HISTORY, PARAMETERS, *figures))}", 80, subsequent_indent="  "))
+    return 0
+
+
+def _run(settings: Settings, prepared: Prepared, checkpoint: Path, watch: Callable[[Progress], None]) -> Result:
+    try:
+        return run(settings, prepared, checkpoint=checkpoint, watch=watch)
+    except KeyboardInterrupt:
+        if not checkpoint.exists():
+            raise Stopped("stopped before anything was done; the same command starts again") from None
+        raise Stopped(
+            f"stopped; the same command with --resume goes on from the last whole epoch, which is in {checkpoint}"
+        ) from None
+
+
+# -- the folder --------------------------------------------------------------------------------------------------------
+
+
+def _refuse_what_is_there(out: Path, options: argparse.Namespace) -> None:
+    finished, begun = (out / RESULT).exists(), (out / CHECKPOINT).exists()
+    if options.resume and not finished and not begun:
+        raise CommandError(f"{out} holds no run to resume; leave --resume out to start one")
+    if options.resume or options.overwrite:
+        return
+    if finished:
+        raise CommandError(f"{out} holds a finished run; choose another --out, or replace it with --overwrite")
+    if begun:
+        raise CommandError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
+
+
+def _clear(out: Path, *, everything: bool) -> None:
+    """Delete what killed runs left half-written, or everything that runs write."""
+    names = (RESULT, CHECKPOINT, HISTORY, PARAMETERS, *FIGURES)
+    for name in names:
+        for part in out.glob(f".{name}.*.part"):
+            part.unlink()
+        if everything:
+            (out / name).unlink(missing_ok=True)
+
+
+def _say_that_it_is_finished(out: Path, settings: Settings, dataset: Dataset) -> int:
+    try:
+        figures = json.loads((out / RESULT).read_bytes())
+        kept = figures["settings"] | {"data": figures["data"]["sha256"]}
+        scores = _scores(figures)
+    except (ValueError, LookupError, TypeError) as error:
+        raise CommandError(f"{out / RESULT} is no result of a run; replace it with --overwrite") from error
+    own = json.loads(json.dumps(asdict(settings))) | {"data": dataset.identity()["sha256"]}
+    for name, value in own.items():
+        if kept.get(name) != value:
+            raise CommandError(f"{out} holds a finished run of which {name} is {kept.get(name)}, not {value}")
+    print(f"{out} holds this run, and it is finished:\n\n{scores}")
+    return 0
+
+
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+
+def _parts(prepared: Prepared) -> str:
+    parts = {"training": prepared.train, "validation": prepared.validation, "test": prepared.test}
+    return ", ".join(f"{len(part[1])} {name}" for name, part in parts.items() if part is not None) + " images"
+
+
+def _scores(figures: dict[str, Any]) -> str:
+    rows = [
+        [part, f"{figures[f'{part}_accuracy']:.2%}", *(f"{figures[f'{part}_{what}']:.4f}" for what in ("loss", "cost"))]
+        for part in ("train", "validation", "test")
+        if figures[f"{part}_accuracy"] is not None
+    ]
+    return table(["", "accuracy", "loss", "cost"], rows)
+
+
+@contextmanager
+def _watching(label: str) -> Iterator[Callable[[Progress], None]]:
+    """Show progress: a bar on a terminal, and a line per measurement elsewhere."""
+    bar = progress_bar(desc=label, unit=" steps")
+    shown: Measurement | None = None
+
+    def move(progress: Progress) -> None:
+        if bar.total is None:  # the first report, which may be that of a resumed run
+            bar.reset(progress.steps)
+            bar.initial = progress.step
+        now = progress.measured
+        accuracy = now.train_accuracy if np.isnan(now.validation_accuracy) else now.validation_accuracy
+        bar.set_postfix(loss=f"{progress.loss:.4g}", accuracy=f"{accuracy:.1%}", refresh=False)
+        bar.update(progress.step - bar.n)
+
+    def say(progress: Progress) -> None:
+        nonlocal shown
+        if progress.measured is not shown:
+            shown = progress.measured
+            print(_line(shown, progress.steps), flush=True)
+
+    try:
+        yield say if bar is None else move
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _line(row: Measurement, steps: int) -> str:
+    width = len(str(steps))
+    line = f"step {row.step:{width}}/{steps}  epoch {row.epoch:5.1f}  loss {row.train_loss:<6.4g}"
+    line += f"  train {row.train_accuracy:6.1%}"
+    return line if np.isnan(row.validation_accuracy) else f"{line}  validation {row.validation_accuracy:6.1%}"
+
+
+# -- the figures -------------------------------------------------------------------------------------------------------
+
+
+def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
+    """Draw the run, if matplotlib is there, and return the files' names."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches
+    try:
+        from tinygrad_cifar import figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
+    except ImportError:
+        print("no figures: they need matplotlib, which `pip install 'tinygrad-cifar[experiments]'` brings")
+        return ()
+    settings, dataset = result.settings, prepared.dataset
+    details = f"{dataset.name}: {describe(settings)}"
+    history = {"": result.history}
+    steps = result.history.rows[-1].step
+    schedule = build_schedule(settings, -(-len(prepared.train[1]) // settings.batch_size))
+    weights = result.model.weights()[0].data
+    units = weights.shape[1]
+    linear = not settings.hidden
+    drawn = (
+        figures.loss_curves(figures.Heading("Loss and cost", details), history),
+        figures.accuracy_curves(figures.Heading("Accuracy", details), history),
+        figures.learning_rate_curve(
+            figures.Heading("Learning rate", details), np.array([schedule(step) for step in range(steps)])
+        ),
+        figures.templates(
+            figures.Heading(_title_of_templates(units, linear=linear), details),
+            weights[:, :_MOST_TEMPLATES],
+            dataset.class_names if linear else None,
+            columns=5 if linear else 10,
+        ),
+        figures.confusion(
+            figures.Heading("What the test images were taken for", details),
+            confusion_matrix(result.model, prepared.test, len(dataset.class_names)),
+            dataset.class_names,
+        ),
+    )
+    for name, figure in zip(FIGURES, drawn, strict=True):
+        figures.save(figure, out / name)
+    return FIGURES
+
+
+def _title_of_templates(units: int, *, linear: bool) -> str:
+    if linear:
+        return "Weights of each class as images"
+    shown = f"the {units}" if units <= _MOST_TEMPLATES else f"the first {_MOST_TEMPLATES} of {units}"
+    return f"Weights of {shown} hidden units of the first layer as images"
