@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Node, Rule, Value, is_recording
+from tinygrad_cifar.graph import Node, Rule, Value, constant, is_recording, watchers
 from tinygrad_cifar.ops.elementwise import astype
 from tinygrad_cifar.ops.shapes import sum_to
 
@@ -47,6 +47,7 @@ def walk(
         The cotangents of the targets that were reached.
     """
     along = None if targets is None else _between(start, targets)
+    watching = watchers()
     cotangents = {start: cotangent}
     queue = [(-start.number, start)]
     while queue:
@@ -67,6 +68,8 @@ def walk(
                 continue
             arguments = remembered if kind is None else _recorded(node, edges, rule, remembered, kind)
             part = rule.apply(g, *arguments)
+            for watcher in watching:
+                watcher.differentiated(node, rule, g, arguments, part)
             if part.shape != parent.shape:
                 if not row.broadcasts:
                     raise RuntimeError(
@@ -121,7 +124,8 @@ def _between(start: Node, targets: set[Node]) -> set[Node]:
     return found
 
 
-def _seed(name: str, out: Value, gradient: Any) -> np.ndarray[Any, Any]:
+def _seed(name: str, out: Value, gradient: Any) -> Any:
+    """Return the first cotangent: an array, or ``gradient`` itself if it is a value, to be differentiated too."""
     if out._node is None:
         raise ValueError(
             f"{name}: the result does not depend on any tensor with requires_grad=True, so there is nothing to "
@@ -141,7 +145,7 @@ def _seed(name: str, out: Value, gradient: Any) -> np.ndarray[Any, Any]:
             f"{name}: gradient must be real numbers of shape {array.shape}, like the result; got {seed.dtype} of shape "
             f"{seed.shape}"
         )
-    return seed.astype(array.dtype)
+    return astype(gradient, array.dtype) if isinstance(gradient, Value) else seed.astype(array.dtype)
 
 
 def _wrapped(kind: type[Value], array: Any) -> Any:
@@ -216,8 +220,9 @@ def _walk_for(out: Any, seed: Any, *, keep: bool, create_graph: bool, targets: s
     """Walk with values, recording, or with plain arrays; return values either way."""
     kind = type(out)
     if create_graph and is_recording():
-        return walk(out._node, _wrapped(kind, seed), keep=keep, kind=kind, targets=targets)
-    found = walk(out._node, seed, keep=keep, targets=targets)
+        seed = seed if isinstance(seed, Value) else _wrapped(kind, seed)
+        return walk(out._node, seed, keep=keep, kind=kind, targets=targets)
+    found = walk(out._node, constant(seed), keep=keep, targets=targets)
     return {node: _wrapped(kind, g) for node, g in found.items()}
 
 

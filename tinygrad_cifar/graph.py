@@ -20,15 +20,43 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-_recording: ContextVar[bool] = ContextVar("recording", default=True)
 _next_number = itertools.count(1).__next__
+
+
+class Watcher(Protocol):
+    """Who is told of every operation and of every rule that is applied, while a block of code is being watched."""
+
+    def computed(self, row: Primitive, arguments: Sequence[Any], out: Value) -> None:
+        """See an operation's arguments, as arrays, and its result."""
+
+    def differentiated(self, node: Node, rule: Rule, g: Any, arguments: Sequence[Any], part: Any) -> None:
+        """See a rule's cotangent and arguments, and the cotangent that it made of them."""
+
+
+class Mode(NamedTuple):
+    """How operations are carried out in one thread or asynchronous task.
+
+    Attributes
+    ----------
+    recording
+        Whether results remember how they were made.
+    watchers
+        Who is told.
+    """
+
+    recording: bool = True
+    watchers: tuple[Watcher, ...] = ()
+
+
+# None is the ordinary mode, recorded and unwatched: a single question decides whether an operation has to care.
+_mode: ContextVar[Mode | None] = ContextVar("mode", default=None)
 
 # Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
 # a plain 0.5 would turn a float32 network into float64.
@@ -248,14 +276,22 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
         out = _new(kind)
         out._array = result
         parents = [(i, x._node) for i, x in enumerate(xs) if isinstance(x, Value) and x._node is not None]
-        if not parents or not _recording.get():
+        mode = _mode.get()
+        if not parents or (mode is not None and not mode.recording):
             out._node = None
-            return out
+        else:
+            out._node = _node(row, result, edges_of(xs, parents, result, arrays, arguments))
+        if mode is not None:
+            _tell(mode, row, (*arrays, *arguments), out)
+        return out
+
+    def edges_of(xs: Any, parents: Any, result: Any, arrays: Any, arguments: Any) -> tuple[Any, ...]:
+        if "xs" in shared.names:
+            arrays = tuple([a if isinstance(x, Value) else _own(a) for a, x in zip(arrays, xs, strict=True)])
         known = dict(zip(named, (result, None, arrays, *arguments), strict=True))
         known["xs_shape"] = tuple([np.shape(array) for array in arrays])
-        edges = [(node, shared, tuple([(known | {"i": i})[name] for name in shared.names])) for i, node in parents]
-        out._node = _node(row, result, tuple(edges))
-        return out
+        arguments_of = [tuple([(known | {"i": i})[name] for name in shared.names]) for i, _ in parents]
+        return tuple([(node, shared, kept) for (_, node), kept in zip(parents, arguments_of, strict=True)])
 
     return _present(apply, row)
 
@@ -291,7 +327,7 @@ def _unary(row: Primitive) -> Callable[..., Any]:
     forward = row.forward
     (rule,) = row.rules.values()
     pick = rule.pick
-    recording = _recording.get
+    current_mode = _mode.get
     ndarray, value, new = np.ndarray, Value, _new
 
     def apply(x: Any, *arguments: Any) -> Any:
@@ -307,35 +343,43 @@ def _unary(row: Primitive) -> Callable[..., Any]:
         out = new(type(x))
         out._array = result
         parent = x._node
-        if parent is None or not recording():
+        mode = current_mode()
+        if parent is None or (mode is not None and not mode.recording):
             out._node = None
-            return out
-        edges = ((parent, rule, () if pick is None else pick((result, array, *arguments))),)
-        out._node = _node(row, result, edges)
+        else:
+            edges = ((parent, rule, () if pick is None else pick((result, array, *arguments))),)
+            out._node = _node(row, result, edges)
+        if mode is not None:
+            _tell(mode, row, (array, *arguments), out)
         return out
 
     return apply
 
 
-def _binary(row: Primitive) -> Callable[..., Any]:
+def _binary(row: Primitive) -> Callable[..., Any]:  # noqa: C901 (three cases of who is recorded, written out)
     forward = row.forward
     x_rule, y_rule = row.rules.values()
     x_pick, y_pick = x_rule.pick, y_rule.pick
-    recording = _recording.get
+    keeps_x, keeps_y = "x" in y_rule.names, "y" in x_rule.names
+    current_mode = _mode.get
     ndarray, value, new = np.ndarray, Value, _new
 
-    def apply(x: Any, y: Any) -> Any:
+    def apply(x: Any, y: Any) -> Any:  # noqa: PLR0912 (as above)
         x_node = y_node = None
+        x_foreign = y_foreign = False
         if isinstance(x, value):
             kind = type(x)
             x_node, x = x._node, x._array
             if isinstance(y, value):
                 y_node, y = y._node, y._array
-            elif type(y) not in _PLAIN:
-                y = _plain(row, y)
+            else:
+                y_foreign = True
+                if type(y) not in _PLAIN:
+                    y = _plain(row, y)
         elif isinstance(y, value):
             kind = type(y)
             y_node, y = y._node, y._array
+            x_foreign = True
             if type(x) not in _PLAIN:
                 x = _plain(row, x)
         else:
@@ -348,20 +392,25 @@ def _binary(row: Primitive) -> Callable[..., Any]:
             result = np.asarray(result)
         out = new(kind)
         out._array = result
-        if (x_node is None and y_node is None) or not recording():
+        mode = current_mode()
+        if (x_node is None and y_node is None) or (mode is not None and not mode.recording):
             out._node = None
-            return out
-        values = (result, x, y)
-        if y_node is None:
-            edges: Any = ((x_node, x_rule, () if x_pick is None else x_pick(values)),)
-        elif x_node is None:
-            edges = ((y_node, y_rule, () if y_pick is None else y_pick(values)),)
         else:
-            edges = (
-                (x_node, x_rule, () if x_pick is None else x_pick(values)),
-                (y_node, y_rule, () if y_pick is None else y_pick(values)),
-            )
-        out._node = _node(row, result, edges)
+            if y_node is None:
+                values = (result, x, _own(y) if y_foreign and keeps_y else y)
+                edges: Any = ((x_node, x_rule, () if x_pick is None else x_pick(values)),)
+            elif x_node is None:
+                values = (result, _own(x) if x_foreign and keeps_x else x, y)
+                edges = ((y_node, y_rule, () if y_pick is None else y_pick(values)),)
+            else:
+                values = (result, x, y)
+                edges = (
+                    (x_node, x_rule, () if x_pick is None else x_pick(values)),
+                    (y_node, y_rule, () if y_pick is None else y_pick(values)),
+                )
+            out._node = _node(row, result, edges)
+        if mode is not None:
+            _tell(mode, row, (x, y), out)
         return out
 
     return apply
@@ -387,12 +436,15 @@ def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]
         result = _compute(row, tuple(arrays))
         out = _new(kind)
         out._array = result
-        if not recorded or not _recording.get():
+        mode = _mode.get()
+        if not recorded or (mode is not None and not mode.recording):
             out._node = None
-            return out
-        values = (result, *arrays)
-        edges = tuple([(node, rule, () if rule.pick is None else rule.pick(values)) for node, rule in recorded])
-        out._node = _node(row, result, edges)
+        else:
+            values = (result, *[a if isinstance(b, Value) else _own(a) for a, b in zip(arrays, arguments, strict=True)])
+            edges = tuple([(node, rule, () if rule.pick is None else rule.pick(values)) for node, rule in recorded])
+            out._node = _node(row, result, edges)
+        if mode is not None:
+            _tell(mode, row, tuple(arrays), out)
         return out
 
     return apply
@@ -414,6 +466,20 @@ def _node(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
     node.shape = result.shape
     node.dtype = result.dtype
     return node
+
+
+def _own(operand: Any) -> Any:
+    """Return what the graph may keep of an operand that is no value: a copy, if its owner could still change it.
+
+    A tensor's array is never written to while the graph holds it; an array of the caller's may be, at any time before
+    the backward pass.
+    """
+    return operand.copy() if type(operand) is np.ndarray and operand.flags.writeable else operand
+
+
+def _tell(mode: Mode, row: Primitive, arguments: tuple[Any, ...], out: Value) -> None:
+    for watcher in mode.watchers:
+        watcher.computed(row, arguments, out)
 
 
 def _plain(row: Primitive, operand: Any) -> Any:
@@ -455,7 +521,8 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 def is_recording() -> bool:
     """Return whether operations are being recorded in this thread or task."""
-    return _recording.get()
+    mode = _mode.get()
+    return mode is None or mode.recording
 
 
 @contextmanager
@@ -473,8 +540,26 @@ def no_grad() -> Iterator[None]:
     >>> doubled.requires_grad
     False
     """
-    token = _recording.set(False)
+    with _in_mode((_mode.get() or Mode())._replace(recording=False)):
+        yield
+
+
+def watched(watcher: Watcher) -> AbstractContextManager[None]:
+    """Tell ``watcher`` of all that happens inside a ``with`` block, in this thread or task."""
+    mode = _mode.get() or Mode()
+    return _in_mode(mode._replace(watchers=(*mode.watchers, watcher)))
+
+
+def watchers() -> tuple[Watcher, ...]:
+    """Return who is watching this thread or task."""
+    mode = _mode.get()
+    return () if mode is None else mode.watchers
+
+
+@contextmanager
+def _in_mode(mode: Mode) -> Iterator[None]:
+    token = _mode.set(mode)
     try:
         yield
     finally:
-        _recording.reset(token)
+        _mode.reset(token)

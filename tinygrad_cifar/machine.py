@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -147,7 +147,7 @@ def _ask(library: ctypes.CDLL, question: str) -> str | int | None:
 
 def _configured_blas() -> str:
     """Return the library that NumPy says it was built with."""
-    built = np.show_config(mode="dicts") or {}
+    built: Any = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     return " ".join(str(blas[key]) for key in ("name", "version") if blas.get(key)) or "unknown"
 

@@ -356,9 +356,11 @@ class Tensor(Value):
 
 
 def from_numpy(array: Array) -> Tensor:
-    """Make a constant of an array without copying it, in exchange for the promise not to change it while it is in use.
+    """Make a constant of an array without copying it: what a training loop does with each batch.
 
-    What a training loop does with each batch: copying 100 images takes a tenth of a step.
+    The array is made read-only, so that a later attempt to change it is an error and not a wrong gradient. Views of it
+    that were taken before can still be written to: do not. (An array that is combined with a tensor as it is, without
+    this function, is copied if its derivative rules need it: safe, for about a tenth of a small network's step.)
 
     Examples
     --------
@@ -369,6 +371,7 @@ def from_numpy(array: Array) -> Tensor:
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise TypeError("from_numpy: give a NumPy array of real numbers; Tensor(data) takes lists and the like")
+    array.flags.writeable = False
     out = object.__new__(Tensor)
     out._array = array
     out._node = None

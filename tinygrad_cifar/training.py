@@ -22,7 +22,6 @@ import numpy as np
 from tinygrad_cifar import functional as F
 from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.data.batches import gather
-from tinygrad_cifar.graph import no_grad
 from tinygrad_cifar.models import Classifier
 from tinygrad_cifar.optim import Optimiser
 from tinygrad_cifar.tensor import from_numpy
@@ -92,7 +91,7 @@ class History:
     rows : list of Measurement
         The measurements.
     best_epoch : int
-        After how many epochs the validation accuracy was highest (the first of equals).
+        With patience: after how many epochs the validation accuracy was highest (the first of equals).
     stopped_early : bool
         Whether patience ran out before the epochs did.
     seconds : float
@@ -137,9 +136,13 @@ class Progress:
     measured: Measurement
 
 
-@no_grad()
 def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
     """Measure loss, cost and accuracy of a model, in evaluation mode and without recording.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or the labels do not fit them.
 
     Examples
     --------
@@ -150,18 +153,23 @@ def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
     0.667
     """
     X, labels = examples
-    was_training = model.training
-    model.eval()
+    _check_examples("evaluate", examples)
     loss = right = 0.0
-    for start in range(0, len(labels), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        scores = model(from_numpy(X[rows]))
-        share = len(labels[rows]) / len(labels)
-        loss += share * model.loss_of(scores, labels[rows]).item()
-        right += share * F.accuracy(scores, labels[rows])
-    penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
-    model.train(was_training)
+    with model.in_use():
+        for start in range(0, len(labels), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            scores = model(from_numpy(X[rows]))
+            share = len(labels[rows]) / len(labels)
+            loss += share * model.loss_of(scores, labels[rows]).item()
+            right += share * F.accuracy(scores, labels[rows])
+        penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
     return Scores(loss, loss + penalty, right)
+
+
+def _check_examples(name: str, examples: Examples) -> None:
+    X, labels = examples
+    if len(X) != len(labels) or len(labels) == 0:
+        raise ValueError(f"{name}: there must be images, and a label for each; got {len(X)} and {len(labels)}")
 
 
 def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
@@ -177,7 +185,7 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     patience: int | None = None,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
     measured: Examples | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     identity: Mapping[str, Any] | None = None,
     watch: Callable[[Progress], None] | None = None,
 ) -> History:
@@ -200,7 +208,8 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     rng : numpy.random.Generator, optional
         Shuffles the images before each epoch; without one they are used in file order.
     every : int, optional
-        Measure after this many updates; by default after each epoch. The untrained model is measured too.
+        Measure after this many updates; by default after each epoch. The untrained model is measured too, and so is the
+        last; with patience, every epoch's.
     patience : int, optional
         Stop when the validation accuracy has not risen for this many epochs, and go back to the best parameters.
     augment : callable, optional
@@ -243,7 +252,17 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
         raise ValueError("fit: patience watches the validation accuracy; give validation images")
     if augment is not None and rng is None:
         raise ValueError("fit: augment draws random numbers; give a generator as rng")
-    plan = {"epochs": epochs, "batch_size": batch_size, "images": len(train[1]), **(identity or {})}
+    for examples in filter(None, (train, validation, measured)):
+        _check_examples("fit", examples)
+    plan = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "images": len(train[1]),
+        "every": every,
+        "patience": patience,
+        **(identity or {}),
+    }
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     run = _Run(model, optimiser, measured or train, validation, plan, rng, watch)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is reported with its step instead
         run.start(checkpoint)
@@ -372,8 +391,8 @@ class _Run:
             self.history.best_epoch = self.epochs_done
         self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
 
-    def save(self, path: Path) -> None:
-        """Write everything that the rest of the run depends on."""
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return everything that the rest of the run depends on, as arrays and as what JSON can hold."""
         arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimiser/{name}": array for name, array in self.optimiser.state_dict().items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
@@ -385,35 +404,56 @@ class _Run:
             "stopped_early": self.history.stopped_early,
             "seconds": self.history.seconds,
             "rows": [list(asdict(row).values()) for row in self.history.rows],
-            "generators": [rng.bit_generator.state for rng in self.generators],
+            "generators": [_plain(rng.bit_generator.state) for rng in self.generators],
         }
-        save_checkpoint(path, arrays, text)
+        return arrays, text
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        save_checkpoint(path, *self.state())
 
     def resume(self, path: Path) -> None:
-        """Take over what :meth:`save` wrote."""
+        """Go on from a checkpoint; one that is refused changes nothing."""
         arrays, text = load_checkpoint(path)
+        own_arrays, own_text = self.state()
         try:
-            kept, own = text["identity"], json.loads(json.dumps(self.identity))
-            others = [f"{name} is {kept[name]}, not {own[name]}" for name in own if kept[name] != own[name]]
-            if others:
-                raise ValueError(f"its {' and its '.join(others)}")  # noqa: TRY301 (one sentence for all)
-            rows = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
-            self.model.load_state_dict(_part("model/", arrays))
-            self.optimiser.load_state_dict(_part("optimiser/", arrays))
-            for rng, state in zip(self.generators, text["generators"], strict=True):
-                rng.bit_generator.state = state
+            self.check_identity(text["identity"])
+            first, *others = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
             self.history = History(
-                rows, int(text["best_epoch"]), bool(text["stopped_early"]), float(text["seconds"])
+                [first, *others], int(text["best_epoch"]), bool(text["stopped_early"]), float(text["seconds"])
             )
             self.epochs_done = int(text["epochs_done"])
             self.best = _part("best/", arrays)
             self.best_accuracy = -math.inf if text["best_accuracy"] is None else float(text["best_accuracy"])
-            self.report()
+            self.restore(arrays, text["generators"])
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            self.restore(own_arrays, own_text["generators"])
             raise CheckpointError(f"{path} belongs to another run: {error}") from error
+        self.report()
+
+    def check_identity(self, kept: Mapping[str, Any]) -> None:
+        """Refuse what makes the checkpoint's run another than this one, by name."""
+        own = json.loads(json.dumps(self.identity))
+        others = [f"{name} is {kept[name]}, not {own[name]}" for name in own if kept[name] != own[name]]
+        if others:
+            raise ValueError(f"its {' and its '.join(others)}")
+
+    def restore(self, arrays: Mapping[str, Array], generators: Sequence[Any]) -> None:
+        """Set everything outside this object that a checkpoint holds."""
+        self.model.load_state_dict(_part("model/", arrays))
+        self.optimiser.load_state_dict(_part("optimiser/", arrays))
+        for rng, state in zip(self.generators, generators, strict=True):
+            rng.bit_generator.state = state
 
 
-def _part(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+def _plain(state: Any) -> Any:
+    """Return a generator's state as JSON can hold it: some kinds keep arrays in theirs."""
+    if isinstance(state, Mapping):
+        return {name: _plain(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
+
+
+def _part(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

@@ -1,8 +1,8 @@
 """The derivative table, last page: the softmax and its cross-entropy, each fused into one row.
 
-Both could be compositions of other rows, with the same numbers; they are rows because every classifier ends in them, and
-one operation in the place of six is a tenth of a small network's training step. Fused, the derivative is the one that
-courses teach: the probabilities, less one at the label.
+Both could be compositions of other rows, with the same numbers; they are rows because every classifier ends in
+them, and one operation in the place of six is a tenth of a small network's training step. Fused, the derivative
+is the one that courses teach: the probabilities, less one at the label.
 """
 
 from __future__ import annotations
