@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Node, Rule, Value, constant, is_recording, watchers
+from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant, is_recording, watchers
 from tinygrad_cifar.ops.elementwise import astype
 from tinygrad_cifar.ops.shapes import sum_to
 
@@ -53,7 +53,7 @@ def walk(
     while queue:
         _, node = heapq.heappop(queue)
         edges, row = node.edges, node.primitive
-        if row is None:  # a leaf: its cotangent waits for the end
+        if row is None:  # the walk started at a leaf
             continue
         if edges is None:
             raise RuntimeError(
@@ -70,21 +70,26 @@ def walk(
             part = rule.apply(g, *arguments)
             for watcher in watching:
                 watcher.differentiated(node, rule, g, arguments, part)
-            if part.shape != parent.shape:
-                if not row.broadcasts:
-                    raise RuntimeError(
-                        f"the rule of {row.name} for {rule.input} returned shape {part.shape} for an input of shape "
-                        f"{parent.shape}"
-                    )
-                part = sum_to(part, parent.shape)
-            if part.dtype is not parent.dtype:
-                part = astype(part, parent.dtype)
+            if part.shape != parent.shape or part.dtype is not parent.dtype:
+                part = _fitted(part, parent, row, rule)
             if parent in cotangents:
                 cotangents[parent] = cotangents[parent] + part
             else:
                 cotangents[parent] = part
-                heapq.heappush(queue, (-parent.number, parent))
+                if parent.primitive is not None:  # a leaf's cotangent waits for the end
+                    heapq.heappush(queue, (-parent.number, parent))
     return cotangents
+
+
+def _fitted(part: Any, parent: Node, row: Primitive, rule: Rule) -> Any:
+    """Undo broadcasting and a change of precision; any other difference from the input is a wrong rule."""
+    if part.shape != parent.shape:
+        if not row.broadcasts:
+            raise RuntimeError(
+                f"the rule of {row.name} for {rule.input} returned shape {part.shape} for an input of {parent.shape}"
+            )
+        part = sum_to(part, parent.shape)
+    return part if part.dtype is parent.dtype else astype(part, parent.dtype)
 
 
 def _recorded(

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import primitive, shape_of
+from tinygrad_cifar.graph import constant, primitive, shape_of
 from tinygrad_cifar.ops.elementwise import exp, square, where
 from tinygrad_cifar.ops.shapes import (
-    broadcast_to,
+    _broadcast_to,
+    _reshape,
     flip,
+    inverse,
     normalised_axis,
     pad,
     reshape,
@@ -30,7 +32,7 @@ Axis = int | Sequence[int] | None
 _sum = primitive(
     "sum",
     lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
-    x=lambda g, x_shape, axis, keepdims: broadcast_to(_spread(g, x_shape, axis, keepdims), x_shape),
+    x=lambda g, x_shape, axis, keepdims: _broadcast_to(_spread(g, x_shape, axis, keepdims), x_shape),
 )
 _max = primitive(
     "max",
@@ -50,9 +52,7 @@ _prod = primitive(
 _logsumexp = primitive(
     "logsumexp",
     lambda x, axis, keepdims: _log_of_the_sum(x, axis, keepdims),
-    x=lambda g, out, x, axis, keepdims: (
-        _spread(g, x.shape, axis, keepdims) * exp(x - _spread(_or_zero(out), x.shape, axis, keepdims))
-    ),
+    x=lambda g, x, axis, keepdims: _spread(g, x.shape, axis, keepdims) * _shares(x, axis),
 )
 _norm = primitive(
     "norm",
@@ -66,7 +66,7 @@ _cumsum = primitive(
 
 def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
     """Put the reduced axes back, with size 1."""
-    return g if keepdims else reshape(g, tuple([1 if i in axis else size for i, size in enumerate(shape)]))
+    return g if keepdims else _reshape(g, tuple([1 if i in axis else size for i, size in enumerate(shape)]))
 
 
 def _to_the_extreme(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -77,18 +77,27 @@ def _to_the_extreme(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: b
 
 
 def _log_of_the_sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Shift by the largest element, so that no exponential exceeds 1; a row of -inf has nothing to shift by."""
-    largest = np.maximum.reduce(x.real, axis=axis, keepdims=True)
-    shift = np.where(np.isfinite(largest), largest, 0)
+    shift = _shift(x, axis)
     total = np.add.reduce(np.exp(x - shift), axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):  # log(0) = -inf is the right answer for a row of -inf
         out = np.log(total) + shift
     return out if keepdims else np.squeeze(out, axis)
 
 
-def _or_zero(out: Any) -> Any:
-    """Replace -inf, the logsumexp of a row of -inf, by 0: each of its elements then gets the gradient exp(-inf) = 0."""
-    return where(out == -np.inf, 0, out) if (out == -np.inf).any() else out
+def _shift(x: Any, axis: tuple[int, ...]) -> Any:
+    """Return the largest element, so that no exponential exceeds 1; a row of -inf has nothing to shift by."""
+    largest = np.maximum.reduce(x.real, axis=axis, keepdims=True)
+    return np.where(np.isfinite(largest), largest, 0)
+
+
+def _shares(x: Any, axis: tuple[int, ...]) -> Any:
+    """Return each exponential's share of the sum; a row of -inf has none to give.
+
+    As ``exp(x - logsumexp(x))`` they would not add up to 1: a result of 10,000 has lost four of its digits.
+    """
+    powers = exp(x - _shift(constant(x), axis))
+    total = _sum(powers, axis, True)
+    return powers / (total + (total == 0))
 
 
 def _product_of_the_others(x: Any, axis: tuple[int, ...]) -> Any:
@@ -97,7 +106,7 @@ def _product_of_the_others(x: Any, axis: tuple[int, ...]) -> Any:
     last = transpose(x, kept + axis)
     flat = reshape(last, (*[x.shape[i] for i in kept], size_along(x.shape, axis)))
     others = reshape(_others(flat), last.shape)
-    return transpose(others, tuple(int(i) for i in np.argsort(kept + axis)))
+    return transpose(others, inverse(kept + axis))
 
 
 def _others(x: Any) -> Any:

@@ -18,7 +18,7 @@ _reshape = primitive("reshape", lambda x, shape: x.reshape(shape), x=lambda g, x
 _transpose = primitive(
     "transpose",
     lambda x, axes: x.transpose(axes),
-    x=lambda g, axes: _transpose(g, tuple(int(i) for i in np.argsort(axes))),
+    x=lambda g, axes: _transpose(g, inverse(axes)),
 )
 _broadcast_to = primitive(
     "broadcast_to", lambda x, shape: np.broadcast_to(x, shape), x=lambda g, x_shape: _sum_to(g, x_shape)
@@ -32,8 +32,15 @@ _concatenate = primitive_of_many(
 )
 
 
+def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the permutation of axes that undoes ``axes``."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
 def _summed_to(x: Any, shape: tuple[int, ...]) -> Any:
     added = x.ndim - len(shape)
+    if added > 0 and x.shape[added:] == shape:  # a bias: nothing but leading axes
+        return np.add.reduce(x, axis=tuple(range(added)))
     stretched = list(range(added))
     for axis, (wide, size) in enumerate(zip(x.shape[max(added, 0) :], shape, strict=False), max(added, 0)):
         if size != wide:
