@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.graph import constant, primitive, shape_of
-from tinygrad_cifar.ops.elementwise import exp, square, where
+from tinygrad_cifar.ops.elementwise import exp, square
 from tinygrad_cifar.ops.shapes import (
     _broadcast_to,
     _reshape,
