@@ -24,7 +24,6 @@ from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.data.batches import augment_flip, augment_shift
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.files import replacing
-from tinygrad_cifar.graph import no_grad
 from tinygrad_cifar.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.tensor import from_numpy
 from tinygrad_cifar.training import Examples, History, Progress, Scores, evaluate, fit
@@ -54,8 +53,25 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("momentum", "dropout"), (0, _BELOW_1)),
     "shift": (0, 31),
 }
-_ENDS = {_MOST: " up", _FINITE: " up, and finite", _BELOW_1: " up to, but not including, 1", 31: " to 31"}
+_ENDS = {_MOST: " to 2**63 - 1", _FINITE: " up, and finite", _BELOW_1: " up to, but not including, 1", 31: " to 31"}
 _MOST_UNITS = 100_000
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# What each annotation of a setting means, in words and as a test: they come from JSON too, which has no types.
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", _is_whole),
+    "int | None": ("a whole number or None", lambda value: value is None or _is_whole(value)),
+    "float": ("a number", lambda value: isinstance(value, float) or _is_whole(value)),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "tuple[int, ...]": (
+        "a tuple of whole numbers",
+        lambda value: isinstance(value, tuple) and all(_is_whole(part) for part in value),
+    ),
+}
 
 
 class SettingsError(ValueError):
@@ -150,6 +166,7 @@ class Settings:
         ):
             if getattr(self, name) not in allowed:
                 raise SettingsError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
+        self._check_types()
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -157,6 +174,13 @@ class Settings:
         self._check_layers()
         self._check_images()
         self._check_rates()
+
+    def _check_types(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            wanted, is_one = _TYPES.get(str(setting.type), ("", lambda _: True))  # text was compared with its choices
+            if not is_one(value):
+                raise SettingsError(f"{setting.name} must be {wanted}; got {value!r}")
 
     def _check_layers(self) -> None:
         layers = {"softmax": 0, "svm": 0, "two-layer": 1}.get(self.model, len(self.hidden))
@@ -444,12 +468,10 @@ def _augmentation(settings: Settings, preprocessing: Preprocessing) -> Callable[
     return augment
 
 
-@no_grad()
 def confusion_matrix(model: models.Classifier, examples: Examples, classes: int = 10) -> Array:
     """Count, for each true class (row), what the model took its images for (column)."""
     X, labels = examples
     counts = np.zeros((classes, classes), dtype=int)
-    model.eval()
     np.add.at(counts, (labels, model.predict(from_numpy(X))), 1)
     return counts
 
@@ -527,5 +549,7 @@ def load_model(path: Path) -> Trained:
         model = build_model(replace(settings, init="zeros"), features, len(class_names))
         model.load_state_dict(state)
         return Trained(model, settings, preprocessing, class_names, dict(text["trained_on"]))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise CheckpointError(f"{path} holds no trained model of this library: there is no {error} in it") from error
+    except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} holds no trained model of this library: {error}") from error
