@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from tinygrad_cifar.files import replacing
 from tinygrad_cifar.training import History
@@ -112,6 +113,7 @@ def curves(heading: Heading, panels: Sequence[Panel]) -> Figure:
             axes.set_xlabel(panel.x_label)
             axes.set_ylabel(panel.y_label)
             axes.yaxis.set_tick_params(labelleft=True)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
             if len(panel.lines) > 1:
                 axes.legend()
     return figure
@@ -317,11 +319,11 @@ def _style() -> Iterator[None]:
 
 def _figure(heading: Heading, height: float) -> Figure:
     """Return a figure with a heading and ``height`` inches for what is below it."""
-    details = textwrap.wrap(heading.details, 105)
+    details = textwrap.wrap(heading.details, 108)
     top = 0.42 + 0.18 * len(details)
     whole = height + top
     layout = ConstrainedLayoutEngine(rect=(0.01, 0.0, 0.98, height / whole))
     figure = Figure(figsize=(_WIDTH, whole), dpi=_DPI, layout=layout)
     figure.text(0.02, 1 - 0.26 / whole, heading.title, fontsize=12, fontweight="bold", va="center")
-    figure.text(0.02, 1 - 0.40 / whole, "\n".join(details), fontsize=8.5, color="0.3", va="top", linespacing=1.2)
+    figure.text(0.02, 1 - 0.40 / whole, "\n".join(details), fontsize=8, color="0.3", va="top", linespacing=1.2)
     return figure

@@ -253,6 +253,14 @@ def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
         If the data set is too small for the settings.
     DataError
         If it has no such batch.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.runs import Settings, cut
+    >>> train, validation = cut(builtin_dataset(), Settings(train_batches=(1, 3), first=2500))
+    >>> len(train), len(validation)
+    (2500, 2000)
     """
     batches = [dataset.batch(i) for i in settings.train_batches]
     images = np.concatenate([batch.images for batch in batches])
@@ -275,7 +283,18 @@ def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
 
 
 def treat(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
-    """Return images as a model sees them, with their labels."""
+    """Return images as a model sees them, with their labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.data import Preprocessing, Split
+    >>> from tinygrad_cifar.runs import Settings, treat
+    >>> white = Split(np.full((1, 3072), 255, np.uint8), np.array([0]))
+    >>> X, labels = treat(white, Preprocessing.fit("scale", white.images), Settings(dtype="float32"))
+    >>> X[0, :3], X.dtype
+    (array([1., 1., 1.], dtype=float32), dtype('float32'))
+    """
     return preprocessing.apply(split.images, np.dtype(settings.dtype)), split.labels
 
 
@@ -304,7 +323,17 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Cut up a data set and treat its pixels; see :func:`cut` for what can be wrong."""
+    """Cut up a data set and treat its pixels; see :func:`cut` for what can be wrong.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.runs import Settings, prepare
+    >>> prepared = prepare(builtin_dataset(), Settings(first=500, pixels="centre"))
+    >>> X, labels = prepared.train
+    >>> X.shape, bool(abs(X.mean()) < 1e-9), prepared.validation[0].shape
+    ((500, 3072), True, (2000, 3072))
+    """
     train, validation = cut(dataset, settings)
     preprocessing = Preprocessing.fit(settings.pixels, train.images)
     return Prepared(
@@ -354,7 +383,19 @@ class Result:
 
 
 def build_model(settings: Settings, features: int, classes: int) -> models.Classifier:
-    """Return the untrained model that settings describe, drawn from their seed."""
+    """Return the untrained model that settings describe, drawn from their seed.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.runs import Settings, build_model
+    >>> print(build_model(Settings(model="two-layer", hidden=(50,)), 3072, 10).summary())
+    TwoLayer
+      W1     3072 x 50  153,600
+      b1            50       50
+      W2       50 x 10      500
+      b2            10       10
+      total             154,160
+    """
     rng = np.random.default_rng([settings.seed, 0])
     shared: dict[str, Any] = {
         "rng": rng,
@@ -369,7 +410,14 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
 
 
 def build_schedule(settings: Settings, steps_per_epoch: int) -> schedules.Schedule:
-    """Return the learning rate as a function of the step."""
+    """Return the learning rate as a function of the step.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.runs import Settings, build_schedule
+    >>> build_schedule(Settings(eta=0.02, schedule="exponential", decay=0.9), steps_per_epoch=100)
+    Exponential(eta=0.02, decay=0.9, steps_per_epoch=100)
+    """
     kinds: dict[str, Callable[[], schedules.Schedule]] = {
         "constant": lambda: schedules.Constant(settings.eta),
         "exponential": lambda: schedules.Exponential(settings.eta, settings.decay, steps_per_epoch),
@@ -382,7 +430,16 @@ def build_schedule(settings: Settings, steps_per_epoch: int) -> schedules.Schedu
 
 
 def build_optimiser(settings: Settings, model: models.Classifier, steps_per_epoch: int) -> Optimiser:
-    """Return the optimiser that settings describe."""
+    """Return the optimiser that settings describe.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.runs import Settings, build_model, build_optimiser
+    >>> settings = Settings(lam=0.1, momentum=0.9)
+    >>> optimiser = build_optimiser(settings, build_model(settings, 4, 2), steps_per_epoch=100)
+    >>> type(optimiser).__name__, optimiser.momentum, optimiser.weight_decay
+    ('SGD', 0.9, 0.2)
+    """
     schedule = build_schedule(settings, steps_per_epoch)
     if settings.optimiser == "adam":
         return Adam(model.parameters(), schedule, weight_decay=2 * settings.lam)
@@ -420,6 +477,17 @@ def run(
         If the loss becomes NaN or infinite.
     CheckpointError
         If the checkpoint cannot be written, is damaged, or is of another run.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.runs import Settings, prepare, run
+    >>> settings = Settings(first=500, epochs=2)
+    >>> result = run(settings, prepare(builtin_dataset(), settings), test=False)
+    >>> result.history.column("step")
+    array([ 0.,  5., 10.])
+    >>> result.train.loss < result.history.rows[0].train_loss
+    True
     """
     X, labels = prepared.train
     model = build_model(settings, X.shape[1], len(prepared.dataset.class_names))
@@ -469,7 +537,19 @@ def _augmentation(settings: Settings, preprocessing: Preprocessing) -> Callable[
 
 
 def confusion_matrix(model: models.Classifier, examples: Examples, classes: int = 10) -> Array:
-    """Count, for each true class (row), what the model took its images for (column)."""
+    """Count, for each true class (row), what the model took its images for (column).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import models
+    >>> from tinygrad_cifar.runs import confusion_matrix
+    >>> model = models.SoftmaxRegression(2, 2, rng=np.random.default_rng(0))
+    >>> model.W.data = np.eye(2)  # the larger of two pixels is the class
+    >>> confusion_matrix(model, (np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]), np.array([0, 0, 1])), classes=2)
+    array([[1, 1],
+           [0, 1]])
+    """
     X, labels = examples
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (labels, model.predict(from_numpy(X))), 1)
@@ -477,7 +557,14 @@ def confusion_matrix(model: models.Classifier, examples: Examples, classes: int 
 
 
 def versions() -> dict[str, str]:
-    """Return what a result depends on besides its settings."""
+    """Return what a result depends on besides its settings.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.runs import versions
+    >>> sorted(versions())
+    ['machine', 'numpy', 'python', 'tinygrad_cifar']
+    """
     return {
         "tinygrad_cifar": __version__,
         "numpy": np.__version__,
@@ -487,7 +574,20 @@ def versions() -> dict[str, str]:
 
 
 def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
-    """Write ``history.csv`` and ``result.json``, in this order and each wholly or not at all."""
+    """Write ``history.csv`` and ``result.json``, in this order and each wholly or not at all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.runs import Settings, prepare, run, save_result
+    >>> settings, dataset = Settings(first=100, epochs=1), builtin_dataset()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_result(Path(folder), run(settings, prepare(dataset, settings)), dataset)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['history.csv', 'result.json']
+    """
     text = result.to_json() | {"data": dataset.identity(), "versions": versions()}
     with replacing(folder / "history.csv") as file:
         file.write(result.history.to_csv().encode())
@@ -496,7 +596,10 @@ def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
 
 
 def save_model(path: Path, result: Result, preprocessing: Preprocessing, dataset: Dataset) -> None:
-    """Write the trained parameters with all that is needed to use them: settings, treatment of pixels, class names."""
+    """Write the trained parameters with all that is needed to use them: settings, treatment of pixels, class names.
+
+    See :func:`load_model` for an example.
+    """
     arrays = {f"model/{name}": array for name, array in result.model.state_dict().items()}
     arrays |= {"pixels/mean": preprocessing.mean, "pixels/std": preprocessing.std}
     text = {"settings": asdict(result.settings), "class_names": dataset.class_names, "trained_on": dataset.identity()}
@@ -534,6 +637,22 @@ def load_model(path: Path) -> Trained:
     ------
     CheckpointError
         If the file is damaged, or no trained model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.runs import Settings, load_model, prepare, run, save_model, treat
+    >>> settings, dataset = Settings(first=100, epochs=1), builtin_dataset()
+    >>> prepared = prepare(dataset, settings)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.npz"
+    ...     save_model(path, run(settings, prepared), prepared.preprocessing, dataset)
+    ...     trained = load_model(path)
+    >>> X, labels = treat(dataset.test, trained.preprocessing, trained.settings)
+    >>> trained.class_names[trained.model.predict(X)[0]] in dataset.class_names
+    True
     """
     arrays, text = load_checkpoint(path)
     try:

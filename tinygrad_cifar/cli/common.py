@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
+
+_WIDEST_BAR = 100
 
 Subparsers = Any  # argparse keeps the class of its subparsers to itself
 
@@ -92,4 +95,6 @@ def progress_bar(**options: Any) -> Any:
         from tqdm import tqdm  # noqa: PLC0415 (optional, and slow to import)
     except ImportError:
         return None
-    return tqdm(dynamic_ncols=True, **options)
+    # Left to itself it takes the 0 of a terminal that does not know its size for a size, and draws nothing.
+    size = shutil.get_terminal_size()
+    return tqdm(ncols=min(size.columns, _WIDEST_BAR), nrows=size.lines, **options)

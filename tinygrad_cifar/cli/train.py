@@ -42,11 +42,12 @@ from tinygrad_cifar.runs import (
     save_model,
     save_result,
 )
-from tinygrad_cifar.training import Measurement, Progress
+from tinygrad_cifar.training import Measurement, Progress, TrainingDiverged
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
 FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
 _MOST_TEMPLATES = 100
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
 
 _EXAMPLES = """
 defaults:
@@ -97,15 +98,16 @@ def train(options: argparse.Namespace) -> int:
     if options.resume and (out / RESULT).exists():
         return _say_that_it_is_finished(out, settings, dataset)
     prepared = prepare(dataset, settings)
-    out.mkdir(parents=True, exist_ok=True)
+    _make(out)
     _clear(out, everything=options.overwrite)
 
     print(f"{dataset.name}: {_parts(prepared)}\n{describe(settings)}", flush=True)
-    with _watching(settings.model) as watch:
-        result = _run(settings, prepared, out / CHECKPOINT, watch)
-    save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
-    figures = _draw(out, result, prepared) if options.figures else ()
-    save_result(out, result, dataset)
+    with _resumable(out / CHECKPOINT):
+        with _watching(settings.model) as watch:
+            result = run(settings, prepared, checkpoint=out / CHECKPOINT, watch=watch)
+        save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
+        figures = _draw(out, result, prepared) if options.figures else ()
+        save_result(out, result, dataset)
     (out / CHECKPOINT).unlink()
 
     print(f"\n{_scores(result.to_json())}\n")
@@ -114,15 +116,17 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(settings: Settings, prepared: Prepared, checkpoint: Path, watch: Callable[[Progress], None]) -> Result:
+@contextmanager
+def _resumable(checkpoint: Path) -> Iterator[None]:
+    """Say what is left of a run that ends before it is finished."""
     try:
-        return run(settings, prepared, checkpoint=checkpoint, watch=watch)
+        yield
+    except TrainingDiverged as error:
+        raise CommandError(f"{error} (the last good state is kept in {checkpoint})") from error
     except KeyboardInterrupt:
-        if not checkpoint.exists():
-            raise Stopped("stopped before anything was done; the same command starts again") from None
-        raise Stopped(
-            f"stopped; the same command with --resume goes on from the last whole epoch, which is in {checkpoint}"
-        ) from None
+        if checkpoint.exists():
+            raise Stopped(f"stopped; the same command with --resume goes on from {checkpoint}") from None
+        raise Stopped("stopped before anything was done; the same command starts again") from None
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
@@ -138,6 +142,13 @@ def _refuse_what_is_there(out: Path, options: argparse.Namespace) -> None:
         raise CommandError(f"{out} holds a finished run; choose another --out, or replace it with --overwrite")
     if begun:
         raise CommandError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{out} cannot be made a folder ({error.strerror}); choose another --out") from error
 
 
 def _clear(out: Path, *, everything: bool) -> None:
@@ -185,29 +196,30 @@ def _scores(figures: dict[str, Any]) -> str:
 @contextmanager
 def _watching(label: str) -> Iterator[Callable[[Progress], None]]:
     """Show progress: a bar on a terminal, and a line per measurement elsewhere."""
-    bar = progress_bar(desc=label, unit=" steps")
+    bar: Any = None
     shown: Measurement | None = None
 
-    def move(progress: Progress) -> None:
-        if bar.total is None:  # the first report, which may be that of a resumed run
-            bar.reset(progress.steps)
-            bar.initial = progress.step
-        now = progress.measured
-        accuracy = now.train_accuracy if np.isnan(now.validation_accuracy) else now.validation_accuracy
-        bar.set_postfix(loss=f"{progress.loss:.4g}", accuracy=f"{accuracy:.1%}", refresh=False)
-        bar.update(progress.step - bar.n)
-
-    def say(progress: Progress) -> None:
-        nonlocal shown
-        if progress.measured is not shown:
-            shown = progress.measured
-            print(_line(shown, progress.steps), flush=True)
+    def show(progress: Progress) -> None:
+        nonlocal bar, shown
+        measured = progress.measured
+        if shown is None:
+            bar = progress_bar(desc=label, total=progress.steps, initial=progress.step, bar_format=_BAR)
+        if bar is not None:
+            bar.set_postfix(loss=f"{progress.loss:.4g}", accuracy=f"{_last_accuracy(measured):.1%}", refresh=False)
+            bar.update(progress.step - bar.n)
+        elif measured is not shown:
+            print(_line(measured, progress.steps), flush=True)
+        shown = measured
 
     try:
-        yield say if bar is None else move
+        yield show
     finally:
         if bar is not None:
             bar.close()
+
+
+def _last_accuracy(row: Measurement) -> float:
+    return row.train_accuracy if np.isnan(row.validation_accuracy) else row.validation_accuracy
 
 
 def _line(row: Measurement, steps: int) -> str:
@@ -262,5 +274,4 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
 def _title_of_templates(units: int, *, linear: bool) -> str:
     if linear:
         return "Weights of each class as images"
-    shown = f"the {units}" if units <= _MOST_TEMPLATES else f"the first {_MOST_TEMPLATES} of {units}"
-    return f"Weights of {shown} hidden units of the first layer as images"
+    return "Weights of hidden units as images" + (f" ({_MOST_TEMPLATES} of {units})" if units > _MOST_TEMPLATES else "")
