@@ -78,6 +78,16 @@ def load_checkpoint(path: Path | str) -> tuple[dict[str, Array], Any]:
     ------
     CheckpointError
         If there is no such file, or it is not, wholly and exactly, a checkpoint.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "run.npz"
+    ...     save_checkpoint(path, {}, ["no arrays"])
+    ...     load_checkpoint(path)
+    ({}, ['no arrays'])
     """
     path = Path(path)
     try:

@@ -520,7 +520,15 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 
 def is_recording() -> bool:
-    """Return whether operations are being recorded in this thread or task."""
+    """Return whether operations are being recorded in this thread or task.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import is_recording, no_grad
+    >>> with no_grad():
+    ...     is_recording()
+    False
+    """
     mode = _mode.get()
     return mode is None or mode.recording
 

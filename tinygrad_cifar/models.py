@@ -24,7 +24,22 @@ _FAN_IN = FanIn()
 
 
 class Classifier(Module):
-    """A module that gives each image a score for each class, with the loss it is trained by."""
+    """A module that gives each image a score for each class, with the loss it is trained by.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import models, nn
+    >>> class Scores(models.Classifier):
+    ...     def __init__(self, rng):
+    ...         self.layer = nn.Linear(4, 2, rng=rng)
+    ...
+    ...     def forward(self, X):
+    ...         return self.layer(X)
+    >>> model = Scores(np.random.default_rng(0))
+    >>> model.predict(np.ones((3, 4))).shape, model.cost(np.ones((3, 4)), [0, 1, 1], lam=0.1).shape
+    ((3,), ())
+    """
 
     def loss_of(self, scores: Any, labels: Any) -> Any:
         """Return the mean loss of a batch's scores: the softmax cross-entropy, unless a model says otherwise."""

@@ -39,6 +39,16 @@ class Optimiser:
         If a parameter is no leaf with ``requires_grad``.
     ValueError
         If there are no parameters, one is given twice, or a number makes no sense.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, optim, schedules
+    >>> optimiser = optim.SGD([Tensor([1.0], requires_grad=True)], schedules.Exponential(0.5, 0.1, steps_per_epoch=1))
+    >>> optimiser.eta
+    0.5
+    >>> optimiser.step()
+    >>> optimiser.eta, sorted(optimiser.state_dict())
+    (0.05, ['steps'])
     """
 
     def __init__(self, parameters: Iterable[Tensor], eta: float | Schedule, *, weight_decay: float = 0.0) -> None:

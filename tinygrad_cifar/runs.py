@@ -254,13 +254,7 @@ def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
     DataError
         If it has no such batch.
 
-    Examples
-    --------
-    >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.runs import Settings, cut
-    >>> train, validation = cut(builtin_dataset(), Settings(train_batches=(1, 3), first=2500))
-    >>> len(train), len(validation)
-    (2500, 2000)
+    See :func:`run` for an example.
     """
     batches = [dataset.batch(i) for i in settings.train_batches]
     images = np.concatenate([batch.images for batch in batches])
@@ -323,17 +317,7 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Cut up a data set and treat its pixels; see :func:`cut` for what can be wrong.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.runs import Settings, prepare
-    >>> prepared = prepare(builtin_dataset(), Settings(first=500, pixels="centre"))
-    >>> X, labels = prepared.train
-    >>> X.shape, bool(abs(X.mean()) < 1e-9), prepared.validation[0].shape
-    ((500, 3072), True, (2000, 3072))
-    """
+    """Cut up a data set and treat its pixels; see :func:`cut` for what can be wrong, and :func:`run` for an example."""
     train, validation = cut(dataset, settings)
     preprocessing = Preprocessing.fit(settings.pixels, train.images)
     return Prepared(
@@ -483,7 +467,11 @@ def run(
     >>> from tinygrad_cifar.data import builtin_dataset
     >>> from tinygrad_cifar.runs import Settings, prepare, run
     >>> settings = Settings(first=500, epochs=2)
-    >>> result = run(settings, prepare(builtin_dataset(), settings), test=False)
+    >>> prepared = prepare(builtin_dataset(), settings)  # cut, and scaled to 0 to 1
+    >>> X, labels = prepared.train
+    >>> X.shape, prepared.validation[0].shape
+    ((500, 3072), (2000, 3072))
+    >>> result = run(settings, prepared, test=False)
     >>> result.history.column("step")
     array([ 0.,  5., 10.])
     >>> result.train.loss < result.history.rows[0].train_loss
@@ -576,17 +564,7 @@ def versions() -> dict[str, str]:
 def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
     """Write ``history.csv`` and ``result.json``, in this order and each wholly or not at all.
 
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.runs import Settings, prepare, run, save_result
-    >>> settings, dataset = Settings(first=100, epochs=1), builtin_dataset()
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_result(Path(folder), run(settings, prepare(dataset, settings)), dataset)
-    ...     sorted(path.name for path in Path(folder).iterdir())
-    ['history.csv', 'result.json']
+    See :func:`load_model` for an example.
     """
     text = result.to_json() | {"data": dataset.identity(), "versions": versions()}
     with replacing(folder / "history.csv") as file:
@@ -643,13 +621,16 @@ def load_model(path: Path) -> Trained:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.runs import Settings, load_model, prepare, run, save_model, treat
+    >>> from tinygrad_cifar.runs import Settings, load_model, prepare, run, save_model, save_result, treat
     >>> settings, dataset = Settings(first=100, epochs=1), builtin_dataset()
     >>> prepared = prepare(dataset, settings)
+    >>> result = run(settings, prepared)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "model.npz"
-    ...     save_model(path, run(settings, prepared), prepared.preprocessing, dataset)
-    ...     trained = load_model(path)
+    ...     save_result(Path(folder), result, dataset)
+    ...     save_model(Path(folder) / "model.npz", result, prepared.preprocessing, dataset)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ...     trained = load_model(Path(folder) / "model.npz")
+    ['history.csv', 'model.npz', 'result.json']
     >>> X, labels = treat(dataset.test, trained.preprocessing, trained.settings)
     >>> trained.class_names[trained.model.predict(X)[0]] in dataset.class_names
     True

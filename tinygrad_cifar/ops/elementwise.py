@@ -173,6 +173,12 @@ def astype(x: Any, dtype: Any) -> Any:
     ------
     TypeError
         If a recorded tensor is asked for a type that is not floating: gradient cannot flow through integers.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, astype
+    >>> astype(Tensor([1, 2]), float)
+    Tensor([1., 2.])
     """
     dtype = np.dtype(dtype)
     if dtype.kind != "f" and isinstance(x, Value) and x._node is not None:
