@@ -1,0 +1,266 @@
+"""From coarse to fine: search a range, narrow it around the best, and stop where the seeds decide more than the point.
+
+One run says little: with another seed it comes out otherwise. So each round *screens* its points with one seed, runs
+the best of them again with others (the *finalists*), and compares means. From what a finalist's runs differ by, the
+noise of a single run is estimated; what is smaller than the noise of a mean is not worth another round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tinygrad_cifar.search.driver import Objective, SearchProgress, check_picklable, executor_or_own, search
+from tinygrad_cifar.search.ledger import Trial
+from tinygrad_cifar.search.space import Choice, Dimension, Point, SearchError, Space, Uniform
+
+_FEWEST_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A point that was run with several seeds.
+
+    Attributes
+    ----------
+    params : dict
+        The point, without its seed.
+    values : tuple of float
+        What the objective returned, seed by seed.
+    """
+
+    params: Point
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds."""
+        return float(np.mean(self.values))
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over the seeds, with one degree of freedom less than there are."""
+        return float(np.std(self.values, ddof=1))
+
+
+@dataclass(frozen=True)
+class Round:
+    """One search of a range.
+
+    Attributes
+    ----------
+    space : Space
+        What was searched.
+    trials : list of Trial
+        Its points with the first seed, the best first.
+    finalists : list of Finalist
+        The best of them with the other seeds, the highest mean first.
+    noise : float
+        The standard deviation of one run, pooled over the finalists of all rounds so far.
+    """
+
+    space: Space
+    trials: list[Trial]
+    finalists: list[Finalist]
+    noise: float
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """Where a coarse-to-fine search ended.
+
+    Attributes
+    ----------
+    rounds : list of Round
+        In order.
+    best : Finalist
+        The finalist with the highest mean of all rounds. Being the highest, it flatters the point a little.
+    standard_error : float
+        Of the best's mean: the noise over the root of the number of seeds.
+    reason : str
+        Why there was no further round.
+    """
+
+    rounds: list[Round]
+    best: Finalist
+    standard_error: float
+    reason: str
+
+
+def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
+    objective: Objective,
+    space: Space,
+    *,
+    sampler: Literal["grid", "random", "tpe"] = "grid",
+    trials: int | None = None,
+    seed: int = 0,
+    seeds: Sequence[int] = (0, 1, 2, 3),
+    finalists: int = 3,
+    shrink: float = 1 / 3,
+    most_rounds: int = 6,
+    storage: str | Path | None = None,
+    name: str = "search",
+    executor: Executor | None = None,
+    workers: int | None = None,
+    retries: int = 2,
+    watch: Callable[[SearchProgress], None] | None = None,
+) -> Narrowed:
+    """Search a space again and again, in smaller and smaller ranges around the best, until only noise is left.
+
+    After each round every range becomes ``shrink`` of its width (of its ratio, where it is logarithmic) with the best
+    point so far in its middle, but stays within the first range; if the best lies at an end, the range moves there. A
+    choice keeps the values that the round's finalists have. It stops when
+
+    - the best mean is not above the last round's by more than the standard error of a difference of two means,
+      ``noise * sqrt(2 / n)`` for n seeds; or
+    - the values of the points screened have a variance of no more than twice ``noise**2``: their settings then
+      explain no more of it than their seeds; or
+    - there is no range left to narrow, or ``most_rounds`` have been made.
+
+    The finalists' seeds are not the one that chose them, which would flatter them.
+
+    Parameters
+    ----------
+    objective : callable
+        As for :func:`search`; the points have a ``seed`` besides the settings of the space.
+    space : Space
+        Without ``seed``. For a grid, ranges say how many points they have; every round has as many.
+    sampler, trials, seed
+        How each round draws its points, as for :func:`search`.
+    seeds : sequence of int
+        The first screens, the others, at least 3, repeat.
+    finalists : int
+        How many points are repeated in each round.
+    shrink : float
+        Between 0 and 1. With 7 points a third is from one neighbour of the best to the other.
+    most_rounds : int
+        A bound for objectives without noise, which can be narrowed for ever.
+    storage, name, executor, workers, retries, watch
+        As for :func:`search`. Each round is two studies in the storage, ``NAME, round 1`` and
+        ``NAME, round 1, finalists``; with a storage a search that was killed goes on where it was.
+
+    Returns
+    -------
+    Narrowed
+
+    Raises
+    ------
+    SearchError
+        As :func:`search`, and if no run of a round, or of its finalists, is complete.
+
+    Examples
+    --------
+    >>> import math, random
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> from tinygrad_cifar.search import LogUniform, coarse_to_fine
+    >>> def objective(point):  # the best is 0.01
+    ...     noise = random.Random(str(point)).gauss(0, 0.01)
+    ...     return noise - math.log10(point["lam"] / 0.01) ** 2
+    >>> with ThreadPoolExecutor(1) as thread:
+    ...     found = coarse_to_fine(objective, {"lam": LogUniform(1e-5, 1e-1, points=7)}, executor=thread)
+    >>> 0.005 < found.best.params["lam"] < 0.02
+    True
+    """
+    _check(space, seeds, finalists, shrink, most_rounds)
+    if executor is None:
+        check_picklable(objective)
+    rounds: list[Round] = []
+    with executor_or_own(executor, workers) as (place, count):
+        shared = partial(
+            search, objective, storage=storage, executor=place, workers=count, retries=retries, watch=watch
+        )
+        while True:
+            label = f"{name}, round {len(rounds) + 1}"
+            current = _narrowed(space, rounds, shrink)
+            screened = shared(
+                {**current, "seed": Choice(seeds[:1])}, sampler=sampler, trials=trials, seed=seed, name=label
+            )
+            chosen = [_without_seed(trial.params) for trial in screened[:finalists] if trial.state == "complete"]
+            if not chosen:
+                raise SearchError(f"no trial of {label} is complete; the first failed with: {screened[0].reason}")
+            repeats = [{**point, "seed": s} for point in chosen for s in seeds[1:]]
+            final = _finalists(chosen, shared(repeats, name=f"{label}, finalists"), len(seeds) - 1)
+            if not final:
+                raise SearchError(f"no finalist of {label} came through with all of the seeds {list(seeds[1:])}")
+            noise = _pooled([f.spread for f in chain(final, *(r.finalists for r in rounds))])
+            rounds.append(Round(current, screened, final, noise))
+            reason = _reason_to_stop(rounds, most_rounds)
+            if reason:
+                best = _best(rounds)
+                return Narrowed(rounds, best, noise / math.sqrt(len(best.values)), reason)
+
+
+def _check(space: Space, seeds: Sequence[int], finalists: int, shrink: float, most_rounds: int) -> None:
+    if "seed" in space:
+        raise SearchError("the seeds of a coarse-to-fine search are given as seeds, not in the space")
+    if len(seeds) <= _FEWEST_REPEATS or len(set(seeds)) < len(seeds):
+        raise SearchError(f"give at least {_FEWEST_REPEATS + 1} different seeds, one to screen; got {list(seeds)}")
+    if finalists < 1 or most_rounds < 1 or not 0 < shrink < 1:
+        raise SearchError(
+            "finalists and most_rounds must be at least 1, and shrink between 0 and 1; "
+            f"they are {finalists}, {most_rounds} and {shrink}"
+        )
+
+
+def _without_seed(point: Point) -> Point:
+    return {name: value for name, value in point.items() if name != "seed"}
+
+
+def _finalists(chosen: Sequence[Point], trials: Sequence[Trial], repeats: int) -> list[Finalist]:
+    """Gather the runs of each point; one that did not come through with every seed is no finalist."""
+    gathered = []
+    for point in chosen:
+        values = [t.value for t in trials if t.state == "complete" and _without_seed(t.params) == point]
+        if len(values) == repeats:
+            gathered.append(Finalist(point, tuple(values)))
+    return sorted(gathered, key=lambda f: -f.mean)
+
+
+def _pooled(spreads: Sequence[float]) -> float:
+    return math.sqrt(sum(s * s for s in spreads) / len(spreads))
+
+
+def _best(rounds: Sequence[Round]) -> Finalist:
+    """Return the finalist with the highest mean, the earliest of equals."""
+    return max(chain.from_iterable(r.finalists for r in rounds), key=lambda f: f.mean)
+
+
+def _reason_to_stop(rounds: Sequence[Round], most_rounds: int) -> str:
+    """Say in a sentence why there should be no further round, or nothing."""
+    last = rounds[-1]
+    if len(rounds) > 1:
+        gain = _best(rounds).mean - _best(rounds[:-1]).mean
+        error = last.noise * math.sqrt(2 / len(last.finalists[0].values))
+        if gain <= error:
+            return f"the round gained {gain:.2g}, no more than the standard error of {error:.2g} of such a gain"
+    values = [trial.value for trial in last.trials if trial.state == "complete"]
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    if spread <= math.sqrt(2) * last.noise:
+        return f"its points differ by {spread:.2g}, hardly more than the seeds of one, by {last.noise:.2g}"
+    if not any(isinstance(dimension, Uniform) for dimension in last.space.values()):
+        return "there is no range to narrow"
+    return f"it was round {most_rounds}, the last that was allowed" if len(rounds) == most_rounds else ""
+
+
+def _narrowed(first: Space, rounds: Sequence[Round], shrink: float) -> Space:
+    """Return the space of the next round."""
+    if not rounds:
+        return first
+    best, last = _best(rounds), rounds[-1]
+    narrowed: dict[str, Dimension] = {}
+    for name, dimension in last.space.items():
+        whole = first[name]
+        if isinstance(dimension, Uniform) and isinstance(whole, Uniform):
+            narrowed[name] = dimension.around(best.params[name], shrink, within=whole)
+        else:
+            kept = {finalist.params[name] for finalist in (best, *last.finalists)}
+            narrowed[name] = Choice(value for value in dimension.grid() if value in kept)
+    return narrowed
