@@ -1,0 +1,57 @@
+"""On what a part was measured: a figure without its machine, versions and load says nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tinygrad_cifar.machine import runtime
+
+_PACKAGES = ("tinygrad-cifar", "numpy", "torch", "jax", "autograd", "mygrad")
+_LOUD = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Return the machine, the BLAS, the versions, the load and the time, as JSON."""
+    in_use = runtime()
+    return {
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "blas": in_use._asdict() | {"text": str(in_use)},
+        "threads": threads,
+        "variables": {name: os.environ[name] for name in _LOUD if name in os.environ},
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """Return the same in one sentence."""
+    packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items() if number)
+    load = "" if found["load"] is None else f" Load average at the start: {found['load'][0]:.1f}."
+    return (
+        f"{found['processor']}, {found['system']}; {found['blas']['text']}; {found['threads']} threads for everybody;"
+        f" Python {found['python']}, {packages}; {found['when'][:10]}.{load}"
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown processor"
