@@ -71,6 +71,12 @@ def test_report_003_draws_twenty_nine_times_from_a_network_of_full_size() -> Non
     assert len({c.analytic.tobytes() for c in comparisons}) == len(comparisons)
 
 
+def test_a_kink_beside_the_point_is_not_taken_for_a_wrong_gradient() -> None:
+    """Of this seed's units, one changes sign within the step of a centred difference."""
+    (check,) = (c for c in checks_of_reports("two-layer", DATA, features=10, seed=3) if c.report == "003")
+    assert check.passed
+
+
 def test_report_004_gives_four_figures_per_matrix() -> None:
     figures = [f for f in redone("two-layer")["004"].figures if f.parameter == "W2"]
     assert [f.name for f in figures] == ["sum of differences", "mean |g|", "min |g|", "max |g|"]

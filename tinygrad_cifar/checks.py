@@ -31,6 +31,7 @@ KINDS = ("softmax", "svm", "two-layer")
 _H = 1e-6  # the reports' step of the one-sided difference
 _IMAGES = 50  # report 004
 _DRAWS, _REDUCED_FEATURES, _REDUCED_IMAGES = 29, 20, 2  # report 003
+_NEAR = 1e-4  # how far kinks must be, in scores: the differences move these by a tenth of that at most
 _HIDDEN = {"003": 50, "002": 15, "004": 15}
 
 # The published figures. What the reports published for softmax regression is asked of the SVM as well, and what report
@@ -239,7 +240,7 @@ def checks_of_reports(kind: str, dataset: Dataset, *, features: int = PIXELS, se
 def _report_002(kind: str, X: Array, labels: Array, seed: int) -> Check:
     """Take one image and no L2 term: then the matrix of errors looks as published, smaller for the true class."""
     init = FanIn() if kind == "two-layer" else Normal(0.01)
-    comparisons = compare_gradients(_model(kind, X.shape[1], _HIDDEN["002"], init, seed), X, labels)
+    comparisons = _compare_off_kinks(_model(kind, X.shape[1], _HIDDEN["002"], init, seed), X, labels)
     figures = (
         _figure(c, "largest relative error", lambda ga, gn: float(relative_errors(ga, gn).max()), _BOUND_002)
         for c in comparisons
@@ -256,7 +257,7 @@ def _report_003(kind: str, X: Array, labels: Array, seed: int) -> Check:
     for i in range(_DRAWS):
         images = slice(i * _REDUCED_IMAGES, (i + 1) * _REDUCED_IMAGES)
         columns = slice(i * _REDUCED_FEATURES, (i + 1) * _REDUCED_FEATURES)
-        draws.append(compare_gradients(model, X[images, columns], labels[images]))
+        draws.append(_compare_off_kinks(model, X[images, columns], labels[images]))
     worst = []
     for of_one_parameter in zip(*draws, strict=True):
         of_draws = [_figure(c, "summed relative error", relative_error, _BOUND_003) for c in of_one_parameter]
@@ -269,7 +270,7 @@ def _report_003(kind: str, X: Array, labels: Array, seed: int) -> Check:
 def _reports_000_and_004(kind: str, X: Array, labels: Array, seed: int) -> Iterator[Check]:
     model = _model(kind, X.shape[1], _HIDDEN["004"], Xavier(), seed)
     penalties = _PENALTIES_004[kind]
-    comparisons = compare_gradients(model, X, labels, penalties)
+    comparisons = _compare_off_kinks(model, X, labels, penalties)
     lambdas = " and ".join(f"{lam:g}" for lam in penalties.values())
     setting = f"{len(X)} images of {X.shape[1]} features, lambda {lambdas}"
     largest = (
@@ -294,6 +295,32 @@ def _reports_000_and_004(kind: str, X: Array, labels: Array, seed: int) -> Itera
             analytic, numerical = getattr(centred, name)
             figures.append(Figure(c.parameter, f"{name} |g|", numerical, getattr(one_sided, name)[1], analytic))
     yield Check("004", setting, tuple(figures), comparisons)
+
+
+def _compare_off_kinks(
+    model: models.Classifier, X: Array, labels: Array, penalties: Mapping[str, float] | None = None
+) -> tuple[Comparison, ...]:
+    """Compare gradients where they exist within the steps of the differences.
+
+    A difference across the kink of a ReLU or of the hinge is no estimate of either side's slope, and one initial model
+    in six has such a kink among its thousands. So biases are moved, by a few ten-thousandths, until there is none near.
+    """
+    while (near := np.abs(_kinked(model, X, labels)).min(axis=0) < _NEAR).any():
+        bias = dict(model.named_parameters())["b1" if isinstance(model, models.TwoLayer) else "b"]
+        bias.data = bias.data + 2 * _NEAR * near
+    return compare_gradients(model, X, labels, penalties)
+
+
+def _kinked(model: models.Classifier, X: Array, labels: Array) -> Array:
+    """Return what the kinks are zeros of, one row per image and one column per bias; infinite if there are none."""
+    if isinstance(model, models.TwoLayer):
+        hidden: Array = X @ model.W1.data + model.b1.data
+        return hidden
+    scores: Array = np.asarray(model(X).detach())
+    if isinstance(model, models.SVM):
+        over: Array = scores - scores[np.arange(len(labels)), labels][:, np.newaxis] + 1.0
+        return over
+    return np.full_like(scores, np.inf)
 
 
 def _figure(c: Comparison, name: str, measure: Callable[[Array, Array], float], bound: float) -> Figure:
