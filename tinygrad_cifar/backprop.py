@@ -56,10 +56,7 @@ def walk(
         if row is None:  # the walk started at a leaf
             continue
         if edges is None:
-            raise RuntimeError(
-                f"the graph behind {row.name} has been used up by an earlier backward pass; give that one "
-                "retain_graph=True, or compute the result again"
-            )
+            raise _used_up(row)
         g = cotangents[node] if targets and node in targets else cotangents.pop(node)
         if not keep:
             node.edges = None
@@ -114,11 +111,26 @@ def _recorded(
     )
 
 
+def _used_up(row: Primitive) -> RuntimeError:
+    return RuntimeError(
+        f"the graph behind {row.name} has been used up by an earlier backward pass; give that one "
+        "retain_graph=True, or compute the result again"
+    )
+
+
 def _between(start: Node, targets: set[Node]) -> set[Node]:
-    """Return the nodes on the paths from ``start`` to ``targets``."""
+    """Return the nodes on the paths from ``start`` to ``targets``.
+
+    Nobody knows any more where a node led that has been used up. It may have been to any older target, so to
+    take it for a dead end could make a gradient too small: that is an error.
+    """
+    oldest = min((node.number for node in targets), default=start.number)
     seen, unseen = {start}, [start]
     while unseen:
-        for parent, _, _ in unseen.pop().edges or ():
+        node = unseen.pop()
+        if node.edges is None and node.primitive is not None and node.number > oldest:
+            raise _used_up(node.primitive)
+        for parent, _, _ in node.edges or ():
             if parent not in seen:
                 seen.add(parent)
                 unseen.append(parent)
