@@ -2,6 +2,9 @@
 
 A function here takes tensors and returns one tensor. The reverse mode computes ``J' u``; since that is linear
 in u, its own reverse mode gives ``J v``, and differentiating a gradient gives the Hessian.
+
+The inputs may be tensors or anything that a tensor can be made of. They are copied into variables of their own: the
+caller's tensors, their graphs and their ``.grad`` are left alone, and ``no_grad`` around the call changes nothing.
 """
 
 from __future__ import annotations
@@ -12,24 +15,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.backprop import grad
+from tinygrad_cifar.graph import constant, recording
 from tinygrad_cifar.ops import stack
 from tinygrad_cifar.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-def _leaves(name: str, inputs: Sequence[Any]) -> list[Tensor]:
-    if not inputs:
-        raise ValueError(f"{name}: give at least one input to differentiate with respect to")
-    arrays = [x.numpy() if isinstance(x, Tensor) else np.array(x) for x in inputs]
-    return [Tensor(array if array.dtype.kind == "f" else array.astype(float), requires_grad=True) for array in arrays]
-
-
-def _evaluated(name: str, f: Callable[..., Tensor], leaves: Sequence[Tensor]) -> Tensor:
-    out = f(*leaves)
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{name}: the function must return a tensor, not {type(out).__name__}")
-    return out
 
 
 def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -40,19 +30,21 @@ def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     Parameters
     ----------
     f : callable
-        From tensors to one tensor.
-    inputs, tangents : sequences of array_like
-        The point, and a direction for each input, of its shape.
+        From as many tensors as there are inputs to one tensor.
+    inputs, tangents : tuples or lists of array_like
+        The point, and a direction for each input, of its shape (and converted to its dtype).
 
     Returns
     -------
     out, tangent : Tensor
-        Constants of the result's shape.
+        Constants of the result's shape and dtype.
 
     Raises
     ------
     ValueError
-        If a tangent does not have the shape of its input.
+        If there is no input, or the tangents do not have the inputs' number and shapes.
+    TypeError
+        If inputs or tangents are no tuple or list of real numbers, or ``f`` does not return a tensor.
 
     Examples
     --------
@@ -60,25 +52,38 @@ def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     >>> tg.jvp(lambda x: x**2, [[1.0, 3.0]], [[1.0, 10.0]])
     (Tensor([1., 9.]), Tensor([ 2., 60.]))
     """
-    leaves = _leaves("jvp", inputs)
-    directions = [np.asarray(t.data if isinstance(t, Tensor) else t) for t in tangents]
-    shapes, wanted = [d.shape for d in directions], [x.shape for x in leaves]
-    if shapes != wanted:
-        raise ValueError(f"jvp: the tangents' shapes {shapes} must be those of the inputs, {wanted}")
-    out = _evaluated("jvp", f, leaves)
-    if not out.requires_grad:
-        return out.detach(), Tensor(np.zeros(out.shape, dtype=out.dtype))
-    u = Tensor(np.zeros(out.shape, dtype=out.dtype), requires_grad=True)
-    pulled = grad(out, leaves, gradient=u, create_graph=True)
-    total: Any = 0.0
-    for part, direction in zip(pulled, directions, strict=True):
-        total = total + (part * direction).sum()
-    moved = grad(total, u) if isinstance(total, Tensor) and total.requires_grad else Tensor(np.zeros(out.shape))
-    return out.detach(), moved
+    with recording():
+        leaves = _leaves("jvp", inputs)
+        directions = _directions("jvp", tangents, leaves)
+        out = _evaluated("jvp", f, leaves)
+        if not out.requires_grad:
+            return out.detach(), _zeros(out.shape, out)
+        u = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
+        pulled = grad(out, leaves, gradient=u, create_graph=True)
+        along = _along(pulled, directions)
+        moved = grad(along, u) if along.requires_grad else _zeros(out.shape, out)
+        return out.detach(), moved
 
 
 def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, ...]:
     """Compute ``H v``, how the gradient of a single number changes when the inputs move along the tangents.
+
+    Parameters
+    ----------
+    f : callable
+        From as many tensors as there are inputs to a tensor of one element.
+    inputs, tangents : tuples or lists of array_like
+        The point, and a direction for each input, of its shape (and converted to its dtype).
+
+    Returns
+    -------
+    tuple of Tensor
+        One constant for each input, of its shape and dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`jvp`; also if ``f`` returns more than one number.
 
     Examples
     --------
@@ -86,28 +91,32 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     >>> tg.hvp(lambda x: (x**3).sum(), [[1.0, 2.0]], [[1.0, 1.0]])
     (Tensor([ 6., 12.]),)
     """
-    leaves = _leaves("hvp", inputs)
-    directions = [np.asarray(t.data if isinstance(t, Tensor) else t) for t in tangents]
-    first = grad(_single("hvp", f, leaves), leaves, create_graph=True)
-    total: Any = 0.0
-    for part, direction in zip(first, directions, strict=True):
-        if part.shape != direction.shape:
-            raise ValueError(f"hvp: a tangent of shape {direction.shape} does not fit an input of shape {part.shape}")
-        total = total + (part * direction).sum()
-    if not total.requires_grad:
-        return tuple(Tensor(np.zeros(x.shape, dtype=x.dtype)) for x in leaves)
-    return tuple(grad(total, leaves))
+    with recording():
+        leaves = _leaves("hvp", inputs)
+        directions = _directions("hvp", tangents, leaves)
+        along = _along(_gradients("hvp", f, leaves), directions)
+        return tuple(grad(along, leaves)) if along.requires_grad else tuple([_zeros(x.shape, x) for x in leaves])
 
 
-def _single(name: str, f: Callable[..., Tensor], leaves: Sequence[Tensor]) -> Tensor:
-    out = _evaluated(name, f, leaves)
-    if out.size != 1:
-        raise ValueError(f"{name}: the function must return a single number, not a tensor of shape {out.shape}")
-    return out
+def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    """Compute all derivatives of ``f(x)``, with one backward walk for each element of the result.
 
+    Parameters
+    ----------
+    f : callable
+        From a tensor to a tensor, of any shapes.
+    x : array_like
+        The point.
 
-def jacobian(f: Callable[..., Tensor], x: Any) -> Tensor:
-    """Compute all derivatives of ``f(x)``: shape ``(*f(x).shape, *x.shape)``, with one backward walk per element.
+    Returns
+    -------
+    Tensor
+        A constant of shape ``(*f(x).shape, *x.shape)``: element ``[i, j]`` is ``d f(x)[i] / d x[j]``.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not made of real numbers, or ``f`` does not return a tensor.
 
     Examples
     --------
@@ -116,17 +125,31 @@ def jacobian(f: Callable[..., Tensor], x: Any) -> Tensor:
     Tensor([[2., 0.],
             [0., 6.]])
     """
-    (leaf,) = _leaves("jacobian", [x])
-    out = _evaluated("jacobian", f, [leaf])
-    if not out.requires_grad or out.size == 0:
-        return Tensor(np.zeros((*out.shape, *leaf.shape)))
-    rows = [grad(out, leaf, gradient=unit.reshape(out.shape), retain_graph=True) for unit in np.eye(out.size)]
-    matrix: Tensor = stack(rows).reshape((*out.shape, *leaf.shape))
-    return matrix
+    with recording():
+        return _jacobian("jacobian", f, x)
 
 
-def hessian(f: Callable[..., Tensor], x: Any) -> Tensor:
-    """Compute all second derivatives of a single number: shape ``(*x.shape, *x.shape)``. For small functions.
+def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    """Compute all second derivatives of a single number, with one backward walk for each element of ``x``.
+
+    Parameters
+    ----------
+    f : callable
+        From a tensor to a tensor of one element.
+    x : array_like
+        The point.
+
+    Returns
+    -------
+    Tensor
+        A constant of shape ``(*x.shape, *x.shape)``.
+
+    Raises
+    ------
+    ValueError
+        If ``f`` returns more than one number.
+    TypeError
+        If ``x`` is not made of real numbers, or ``f`` does not return a tensor.
 
     Examples
     --------
@@ -135,4 +158,74 @@ def hessian(f: Callable[..., Tensor], x: Any) -> Tensor:
     Tensor([[6., 2.],
             [2., 0.]])
     """
-    return jacobian(lambda leaf: grad(_single("hessian", f, [leaf]), leaf, create_graph=True), x)
+    with recording():
+        return _jacobian("hessian", lambda leaf: _gradients("hessian", f, [leaf])[0], x)
+
+
+def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    (leaf,) = _leaves(name, [x])
+    out = _evaluated(name, f, [leaf])
+    if not out.requires_grad or out.size == 0:
+        return _zeros((*out.shape, *leaf.shape), leaf)
+    rows = [grad(out, leaf, gradient=unit.reshape(out.shape), retain_graph=True) for unit in np.eye(out.size)]
+    matrix: Tensor = stack(rows).reshape((*out.shape, *leaf.shape))
+    return matrix
+
+
+def _gradients(name: str, f: Callable[..., Tensor], leaves: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the recorded gradients of a single number."""
+    out = _evaluated(name, f, leaves)
+    if out.size != 1:
+        raise ValueError(f"{name}: the function must return a single number, not a tensor of shape {out.shape}")
+    if not out.requires_grad:
+        return [_zeros(x.shape, x) for x in leaves]
+    gradients: tuple[Tensor, ...] = grad(out, leaves, create_graph=True)
+    return gradients
+
+
+def _along(gradients: Sequence[Tensor], directions: Sequence[Array]) -> Tensor:
+    """Return the sum of all products of a gradient's elements with its direction's."""
+    total = Tensor(0.0)
+    for gradient, direction in zip(gradients, directions, strict=True):
+        total = total + (gradient * direction).sum()
+    return total
+
+
+# -- what was asked ----------------------------------------------------------------------------------------------------
+
+
+def _leaves(name: str, inputs: Sequence[Any]) -> list[Tensor]:
+    """Return variables of our own, integers converted to float64."""
+    arrays = _arrays(name, "input", inputs)
+    if not arrays:
+        raise ValueError(f"{name}: give at least one input to differentiate with respect to")
+    return [Tensor(array if array.dtype.kind == "f" else array.astype(float), requires_grad=True) for array in arrays]
+
+
+def _directions(name: str, tangents: Sequence[Any], leaves: Sequence[Tensor]) -> list[Array]:
+    arrays = _arrays(name, "tangent", tangents)
+    shapes, wanted = [array.shape for array in arrays], [leaf.shape for leaf in leaves]
+    if shapes != wanted:
+        raise ValueError(f"{name}: the tangents' shapes {shapes} must be those of the inputs, {wanted}")
+    return [array.astype(leaf.dtype) for array, leaf in zip(arrays, leaves, strict=True)]
+
+
+def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
+    if not isinstance(given, (tuple, list)):
+        raise TypeError(f"{name}: the {what}s must be a tuple or a list of arrays, not one {type(given).__name__}")
+    arrays = [np.asarray(constant(x)) for x in given]
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: {what} {i} is made of {array.dtype} data; give real numbers")
+    return arrays
+
+
+def _evaluated(name: str, f: Callable[..., Tensor], leaves: Sequence[Tensor]) -> Tensor:
+    out = f(*leaves)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: the function must return a tensor, not {type(out).__name__}")
+    return out
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return Tensor(np.zeros(shape, like.dtype))

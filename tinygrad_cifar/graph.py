@@ -552,6 +552,11 @@ def no_grad() -> Iterator[None]:
         yield
 
 
+def recording() -> AbstractContextManager[None]:
+    """Record inside a ``with`` block, even where it is entered under :func:`no_grad`."""
+    return _in_mode((_mode.get() or Mode())._replace(recording=True))
+
+
 def watched(watcher: Watcher) -> AbstractContextManager[None]:
     """Tell ``watcher`` of all that happens inside a ``with`` block, in this thread or task."""
     mode = _mode.get() or Mode()
