@@ -10,7 +10,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chain, gradchecks, growth, memory, overhead, page, stages, startup, step, targets, threads
+from benchmarks import (
+    chain,
+    gradchecks,
+    growth,
+    memory,
+    overhead,
+    page,
+    searches,
+    stages,
+    startup,
+    step,
+    targets,
+    threads,
+)
 from benchmarks.contestants import CONTESTANTS, HAND, OURS
 from benchmarks.environment import environment
 from benchmarks.options import Options
@@ -26,6 +39,7 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "growth": growth.measure,
     "startup": startup.measure,
     "gradchecks": gradchecks.measure,
+    "searches": searches.measure,
 }
 _DOCS = Path(__file__).parent.parent / "docs"
 

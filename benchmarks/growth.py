@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.contestants import HAND, OURS
 from benchmarks.options import Options
 from benchmarks.timing import spread
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, steps_in
 from benchmarks.works import Work
 from tinygrad_cifar.files import replacing
 
@@ -43,8 +43,8 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``axes``: for ``batch``, ``width`` and ``depth``, the sizes ``n``, and for each contestant the ``seconds`` of a step and the
-        ``bytes`` at its peak.
+        ``axes``: for ``batch``, ``width`` and ``depth``, the sizes ``n``, and for each contestant the ``seconds`` of a
+        step and the ``bytes`` at its peak.
     """
     with ExitStack() as stack:
         workers = [stack.enter_context(closing(Worker(name, options.threads))) for name in (OURS, HAND)]
@@ -62,7 +62,7 @@ def _along(axis: str, workers: Sequence[Worker], options: Options) -> dict[str, 
         work = work_of(n)
         for worker in workers:
             out[worker.name]["bytes"].append(worker.memory(work)["peak"])
-        steps = 1 if options.quick else max(1, min(200, round(_GROUP / workers[0].seconds(1))))
+        steps = 1 if options.quick else steps_in(_GROUP, workers[0])
         times: dict[str, list[float]] = {worker.name: [] for worker in workers}
         for _ in range(1 if options.quick else 7):
             for worker in workers:

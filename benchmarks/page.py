@@ -11,7 +11,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chain, environment, gradchecks, growth, memory, overhead, stages, startup, step, targets
+from benchmarks import (
+    chain,
+    environment,
+    gradchecks,
+    growth,
+    memory,
+    overhead,
+    searches,
+    stages,
+    startup,
+    step,
+    targets,
+)
 from tinygrad_cifar.files import replacing
 
 _BEGINNING = """\
@@ -61,6 +73,7 @@ _PARTS = (
     ("memory", "Memory", memory.lines),
     ("startup", "Starting", startup.lines),
     ("gradchecks", "Checking gradients", gradchecks.lines),
+    ("searches", "Searching", searches.lines),
 )
 
 

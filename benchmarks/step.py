@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.contestants import BARE, CONTESTANTS, HAND
 from benchmarks.options import Options
 from benchmarks.timing import ratio, spread
-from benchmarks.worker import Missing, Unable, Worker
+from benchmarks.worker import Missing, Unable, Worker, steps_in
 from benchmarks.works import Work, works
 
 _GROUP = 0.04  # seconds of one contestant before it is the next one's turn
@@ -48,8 +48,7 @@ def _row(work: Work, workers: list[Worker], options: Options) -> dict[str, Any]:
     times: dict[str, list[float]] = {worker.name: [] for worker in taking_part}
     steps, warm = 1, 0
     if HAND in times and not options.quick:
-        hand = next(worker for worker in taking_part if worker.name == HAND)
-        steps = max(1, min(200, round(_GROUP / hand.seconds(1))))
+        steps = steps_in(_GROUP, next(worker for worker in taking_part if worker.name == HAND))
         warm = int(steps > 1)
     for _ in range(2 if options.quick else 15):
         for worker in taking_part:

@@ -102,6 +102,12 @@ class Worker:
         return reply["answer"]
 
 
+def steps_in(seconds: float, worker: Worker) -> int:
+    """Return how many steps of its work a worker makes in so many seconds: from 1 to 200."""
+    fastest = min(worker.seconds(1) for _ in range(3))
+    return max(1, min(200, round(seconds / fastest)))
+
+
 # -- the side that trains ----------------------------------------------------------------------------------------------
 
 # A command is a generator that is sent the loss after every step and returns the answer. Reading a loss (``float``)

@@ -1,4 +1,4 @@
-"""PyTorch as its tutorials use it, with the fastest of its forms of the update (``fused``) and one thread count."""
+"""PyTorch as its tutorials use it, with the fastest of its forms of the update (``fused``) and of the gathering."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def train_with(problem: Problem, after_step: AfterStep, prepared: Callable[[Any]
     while True:
         order = torch.from_numpy(rng.permutation(len(images)))
         for batch in order.split(work.batch):
-            loss = loss_of(images[batch], classes[batch])
+            # Faster than images[batch], which is the same.
+            loss = loss_of(torch.index_select(images, 0, batch), torch.index_select(classes, 0, batch))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
