@@ -185,7 +185,6 @@ def test_an_argument_by_position_is_not_taken_for_another(call):
         call(matrix())
 
 
-@pytest.mark.xfail(strict=True, reason="the order, NumPy's second argument, is taken for the axis")
 def test_the_order_of_a_norm_is_not_taken_for_its_axis():
     with pytest.raises(TypeError):
         np.linalg.norm(matrix(), 1)

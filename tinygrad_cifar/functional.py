@@ -42,7 +42,9 @@ def log_softmax(scores: ArrayLike, axis: int = -1) -> Any:
     >>> F.log_softmax(Tensor([[0.0, -10000.0]]))
     Tensor([[     0., -10000.]])
     """
-    return ops.subtract(scores, ops.logsumexp(scores, axis, True))
+    # A shift changes nothing, so its gradient is not needed; without it, large scores would cost float32 its digits.
+    shifted = ops.subtract(scores, ops.max(np.asarray(constant(scores)), axis, True))
+    return ops.subtract(shifted, ops.logsumexp(shifted, axis, True))
 
 
 def one_hot(labels: ArrayLike, classes: int, dtype: Any = np.float64) -> Array:

@@ -60,7 +60,7 @@ _mode: ContextVar[Mode | None] = ContextVar("mode", default=None)
 
 # Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
 # a plain 0.5 would turn a float32 network into float64.
-_PLAIN = frozenset({np.ndarray, float, int, bool, np.float64, np.float32, np.int64, np.bool_, np.float16, np.int32})
+_PLAIN = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.bool_, np.float16, np.int32})
 
 
 class Node:
@@ -271,7 +271,7 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
         kind = next((type(x) for x in xs if isinstance(x, Value)), None)
         if kind is None:
             return forward(xs, *arguments)
-        arrays = tuple([x._array if isinstance(x, Value) else x for x in xs])
+        arrays = tuple([x._array if isinstance(x, Value) else _plain(row, x) for x in xs])
         result = _compute(row, (arrays, *arguments))
         out = _new(kind)
         out._array = result
@@ -429,8 +429,10 @@ def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]
                 arrays.append(argument._array)
                 if rule is not None and argument._node is not None:
                     recorded.append((argument._node, rule))
-            else:
+            elif rule is None or type(argument) in _PLAIN:
                 arrays.append(argument)
+            else:
+                arrays.append(_plain(row, argument))
         if kind is None:
             return forward(*arguments)
         result = _compute(row, tuple(arrays))
@@ -483,11 +485,12 @@ def _tell(mode: Mode, row: Primitive, arguments: tuple[Any, ...], out: Value) ->
 
 
 def _plain(row: Primitive, operand: Any) -> Any:
-    """Turn a list or a NumPy scalar into an array, and refuse what has no numbers in it."""
+    """Turn what is no array into one, and refuse what has no real numbers in it."""
     array = np.asarray(operand)
     if array.dtype.kind not in "fiub":
         raise TypeError(
-            f"{row.name}: cannot combine a tensor with a {type(operand).__name__}; give a tensor, an array or a number"
+            f"{row.name}: cannot combine a tensor with a {type(operand).__name__} of {array.dtype}; give a tensor, or "
+            "an array of real numbers"
         )
     return array
 
