@@ -74,7 +74,7 @@ def _along(axis: str, workers: Sequence[Worker], options: Options) -> dict[str, 
 
 def exponent(n: Sequence[float], quantity: Sequence[float]) -> float:
     """Return the slope of the logarithms over the upper half of the points, where what is constant matters less."""
-    half = len(n) // 2
+    half = (len(n) - 1) // 2
     return float(np.polyfit(np.log(n[half:]), np.log(quantity[half:]), 1)[0])
 
 

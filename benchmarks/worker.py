@@ -44,6 +44,9 @@ class Worker:
     def __init__(self, name: str, thread_count: int, *, stopping: bool = True) -> None:
         self.name = name
         self._stopping = stopping and _CAN_STOP
+        # In a process group of its own, which the system wakes and hangs up on if this process dies before close(): a
+        # stopped process would stay for ever.
+        own_group = os.setpgrp if _CAN_STOP else None
         self._process = subprocess.Popen(  # noqa: S603 (this very program)
             [sys.executable, "-m", "benchmarks.worker", name],
             stdin=subprocess.PIPE,
@@ -51,6 +54,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
             text=True,
             env=threads.environment(thread_count),
+            preexec_fn=own_group,  # noqa: PLW1509 (there are no threads here yet)
         )
 
     def close(self) -> None:

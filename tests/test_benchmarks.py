@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def _benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # tests may have neighbours
+    return subprocess.run(command, cwd=ROOT, env=one_thread, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
