@@ -128,7 +128,7 @@ def test_a_state_does_not_change_with_the_module():
     model = Nested()
     state = model.state_dict()
     before = copy.deepcopy(state)
-    model.first.W.writable()[...] = 7
+    model.first.W.overwrite(lambda array: array.fill(7))
     assert all((state[name] == before[name]).all() for name in before)
 
 
@@ -197,7 +197,7 @@ def test_a_copied_module_shares_no_parameter():
     model = Nested()
     before = bits(model)
     for p in copy.deepcopy(model).parameters():
-        p.writable()[...] = 7
+        p.overwrite(lambda array: array.fill(7))
     assert bits(model) == before
 
 

@@ -2,7 +2,7 @@
 
 An optimiser holds the parameters, a learning rate (a number or a schedule of the step) and whatever it
 remembers between steps, which ``state_dict`` hands out for checkpoints. It never writes to a gradient, and
-writes to a parameter's array in place only while nobody else holds it (:meth:`tinygrad_cifar.Tensor.writable`).
+writes to a parameter's array in place only while nobody else holds it (:meth:`tinygrad_cifar.Tensor.overwrite`).
 
 Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the
 gradient of every parameter of two or more dimensions, so that biases are left alone as in the course.
@@ -11,6 +11,7 @@ gradient of every parameter of two or more dimensions, so that biases are left a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,13 @@ class Optimiser:
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
                 decay = self.weight_decay if p.ndim > 1 else 0.0
-                memories = [memory[i] for memory in self._memories.values()]
-                for block in _blocks(p.writable(), p.grad._array, *memories):
-                    self._update(*block, eta=eta, decay=decay)
+                arrays = [p.grad._array, *[memory[i] for memory in self._memories.values()]]
+                p.overwrite(partial(self._update_in_blocks, arrays, eta, decay))
         self.steps += 1
+
+    def _update_in_blocks(self, arrays: list[Array], eta: float, decay: float, w: Array) -> None:
+        for block in _blocks(w, *arrays):
+            self._update(*block, eta=eta, decay=decay)
 
     def _update(self, w: Array, g: Array, *memories: Array, eta: float, decay: float) -> None:
         """Write to ``w`` and the memories, all of one shape: a parameter, or a block of one."""

@@ -25,7 +25,7 @@ from tinygrad_cifar.data.batches import augment_flip, augment_shift
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.files import replacing
 from tinygrad_cifar.optim import SGD, Adam, Optimiser
-from tinygrad_cifar.tensor import from_numpy
+from tinygrad_cifar.tensor import borrowed
 from tinygrad_cifar.training import Examples, History, Progress, Scores, evaluate, fit
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -540,7 +540,7 @@ def confusion_matrix(model: models.Classifier, examples: Examples, classes: int 
     """
     X, labels = examples
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (labels, model.predict(from_numpy(X))), 1)
+    np.add.at(counts, (labels, model.predict(borrowed(X))), 1)
     return counts
 
 

@@ -2,8 +2,8 @@
 
 A tensor is a value: operations make new ones, and nothing changes one that exists. What looks like a change (an
 optimiser's step, assigning ``.data``) writes into the tensor's array only while nobody else holds that array
-(no recorded operation, no view, no reader), and otherwise puts a new array in its place. A gradient can
-therefore never be computed from numbers that were overwritten in the meantime.
+(no recorded operation, no view, no reader), and otherwise puts a new array in its place. What can be reached from
+outside is read-only. A gradient can therefore never be computed from numbers that were overwritten in the meantime.
 """
 
 from __future__ import annotations
@@ -70,9 +70,8 @@ class Tensor(Value):
         The array is of this moment: when the tensor changes, it keeps the numbers it had. Assigning is for leaves,
         keeps the dtype, and cannot spoil a gradient: what was recorded keeps the old numbers.
         """
-        view = self._array.view()
-        view.flags.writeable = False
-        return view
+        _lock(self._array)
+        return self._array.view()
 
     @data.setter
     def data(self, data: ArrayLike) -> None:
@@ -83,15 +82,35 @@ class Tensor(Value):
             raise ValueError(f"data: the shape must stay {self._array.shape}, got {array.shape}; make a new Tensor")
         self._array = array
 
-    def writable(self) -> Array:
-        """Return the array itself, for an optimiser to write to.
+    def overwrite(self, write: Callable[[Array], object]) -> None:
+        """Let ``write(array)`` change the numbers in place, as an optimiser does.
 
         If anybody else holds the array (a recorded operation, a view, a reader), the tensor first gets a copy
-        of its own and the others keep the old one: the count of references says so.
+        of its own and the others keep the old one: the count of references says so. What ``write`` keeps of the array
+        cannot be used afterwards to change the tensor either.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar import Tensor
+        >>> t = Tensor([1.0, 2.0], requires_grad=True)
+        >>> loss = (t * t).sum()
+        >>> t.overwrite(lambda array: array.fill(100.0))
+        >>> loss.backward()
+        >>> t.data, t.grad
+        (array([100., 100.]), Tensor([2., 4.]))
         """
-        if sys.getrefcount(self._array) > _REFERENCES_TO_AN_OWN_ARRAY or self._array.base is not None:
+        if self._is_shared():
             self._array = self._array.copy()
-        return self._array
+        self._array.flags.writeable = True
+        try:
+            write(self._array)
+        finally:
+            if self._is_shared():
+                self._array.flags.writeable = False
+                self._array = self._array.copy()
+
+    def _is_shared(self) -> bool:
+        return sys.getrefcount(self._array) > _REFERENCES_TO_AN_OWN_ARRAY or self._array.base is not None
 
     @property
     def requires_grad(self) -> bool:
@@ -356,11 +375,13 @@ class Tensor(Value):
 
 
 def from_numpy(array: Array) -> Tensor:
-    """Make a constant of an array without copying it: what a training loop does with each batch.
+    """Make a constant of an array, if possible without copying it: what a training loop does with each batch.
 
-    The array is made read-only, so that a later attempt to change it is an error and not a wrong gradient. Views of it
-    that were taken before can still be written to: do not. (An array that is combined with a tensor as it is, without
-    this function, is copied if its derivative rules need it: safe, for about a tenth of a small network's step.)
+    If the array owns its memory and the caller's variable is all that refers to it, the memory is shared and the array
+    made read-only, so that a later attempt to change it is an error and not a wrong gradient. Anything else (a
+    view, an array of which views exist, one that is also kept elsewhere) could be changed behind the tensor's back,
+    and is copied. (An array that is combined with a tensor as it is, without this function, is copied if its
+    derivative rules need it: safe, for about a tenth of a small network's step.)
 
     Examples
     --------
@@ -371,21 +392,54 @@ def from_numpy(array: Array) -> Tensor:
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise TypeError("from_numpy: give a NumPy array of real numbers; Tensor(data) takes lists and the like")
+    if type(array) is not np.ndarray or array.base is not None or sys.getrefcount(array) > _REFERENCES_TO_A_VARIABLE:
+        return Tensor(array)
     array.flags.writeable = False
+    return borrowed(array)
+
+
+def borrowed(array: Array) -> Tensor:
+    """Make a constant of an array and leave the array alone: for a computation that is over before the owner goes on.
+
+    Nothing keeps the owner from changing the array, so this is for loops of this library that compute, differentiate
+    and let go of the tensor before they return.
+    """
     out = object.__new__(Tensor)
     out._array = array
     out._node = None
     return out
 
 
+def _lock(array: Array) -> None:
+    """Make an array read-only, and what it is a view of; otherwise a view of it could be made writeable again."""
+    array.flags.writeable = False
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+        array.flags.writeable = False
+
+
+# How many references Python counts depends on its version, so it is asked.
+
+
 def _references_to_an_own_array() -> int:
-    """Count as :meth:`Tensor.writable` does, for an array that nobody else holds."""
+    """Count as :meth:`Tensor.overwrite` does, for an array that nobody else holds."""
     self = Value()
     self._array = np.zeros(1)
     return sys.getrefcount(self._array)
 
 
+def _references_to_a_variable() -> int:
+    """Count as :func:`from_numpy` does, for an array that only a variable of its caller holds."""
+
+    def count(array: Array) -> int:
+        return sys.getrefcount(array)
+
+    variable = np.zeros(1)
+    return count(variable)
+
+
 _REFERENCES_TO_AN_OWN_ARRAY = _references_to_an_own_array()
+_REFERENCES_TO_A_VARIABLE = _references_to_a_variable()
 
 
 def _rebuilt(array: Array, requires_grad: bool, grad: Tensor | None) -> Tensor:
@@ -412,7 +466,7 @@ _COMPARISONS = {
 
 
 def _shape_question(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, *args: function(constant(x), *args)
+    return lambda x, *args, **kwargs: function(constant(x), *args, **kwargs)
 
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
@@ -423,7 +477,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.min: ops.min,
     np.prod: ops.prod,
     np.cumsum: ops.cumsum,
-    np.linalg.norm: lambda x, axis=None, keepdims=False: ops.norm(x, axis, keepdims),
+    np.linalg.norm: lambda x, *, axis=None, keepdims=False: ops.norm(x, axis, keepdims),
     np.clip: lambda x, a_min=None, a_max=None: ops.clip(x, a_min, a_max),
     np.where: ops.where,
     np.reshape: ops.reshape,

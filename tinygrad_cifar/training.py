@@ -24,7 +24,7 @@ from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_ch
 from tinygrad_cifar.data.batches import gather
 from tinygrad_cifar.models import Classifier
 from tinygrad_cifar.optim import Optimiser
-from tinygrad_cifar.tensor import from_numpy
+from tinygrad_cifar.tensor import borrowed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Examples = tuple[Array, Array]
@@ -158,7 +158,7 @@ def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
     with model.in_use():
         for start in range(0, len(labels), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            scores = model(from_numpy(X[rows]))
+            scores = model(borrowed(X[rows]))
             share = len(labels[rows]) / len(labels)
             loss += share * model.loss_of(scores, labels[rows]).item()
             right += share * F.accuracy(scores, labels[rows])
@@ -332,7 +332,7 @@ class _Run:
     def update(self, X: Array, labels: Array) -> None:
         """Make one update."""
         self.optimiser.zero_grad()
-        loss = self.model.loss(from_numpy(X), labels)
+        loss = self.model.loss(borrowed(X), labels)
         self.loss = float(loss.item())
         if not math.isfinite(self.loss):
             raise self.diverged(f"the loss became {self.loss}", self.optimiser.steps + 1)
