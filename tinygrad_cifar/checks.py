@@ -8,7 +8,7 @@ most of what reports 002 and 004 published is that, and it is shown to be compar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from tinygrad_cifar.tensor import Tensor
 Array = np.ndarray[Any, np.dtype[Any]]
 
 KINDS = ("softmax", "svm", "two-layer")
+REPORTS = ("002", "003", "000", "004")
 
 _H = 1e-6  # the reports' step of the one-sided difference
 _IMAGES = 50  # report 004
@@ -188,7 +189,14 @@ def compare_gradients(
     )
 
 
-def checks_of_reports(kind: str, dataset: Dataset, *, features: int = PIXELS, seed: int = 0) -> Iterator[Check]:
+def checks_of_reports(
+    kind: str,
+    dataset: Dataset,
+    *,
+    reports: Collection[str] = REPORTS,
+    features: int = PIXELS,
+    seed: int = 0,
+) -> Iterator[Check]:
     """Redo the reports' checks on one kind of model, one after the other.
 
     Parameters
@@ -197,6 +205,8 @@ def checks_of_reports(kind: str, dataset: Dataset, *, features: int = PIXELS, se
         One of :data:`KINDS`.
     dataset : Dataset
         Its first training batch is used.
+    reports : collection of str
+        Whose, of :data:`REPORTS`.
     features : int
         How many of the 3072 features to keep, evenly spread, so that it takes less time; published sums are then cut in
         proportion. Report 003's check has its own 20.
@@ -230,11 +240,16 @@ def checks_of_reports(kind: str, dataset: Dataset, *, features: int = PIXELS, se
     def pixels(treatment: str) -> Array:
         return Preprocessing.fit(treatment, batch.images).apply(batch.images[:_IMAGES])
 
-    yield _report_002(kind, pixels("scale")[:1, kept], batch.labels[:1], seed)
-    few = _DRAWS * _REDUCED_IMAGES
-    treated = Preprocessing.fit("standardise", batch.images).apply(batch.images[:few])
-    yield _report_003(kind, treated, batch.labels[:few], seed)
-    yield from _reports_000_and_004(kind, pixels("centre")[:, kept], batch.labels[:_IMAGES], seed)
+    if "002" in reports:
+        yield _report_002(kind, pixels("scale")[:1, kept], batch.labels[:1], seed)
+    if "003" in reports:
+        few = _DRAWS * _REDUCED_IMAGES
+        treated = Preprocessing.fit("standardise", batch.images).apply(batch.images[:few])
+        yield _report_003(kind, treated, batch.labels[:few], seed)
+    if {"000", "004"} & set(reports):
+        for check in _reports_000_and_004(kind, pixels("centre")[:, kept], batch.labels[:_IMAGES], seed):
+            if check.report in reports:
+                yield check
 
 
 def _report_002(kind: str, X: Array, labels: Array, seed: int) -> Check:
@@ -324,9 +339,7 @@ def _kinked(model: models.Classifier, X: Array, labels: Array) -> Array:
 
 
 def _figure(c: Comparison, name: str, measure: Callable[[Array, Array], float], bound: float) -> Figure:
-    return Figure(
-        c.parameter, name, measure(c.analytic, c.centred), measure(c.analytic, c.one_sided), bound=bound
-    )
+    return Figure(c.parameter, name, measure(c.analytic, c.centred), measure(c.analytic, c.one_sided), bound=bound)
 
 
 def _model(kind: str, features: int, hidden: int, init: Initialiser, seed: int) -> models.Classifier:

@@ -67,26 +67,32 @@ class Heading:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name in the legend, its points, the number of its colour and marker, and whether it is dashed."""
+    """A curve: its name in the legend, its points, the number of its colour and marker, and whether it is dashed.
+
+    With a spread, one number per point, the points have bars of that length to either side, and are not joined.
+    """
 
     label: str
     x: Array
     y: Array
     colour: int = 0
     dashed: bool = False
+    spread: Array | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one pair of axes, and the names of both."""
+    """Curves over one pair of axes, the names of both, a title, and whether x is on a logarithmic scale."""
 
     x_label: str
     y_label: str
     lines: Sequence[Line]
+    title: str = ""
+    log_x: bool = False
 
 
-def curves(heading: Heading, panels: Sequence[Panel]) -> Figure:
-    """Draw panels of curves side by side, with one vertical scale, so that they can be compared.
+def curves(heading: Heading, panels: Sequence[Panel], *, columns: int | None = None, shared: bool = True) -> Figure:
+    """Draw panels of curves: side by side, or in rows of ``columns``; with one vertical scale, unless not shared.
 
     Examples
     --------
@@ -97,25 +103,65 @@ def curves(heading: Heading, panels: Sequence[Panel]) -> Figure:
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['x squared']
     """
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
     with _style():
-        figure = _figure(heading, 3.9)
-        row: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
-        for axes, panel in zip(row, panels, strict=True):
-            for line in panel.lines:
-                axes.plot(
-                    *(line.x, line.y),
-                    label=line.label,
-                    color=_COLOURS[line.colour % len(_COLOURS)],
-                    marker=_MARKERS[line.colour % len(_MARKERS)] if len(panel.lines) > 1 else None,
-                    markevery=max(1, len(line.x) // 10),
-                    linestyle="--" if line.dashed else "-",
-                )
-            axes.set_xlabel(panel.x_label)
-            axes.set_ylabel(panel.y_label)
+        figure = _figure(heading, 3.9 if rows == 1 else 2.9 * rows)
+        grid: list[Axes] = list(figure.subplots(rows, columns, sharey=shared, squeeze=False).flat)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(grid, panels, strict=False):
+            _draw_panel(axes, panel)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    for line in panel.lines:
+        style: dict[str, Any] = {
+            "label": line.label,
+            "color": _COLOURS[line.colour % len(_COLOURS)],
+            "marker": _MARKERS[line.colour % len(_MARKERS)] if len(panel.lines) > 1 else None,
+            "linestyle": "--" if line.dashed else "-",
+        }
+        if line.spread is None:
+            axes.plot(line.x, line.y, markevery=max(1, len(line.x) // 10), **style)
+        else:
+            axes.errorbar(line.x, line.y, line.spread, capsize=3, **style | {"linestyle": "none"})
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+    axes.yaxis.set_tick_params(labelleft=True)
+    if panel.log_x:
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    if len(panel.lines) > 1:
+        axes.legend(fontsize=9)
+
+
+def histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100) -> Figure:
+    """Draw histograms over one pair of scales, one for each named array of numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.figures import Heading, histograms
+    >>> values = np.random.default_rng(0).normal(size=1000)
+    >>> figure = histograms(Heading("Normal numbers", "seed 0"), {"sigma 1": values, "sigma 2": 2 * values}, "x")
+    >>> [axes.get_title() for axes in figure.axes]
+    ['sigma 1', 'sigma 2']
+    """
+    edges = np.histogram_bin_edges(np.concatenate([array.ravel() for array in values.values()]), bins)
+    with _style():
+        figure = _figure(heading, 3.4)
+        row: list[Axes] = list(figure.subplots(1, len(values), sharex=True, sharey=True, squeeze=False)[0])
+        for i, (axes, (name, array)) in enumerate(zip(row, values.items(), strict=True)):
+            axes.hist(array.ravel(), edges.tolist(), color=_COLOURS[i % len(_COLOURS)])
+            axes.set_title(name, fontsize=10)
+            axes.set_xlabel(x_label)
+            axes.set_ylabel("elements")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
             axes.yaxis.set_tick_params(labelleft=True)
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
-            if len(panel.lines) > 1:
-                axes.legend()
     return figure
 
 

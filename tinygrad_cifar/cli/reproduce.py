@@ -1,0 +1,117 @@
+"""``tinygrad-cifar reproduce``: the published experiments, redone and compared."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tinygrad_cifar.cli.common import (
+    CommandError,
+    Stopped,
+    Subparsers,
+    UsageError,
+    add_data_option,
+    progress_bar,
+    table,
+    whole_number,
+)
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
+_LINES = 20  # where no bar can be drawn
+_MOST_WORKERS = 256
+
+_EXAMPLES = """
+examples:
+  tinygrad-cifar reproduce --list
+  tinygrad-cifar reproduce --data DIR --out reproduced
+  tinygrad-cifar reproduce 002 003-final --data DIR --out reproduced
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "reproduce",
+        help="redo the published experiments",
+        description="Redo the experiments of five reports and write one page that puts each published number beside\n"
+        "ours. What was done before is kept, so a stopped or killed command goes on when it is given again.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="experiments, or reports by number; all of them by default"
+    )
+    parser.add_argument("--list", action="store_true", help="list the experiments, and do nothing")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where everything is written")
+    add_data_option(parser)
+    parser.add_argument(
+        "--docs", type=Path, metavar="DIR", help="copy the pages in Markdown and their figures into this folder, too"
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1, _MOST_WORKERS),
+        metavar="N",
+        help="how many processes (default: one for each core)",
+    )
+    parser.set_defaults(command=reproduce)
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Redo experiments as the options say."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches
+    try:
+        from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415 (matplotlib is slow to import)
+    except ImportError as error:
+        raise CommandError(
+            f"to reproduce needs {error.name}, which `pip install 'tinygrad-cifar[experiments,search]'` brings"
+        ) from error
+    try:
+        chosen = experiments.choose(options.names)
+        if options.list:
+            print(table(["name", "runs", "numbers", "what"], [_line(e) for e in chosen], left=1))
+            return 0
+        if options.out is None:
+            raise UsageError("where to? give --out DIR (see `tinygrad-cifar reproduce --help`)")
+        study = experiments.open_study(options.out, options.data)
+        with _watching() as watch:
+            effort = experiments.reproduce(study, chosen, workers=options.workers, watch=watch)
+        if options.docs is not None:
+            experiments.write_docs(study, options.docs)
+    except experiments.ReproductionError as error:
+        raise CommandError(str(error)) from error
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"stopped; what is done is kept in {options.out}, and the same command goes on from there"
+        ) from None
+    print(f"{effort.done} runs done, {effort.kept} kept, {effort.elapsed:.0f} s: {options.out / experiments.INDEX}")
+    return 0
+
+
+def _line(experiment: Any) -> list[str]:
+    jobs, numbers = len(experiment.jobs()), len(experiment.numbers)
+    return [experiment.name, str(jobs), str(numbers), f"{experiment.source}: {experiment.title}"]
+
+
+@contextmanager
+def _watching() -> Iterator[Callable[[Any], None]]:
+    """Show one progress: a bar on a terminal, and a line now and then elsewhere."""
+    bar = progress_bar(desc="reproduce", total=100, bar_format=_BAR)
+    said = -1
+
+    def show(progress: Any) -> None:
+        nonlocal said
+        if bar is not None:
+            bar.set_postfix_str(f"{progress.done}/{progress.total} runs", refresh=False)
+            bar.update(100 * progress.share - bar.n)
+        elif int(progress.share * _LINES) > said:
+            said = int(progress.share * _LINES)
+            print(f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} runs", flush=True)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()

@@ -1,0 +1,234 @@
+"""What an experiment is: data, from which everything else (the runs, the tables, the figures, the page) follows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+from tinygrad_cifar.data.dataset import PIXELS
+from tinygrad_cifar.runs import Settings, describe
+
+if TYPE_CHECKING:
+    from tinygrad_cifar.experiments.pictures import Picture
+
+NEAR = 2.0  # percentage points: as far as ours may be from a published accuracy without a reason given
+
+_SMALL_FEATURES = 40  # of images in a small gradient check
+_SMALL_EPOCHS = 10
+_SMALL_BATCH = 2000  # images in one of the built-in batches
+_FULL_BATCH = 10_000
+
+# Seconds per 1000 images on one core in float32, measured once; only the order of the runs depends on them.
+_UPDATE = {"softmax": 0.0025, "svm": 0.003, "two-layer": 0.007}
+_EVALUATION = 0.0015
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training run, as a job for a worker.
+
+    Attributes
+    ----------
+    settings : Settings
+    """
+
+    settings: Settings
+
+    @cached_property
+    def key(self) -> str:
+        """A name that two runs share if and only if their settings are the same."""
+        return f"{self.settings.model}-{_digest(asdict(self.settings))}"
+
+    @property
+    def name(self) -> str:
+        """What it is, for messages."""
+        return describe(self.settings)
+
+    @property
+    def cost(self) -> float:
+        """About how many seconds it takes."""
+        s = self.settings
+        images = s.first or _FULL_BATCH * len(s.train_batches) - s.held_out
+        validated = s.held_out or (_FULL_BATCH if s.validation_batch else 0)
+        updates = s.epochs * images
+        measured = updates / (s.every * s.batch_size) if s.every else s.epochs
+        return (updates * _UPDATE.get(s.model, 0.01) + (measured + 2) * (images + validated) * _EVALUATION) / 1000
+
+    def small(self) -> Training:
+        """Return a run of the same kind that takes a moment: a tenth of the epochs, on batches of a fifth the size.
+
+        What is counted in steps keeps its share of the run, so that a cycle stays a cycle.
+        """
+        s = self.settings
+        epochs = max(1, s.epochs // _SMALL_EPOCHS)
+        if s.first is None:
+            batch = max(20, s.batch_size * _SMALL_BATCH // _FULL_BATCH)
+            held_out = s.held_out * _SMALL_BATCH // _FULL_BATCH
+        else:
+            batch, held_out = s.batch_size, s.held_out
+        share = epochs / s.epochs
+        return Training(
+            replace(
+                s,
+                epochs=epochs,
+                batch_size=batch,
+                held_out=held_out,
+                n_s=max(1, round(s.n_s * share)),
+                every=max(1, round(s.every * share)) if s.every else None,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """A report's gradient check on one kind of model, as a job for a worker.
+
+    Attributes
+    ----------
+    kind : str
+        One of :data:`tinygrad_cifar.checks.KINDS`.
+    report : str
+        Whose check.
+    features : int
+        Of each image.
+    """
+
+    kind: str
+    report: str
+    features: int = PIXELS
+
+    @cached_property
+    def key(self) -> str:
+        """A name of its own."""
+        return f"gradients-{_digest(asdict(self))}"
+
+    @property
+    def name(self) -> str:
+        """What it is, for messages."""
+        return f"gradient check of report {self.report}, {self.kind}"
+
+    @property
+    def cost(self) -> float:
+        """About how many seconds it takes."""
+        return {"002": 6.0, "003": 5.0}.get(self.report, 60.0 if self.kind == "two-layer" else 30.0)
+
+    def small(self) -> GradientCheck:
+        """Return the check on images of a few features."""
+        return replace(self, features=_SMALL_FEATURES)
+
+
+Job: TypeAlias = Training | GradientCheck
+
+
+@dataclass(frozen=True)
+class Number:
+    """A published accuracy, and which of our runs' is to stand beside it.
+
+    Attributes
+    ----------
+    what : str
+        What it is the accuracy of, as a reader of the report would find it.
+    run : str
+        The name of the run in the experiment.
+    quantity : str
+        ``train``, ``validation`` or ``test``, at the end of the run; or ``best validation``, of all measurements.
+    published : float, optional
+        In percent; None where there is no such figure in the report.
+    reason : str
+        Why ours is another, as far as it is known; shown where it is, together with what the runs themselves show.
+    minor : bool
+        One of many that the report lists for completeness; counted apart, too.
+    """
+
+    what: str
+    run: str
+    quantity: str
+    published: float | None
+    reason: str = ""
+    minor: bool = False
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """A gradient check with what the report published of it beyond the bounds that :mod:`tinygrad_cifar.checks` has.
+
+    Attributes
+    ----------
+    check : GradientCheck
+    published : mapping
+        Numbers by the parameter's name and the figure's.
+    """
+
+    check: GradientCheck
+    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One experiment of a report.
+
+    Attributes
+    ----------
+    name : str
+        What the command line calls it.
+    report : str
+        The report's number.
+    source : str
+        Where in it.
+    title : str
+        What was tried.
+    about : str
+        The settings in words, and what the report leaves unsaid.
+    runs : mapping
+        The settings of each run, by a name that is unique in the experiment.
+    seeds : int
+        How often each is run, with the seeds 0, 1, ...
+    gradients : tuple of Gradients
+        The gradient checks that belong to it.
+    numbers : tuple of Number
+        What the report published.
+    pictures : tuple of Picture
+        What is drawn.
+    remark : str
+        What to make of it all, as text that does not depend on the results.
+    """
+
+    name: str
+    report: str
+    source: str
+    title: str
+    about: str
+    runs: Mapping[str, Settings] = field(default_factory=dict)
+    seeds: int = 3
+    gradients: tuple[Gradients, ...] = ()
+    numbers: tuple[Number, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    remark: str = ""
+
+    def __post_init__(self) -> None:
+        unknown = sorted({number.run for number in self.numbers} - set(self.runs))
+        if unknown:
+            raise ValueError(f"experiment {self.name}: its numbers name runs that it does not have: {unknown}")
+
+    def trainings(self, run: str, *, small: bool = False) -> list[Training]:
+        """Return the jobs of one of the runs, one for each seed."""
+        jobs = [Training(replace(self.runs[run], seed=seed)) for seed in range(self.seeds)]
+        return [job.small() for job in jobs] if small else jobs
+
+    def checks(self, *, small: bool = False) -> list[GradientCheck]:
+        """Return the jobs of the gradient checks."""
+        jobs = [gradients.check for gradients in self.gradients]
+        return [job.small() for job in jobs] if small else jobs
+
+    def jobs(self, *, small: bool = False) -> list[Job]:
+        """Return everything that there is to do."""
+        trainings = [job for run in self.runs for job in self.trainings(run, small=small)]
+        return [*trainings, *self.checks(small=small)]
+
+
+def _digest(values: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,52 @@
+"""Report 002: softmax regression on pixels that are only divided by 255, and a matrix of gradient errors."""
+
+from __future__ import annotations
+
+from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
+from tinygrad_cifar.experiments.pictures import AccuracyCurves, ErrorMatrix, LossCurves, Templates
+from tinygrad_cifar.runs import Settings
+
+_SETTINGS = {"lambda 0, eta 0.1": (0.0, 0.1), "lambda 0, eta 0.01": (0.0, 0.01)}
+_SETTINGS |= {"lambda 0.1, eta 0.01": (0.1, 0.01), "lambda 1, eta 0.01": (1.0, 0.01)}
+
+EXPERIMENTS = (
+    Experiment(
+        name="002-gradients",
+        report="002",
+        source="Exercise 1, figure 1",
+        title="The matrix of gradient errors",
+        about="One linear layer, 3072 features, no L2 term, |ga - gn| / max(eps, |ga| + |gn|) with eps 1e-5 for each "
+        "element of W and b. The published matrix, smaller for one class than for the others, is that of a single "
+        "image and of one-sided differences.",
+        gradients=(Gradients(GradientCheck("softmax", "002")),),
+        pictures=(ErrorMatrix("Relative errors of the gradient of W"),),
+    ),
+    Experiment(
+        name="002-softmax",
+        report="002",
+        source="Table 1, figures 2 and 3",
+        title="Four settings of the regularisation and the learning rate",
+        about="Softmax regression, pixels divided by 255, weights N(0, 0.01), 40 epochs of batches of 100 in file "
+        "order; trained on data_batch_1, validated on data_batch_2.",
+        runs={name: Settings(lam=lam, eta=eta, dtype="float32") for name, (lam, eta) in _SETTINGS.items()},
+        seeds=5,
+        numbers=(
+            Number(
+                "lambda 0, eta 0.1: test",
+                "lambda 0, eta 0.1",
+                "test",
+                24.61,
+                "At this rate the parameters do not settle: they jump about a minimum, and where the last of 4,000 "
+                "updates leaves them is chance. The report's own curve jumps as well.",
+            ),
+            Number("lambda 0, eta 0.01: test", "lambda 0, eta 0.01", "test", 37.53),
+            Number("lambda 0.1, eta 0.01: test", "lambda 0.1, eta 0.01", "test", 33.17),
+            Number("lambda 1, eta 0.01: test", "lambda 1, eta 0.01", "test", 22.03),
+        ),
+        pictures=(
+            LossCurves("Loss and cost"),
+            AccuracyCurves("Accuracy"),
+            *(Templates("Weights of each class", run=name) for name in _SETTINGS),
+        ),
+    ),
+)

@@ -1,0 +1,354 @@
+"""Do what is declared: every job once, in parallel, and then the figures and the report from what came of them.
+
+All jobs together are one search over a list of points, one point for each job, so it is the search's workers, its
+way to give work out and its care for workers that die which are used here. The longest jobs come first, so that at
+the end no worker is alone with one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygrad_cifar import figures, machine
+from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
+from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS, pages
+from tinygrad_cifar.experiments.declaration import Experiment, Job
+from tinygrad_cifar.experiments.document import Block, Image, to_html, to_markdown
+from tinygrad_cifar.experiments.jobs import Do, outcome_path
+from tinygrad_cifar.experiments.pictures import Picture
+from tinygrad_cifar.experiments.results import Results, load_results
+from tinygrad_cifar.files import replacing
+from tinygrad_cifar.runs import versions
+from tinygrad_cifar.search import Processes, SearchProgress, search
+
+INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
+
+
+class ReproductionError(Exception):
+    """What cannot be done: one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the jobs are.
+
+    Attributes
+    ----------
+    done, total : int
+        Jobs.
+    share : float
+        The part of the work that is done, from 0 to 1, by what the jobs are expected to cost.
+    """
+
+    done: int
+    total: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A folder in which experiments are reproduced on one data set.
+
+    Attributes
+    ----------
+    out : Path
+        The folder.
+    place : str
+        ``builtin``, or the folder with CIFAR-10.
+    data : str
+        The data's name.
+    class_names : tuple of str
+    """
+
+    out: Path
+    place: str
+    data: str
+    class_names: tuple[str, ...]
+
+    @property
+    def small(self) -> bool:
+        """Whether everything is run small."""
+        return self.place == "builtin"
+
+    @property
+    def outcomes(self) -> Path:
+        """Where the outcomes of jobs are."""
+        return self.out / OUTCOMES
+
+    def jobs(self, experiments: Sequence[Experiment]) -> dict[str, Job]:
+        """Return the jobs of some experiments by key, those that several share once, the longest first."""
+        jobs = {job.key: job for experiment in experiments for job in experiment.jobs(small=self.small)}
+        return dict(sorted(jobs.items(), key=lambda item: -item[1].cost))
+
+    def is_done(self, job: Job) -> bool:
+        """Whether the outcome of a job is there."""
+        return outcome_path(self.outcomes, job).exists()
+
+    def results(self) -> list[Results]:
+        """Return the results of every experiment all of whose jobs are done, in the order of the declarations."""
+        return [
+            load_results(experiment, self.outcomes, data=self.data, class_names=self.class_names, small=self.small)
+            for experiment in EXPERIMENTS.values()
+            if all(map(self.is_done, experiment.jobs(small=self.small)))
+        ]
+
+
+def choose(names: Sequence[str]) -> list[Experiment]:
+    """Return experiments by their names, or by their reports' numbers; all without any.
+
+    Raises
+    ------
+    ReproductionError
+        If there is no such experiment.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.experiments.reproduce import choose
+    >>> [experiment.name for experiment in choose(["002"])]
+    ['002-gradients', '002-softmax']
+    """
+    unknown = [name for name in names if name not in EXPERIMENTS and name not in REPORTS]
+    if unknown:
+        raise ReproductionError(
+            f"there is no experiment {', '.join(unknown)}; there are {', '.join(EXPERIMENTS)}, and the reports "
+            f"{', '.join(REPORTS)}"
+        )
+    return [e for e in EXPERIMENTS.values() if not names or e.name in names or e.report in names]
+
+
+def open_study(out: Path, place: str) -> Study:
+    """Make the folder if need be, and see that it is for this data.
+
+    Raises
+    ------
+    ReproductionError
+        If the folder cannot be used, or holds results of other data.
+    DataError
+        If there is no such data.
+    """
+    dataset: Dataset = builtin_dataset() if place == "builtin" else read_cifar10(place)
+    try:
+        (out / OUTCOMES).mkdir(parents=True, exist_ok=True)
+        (out / FIGURES).mkdir(exist_ok=True)
+        _check_identity(out, dataset)
+    except OSError as error:
+        raise ReproductionError(f"{out} cannot be written to ({error.strerror}); choose another --out") from error
+    for part in (out / OUTCOMES).glob(".*.part"):  # what a killed worker left half-written
+        part.unlink(missing_ok=True)
+    return Study(out, place, dataset.name, dataset.class_names)
+
+
+def _check_identity(out: Path, dataset: Dataset) -> None:
+    own, path = dataset.identity(), out / IDENTITY
+    if not path.exists():
+        with replacing(path) as file:
+            file.write(json.dumps(own, indent=2).encode() + b"\n")
+        return
+    try:
+        kept = json.loads(path.read_bytes())
+        if kept["sha256"] == own["sha256"]:
+            return
+        name = kept["name"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ReproductionError(f"{path} does not say which data the results are of; choose another --out") from error
+    raise ReproductionError(
+        f"{out} holds results of other data ({name}, digest {str(kept['sha256'])[:12]}) than {own['name']}, digest "
+        f"{str(own['sha256'])[:12]}; choose another --out"
+    )
+
+
+def reproduce(
+    study: Study,
+    experiments: Sequence[Experiment],
+    *,
+    workers: int | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> pages.Effort:
+    """Do what is not yet done of some experiments, and write the report of everything that is.
+
+    Parameters
+    ----------
+    study : Study
+    experiments : sequence of Experiment
+    workers : int, optional
+        How many processes, by default one for each core.
+    watch : callable, optional
+        Called with :class:`Progress` at the start and whenever a job is done.
+
+    Returns
+    -------
+    Effort
+        What it took.
+
+    Raises
+    ------
+    ReproductionError
+        If a job fails; what others have done is kept.
+    """
+    started = time.perf_counter()
+    jobs = study.jobs(experiments)
+    todo = {key: job for key, job in jobs.items() if not study.is_done(job)}
+    count = workers or machine.usable_cores()
+    with _faster_kernel(), Processes(count) as executor:
+        _do(study, jobs, todo, executor, watch)
+        results = study.results()
+        images = _draw(study, results, executor)
+        arithmetic = executor.submit(_arithmetic).result()
+    effort = pages.Effort(time.perf_counter() - started, len(todo), len(jobs) - len(todo), count, arithmetic)
+    _write(study, results, images, effort)
+    return effort
+
+
+def _do(
+    study: Study,
+    jobs: dict[str, Job],
+    todo: dict[str, Job],
+    executor: Processes,
+    watch: Callable[[Progress], None] | None,
+) -> None:
+    whole = sum(job.cost for job in jobs.values())
+    before = {key: job for key, job in jobs.items() if key not in todo}
+
+    def report(searched: SearchProgress) -> None:
+        if watch is not None:
+            settled = [jobs[str(trial.params["job"])] for trial in searched.trials]
+            cost = sum(job.cost for job in (*before.values(), *settled))
+            watch(Progress(len(before) + len(settled), len(jobs), cost / whole))
+
+    if not todo:
+        return
+    trials = search(
+        Do(study.place, str(study.outcomes), todo),
+        [{"job": key} for key in todo],
+        name="reproduce",
+        executor=executor,
+        workers=executor.workers,
+        watch=report,
+    )
+    for trial in trials:
+        if trial.state != "complete":
+            raise ReproductionError(f"{jobs[str(trial.params['job'])].name}: {trial.reason}")
+
+
+@contextmanager
+def _faster_kernel() -> Iterator[None]:
+    """Let the workers use the BLAS kernel that is fastest here, unless the user has chosen; they read it as they start."""
+    faster = {name: value for name, value in machine.runtime().faster.items() if name not in os.environ}
+    os.environ.update(faster)
+    try:
+        yield
+    finally:
+        for name in faster:
+            del os.environ[name]
+
+
+def _arithmetic() -> str:
+    kept, used = versions(), machine.runtime()
+    return f"NumPy {kept['numpy']}, Python {kept['python']}, {used._replace(faster={})}"
+
+
+# -- figures and pages -------------------------------------------------------------------------------------------------
+
+
+def _draw(study: Study, results: Sequence[Results], executor: Processes) -> dict[str, list[Image]]:
+    """Draw every figure, an experiment at a time, and return what can be shown."""
+    futures = {
+        result.experiment.name: executor.submit(_draw_one, study, result.experiment.name)
+        for result in sorted(results, key=lambda result: -len(result.experiment.pictures))
+    }
+    return {name: future.result() for name, future in futures.items()}
+
+
+def _draw_one(study: Study, name: str) -> list[Image]:
+    experiment = EXPERIMENTS[name]
+    results = load_results(
+        experiment, study.outcomes, data=study.data, class_names=study.class_names, small=study.small
+    )
+    images = []
+    for picture in experiment.pictures:
+        path = study.out / FIGURES / _file(experiment, picture)
+        figures.save(picture.draw(results), path)
+        images.append(Image(path.name, f"{picture.title}: {experiment.title} ({study.data})", _size(path)))
+    return images
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Return the width and the height that a PNG's header tells."""
+    with path.open("rb") as file:
+        width, height = struct.unpack(">II", file.read(24)[16:])
+    return width, height
+
+
+def _write(study: Study, results: Sequence[Results], images: dict[str, list[Image]], effort: pages.Effort) -> None:
+    """Write the numbers, the Markdown, and at last the page."""
+    _save(study.out / NUMBERS, json.dumps(_numbers(study, results, effort), indent=1, allow_nan=False) + "\n")
+    blocks: list[Block] = pages.summary(results, effort)
+    for number in REPORTS:
+        of_report = [result for result in results if result.experiment.report == number]
+        if of_report:
+            blocks += pages.report(number, of_report, images)
+            _save(study.out / f"report_{number}.md", _markdown(number, of_report, images))
+    _save(study.out / INDEX, to_html(f"Five reports, redone: {study.data}", blocks, FIGURES))
+
+
+def write_docs(study: Study, docs: Path) -> None:
+    """Copy the Markdown pages to ``reports/`` in a folder of documentation, and their figures to ``images/reports/``.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written there.
+    """
+    pages_folder, images_folder = docs / "reports", docs / "images" / "reports"
+    for folder in (pages_folder, images_folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for page in sorted(study.out.glob("report_*.md")):
+        _save(pages_folder / page.name, page.read_text().replace(f"]({FIGURES}/", "](../images/reports/"))
+    for result in study.results():
+        for picture in result.experiment.pictures:
+            name = _file(result.experiment, picture)
+            with replacing(images_folder / name) as file:
+                file.write((study.out / FIGURES / name).read_bytes())
+
+
+def _file(experiment: Experiment, picture: Picture) -> str:
+    return f"{experiment.name}-{picture.slug}.png"
+
+
+def _markdown(number: str, results: Sequence[Results], images: dict[str, list[Image]]) -> str:
+    title, *rest = pages.report(number, results, images, level=1)
+    return to_markdown([title, *pages.warning(results[0]), *rest], FIGURES)
+
+
+def _numbers(study: Study, results: Sequence[Results], effort: pages.Effort) -> dict[str, Any]:
+    counted = pages.tally(results)
+    return {
+        "data": json.loads((study.out / IDENTITY).read_bytes()),
+        "is_cifar10": not study.small,
+        "versions": versions(),
+        "accuracies": counted.accuracies,
+        "within_two_points": counted.near,
+        "gradient_errors": counted.bounds,
+        "gradient_errors_kept_to": counted.kept,
+        "core_seconds": round(sum(result.seconds for result in results), 1),
+        "last_command": {
+            "seconds": round(effort.elapsed, 1),
+            "runs_done": effort.done,
+            "runs_kept": effort.kept,
+            "processes": effort.workers,
+        },
+        "experiments": [result.to_json() for result in results],
+    }
+
+
+def _save(path: Path, text: str) -> None:
+    with replacing(path) as file:
+        file.write(text.encode())

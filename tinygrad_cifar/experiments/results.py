@@ -1,0 +1,232 @@
+"""What came of an experiment: the outcomes of its jobs, and each published number beside ours."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.experiments.declaration import NEAR, Experiment, Number
+from tinygrad_cifar.experiments.jobs import Checked, Trained, load_checked, load_trained
+
+_LAST = 10  # measurements of a run that show whether it has settled
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published accuracy beside ours, all in percent.
+
+    Attributes
+    ----------
+    number : Number
+    ours : list of float
+        Of each seed.
+    seconds : float
+        Of the processor, for a run.
+    unsettled : tuple of float, optional
+        The least and the greatest validation accuracy of the last measurements of the runs.
+    comparable : bool
+        Whether ours is of the same data and the same settings.
+    """
+
+    number: Number
+    ours: list[float]
+    seconds: float
+    unsettled: tuple[float, float] | None
+    comparable: bool = True
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds."""
+        return statistics.fmean(self.ours)
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over the seeds; NaN of one."""
+        return statistics.stdev(self.ours) if len(self.ours) > 1 else math.nan
+
+    @property
+    def difference(self) -> float:
+        """Ours less the published, in percentage points; NaN if nothing was published."""
+        return math.nan if self.number.published is None else self.mean - self.number.published
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is a published number that ours can be compared with."""
+        return self.comparable and self.number.published is not None
+
+    @property
+    def near(self) -> bool:
+        """Whether ours is as near as asked."""
+        return abs(self.difference) <= NEAR
+
+    def departure(self) -> str:
+        """Say why ours is another than the published number: what is known, and what the runs show."""
+        shown = [self.number.reason] if self.number.reason else []
+        if len(self.ours) > 1:
+            shown.append(f"Our {len(self.ours)} seeds lie between {min(self.ours):.2f} and {max(self.ours):.2f} %.")
+        if self.unsettled and self.unsettled[1] - self.unsettled[0] > NEAR:
+            least, greatest = self.unsettled
+            shown.append(
+                f"Over the last {_LAST} measurements of these runs the validation accuracy is anywhere from "
+                f"{least:.1f} to {greatest:.1f} %."
+            )
+        return " ".join(shown)
+
+
+@dataclass(frozen=True)
+class GradientRow:
+    """One number of a gradient check.
+
+    Attributes
+    ----------
+    setting : str
+        On what.
+    parameter, name : str
+        What it is of, and what it is.
+    analytic : float, optional
+        By the backward pass, where it is of one gradient and not a distance of two.
+    one_sided, centred : float
+        With either difference as the numerical gradient.
+    published : float, optional
+    passed : bool, optional
+        Whether the centred one keeps to the published bound; None if that is not a bound.
+    """
+
+    setting: str
+    parameter: str
+    name: str
+    analytic: float | None
+    one_sided: float
+    centred: float
+    published: float | None
+    passed: bool | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that came of an experiment.
+
+    Attributes
+    ----------
+    experiment : Experiment
+    data : str
+        The name of the data.
+    class_names : tuple of str
+    trained : dict
+        By the name of the run, one outcome for each seed.
+    checked : list of Checked
+        One for each of its gradient checks.
+    small : bool
+        Whether it was run small, on other data.
+    """
+
+    experiment: Experiment
+    data: str
+    class_names: tuple[str, ...]
+    trained: dict[str, list[Trained]]
+    checked: list[Checked]
+    small: bool
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the processor for all of it."""
+        return sum(t.cpu for runs in self.trained.values() for t in runs) + sum(c.cpu for c in self.checked)
+
+    def rows(self) -> list[Row]:
+        """Return the published accuracies beside ours."""
+        return [self._row(number) for number in self.experiment.numbers]
+
+    def _row(self, number: Number) -> Row:
+        runs = self.trained[number.run]
+        ours = [run.accuracy(number.quantity) for run in runs]
+        last = np.concatenate([run.history.column("validation_accuracy")[-_LAST:] for run in runs])
+        cyclic = self.experiment.runs[number.run].schedule == "triangular"
+        unsettled = None if cyclic or np.isnan(last).any() else (100 * float(last.min()), 100 * float(last.max()))
+        return Row(number, ours, statistics.fmean(run.cpu for run in runs), unsettled, not self.small)
+
+    def gradient_rows(self) -> list[GradientRow]:
+        """Return the numbers of the gradient checks beside the published ones."""
+        rows = []
+        for gradients, checked in zip(self.experiment.gradients, self.checked, strict=True):
+            for figure in checked.figures:
+                also = gradients.published.get((figure.parameter, figure.name))
+                rows.append(
+                    GradientRow(
+                        checked.setting,
+                        figure.parameter,
+                        figure.name,
+                        figure.analytic,
+                        figure.one_sided,
+                        figure.centred,
+                        also if figure.bound is None else figure.bound,
+                        None if figure.bound is None else figure.passed,
+                    )
+                )
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it all as what JSON can hold, accuracies in percent."""
+        experiment = self.experiment
+        return {
+            "name": experiment.name,
+            "report": experiment.report,
+            "source": experiment.source,
+            "title": experiment.title,
+            "about": experiment.about,
+            "numbers": [_plain_row(row) for row in self.rows()],
+            "gradients": [asdict(row) for row in self.gradient_rows()],
+            "runs": {
+                name: {
+                    "settings": trained[0].scores["settings"],
+                    "seeds": [
+                        {key: value for key, value in one.scores.items() if key != "settings"}
+                        | {"seed": one.scores["settings"]["seed"], "cpu_seconds": round(one.cpu, 2)}
+                        for one in trained
+                    ],
+                }
+                for name, trained in self.trained.items()
+            },
+            "cpu_seconds": round(self.seconds, 1),
+        }
+
+
+def load_results(
+    experiment: Experiment, folder: Path, *, data: str, class_names: tuple[str, ...], small: bool
+) -> Results:
+    """Read what the jobs of an experiment left.
+
+    Raises
+    ------
+    CheckpointError
+        If an outcome is missing or damaged.
+    """
+    return Results(
+        experiment,
+        data,
+        class_names,
+        {run: [load_trained(folder, job) for job in experiment.trainings(run, small=small)] for run in experiment.runs},
+        [load_checked(folder, job) for job in experiment.checks(small=small)],
+        small,
+    )
+
+
+def _plain_row(row: Row) -> dict[str, Any]:
+    number = row.number
+    return {
+        "what": number.what,
+        "quantity": number.quantity,
+        "published": number.published,
+        "ours": round(row.mean, 3),
+        "standard_deviation": None if math.isnan(row.spread) else round(row.spread, 3),
+        "seeds": [round(value, 3) for value in row.ours],
+        "difference": round(row.difference, 3) if row.compared else None,
+        "within_two_points": row.near if row.compared else None,
+        "minor": number.minor,
+        "why": row.departure() if row.compared and not row.near else None,
+        "cpu_seconds_of_a_run": round(row.seconds, 2),
+    }
