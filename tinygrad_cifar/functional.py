@@ -67,7 +67,7 @@ def one_hot(labels: ArrayLike, classes: int, dtype: Any = np.float64) -> Array:
 
 
 def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | None = None) -> Array:
-    labels = np.array(constant(labels))  # of its own: the graph keeps it, and the caller may reuse his
+    labels = np.asarray(constant(labels))
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{name}: labels must be integers, got {labels.dtype}")
     if labels.ndim != 1 or count not in (None, len(labels)):
@@ -123,7 +123,7 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
                 f"{shape_of(labels)}"
             )
         log_p = log_softmax(scores, 1)
-        p = np.array(constant(labels), dtype=log_p.dtype)  # a copy, and float64 rows leave a float32 loss float32
+        p = np.asarray(constant(labels), dtype=log_p.dtype)  # float64 rows leave a float32 loss float32
         return ops.sum(ops.multiply(log_p, p)) / -batch
     return losses.cross_entropy(scores, _checked_labels("cross_entropy", labels, classes, batch))
 

@@ -288,7 +288,7 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
     def edges_of(xs: Any, parents: Any, result: Any, arrays: Any, arguments: Any) -> tuple[Any, ...]:
         if "xs" in shared.names:
             arrays = tuple([a if isinstance(x, Value) else _own(a) for a, x in zip(arrays, xs, strict=True)])
-        known = dict(zip(named, (result, None, arrays, *arguments), strict=True))
+        known = dict(zip(named, (result, None, arrays, *map(_own, arguments)), strict=True))
         known["xs_shape"] = tuple([np.shape(array) for array in arrays])
         arguments_of = [tuple([(known | {"i": i})[name] for name in shared.names]) for i, _ in parents]
         return tuple([(node, shared, kept) for (_, node), kept in zip(parents, arguments_of, strict=True)])
@@ -327,6 +327,7 @@ def _unary(row: Primitive) -> Callable[..., Any]:
     forward = row.forward
     (rule,) = row.rules.values()
     pick = rule.pick
+    keeps_arguments = not {"out", rule.input, f"{rule.input}_shape"}.issuperset(rule.names)
     current_mode = _mode.get
     ndarray, value, new = np.ndarray, Value, _new
 
@@ -347,6 +348,8 @@ def _unary(row: Primitive) -> Callable[..., Any]:
         if parent is None or (mode is not None and not mode.recording):
             out._node = None
         else:
+            if keeps_arguments:
+                arguments = tuple([_own(argument) for argument in arguments])
             edges = ((parent, rule, () if pick is None else pick((result, array, *arguments))),)
             out._node = _node(row, result, edges)
         if mode is not None:
@@ -471,12 +474,15 @@ def _node(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
 
 
 def _own(operand: Any) -> Any:
-    """Return what the graph may keep of an operand that is no value: a copy, if its owner could still change it.
+    """Return what the graph may keep of an operand that is no value: copies of its arrays.
 
     A tensor's array is never written to while the graph holds it; an array of the caller's may be, at any time before
-    the backward pass.
+    the backward pass. That an array is read-only does not help: its owner can write to what it is a view of.
     """
-    return operand.copy() if type(operand) is np.ndarray and operand.flags.writeable else operand
+    kind = type(operand)
+    if kind is tuple or kind is list:
+        return kind([_own(part) for part in operand])
+    return np.array(operand) if isinstance(operand, np.ndarray) else operand
 
 
 def _tell(mode: Mode, row: Primitive, arguments: tuple[Any, ...], out: Value) -> None:

@@ -135,13 +135,7 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
     >>> t.grad
     Tensor([0., 1., 1., 0.])
     """
-    return _clip(x, _bound(low), _bound(high))
-
-
-def _bound(bound: Any) -> Any:
-    """Return a bound that its owner cannot change any more: the graph keeps it until the backward pass."""
-    bound = constant(bound)
-    return bound.copy() if isinstance(bound, np.ndarray) else bound
+    return _clip(x, constant(low), constant(high))
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:

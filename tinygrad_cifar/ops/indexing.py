@@ -63,10 +63,7 @@ def _may_repeat(index: Any) -> bool:
 
 
 def _constant_index(index: Any) -> Any:
-    """Return the index with tensors and lists turned into arrays of their own.
-
-    The graph keeps it until the backward pass, and the caller may change an array of his in the meantime.
-    """
+    """Return the index with tensors and lists turned into arrays."""
     kind = type(index)
     if kind is slice or kind is int:
         return index
@@ -74,7 +71,7 @@ def _constant_index(index: Any) -> Any:
         return tuple([_constant_index(part) for part in index])
     index = constant(index)
     if isinstance(index, (np.ndarray, list)):
-        index = np.array(index)
+        index = np.asarray(index)
         if index.size == 0 and index.dtype.kind == "f":
             return index.astype(np.intp)
         if index.dtype.kind not in "iub":
