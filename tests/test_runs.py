@@ -332,6 +332,13 @@ def test_the_result_scores_the_model_as_it_is(settings):
     ) or settings.patience is not None
 
 
+@pytest.mark.parametrize("values", [{"shuffle": True}, {"flip": True}, {"shift": 3}], ids=str)
+def test_another_seed_gives_another_order_and_other_augmentations(values):
+    """Also where the weights do not show it, since all of them start from 0."""
+    one, other = (run(replace(SMALL, init="zeros", seed=seed, **values)) for seed in (0, 1))
+    assert bits(one.model) != bits(other.model)
+
+
 def test_a_search_does_not_look_at_the_test_images():
     result = run(SMALL, test=False)
     assert result.test is None
