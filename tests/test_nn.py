@@ -78,6 +78,20 @@ def test_modules_are_all_modules_inside():
     assert kinds == ["Nested", "Linear", "Linear", "Sequential", "ReLU", "Linear", "Dropout"]
 
 
+def test_tensors_are_found_in_mappings_and_lists_of_lists():
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            left, right = nn.Linear(2, 1, rng=generator()), [[Tensor(1.0, requires_grad=True)]]
+            self.heads = {"left": left, "right": right, 3: (nn.ReLU(), {"scale": Tensor(2.0)})}
+
+    assert [name for name, _ in Deep().named_tensors()] == [
+        "heads.left.W",
+        "heads.left.b",
+        "heads.right.0.0",
+        "heads.3.1.scale",
+    ]
+
+
 def shared() -> nn.Sequential:
     layer = nn.Linear(3, 3, rng=generator())
     return nn.Sequential(layer, nn.ReLU(), layer)

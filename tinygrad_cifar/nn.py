@@ -55,11 +55,7 @@ class Module:
         return self.forward(x)
 
     def _children(self) -> Iterator[tuple[str, Any]]:
-        for name, value in vars(self).items():
-            if isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
-            else:
-                yield name, value
+        return _parts(vars(self))
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all modules inside it."""
@@ -187,6 +183,18 @@ class Module:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"  {n:<{widths[0]}}  {s:>{widths[1]}}  {c:>{widths[2]}}" for n, s, c in rows]
         return "\n".join([type(self).__name__, *lines])
+
+
+def _parts(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is in a mapping, and inside the mappings, lists and tuples in it, with dotted names."""
+    for key, value in container.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _parts(value, f"{name}.")
+        elif isinstance(value, (list, tuple)):
+            yield from _parts({str(i): item for i, item in enumerate(value)}, f"{name}.")
+        else:
+            yield name, value
 
 
 class Linear(Module):
