@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant, is_recording, watchers
+from tinygrad_cifar.graph import Node, Primitive, Rule, Value, Watcher, constant, is_recording, watchers
 from tinygrad_cifar.ops.elementwise import astype
 from tinygrad_cifar.ops.shapes import sum_to
 
@@ -64,9 +64,8 @@ def walk(
             if along is not None and parent not in along:
                 continue
             arguments = remembered if kind is None else _recorded(node, edges, rule, remembered, kind)
-            part = rule.apply(g, *arguments)
-            for watcher in watching:
-                watcher.differentiated(node, rule, g, arguments, part)
+            part = rule.apply(g, *arguments) if not watching else _watched(watching, node, rule, g, arguments)
+            parts = (part, cotangents.get(parent)) if watching else ()
             if part.shape != parent.shape or part.dtype is not parent.dtype:
                 part = _fitted(part, parent, row, rule)
             if parent in cotangents:
@@ -75,7 +74,23 @@ def walk(
                 cotangents[parent] = part
                 if parent.primitive is not None:  # a leaf's cotangent waits for the end
                     heapq.heappush(queue, (-parent.number, parent))
+            for watcher in watching:
+                watcher.accumulated(node, rule, parts, cotangents[parent])
     return cotangents
+
+
+def _watched(watching: Sequence[Watcher], node: Node, rule: Rule, g: Any, arguments: tuple[Any, ...]) -> Any:
+    """Apply a rule before witnesses."""
+    for watcher in watching:
+        watcher.entered(node, rule)
+    try:
+        part = rule.apply(g, *arguments)
+    finally:
+        for watcher in watching:
+            watcher.left()
+    for watcher in watching:
+        watcher.differentiated(node, rule, g, arguments, part)
+    return part
 
 
 def _fitted(part: Any, parent: Node, row: Primitive, rule: Rule) -> Any:

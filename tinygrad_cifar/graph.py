@@ -34,10 +34,19 @@ class Watcher(Protocol):
     """Who is told of every operation and of every rule that is applied, while a block of code is being watched."""
 
     def computed(self, row: Primitive, arguments: Sequence[Any], out: Value) -> None:
-        """See an operation's arguments, as arrays, and its result."""
+        """See an operation's arguments, as arrays, and its result; also inside a rule that is being recorded."""
+
+    def entered(self, node: Node, rule: Rule) -> None:
+        """See that a rule is about to be applied."""
+
+    def left(self) -> None:
+        """See that the rule has been applied, or has failed."""
 
     def differentiated(self, node: Node, rule: Rule, g: Any, arguments: Sequence[Any], part: Any) -> None:
         """See a rule's cotangent and arguments, and the cotangent that it made of them."""
+
+    def accumulated(self, node: Node, rule: Rule, parts: Sequence[Any], total: Any) -> None:
+        """See what has come together for the rule's input: of the rule's own part, and what was there before."""
 
 
 class Mode(NamedTuple):
@@ -80,9 +89,11 @@ class Node:
         Those of the value; its gradient has the same.
     grad
         For a leaf, what ``backward()`` deposited.
+    place
+        Where the program made the value, if a watcher has written it down; otherwise missing.
     """
 
-    __slots__ = ("dtype", "edges", "grad", "number", "primitive", "shape")
+    __slots__ = ("dtype", "edges", "grad", "number", "place", "primitive", "shape")
 
     primitive: Primitive | None
     edges: tuple[tuple[Node, Rule, tuple[Any, ...]], ...] | None
@@ -90,6 +101,7 @@ class Node:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     grad: Any
+    place: str
 
 
 class Value:
@@ -180,6 +192,8 @@ class Primitive:
         NumPy's name for the operation, where it has one.
     forward
         The NumPy computation.
+    inputs
+        The names of its arguments.
     rules
         Input name to :class:`Rule`. An input without a rule (an axis, a condition, an index) lets no gradient through.
     broadcasts
@@ -187,11 +201,12 @@ class Primitive:
         no rule has to mention it; otherwise the rule itself must return the exact shape.
     """
 
-    __slots__ = ("broadcasts", "forward", "name", "rules")
+    __slots__ = ("broadcasts", "forward", "inputs", "name", "rules")
 
     def __init__(self, name: str, forward: Callable[..., Any], *, broadcasts: bool) -> None:
         self.name = name
         self.forward = forward
+        self.inputs: tuple[str, ...] = ()
         self.rules: dict[str, Rule] = {}
         self.broadcasts = broadcasts
 
@@ -242,6 +257,7 @@ def primitive(
     """
     inputs = tuple(rules) if isinstance(forward, np.ufunc) and rules else _parameters(forward)
     row = _enter(name, forward, broadcasts=broadcasts)
+    row.inputs = inputs
     positions = {"out": 0} | {input: i + 1 for i, input in enumerate(inputs)}
     row.rules = {input: Rule(name, input, rule, positions) for input, rule in rules.items()}
     if set(rules) - set(inputs):
