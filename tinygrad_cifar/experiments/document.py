@@ -108,6 +108,8 @@ table { border-collapse: collapse; margin: 0.9rem 0; font-size: 0.93rem; font-va
 th, td { padding: 0.28rem 0.9rem 0.28rem 0; text-align: right; vertical-align: baseline; }
 th { font-weight: 600; border-bottom: 2px solid #999; vertical-align: bottom; }
 td { border-bottom: 1px solid #e3e3e3; }
+td { white-space: nowrap; }
+td.l { white-space: normal; }
 .l { text-align: left; }
 figure { margin: 1rem 0; }
 figure img { display: block; width: 100%; max-width: 44rem; height: auto; border: 1px solid #eee; }
@@ -125,6 +127,7 @@ figure img { display: block; width: 100%; max-width: 44rem; height: auto; border
   body { max-width: none; padding: 0; font-size: 9.5pt; }
   h2 { break-before: page; }
   h2, h3, h4 { break-after: avoid; }
+  table { font-size: 9pt; }
   tr, figure, p { break-inside: avoid; }
   figure img { max-width: 130mm; max-height: 200mm; width: auto; border: 0; }
   a { color: inherit; text-decoration: none; }

@@ -83,8 +83,8 @@ def warning(result: Results) -> list[Block]:
         return []
     return [
         Text(
-            f"This is not CIFAR-10. The data is: {result.data}. Everything was run small, to show that it runs; none of the "
-            "numbers can be compared with the published ones.",
+            f"This is not CIFAR-10. The data is: {result.data}. Everything was run small, to show that it runs; none "
+            "of the numbers can be compared with the published ones.",
             marked=True,
         )
     ]

@@ -240,7 +240,7 @@ def _do(
 
 @contextmanager
 def _faster_kernel() -> Iterator[None]:
-    """Let the workers use the BLAS kernel that is fastest here, unless the user has chosen; they read it as they start."""
+    """Let the workers use the BLAS kernel that is fastest here, unless the user has chosen one."""
     faster = {name: value for name, value in machine.runtime().faster.items() if name not in os.environ}
     os.environ.update(faster)
     try:
