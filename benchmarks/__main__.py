@@ -59,11 +59,12 @@ def main(argv: Sequence[str]) -> int:
         except Exception as error:  # noqa: BLE001 (what the other parts measured in minutes is not thrown away)
             failures += 1
             print(f"benchmarks: {part} could not be measured: {type(error).__name__}: {error}", file=sys.stderr)
-    _say("\n".join(targets.lines(results)))
+    for line in targets.lines(results):
+        _say(line)
     try:
         if results:
             page.save(results, asked.json)
-            _say(f"\nfigures: {asked.json}")
+            _say(f"figures: {asked.json}")
         if asked.docs:
             _say(f"written: {', '.join(path.name for path in page.write(results, _DOCS))}")
     except (OSError, ImportError) as error:

@@ -34,9 +34,9 @@ def environment(threads: int) -> dict[str, Any]:
 def text(found: dict[str, Any]) -> str:
     """Return the same in one sentence."""
     packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items() if number)
-    load = "" if found["load"] is None else f" Load average at the start: {found['load'][0]:.1f}."
+    load = "" if found["load"] is None else f" Load average at the start: {found['load'][0]:.1f}; well below 1 is quiet."
     return (
-        f"{found['processor']}, {found['system']}; {found['blas']['text']}; {found['threads']} threads for everybody;"
+        f"{found['processor']}, {found['system']}; {found['blas']['text']}; {found['threads']} thread{'s' * (found['threads'] != 1)} for everybody;"
         f" Python {found['python']}, {packages}; {found['when'][:10]}.{load}"
     )
 
