@@ -34,9 +34,10 @@ def environment(threads: int) -> dict[str, Any]:
 def text(found: dict[str, Any]) -> str:
     """Return the same in one sentence."""
     packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items() if number)
-    load = "" if found["load"] is None else f" Load average at the start: {found['load'][0]:.1f}; well below 1 is quiet."
+    load = "" if found["load"] is None else f" Load average at the start, near 0 if quiet: {found['load'][0]:.1f}."
+    count = f"{found['threads']} thread{'s' * (found['threads'] != 1)}"
     return (
-        f"{found['processor']}, {found['system']}; {found['blas']['text']}; {found['threads']} thread{'s' * (found['threads'] != 1)} for everybody;"
+        f"{found['processor']}, {found['system']}; {found['blas']['text']}; {count} for everybody;"
         f" Python {found['python']}, {packages}; {found['when'][:10]}.{load}"
     )
 
