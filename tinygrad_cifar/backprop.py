@@ -108,13 +108,14 @@ def _recorded(
     node: Node, edges: Iterable[Any], rule: Rule, arguments: tuple[Any, ...], kind: type[Value]
 ) -> tuple[Any, ...]:
     """Give the remembered arrays their places in the graph again, so that the rule's own work is recorded."""
+    by_product = node.primitive.by_product if node.primitive else None
     nodes: dict[Any, Node] = {"out": node}
     for parent, other, others_arguments in edges:
         nodes[other.input if other.input != "xs" else others_arguments[other.names.index("i")]] = parent
 
     def value(array: Any, name: Any) -> Any:
         if name not in nodes:
-            return array
+            return None if name == by_product else array
         out = object.__new__(kind)
         out._array = array
         out._node = nodes[name]

@@ -73,7 +73,8 @@ def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | Non
     if labels.ndim != 1 or count not in (None, len(labels)):
         wanted = "(batch,)" if count is None else f"({count},), one for each row of scores"
         raise ValueError(f"{name}: labels must have the shape {wanted}, got {labels.shape}")
-    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+    # Seen as unsigned, a negative label is a huge one: one pass tells whether all of them are in range.
+    if labels.size and np.maximum.reduce(labels.view(f"u{labels.itemsize}")) >= classes:
         bad = labels[(labels < 0) | (labels >= classes)][0]
         raise ValueError(
             f"{name}: label {bad} is out of range; with {classes} classes, labels go from 0 to {classes - 1}"

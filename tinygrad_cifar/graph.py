@@ -90,7 +90,8 @@ class Node:
     grad
         For a leaf, what ``backward()`` deposited.
     place
-        Where the program made the value, if a watcher has written it down; otherwise missing.
+        Where the program made the value (file and line, of the program and of this library), if a watcher has
+        written it down; otherwise missing.
     """
 
     __slots__ = ("dtype", "edges", "grad", "number", "place", "primitive", "shape")
@@ -101,7 +102,7 @@ class Node:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     grad: Any
-    place: str
+    place: tuple[str, int, str, int]
 
 
 class Value:
@@ -199,12 +200,16 @@ class Primitive:
     broadcasts
         Whether inputs may be broadcast. Then the backward walk sums a cotangent back to its input's shape, and
         no rule has to mention it; otherwise the rule itself must return the exact shape.
+    by_product
+        The name of a second result of ``forward`` that only the rules see, so that they need not compute it again. It
+        is a plain array, so a rule that is itself recorded is given None in its place.
     """
 
-    __slots__ = ("broadcasts", "forward", "inputs", "name", "rules")
+    __slots__ = ("broadcasts", "by_product", "forward", "inputs", "name", "rules")
 
     def __init__(self, name: str, forward: Callable[..., Any], *, broadcasts: bool) -> None:
         self.name = name
+        self.by_product: str | None = None
         self.forward = forward
         self.inputs: tuple[str, ...] = ()
         self.rules: dict[str, Rule] = {}
@@ -218,7 +223,12 @@ PRIMITIVES: dict[str, Primitive] = {}
 
 
 def primitive(
-    name: str, forward: Callable[..., Any], *, broadcasts: bool = False, **rules: Callable[..., Any]
+    name: str,
+    forward: Callable[..., Any],
+    *,
+    broadcasts: bool = False,
+    by_product: str | None = None,
+    **rules: Callable[..., Any],
 ) -> Callable[..., Any]:
     """Add a row to the derivative table and return the differentiable function.
 
@@ -230,6 +240,9 @@ def primitive(
         The NumPy computation, called with arrays by position.
     broadcasts : bool
         Whether inputs are broadcast against each other (see :class:`Primitive`).
+    by_product : str, optional
+        The name of a second result that ``forward`` returns for the rules (see :class:`Primitive`); for primitives whose
+        first argument alone has a rule.
     **rules : callable
         For each input that has a derivative, ``rule(g, ...)`` as the module's first lines explain.
 
@@ -258,7 +271,10 @@ def primitive(
     inputs = tuple(rules) if isinstance(forward, np.ufunc) and rules else _parameters(forward)
     row = _enter(name, forward, broadcasts=broadcasts)
     row.inputs = inputs
+    row.by_product = by_product
     positions = {"out": 0} | {input: i + 1 for i, input in enumerate(inputs)}
+    if by_product is not None:
+        positions[by_product] = len(inputs) + 1
     row.rules = {input: Rule(name, input, rule, positions) for input, rule in rules.items()}
     if set(rules) - set(inputs):
         raise TypeError(f"{name}: there are rules for {sorted(set(rules) - set(inputs))}, which are no inputs")
@@ -343,19 +359,23 @@ def _unary(row: Primitive) -> Callable[..., Any]:
     forward = row.forward
     (rule,) = row.rules.values()
     pick = rule.pick
-    keeps_arguments = not {"out", rule.input, f"{rule.input}_shape"}.issuperset(rule.names)
+    keeps_arguments = not {"out", rule.input, f"{rule.input}_shape", row.by_product}.issuperset(rule.names)
+    has_by_product = row.by_product is not None
     current_mode = _mode.get
     ndarray, value, new = np.ndarray, Value, _new
 
     def apply(x: Any, *arguments: Any) -> Any:
         if not isinstance(x, value):
-            return forward(x, *arguments)
+            return forward(x, *arguments)[0] if has_by_product else forward(x, *arguments)
         array = x._array
+        by_product = None
         try:
             result = forward(array, *arguments)
         except Exception as error:
             raise _explained(row, (array, *arguments), error) from error
         if type(result) is not ndarray:
+            if has_by_product:
+                result, by_product = result
             result = np.asarray(result)
         out = new(type(x))
         out._array = result
@@ -366,7 +386,7 @@ def _unary(row: Primitive) -> Callable[..., Any]:
         else:
             if keeps_arguments:
                 arguments = tuple([_own(argument) for argument in arguments])
-            edges = ((parent, rule, () if pick is None else pick((result, array, *arguments))),)
+            edges = ((parent, rule, () if pick is None else pick((result, array, *arguments, by_product))),)
             out._node = _node(row, result, edges)
         if mode is not None:
             _tell(mode, row, (array, *arguments), out)

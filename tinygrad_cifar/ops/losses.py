@@ -23,7 +23,8 @@ _softmax = primitive(
 cross_entropy = primitive(
     "cross_entropy",
     lambda scores, labels: _cross_entropy(scores, labels),
-    scores=lambda g, scores, labels: (g / len(labels)) * (_softmax(scores, 1) - _one_hot(labels, scores)),
+    by_product="p",
+    scores=lambda g, scores, labels, p: (g / len(labels)) * (_or_softmax(p, scores) - _one_hot(labels, scores)),
 )
 
 
@@ -35,8 +36,14 @@ def _normalised(positive: Any, axis: int) -> Any:
 def _cross_entropy(scores: Any, labels: Any) -> Any:
     shifted = scores - np.maximum.reduce(scores.real, axis=1, keepdims=True)  # no exponential exceeds 1
     own = shifted[np.arange(len(labels)), labels]
-    log_total = np.log(np.add.reduce(np.exp(shifted), axis=1))
-    return np.add.reduce(log_total - own) / len(labels)
+    p = np.exp(shifted)
+    total = np.add.reduce(p, axis=1, keepdims=True)
+    p /= total
+    return (np.add.reduce(np.log(total), axis=None) - np.add.reduce(own)) / len(labels), p
+
+
+def _or_softmax(p: Any, scores: Any) -> Any:
+    return _softmax(scores, 1) if p is None else p
 
 
 def _one_hot(labels: Any, scores: Any) -> Any:
