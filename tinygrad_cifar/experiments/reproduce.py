@@ -27,7 +27,7 @@ from tinygrad_cifar.experiments.pictures import Picture
 from tinygrad_cifar.experiments.results import Results, load_results
 from tinygrad_cifar.files import replacing
 from tinygrad_cifar.runs import versions
-from tinygrad_cifar.search import Processes, SearchProgress, search
+from tinygrad_cifar.search import Processes, SearchError, SearchProgress, search
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
 
@@ -225,14 +225,17 @@ def _do(
 
     if not todo:
         return
-    trials = search(
-        Do(study.place, str(study.outcomes), todo),
-        [{"job": key} for key in todo],
-        name="reproduce",
-        executor=executor,
-        workers=executor.workers,
-        watch=report,
-    )
+    try:
+        trials = search(
+            Do(study.place, str(study.outcomes), todo),
+            [{"job": key} for key in todo],
+            name="reproduce",
+            executor=executor,
+            workers=executor.workers,
+            watch=report,
+        )
+    except SearchError as error:
+        raise ReproductionError(str(error)) from error
     for trial in trials:
         if trial.state != "complete":
             raise ReproductionError(f"{jobs[str(trial.params['job'])].name}: {trial.reason}")
@@ -275,7 +278,7 @@ def _draw_one(study: Study, name: str) -> list[Image]:
     images = []
     for picture in experiment.pictures:
         path = study.out / FIGURES / _file(experiment, picture)
-        figures.save(picture.draw(results), path)
+        figures.save(picture.draw(results), path, colours=256)
         images.append(Image(path.name, f"{picture.title}: {experiment.title} ({study.data})", _size(path)))
     return images
 
