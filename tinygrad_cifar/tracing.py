@@ -21,6 +21,7 @@ import numpy as np
 from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant, watched
 from tinygrad_cifar.ops.kinks import KINKS
 
+_NAME = Path(__file__).parent.name
 _PACKAGE = str(Path(__file__).parent) + os.sep
 # An operation's own frames say nothing about where it was wanted.
 _MACHINERY = ("graph.py", "backprop.py", "tensor.py", "functional.py", f"ops{os.sep}")
@@ -75,8 +76,8 @@ class NonFiniteError(ArithmeticError):
 class _NonFiniteWatcher:
     """Raises at the first operation or rule whose result is worse than all its inputs.
 
-    A NaN is worse than an infinity, and that than a finite number. Whether all is finite is judged by the sum, in
-    one pass; only a sum that is not finite is looked into.
+    A NaN is worse than an infinity, and that than a finite number. Whether all is finite is judged by the sum of
+    squares, which BLAS adds up in no time; only a sum that is not finite is looked into.
     """
 
     def __init__(self) -> None:
@@ -95,7 +96,7 @@ class _NonFiniteWatcher:
             what = f"{row.name}, in {_derivative(self.node, self.rule)}"
             advice = _rewrite_of_slope(self.node)
         else:
-            what = f"{row.name}, at {_place()},"
+            what = f"{row.name}, at {_said(_place())},"
             of_infinities = _REWRITES_OF_INFINITIES.get(row.name) if _level(arguments) == _INFINITE else None
             advice = of_infinities or _REWRITES.get(row.name)
         raise NonFiniteError(_report(what, array, names, arguments, advice))
@@ -127,7 +128,7 @@ class _NonFiniteWatcher:
 def _is_finite(x: Any) -> bool:
     if x.dtype.kind != "f":
         return True
-    total = np.add.reduce(x, axis=None)
+    total = np.vdot(x, x) if x.flags.c_contiguous else np.vdot(x.T, x.T)
     return bool(total - total == 0) or bool(np.isfinite(x).all())
 
 
@@ -149,7 +150,7 @@ def _name(node: Node) -> str:
 
 def _derivative(node: Node, rule: Rule) -> str:
     place = getattr(node, "place", None)
-    origin = f"at {place}" if place else "outside of any trace_nonfinite block"
+    origin = f"at {_said(place)}" if place else "outside of any trace_nonfinite block"
     return f"the derivative of {_name(node)} for {rule.input}, computed {origin},"
 
 
@@ -189,8 +190,8 @@ def _range(x: Any) -> str:
     return text + "".join(f", {np.count_nonzero(hits)} of them {kind}" for kind, hits in counts.items() if hits.any())
 
 
-def _place() -> str:
-    """Say which line of the program wanted the operation, and which of this library's layers, if any, on the way."""
+def _place() -> tuple[str, int, str, int]:
+    """Find which line of the program wanted the operation, and which of this library's layers, if any, on the way."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith(_ENGINE):
         frame = frame.f_back
@@ -198,11 +199,14 @@ def _place() -> str:
     while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<frozen")):
         frame = frame.f_back
     user = frame or inside or sys._getframe(2)
-    place = f"{user.f_code.co_filename}:{user.f_lineno}"
-    if inside is None or inside is user:
-        return place
-    layer = f"{Path(_PACKAGE).name}/{inside.f_code.co_filename.removeprefix(_PACKAGE)}:{inside.f_lineno}"
-    return f"{place} (through {layer})"
+    layer = inside or user
+    return user.f_code.co_filename, user.f_lineno, layer.f_code.co_filename, layer.f_lineno
+
+
+def _said(place: tuple[str, int, str, int]) -> str:
+    file, line, layer, layers_line = place
+    through = f" (through {_NAME}/{layer.removeprefix(_PACKAGE)}:{layers_line})" if (file, line) != place[2:] else ""
+    return f"{file}:{line}{through}"
 
 
 @contextmanager
