@@ -6,6 +6,7 @@ else wants to ask the same questions (with a fault planted in a rule, or to meas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -147,24 +148,57 @@ def step_into_the_complex_plane(spec: Spec, case: Case, rng: np.random.Generator
     return worst
 
 
+def duality(spec: Spec, case: Case, rng: np.random.Generator) -> float:
+    """``<J v, u> = <v, J' u>`` up to rounding, for random u and v; return the error, relative to the lengths.
+
+    ``J v`` is the reverse mode's own, made of the rules' rules; where the operation is analytic, it is also the step
+    into the complex plane along v.
+    """
+    variables = leaves(case)
+    out = bound(spec, case)(*variables)
+    if not out.requires_grad:
+        return _has_no_rules(out)
+    u = cotangent_of(out, rng)
+    v = [rng.uniform(-2, 2, array.shape) for array in case.arrays]
+    _, moved = tg.jvp(bound(spec, case), case.arrays, v)
+    pulled = [gradient.data for gradient in tg.grad(out, variables, u)]
+    if spec.analytic:
+        shifted = [array + 1e-30j * direction for array, direction in zip(case.arrays, v, strict=True)]
+        expected = np.asarray(bound(spec, case)(*shifted)).imag / 1e-30
+        np.testing.assert_allclose(moved.data, expected, rtol=1e-12, atol=1e-12 * (1 + _length(expected)))
+    left = np.vdot(moved.data, u)
+    right = sum(np.vdot(direction, part) for direction, part in zip(v, pulled, strict=True))
+    lengths = _length(moved.data) * _length(u) + _length(*v) * (_length(*pulled) + _length(u))
+    count = out.size + sum(array.size for array in case.arrays)
+    assert abs(left - right) <= 4 * EPS * (4 + count) * lengths, f"<J v, u> is {left}, but <v, J' u> is {right}"
+    return float(abs(left - right) / lengths) if lengths else 0.0
+
+
+EPS = np.finfo(np.float64).eps
+
+
+def _length(*arrays: Array) -> float:
+    return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
+
+
 # -- the rule by itself ----------------------------------------------------------------------------------------------
 # The backward walk corrects shapes that were broadcast, and types. What a rule returns is looked at before that.
 
 
 def rule_shape_and_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """A rule returns the input's shape exactly, unless the operation broadcasts, and the input's type exactly."""
+    """A rule returns the input's shape exactly, unless the operation broadcasts, and its cotangent's type."""
     for dtype in (np.float64, np.float32):
         typed = case.astype(dtype)
-        out = bound(spec, typed)(*leaves(typed))
-        if spec.keeps_dtype:
-            assert out.dtype == dtype
-        for parent, rule, arguments in _edges(out):
-            part = rule.apply(cotangent_of(out, rng), *arguments)
-            assert part.dtype == (dtype if spec.keeps_dtype else out.dtype)
-            if node_of(out).primitive.broadcasts:
-                assert np.broadcast_shapes(part.shape, parent.shape) == part.shape
-            else:
-                assert part.shape == parent.shape
+        for asked in [typed] if spec.keeps_dtype else [Case(typed.arrays, (to,)) for to in (np.float64, np.float32)]:
+            out = bound(spec, asked)(*leaves(asked))
+            assert out.dtype == dtype or not spec.keeps_dtype
+            for parent, rule, arguments in _edges(out):
+                part = rule.apply(cotangent_of(out, rng), *arguments)
+                assert part.dtype == out.dtype
+                if node_of(out).primitive.broadcasts:
+                    assert np.broadcast_shapes(part.shape, parent.shape) == part.shape
+                else:
+                    assert part.shape == parent.shape
 
 
 def rule_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> None:
@@ -181,6 +215,16 @@ def rule_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> Non
         first = np.array(rule.apply(g, *arguments))
         assert [array.tobytes() for array in remembered] == before
         np.testing.assert_array_equal(rule.apply(g, *arguments), first)
+
+
+def rule_keeps_nothing(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """What a rule has given out stays as it is when the rule is applied again, to another cotangent."""
+    out = bound(spec, case)(*leaves(case))
+    for _, rule, arguments in _edges(out):
+        first = rule.apply(cotangent_of(out, rng), *arguments)
+        before = np.array(first)
+        rule.apply(cotangent_of(out, rng), *arguments)
+        np.testing.assert_array_equal(first, before)
 
 
 def rule_takes_any_cotangent(spec: Spec, case: Case, rng: np.random.Generator) -> None:
@@ -255,8 +299,10 @@ ORACLES = {
         differences,
         second_order,
         step_into_the_complex_plane,
+        duality,
         rule_shape_and_dtype,
         rule_writes_nowhere,
+        rule_keeps_nothing,
         rule_takes_any_cotangent,
         rule_is_linear,
         gradients_have_the_leafs_dtype,
