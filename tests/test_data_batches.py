@@ -189,3 +189,25 @@ class TestEveryAugmentation:
 def test_impossible_shift_is_refused(most):
     with pytest.raises(DataError, match=f"not {most}"):
         augment_shift(some_images(2), np.random.default_rng(0), most)
+
+
+def test_a_large_batch_is_made_in_memory_that_nobody_holds():
+    X, y = np.arange(60_000, dtype=float).reshape(6, 10_000).repeat(60, axis=1), np.arange(6)
+    kept = []
+    held = []
+    for epoch in range(3):
+        for X_batch, y_batch in gather(X, y, 4, np.random.default_rng(epoch), drop_last=True, kept=kept):
+            assert X_batch.nbytes >= 16 * 2**20
+            held.append((X_batch[:, ::1000], y_batch))  # a view keeps its batch from being used again
+    assert all(np.array_equal(view, X[labels, ::1000]) for view, labels in held)
+
+
+def test_large_batches_that_nobody_holds_share_two_arrays():
+    X, y = np.zeros((8, 2**20)), np.arange(8)
+    kept = []
+    places = set()
+    for epoch in range(3):
+        for X_batch, _ in gather(X, y, 4, np.random.default_rng(epoch), kept=kept):
+            places.add(X_batch.ctypes.data)
+            X_batch.flags.writeable = False  # as a tensor does
+    assert len(places) == 2

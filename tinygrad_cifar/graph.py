@@ -241,8 +241,8 @@ def primitive(
     broadcasts : bool
         Whether inputs are broadcast against each other (see :class:`Primitive`).
     by_product : str, optional
-        The name of a second result that ``forward`` returns for the rules (see :class:`Primitive`); for primitives whose
-        first argument alone has a rule.
+        The name of a second result that ``forward`` returns for the rules (see :class:`Primitive`); for primitives
+        whose first argument alone has a rule.
     **rules : callable
         For each input that has a derivative, ``rule(g, ...)`` as the module's first lines explain.
 
@@ -459,12 +459,13 @@ def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]
     forward = row.forward
 
     def apply(*arguments: Any) -> Any:
-        kind = None
+        kind = next((type(argument) for argument in arguments if isinstance(argument, Value)), None)
+        if kind is None:
+            return forward(*arguments)
         arrays = []
         recorded = []
         for argument, rule in zip(arguments, rules, strict=True):
             if isinstance(argument, Value):
-                kind = type(argument)
                 arrays.append(argument._array)
                 if rule is not None and argument._node is not None:
                     recorded.append((argument._node, rule))
@@ -472,8 +473,6 @@ def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]
                 arrays.append(argument)
             else:
                 arrays.append(_plain(row, argument))
-        if kind is None:
-            return forward(*arguments)
         result = _compute(row, tuple(arrays))
         out = _new(kind)
         out._array = result

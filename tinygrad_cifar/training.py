@@ -266,9 +266,10 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     run = _Run(model, optimiser, measured or train, validation, plan, rng, watch)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is reported with its step instead
         run.start(checkpoint)
+        kept: list[Array] = []
         while run.epochs_done < epochs and not run.history.stopped_early:
             model.train()
-            for X, labels in gather(*train, batch_size, rng):
+            for X, labels in gather(*train, batch_size, rng, kept=kept):
                 run.update(X if augment is None or rng is None else augment(X, rng), labels)
                 if every and optimiser.steps % every == 0:
                     run.measure_once()
