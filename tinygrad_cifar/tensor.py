@@ -70,8 +70,9 @@ class Tensor(Value):
         The array is of this moment: when the tensor changes, it keeps the numbers it had. Assigning is for leaves,
         keeps the dtype, and cannot spoil a gradient: what was recorded keeps the old numbers.
         """
-        _lock(self._array)
-        return self._array.view()
+        array = self._array if self.ndim else self._array.copy()  # np.add.at writes even to a read-only single number
+        _lock(array)
+        return array.view()
 
     @data.setter
     def data(self, data: ArrayLike) -> None:
@@ -392,7 +393,8 @@ def from_numpy(array: Array) -> Tensor:
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise TypeError("from_numpy: give a NumPy array of real numbers; Tensor(data) takes lists and the like")
-    if type(array) is not np.ndarray or array.base is not None or sys.getrefcount(array) > _REFERENCES_TO_A_VARIABLE:
+    is_own = type(array) is np.ndarray and array.base is None and array.ndim > 0
+    if not is_own or sys.getrefcount(array) > _REFERENCES_TO_A_VARIABLE:
         return Tensor(array)
     array.flags.writeable = False
     return borrowed(array)
