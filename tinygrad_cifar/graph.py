@@ -19,6 +19,7 @@ derivative) and values (a derivative that can be differentiated again).
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -343,6 +344,7 @@ def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primi
 
 def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
     apply.__name__ = apply.__qualname__ = row.name
+    apply.__module__ = sys._getframe(2).f_globals["__name__"]  # where the row stands, so that pickle finds it again
     apply.__doc__ = f"Compute ``{row.name}`` of arrays or tensors; see the derivative table for its rules."
     apply.primitive = row  # type: ignore[attr-defined]
     return apply
