@@ -37,6 +37,7 @@ from tinygrad_cifar import (
 from tinygrad_cifar.graph import watchers
 
 THREADS = 8
+LARGE = 2000  # from 500 elements on NumPy lets other threads run while it computes
 EACH = 10_000 if settings.default.max_examples >= 300 else 250
 
 
@@ -164,25 +165,25 @@ def test_a_graph_that_is_used_up_by_one_is_an_error_for_the_others_and_never_a_w
 
 
 def test_deposits_of_all_into_one_leaf_add_up():
-    x = Tensor(np.ones(4), requires_grad=True)
+    x = Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
         for _ in range(EACH):
             (x * float(number + 1)).sum().backward()
 
     in_threads(work)
-    assert x.grad.data.tolist() == [EACH * 36.0] * 4
+    assert set(x.grad.data.tolist()) == {EACH * 36.0}
 
 
 def test_deposits_into_several_leaves_at_once_add_up():
-    a, b = Tensor([1.0], requires_grad=True), Tensor([2.0], requires_grad=True)
+    a, b = Tensor(np.ones(LARGE), requires_grad=True), Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
         for _ in range(EACH // 2):
             ((a + b) if number % 2 else (b * 2 + a)).sum().backward()
 
     in_threads(work)
-    assert (a.grad.item(), b.grad.item()) == (EACH * 4, EACH * 6)
+    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({EACH * 4.0}, {EACH * 6.0})
 
 
 def test_models_trained_side_by_side_end_as_if_each_were_alone():
