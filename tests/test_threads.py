@@ -37,7 +37,8 @@ from tinygrad_cifar import (
 from tinygrad_cifar.graph import watchers
 
 THREADS = 8
-LARGE = 2000  # from 500 elements on NumPy lets other threads run while it computes
+DEPOSITS = EACH // 10
+LARGE = 200_000  # NumPy lets other threads run while it computes, and this takes it a while
 EACH = 10_000 if settings.default.max_examples >= 300 else 250
 
 
@@ -168,22 +169,22 @@ def test_deposits_of_all_into_one_leaf_add_up():
     x = Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
-        for _ in range(EACH):
+        for _ in range(DEPOSITS):
             (x * float(number + 1)).sum().backward()
 
     in_threads(work)
-    assert set(x.grad.data.tolist()) == {EACH * 36.0}
+    assert set(x.grad.data.tolist()) == {DEPOSITS * 36.0}
 
 
 def test_deposits_into_several_leaves_at_once_add_up():
     a, b = Tensor(np.ones(LARGE), requires_grad=True), Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
-        for _ in range(EACH // 2):
+        for _ in range(DEPOSITS):
             ((a + b) if number % 2 else (b * 2 + a)).sum().backward()
 
     in_threads(work)
-    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({EACH * 4.0}, {EACH * 6.0})
+    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({DEPOSITS * 8.0}, {DEPOSITS * 12.0})
 
 
 def test_models_trained_side_by_side_end_as_if_each_were_alone():
