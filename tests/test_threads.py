@@ -37,9 +37,9 @@ from tinygrad_cifar import (
 from tinygrad_cifar.graph import watchers
 
 THREADS = 8
-DEPOSITS = EACH // 10
 LARGE = 200_000  # NumPy lets other threads run while it computes, and this takes it a while
 EACH = 10_000 if settings.default.max_examples >= 300 else 250
+DEPOSITS = EACH // 10
 
 
 @pytest.fixture(autouse=True)
