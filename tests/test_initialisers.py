@@ -38,7 +38,7 @@ def test_the_same_generator_draws_the_same_weights(init, fan_in, fan_out, seed):
     assert (once == again).all()
 
 
-@pytest.mark.parametrize(("init", "deviation"), DEVIATIONS, ids=repr)
+@pytest.mark.parametrize(("init", "deviation"), DEVIATIONS, ids=[repr(init) for init, _ in DEVIATIONS])
 @given(st.integers(20, 200), st.integers(20, 200), seeds)
 def test_weights_have_mean_zero_and_the_documented_deviation(init, deviation, fan_in, fan_out, seed):
     W = init(np.random.default_rng(seed), fan_in, fan_out) / deviation(fan_in, fan_out)
