@@ -151,6 +151,11 @@ def test_a_departure_says_what_is_known_and_what_the_runs_show() -> None:
     assert "from 12.0 to 30.0 %" in row.departure()
 
 
+def test_a_departure_names_the_run_beside_it() -> None:
+    row = Row(Number("", "", "test", 51.28, "A reason.", "lambda 0"), [38.0], 1.0, beside=51.77)
+    assert row.departure() == "A reason. Ours with lambda 0 has 51.77 %."
+
+
 def test_other_data_is_never_compared() -> None:
     assert not Row(Number("", "", "test", 40.0), [40.0], 1.0, None, comparable=False).compared
 
@@ -286,9 +291,9 @@ def test_every_page_says_that_it_is_not_cifar10() -> None:
 def test_the_json_has_the_numbers_of_the_page() -> None:
     numbers = written()["000-softmax"]["numbers"]
     assert isinstance(numbers, list)
-    for number in numbers:
+    for number, declared_as in zip(numbers, EXPERIMENTS["000-softmax"].numbers, strict=True):
         assert f"{number['ours']:.2f} ± {number['standard_deviation']:.2f}" in page()
-        assert len(number["seeds"]) == EXPERIMENTS["000-softmax"].seeds
+        assert len(number["seeds"]) == EXPERIMENTS["000-softmax"].seeds_of(declared_as.run)
 
 
 def test_gradient_checks_are_kept_to() -> None:

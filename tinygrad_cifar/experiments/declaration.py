@@ -141,6 +141,8 @@ class Number:
         In percent; None where there is no such figure in the report.
     reason : str
         Why ours is another, as far as it is known; shown where it is, together with what the runs themselves show.
+    beside : str
+        The name of another run of ours whose figure belongs to the reason.
     minor : bool
         One of many that the report lists for completeness; counted apart, too.
     """
@@ -150,6 +152,7 @@ class Number:
     quantity: str
     published: float | None
     reason: str = ""
+    beside: str = ""
     minor: bool = False
 
 
@@ -188,6 +191,8 @@ class Experiment:
         The settings of each run, by a name that is unique in the experiment.
     seeds : int
         How often each is run, with the seeds 0, 1, ...
+    more_seeds : mapping
+        The same for runs whose outcome is more a matter of chance, by their names.
     gradients : tuple of Gradients
         The gradient checks that belong to it.
     numbers : tuple of Number
@@ -205,19 +210,25 @@ class Experiment:
     about: str
     runs: Mapping[str, Settings] = field(default_factory=dict)
     seeds: int = 3
+    more_seeds: Mapping[str, int] = field(default_factory=dict)
     gradients: tuple[Gradients, ...] = ()
     numbers: tuple[Number, ...] = ()
     pictures: tuple[Picture, ...] = ()
     remark: str = ""
 
     def __post_init__(self) -> None:
-        unknown = sorted({number.run for number in self.numbers} - set(self.runs))
+        named = {run for number in self.numbers for run in (number.run, number.beside) if run}
+        unknown = sorted((named | set(self.more_seeds)) - set(self.runs))
         if unknown:
-            raise ValueError(f"experiment {self.name}: its numbers name runs that it does not have: {unknown}")
+            raise ValueError(f"experiment {self.name} names runs that it does not have: {unknown}")
+
+    def seeds_of(self, run: str) -> int:
+        """Return how often a run is made."""
+        return self.more_seeds.get(run, self.seeds)
 
     def trainings(self, run: str, *, small: bool = False) -> list[Training]:
         """Return the jobs of one of the runs, one for each seed."""
-        jobs = [Training(replace(self.runs[run], seed=seed)) for seed in range(self.seeds)]
+        jobs = [Training(replace(self.runs[run], seed=seed)) for seed in range(self.seeds_of(run))]
         return [job.small() for job in jobs] if small else jobs
 
     def checks(self, *, small: bool = False) -> list[GradientCheck]:

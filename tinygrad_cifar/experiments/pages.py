@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tinygrad_cifar.experiments import REPORTS
-from tinygrad_cifar.experiments.declaration import NEAR
+from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
 from tinygrad_cifar.experiments.results import GradientRow, Results, Row
 from tinygrad_cifar.runs import Settings
 
 _MINUS = "\N{MINUS SIGN}"
 # The same everywhere, or said elsewhere.
-_LEFT_OUT = ("seed", "dtype", "patience", "dropout", "flip", "shift", "warm_up")
+_LEFT_OUT = ("seed", "patience", "dropout", "flip", "shift", "warm_up")
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def summary(results: Sequence[Results], effort: Effort) -> list[Block]:
             f"Every experiment of five reports on classifying {'images' if small else data}, redone with gradients "
             "from automatic differentiation, and each published number beside ours. Percentages are accuracies; a "
             "difference is ours less the published, in percentage points; a ± is the standard deviation over the "
-            "seeds. Accuracies are computed in float32, which changes them less than another seed does, and gradient "
-            "checks in float64."
+            "seeds. Gradient checks are in float64, training is in float32 where that changes the outcome less than "
+            "another seed does, and the settings say which."
         ),
         *(Text(sentence) for sentence in _verdict(tally(results))),
         Text(_effort(results, effort)),
@@ -212,7 +212,7 @@ def _experiment(result: Results, images: Sequence[Image], level: int) -> list[Bl
     gradient_rows = result.gradient_rows()
     for setting in dict.fromkeys(row.setting for row in gradient_rows):
         blocks += _gradients([row for row in gradient_rows if row.setting == setting], setting)
-    if experiment.remark:
+    if experiment.remark and not result.small:
         blocks.append(Text(experiment.remark))
     return [*blocks, *images]
 
@@ -267,9 +267,14 @@ def _settings(result: Results) -> str:
     told = [name for name in shared if name not in _LEFT_OUT and _matters(name, every[0])]
     words = ", ".join(f"{name} {_value(shared[name])}" for name in told)
     differing = [name for name in every[0] if name not in shared]
-    seeds = result.experiment.seeds
-    sentence = f"Settings: {words}; {f'seeds 0 to {seeds - 1}' if seeds > 1 else 'seed 0'}."
-    return sentence + (f" What differs between the runs: {', '.join(differing)}." if differing else "")
+    varying = f" What differs between the runs: {', '.join(differing)}." if differing else ""
+    return f"Settings: {words}; {_seeds(result.experiment)}.{varying}"
+
+
+def _seeds(experiment: Experiment) -> str:
+    more = ", ".join(f"{count} for {run}" for run, count in experiment.more_seeds.items())
+    words = f"{experiment.seeds} seeds" if experiment.seeds > 1 else "1 seed"
+    return f"{words} ({more})" if more else words
 
 
 def _as_run(result: Results) -> list[list[Settings]]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
 from tinygrad_cifar.experiments.pictures import AccuracyCurves, ClassTemplates, LossCurves, Templates
 from tinygrad_cifar.runs import Settings
 
-_SETTINGS = {"lambda 0, eta 0.1": (0.0, 0.1), "lambda 0, eta 0.001": (0.0, 0.001)}
-_SETTINGS |= {"lambda 0.1, eta 0.001": (0.1, 0.001), "lambda 1, eta 0.001": (1.0, 0.001)}
+# At the highest rate every rounding grows into another outcome, so that run has the precision that the reports had.
+_SETTINGS = {
+    "lambda 0, eta 0.1": Settings(lam=0.0, eta=0.1, dtype="float64"),
+    "lambda 0, eta 0.001": Settings(lam=0.0, eta=0.001, dtype="float32"),
+    "lambda 0.1, eta 0.001": Settings(lam=0.1, eta=0.001, dtype="float32"),
+    "lambda 1, eta 0.001": Settings(lam=1.0, eta=0.001, dtype="float32"),
+}
 
 _TOO_FAST = (
     "At this rate the parameters do not settle: they jump about a minimum, and where the last of 4,000 updates leaves "
     "them is chance."
 )
+
 
 EXPERIMENTS = (
     Experiment(
@@ -32,11 +40,8 @@ EXPERIMENTS = (
         title="Four settings of the regularisation and the learning rate",
         about="Softmax regression, pixels standardised, weights N(0, 0.01), 40 epochs of batches of 100 in file order; "
         "trained on data_batch_1, validated on data_batch_2.",
-        runs={
-            name: Settings(pixels="standardise", lam=lam, eta=eta, dtype="float32")
-            for name, (lam, eta) in _SETTINGS.items()
-        },
-        seeds=5,
+        runs={name: replace(settings, pixels="standardise") for name, settings in _SETTINGS.items()},
+        more_seeds={"lambda 0, eta 0.1": 10},
         numbers=(
             Number("lambda 0, eta 0.1: train", "lambda 0, eta 0.1", "train", 40.97, _TOO_FAST),
             Number("lambda 0, eta 0.1: test", "lambda 0, eta 0.1", "test", 27.71, _TOO_FAST),

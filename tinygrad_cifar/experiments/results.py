@@ -29,6 +29,8 @@ class Row:
         Of the processor, for a run.
     unsettled : tuple of float, optional
         The least and the greatest validation accuracy of the last measurements of the runs.
+    beside : float, optional
+        Ours of the run that is named beside the reason, in percent.
     comparable : bool
         Whether ours is of the same data and the same settings.
     """
@@ -36,7 +38,8 @@ class Row:
     number: Number
     ours: list[float]
     seconds: float
-    unsettled: tuple[float, float] | None
+    unsettled: tuple[float, float] | None = None
+    beside: float | None = None
     comparable: bool = True
 
     @property
@@ -67,6 +70,8 @@ class Row:
     def departure(self) -> str:
         """Say why ours is another than the published number: what is known, and what the runs show."""
         shown = [self.number.reason] if self.number.reason else []
+        if self.beside is not None:
+            shown.append(f"Ours with {self.number.beside} has {self.beside:.2f} %.")
         if len(self.ours) > 1:
             shown.append(f"Our {len(self.ours)} seeds lie between {min(self.ours):.2f} and {max(self.ours):.2f} %.")
         if self.unsettled and self.unsettled[1] - self.unsettled[0] > NEAR:
@@ -147,7 +152,10 @@ class Results:
         last = np.concatenate([run.history.column("validation_accuracy")[-_LAST:] for run in runs])
         cyclic = self.experiment.runs[number.run].schedule == "triangular"
         unsettled = None if cyclic or np.isnan(last).any() else (100 * float(last.min()), 100 * float(last.max()))
-        return Row(number, ours, statistics.fmean(run.cpu for run in runs), unsettled, not self.small)
+        beside = None
+        if number.beside:
+            beside = statistics.fmean(run.accuracy(number.quantity) for run in self.trained[number.beside])
+        return Row(number, ours, statistics.fmean(run.cpu for run in runs), unsettled, beside, not self.small)
 
     def gradient_rows(self) -> list[GradientRow]:
         """Return the numbers of the gradient checks beside the published ones."""
