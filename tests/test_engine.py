@@ -740,6 +740,13 @@ def test_what_is_no_number_is_refused(combine, other):
 
 
 @pytest.mark.parametrize("other", [np.array([1j]), np.array([2.0], dtype=object)], ids=["complex", "object"])
+def test_numbers_of_another_kind_are_not_assigned(other):
+    x = tg.Tensor([1.0], requires_grad=True)
+    with pytest.raises(TypeError, match="give real numbers"):
+        x.data = other
+
+
+@pytest.mark.parametrize("other", [np.array([1j]), np.array([2.0], dtype=object)], ids=["complex", "object"])
 def test_no_tensor_of_another_kind_of_number_comes_about(other):
     for combine in COMBINATIONS.values():
         with pytest.raises(TypeError):

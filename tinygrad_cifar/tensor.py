@@ -78,7 +78,10 @@ class Tensor(Value):
     def data(self, data: ArrayLike) -> None:
         if self._node is not None and self._node.primitive is not None:
             raise ValueError("data: only a tensor that was not computed from others can be assigned to; use detach()")
-        array = np.array(constant(data), dtype=self._array.dtype)
+        given = np.asarray(constant(data))
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"data: cannot be made of {given.dtype} data; give real numbers")
+        array = np.array(given, dtype=self._array.dtype)
         if array.shape != self._array.shape:
             raise ValueError(f"data: the shape must stay {self._array.shape}, got {array.shape}; make a new Tensor")
         self._array = array
