@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,9 +92,13 @@ def load_checkpoint(path: Path | str) -> tuple[dict[str, Array], Any]:
     """
     path = Path(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # reading a folder fails by itself
+            raise CheckpointError(f"{path} is no regular file, so no checkpoint")
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} could not be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise CheckpointError(f"checkpoint {path} is larger than the memory that is left") from error
     try:
         arrays = _arrays(content)
         known = json.loads(arrays.pop(_TEXT).tobytes())

@@ -426,7 +426,10 @@ class _Run:
             self.epochs_done = int(text["epochs_done"])
             self.best = _part("best/", arrays)
             self.best_accuracy = -math.inf if text["best_accuracy"] is None else float(text["best_accuracy"])
+            if self.best:
+                self.model.load_state_dict(self.best)  # to see that it will fit at the end
             self.restore(arrays, text["generators"])
+            self.check_progress()
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             self.restore(own_arrays, own_text["generators"])
             raise CheckpointError(f"{path} belongs to another run: {error}") from error
@@ -439,11 +442,19 @@ class _Run:
         if others:
             raise ValueError(f"its {' and its '.join(others)}")
 
+    def check_progress(self) -> None:
+        """Refuse a state that no run of this plan comes through."""
+        if not 0 <= self.epochs_done * self.steps_per_epoch <= self.steps:
+            raise ValueError(f"it has made {self.epochs_done} of {self.identity['epochs']} epochs")
+        if bool(self.best) != (self.identity["patience"] is not None and self.epochs_done > 0):
+            raise ValueError("its best parameters are missing, or needless")
+
     def restore(self, arrays: Mapping[str, Array], generators: Sequence[Any]) -> None:
         """Set everything outside this object that a checkpoint holds."""
         self.model.load_state_dict(_part("model/", arrays))
         self.optimiser.load_state_dict(_part("optimiser/", arrays))
         for rng, state in zip(self.generators, generators, strict=True):
+            _check_like(_plain(rng.bit_generator.state), state)
             rng.bit_generator.state = state
 
 
@@ -452,6 +463,28 @@ def _plain(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {name: _plain(value) for name, value in state.items()}
     return state.tolist() if isinstance(state, np.ndarray) else state
+
+
+_POSITIONS = {"pos": 624, "buffer_pos": 4}  # in the words that MT19937 and Philox have at hand
+
+
+def _check_like(own: Any, kept: Any, name: str = "") -> None:
+    """Refuse a generator's state that is not built like its own: NumPy would follow it out of its arrays."""
+    if isinstance(own, Mapping):
+        if own.keys() != kept.keys():
+            raise ValueError(f"a random generator's state has the parts {list(kept)}, not {list(own)}")
+        for part in own:
+            _check_like(own[part], kept[part], part)
+    elif isinstance(own, list):
+        if not isinstance(kept, list) or len(kept) != len(own):
+            raise ValueError(f"a random generator's {name} is no list of {len(own)} numbers")
+        for number, other in zip(own, kept, strict=True):
+            _check_like(number, other, name)
+    elif isinstance(own, int):
+        if not isinstance(kept, int) or not 0 <= kept <= _POSITIONS.get(name, kept):
+            raise ValueError(f"a random generator's {name} is {kept!r:.40}")
+    elif kept != own:
+        raise ValueError(f"a random generator is a {kept!r:.40}, not a {own}")
 
 
 def _part(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 
 _WIDEST_BAR = 100
+_LONGEST_TEXT = 2000
 
 Subparsers = Any  # argparse keeps the class of its subparsers to itself
 
@@ -85,6 +86,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
         for row in (header, *rows)
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def printable(text: str) -> str:
+    r"""Return text as a terminal may safely show it, and no longer than a screen: it may come from somebody's file.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.common import printable
+    >>> print(printable("\x1b[2J gone"))
+    \x1b[2J gone
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST_TEXT])
 
 
 def progress_bar(**options: Any) -> Any:

@@ -166,7 +166,7 @@ def _say_that_it_is_finished(out: Path, settings: Settings, dataset: Dataset) ->
         figures = json.loads((out / RESULT).read_bytes())
         kept = figures["settings"] | {"data": figures["data"]["sha256"]}
         scores = _scores(figures)
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise CommandError(f"{out / RESULT} is no result of a run; replace it with --overwrite") from error
     own = json.loads(json.dumps(asdict(settings))) | {"data": dataset.identity()["sha256"]}
     for name, value in own.items():

@@ -41,6 +41,7 @@ MIRRORS = (
 _CHUNK = 1 << 16
 _PATIENCE = 30.0  # seconds without a byte
 _NEEDED = (*PYTHON_VERSION.batches, PYTHON_VERSION.meta)
+_MOST_BYTES_BETWEEN_FILES = 1_000_000  # headers and padding: some ten kilobytes
 _MEMBERS = {f"{PYTHON_VERSION.subfolder}/{name}": name for name in (*_NEEDED, "readme.html")}
 
 
@@ -284,7 +285,7 @@ def _unpack_into(folder: Path, archive: Path) -> None:
         with _BoundedGzip(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
             for member in members:
                 if not (member.isdir() and member.name == PYTHON_VERSION.subfolder):
-                    _unpack_member(folder, members, member)
+                    _unpack_member(folder, members, member, stream)
     # The tarfile module lets a ValueError through for some malformed headers.
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}") from error
@@ -293,11 +294,12 @@ def _unpack_into(folder: Path, archive: Path) -> None:
         raise DataError(f"{archive} is not the archive of CIFAR-10: it has no {', '.join(missing)}")
 
 
-def _unpack_member(folder: Path, members: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+def _unpack_member(folder: Path, members: tarfile.TarFile, member: tarfile.TarInfo, stream: _BoundedGzip) -> None:
     path = folder / _MEMBERS[member.name] if member.name in _MEMBERS else None
     content = members.extractfile(member) if member.isreg() else None
     if path is None or path.exists() or content is None or member.size > MAX_FILE_BYTES:
         raise tarfile.ReadError(f"it has an unexpected member, {member.name[:100]!a}")
+    stream.allowed += member.size
     with path.open("xb") as file:
         shutil.copyfileobj(content, file)
         file.flush()
@@ -305,14 +307,19 @@ def _unpack_member(folder: Path, members: tarfile.TarFile, member: tarfile.TarIn
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A stream that fails before it fills the memory or the disk: a small archive can unpack to terabytes."""
+    """A stream that fails before it fills the memory or the disk: a small archive can unpack to terabytes.
+
+    Beyond what is allowed for the files that are expected, which go to the disk in pieces, it gives no more than one
+    megabyte: the tarfile module reads a header into memory however long that says it is.
+    """
 
     unpacked = 0
+    allowed = _MOST_BYTES_BETWEEN_FILES
 
     def read(self, size: int | None = -1) -> bytes:
         content = super().read(size)
         self.unpacked += len(content)
-        if self.unpacked > len(_MEMBERS) * MAX_FILE_BYTES:
+        if self.unpacked > self.allowed:
             raise tarfile.ReadError("it unpacks to more than CIFAR-10 has")
         return content
 
