@@ -344,7 +344,8 @@ def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primi
 
 def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
     apply.__name__ = apply.__qualname__ = row.name
-    apply.__module__ = sys._getframe(2).f_globals["__name__"]  # where the row stands, so that pickle finds it again
+    # Where the row stands, so that pickle finds it again; a session that has no module is the main one.
+    apply.__module__ = sys._getframe(2).f_globals.get("__name__", "__main__")
     apply.__doc__ = f"Compute ``{row.name}`` of arrays or tensors; see the derivative table for its rules."
     apply.primitive = row  # type: ignore[attr-defined]
     return apply
