@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from tinygrad_cifar.files import replacing
@@ -48,6 +48,7 @@ _MARKERS = "osD^vPX"
 _WIDTH = 7.0  # inches
 _DPI = 150
 _SIDE = 32
+_FEW_DECADES = 1000  # the ends of a scale on which powers of ten alone would be too few marks
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.yaxis.set_tick_params(labelleft=True)
     if panel.log_x:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        least, most = axes.get_xlim()
+        if most < _FEW_DECADES * least:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     if len(panel.lines) > 1:

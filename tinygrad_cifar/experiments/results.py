@@ -149,13 +149,20 @@ class Results:
     def _row(self, number: Number) -> Row:
         runs = self.trained[number.run]
         ours = [run.accuracy(number.quantity) for run in runs]
-        last = np.concatenate([run.history.column("validation_accuracy")[-_LAST:] for run in runs])
-        cyclic = self.experiment.runs[number.run].schedule == "triangular"
-        unsettled = None if cyclic or np.isnan(last).any() else (100 * float(last.min()), 100 * float(last.max()))
         beside = None
         if number.beside:
             beside = statistics.fmean(run.accuracy(number.quantity) for run in self.trained[number.beside])
-        return Row(number, ours, statistics.fmean(run.cpu for run in runs), unsettled, beside, not self.small)
+        return Row(
+            number, ours, statistics.fmean(run.cpu for run in runs), self._unsettled(number), beside, not self.small
+        )
+
+    def _unsettled(self, number: Number) -> tuple[float, float] | None:
+        """Return between what the runs still moved at their ends, if they were to have settled by then."""
+        curves = [run.history.column("validation_accuracy") for run in self.trained[number.run]]
+        if self.experiment.runs[number.run].schedule == "triangular" or len(curves[0]) < 2 * _LAST:
+            return None
+        last = np.concatenate([curve[-_LAST:] for curve in curves])
+        return None if np.isnan(last).any() else (100 * float(last.min()), 100 * float(last.max()))
 
     def gradient_rows(self) -> list[GradientRow]:
         """Return the numbers of the gradient checks beside the published ones."""
