@@ -511,6 +511,10 @@ def _node(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
     return node
 
 
+# An axis, a shape, an index: what cannot be changed, and is found out fastest.
+_FIXED = frozenset({bool, int, float, str, slice, type(None), type(...)})
+
+
 def _own(operand: Any) -> Any:
     """Return what the graph may keep of an operand that is no value: copies of its arrays.
 
@@ -518,6 +522,8 @@ def _own(operand: Any) -> Any:
     the backward pass. That an array is read-only does not help: its owner can write to what it is a view of.
     """
     kind = type(operand)
+    if kind in _FIXED or (kind is tuple and _FIXED.issuperset(map(type, operand))):
+        return operand
     if kind is tuple or kind is list:
         return kind([_own(part) for part in operand])
     return np.array(operand) if isinstance(operand, np.ndarray) else operand
