@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tinygrad_cifar.cli import main
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -45,8 +47,6 @@ def commands(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
 def test_commands_run(page, monkeypatch, tmp_path, capsys):
-    from tinygrad_cifar.cli import main
-
     monkeypatch.chdir(tmp_path)
     ran = 0
     for line in commands(page):
@@ -62,8 +62,6 @@ def test_commands_run(page, monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
 def test_commands_for_cifar_10_have_options_that_exist(page, monkeypatch, tmp_path, capsys):
     """Without the data, a command fails at the folder (status 1) and not at its options (status 2)."""
-    from tinygrad_cifar.cli import main
-
     monkeypatch.chdir(tmp_path)
     for line in commands(page):
         words = shlex.split(line, comments=True)[1:]
