@@ -120,10 +120,10 @@ def _verdict(counted: Tally) -> list[str]:
             "against the centred difference is no greater."
         )
     if 0 < counted.minor < counted.accuracies:
-        single = f"Without the {counted.minor} single runs of report 003's fine search, of which {counted.minor_near} are"
+        single = f"Without the {counted.minor} single runs of report 003's fine search ({counted.minor_near} are"
         near, accuracies = counted.near - counted.minor_near, counted.accuracies - counted.minor
         sentences.append(
-            f"{single} within {NEAR:g} points, {_share(near, accuracies)} accuracies are; together with the gradient "
+            f"{single} within {NEAR:g} points), {_share(near, accuracies)} accuracies are; together with the gradient "
             f"errors, {_share(near + counted.kept, accuracies + counted.bounds)} published numbers."
         )
     return sentences
