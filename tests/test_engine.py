@@ -10,6 +10,8 @@ import pickle
 import threading
 import tracemalloc
 import weakref
+from array import array
+from functools import partial
 
 import numpy as np
 import pytest
@@ -892,3 +894,37 @@ def test_a_name_is_registered_once():
 def test_a_rule_can_only_ask_for_what_there_is():
     with pytest.raises(TypeError, match="the rule for x names weight, which is no argument"):
         tg.primitive("of_test_engine_asks", lambda x: x, x=lambda g, weight: g * weight)
+
+
+# -- what a newcomer stumbled over -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("many", [tuple, list, np.array, partial(array, "i")], ids=["tuple", "list", "array", "buffer"])
+def test_an_index_that_repeats_accumulates_however_it_is_written(many):
+    x = tg.Tensor(np.arange(3.0), requires_grad=True)
+    x[many([0, 0, 2]),].sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [2, 0, 1])
+
+
+def test_a_default_argument_of_a_primitive_reaches_its_rule(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.graph.PRIMITIVES", {})
+    flip = tg.primitive("flip_rows", lambda x, axis=0: np.flip(x, axis), x=lambda g, axis: tg.flip(g, axis))  # noqa: PLW0108
+    x = tg.Tensor(np.zeros((2, 3)), requires_grad=True)
+    (flip(x) * np.arange(6.0).reshape(2, 3)).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [[3, 4, 5], [0, 1, 2]])
+    np.testing.assert_array_equal(flip(np.arange(6).reshape(2, 3), axis=1), [[2, 1, 0], [5, 4, 3]])
+    with pytest.raises(TypeError, match="flip_rows: takes the arguments x, axis"):
+        flip(x, 1, 2)
+
+
+def test_a_target_on_the_way_is_not_used_up():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    np.testing.assert_array_equal(tg.grad((y * y).sum(), y).data, [4, 8])
+    np.testing.assert_array_equal(tg.grad((y * 3).sum(), x).data, [6, 6])
+
+
+def test_whole_numbers_become_real_where_a_real_one_is_written():
+    value = tg.Tensor(2.7, requires_grad=True)
+    out = tg.index_update(tg.Tensor([1, 2, 3]), 0, value)
+    np.testing.assert_array_equal(out.data, [2.7, 2, 3])

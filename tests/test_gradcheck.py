@@ -399,3 +399,9 @@ def test_nothing_to_differentiate():
 def test_float32_is_refused():
     with pytest.raises(TypeError, match="input 1 is float32, but the check works in float64"):
         check_gradients(tg.add, x, x.astype(np.float32))
+
+
+def test_a_function_that_ignores_its_inputs_is_not_said_to_be_right():
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ValueError, match="depends on none of its inputs"):
+        check_gradients(lambda _: (w * w).sum(), np.ones(2))

@@ -57,6 +57,8 @@ def walk(
             continue
         if edges is None:
             raise _used_up(row)
+        if along is not None and not any(parent in along for parent, _, _ in edges):
+            continue  # a target: nothing below it is wanted, so it is not used up
         g = cotangents[node] if targets and node in targets else cotangents.pop(node)
         if not keep:
             node.edges = None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from tinygrad_cifar.backprop import grad
+from tinygrad_cifar.backprop import grad, walk
 from tinygrad_cifar.graph import Value, constant
 from tinygrad_cifar.tensor import Tensor
 
@@ -431,6 +431,11 @@ def check_gradients(
     weights = generator.standard_normal(out.shape) if cotangent is None else cotangent
     weights = _weights("check_gradients", out.data, weights)
     what = _description(f, out)
+    if out._node is not None and not {leaf._node for leaf in leaves} & set(walk(out._node, weights, keep=True)):
+        raise ValueError(
+            f"check_gradients: the result of {_name(f)} depends on none of its inputs, so there is nothing to compare; "
+            "let it compute with the tensors that it is given (for a model's parameters, use them in its place)"
+        )
     gradients = grad(out, leaves, weights, create_graph=second_order)
     allowed = 1e-8 * max(1.0, _largest(weights * out.data)) if atol is None else atol
     worst = 0.0

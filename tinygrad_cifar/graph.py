@@ -364,10 +364,14 @@ def _unary(row: Primitive) -> Callable[..., Any]:
     pick = rule.pick
     keeps_arguments = not {"out", rule.input, f"{rule.input}_shape", row.by_product}.issuperset(rule.names)
     has_by_product = row.by_product is not None
+    others = len(row.inputs) - 1
     current_mode = _mode.get
     ndarray, value, new = np.ndarray, Value, _new
 
-    def apply(x: Any, *arguments: Any) -> Any:
+    def apply(x: Any, *arguments: Any, **named: Any) -> Any:
+        if named or len(arguments) != others:
+            complete = _complete(row, (x, *arguments), named)
+            x, arguments = complete[0], complete[1:]
         if not isinstance(x, value):
             return forward(x, *arguments)[0] if has_by_product else forward(x, *arguments)
         array = x._array
@@ -461,7 +465,9 @@ def _binary(row: Primitive) -> Callable[..., Any]:  # noqa: C901 (three cases of
 def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]:
     forward = row.forward
 
-    def apply(*arguments: Any) -> Any:
+    def apply(*arguments: Any, **named: Any) -> Any:
+        if named or len(arguments) != len(rules):
+            arguments = _complete(row, arguments, named)
         kind = next((type(argument) for argument in arguments if isinstance(argument, Value)), None)
         if kind is None:
             return forward(*arguments)
@@ -527,6 +533,17 @@ def _own(operand: Any) -> Any:
     if kind is tuple or kind is list:
         return kind([_own(part) for part in operand])
     return np.array(operand) if isinstance(operand, np.ndarray) else operand
+
+
+def _complete(row: Primitive, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+    """Return all arguments by position: rules pick them by their places, so none may be missing."""
+    defaults = getattr(row.forward, "__defaults__", None) or ()
+    known = dict(zip(row.inputs[len(row.inputs) - len(defaults) :], defaults, strict=True))
+    given = dict(zip(row.inputs, arguments, strict=False))
+    known |= given | named
+    if len(arguments) > len(row.inputs) or set(known) != set(row.inputs) or set(given) & set(named):
+        raise TypeError(f"{row.name}: takes the arguments {', '.join(row.inputs)}")
+    return tuple(known[name] for name in row.inputs)
 
 
 def _tell(mode: Mode, row: Primitive, arguments: tuple[Any, ...], out: Value) -> None:

@@ -250,6 +250,8 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     _check_at_least_one(epochs=epochs, batch_size=batch_size, every=every, patience=patience)
     if patience is not None and validation is None:
         raise ValueError("fit: patience watches the validation accuracy; give validation images")
+    if not {id(p) for p in optimiser.parameters} & {id(p) for p in model.parameters()}:
+        raise ValueError("fit: the optimiser holds none of the model's parameters; give it model.parameters()")
     if augment is not None and rng is None:
         raise ValueError("fit: augment draws random numbers; give a generator as rng")
     for examples in filter(None, (train, validation, measured)):

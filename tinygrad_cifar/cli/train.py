@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar import machine
 from tinygrad_cifar.cli.common import (
     CommandError,
     Stopped,
@@ -101,6 +102,7 @@ def train(options: argparse.Namespace) -> int:
     _make(out)
     _clear(out, everything=options.overwrite)
 
+    print(textwrap.fill(str(machine.runtime()), 80, subsequent_indent="  "))
     print(f"{dataset.name}: {_parts(prepared)}\n{describe(settings)}", flush=True)
     with _resumable(out / CHECKPOINT):
         with _watching(settings.model) as watch:

@@ -35,7 +35,8 @@ def _scattered(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _updated(x: Any, index: Any, value: Any) -> Any:
-    out = np.array(x)
+    kind = x.dtype if x.dtype.kind == "f" else np.result_type(x, value)  # numbers with a fraction keep it
+    out = np.array(x, dtype=kind)
     out[index] = value
     return out
 
@@ -68,14 +69,19 @@ def _constant_index(index: Any) -> Any:
     if kind is slice or kind is int:
         return index
     if kind is tuple:
-        return tuple([_constant_index(part) for part in index])
-    index = constant(index)
-    if isinstance(index, (np.ndarray, list)):
-        index = np.asarray(index)
-        if index.size == 0 and index.dtype.kind == "f":
-            return index.astype(np.intp)
-        if index.dtype.kind not in "iub":
-            raise IndexError(f"an index must be made of integers, booleans or slices, not {index.dtype}")
+        return tuple([_constant_part(part) for part in index])
+    return _constant_part(index)
+
+
+def _constant_part(part: Any) -> Any:
+    """Return what indexes one axis (or, for booleans, several): as it is, or, if it holds many indices, an array."""
+    if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer, np.bool_)):
+        return part
+    index = np.asarray(constant(part))
+    if index.size == 0 and index.dtype.kind == "f":
+        return index.astype(np.intp)
+    if index.dtype.kind not in "iub":
+        raise IndexError(f"an index must be made of integers, booleans or slices, not {index.dtype}")
     return index
 
 
