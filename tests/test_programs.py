@@ -30,15 +30,21 @@ def test_every_program_has_the_naive_engines_values_and_gradients():
 # -- the machine with a fault to find ----------------------------------------------------------------------------------
 
 FAULTS = [
-    "times 1.001: sin.x",
-    "zero: broadcast_to.x",
-    "is not recorded: multiply.x",
+    "negated: matmul.y",
     "engine: skips an accumulation: the last path counts",
-    "engine: accumulates in place, in an array that others may hold",
-    "engine: backward() passes over what was used up",
-    "engine: writes into an array that others hold",
     "engine: detach() does not",
 ]
+if settings().max_examples >= 300:  # the thorough profile
+    FAULTS += [
+        "times 1.001: sin.x",
+        "zero: broadcast_to.x",
+        "is not recorded: multiply.x",
+        "engine: accumulates in place, in an array that others may hold",
+        "engine: backward() passes over what was used up",
+        "engine: grad() passes over what was used up",
+        "engine: writes into an array that others hold",
+        "engine: takes one operand of many for its neighbour",
+    ]
 
 
 @pytest.fixture(scope="module", params=FAULTS)
@@ -46,14 +52,14 @@ def found(request):
     """Return a fault and the program that the machine found for it."""
     options = {"derandomize": True, "database": None, "report_multiple_bugs": False}
     with faults.planted(request.param), pytest.raises(DisagreementError) as caught:
-        write_programs(2000, phases=[Phase.generate, Phase.shrink], **options)
+        write_programs(20_000, phases=[Phase.generate, Phase.shrink], **options)
     return request.param, caught.value.program
 
 
 def test_a_program_that_disagrees_is_short(found):
     _, program = found
     assert program.startswith(HEADER)
-    assert len(program.removeprefix(HEADER).splitlines()) <= 8
+    assert len(program.removeprefix(HEADER).splitlines()) <= 12
 
 
 def test_it_fails_by_itself_while_the_fault_is_there(found):
@@ -94,6 +100,6 @@ def test_it_can_be_pasted_into_a_session(found):
 
 def test_the_naive_engine_is_held_against_differences_too(monkeypatch):
     """Were both engines wrong in the same way, the differences would still tell."""
-    monkeypatch.setitem(naive.FUNCTIONS, "sin", (np.sin, lambda x: naive.apply("cos", x) * 1.001))
-    with faults.planted("times 1.001: sin.x"), pytest.raises(RuntimeError, match="the naive engine is wrong"):
+    monkeypatch.setitem(naive.FUNCTIONS, "sin", (np.sin, lambda x: -naive.apply("cos", x)))
+    with faults.planted("negated: sin.x"), pytest.raises(RuntimeError, match="the naive engine is wrong"):
         write_programs(2000, derandomize=True, database=None, phases=[Phase.generate])
