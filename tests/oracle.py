@@ -45,8 +45,8 @@ def bound(spec: Spec, case: Case) -> Any:
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
-def value(spec: Spec, case: Case, rng: np.random.Generator) -> None:  # noqa: ARG001
-    """The value is the reference's, exactly of its shape, for tensors and for arrays."""
+def value(spec: Spec, case: Case, rng: np.random.Generator) -> float:  # noqa: ARG001
+    """The value is the reference's, exactly of its shape, for tensors and for arrays; return the worst error."""
     expected = np.asarray(spec.reference(*case.arrays, *case.parameters))
     out = bound(spec, case)(*leaves(case))
     assert isinstance(out, Tensor)
@@ -55,6 +55,7 @@ def value(spec: Spec, case: Case, rng: np.random.Generator) -> None:  # noqa: AR
     plain = bound(spec, case)(*case.arrays)
     assert not isinstance(plain, Tensor)
     np.testing.assert_array_equal(plain, out.data)
+    return float(np.max(np.abs(out.data - expected) / (1 + np.abs(expected)), initial=0.0))
 
 
 def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:

@@ -112,6 +112,7 @@ SHAPES = [(), (1,), (2,), (3,), (1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (2, 1, 2
 LARGEST, MOST = 30.0, 12  # of a value, of elements: what is beyond is not taken into the program
 GAP = 0.05  # from kinks
 
+WHICH = st.sampled_from(["latest", "latest", "any", "again"])
 eighths = st.integers(-16, 16).map(lambda n: n / 8)
 
 
@@ -537,9 +538,11 @@ class Programs(RuleBasedStateMachine):
                 self.ask(f"assert {name}.requires_grad")
         return Variable(name, naive.constants(numbers), None)
 
-    def result(self, data: st.DataObject, again: bool) -> Variable | None:
-        """Draw what is to be differentiated; ``again`` prefers what was made of a gradient."""
-        made_of_a_gradient = again and self.pick(data, lambda v: v.recorded and v.order > 0)
+    def result(self, data: st.DataObject, which: str) -> Variable | None:
+        """Choose what is to be differentiated: the latest result, any, or any that was made of a gradient."""
+        if which == "latest":
+            return next((v for v in reversed(self.known) if v.recorded), None)
+        made_of_a_gradient = self.pick(data, lambda v: v.recorded and v.order > 0) if which == "again" else None
         return made_of_a_gradient or self.pick(data, lambda v: v.recorded)
 
     @staticmethod
@@ -551,9 +554,9 @@ class Programs(RuleBasedStateMachine):
         """
         return v.recorded and not v.is_gradient and (v.origin is not None or (out is not None and out.order == 0))
 
-    @rule(data=st.data(), count=st.sampled_from([1, 1, 2]), create_graph=st.booleans(), again=st.booleans())
-    def grad(self, data, count, create_graph, again):
-        out = self.result(data, again)
+    @rule(data=st.data(), count=st.sampled_from([1, 1, 2]), create_graph=st.booleans(), which=WHICH)
+    def grad(self, data, count, create_graph, which):
+        out = self.result(data, which)
         targets = [self.pick(data, lambda v: self.may_be_target(v, out)) for _ in range(count)]
         if out is None or None in targets or (create_graph and naive.count(out.numbers) > 400):
             return
@@ -575,9 +578,9 @@ class Programs(RuleBasedStateMachine):
             counts["gradients of order 2 and more"] += this_pass.order > 1
             self.known.append(self.recorded_or_constant(name, numbers, {this_pass}, may=create_graph))
 
-    @rule(data=st.data(), create_graph=st.booleans(), retain=st.booleans(), again=st.booleans())
-    def backward(self, data, create_graph, retain, again):
-        out = self.result(data, again)
+    @rule(data=st.data(), create_graph=st.booleans(), retain=st.booleans(), which=WHICH)
+    def backward(self, data, create_graph, retain, which):
+        out = self.result(data, which)
         if out is None or (create_graph and naive.count(out.numbers) > 400):
             return
         leaves = self.leaves
