@@ -520,7 +520,7 @@ def try_in_engine(name: str) -> Outcome:
         return Outcome("engine", name, "the tests do not come to an end")
     if run.returncode not in (0, 1):  # passed, failed
         raise RuntimeError(f"pytest could not run with the fault {name!r}:\n{run.stdout}{run.stderr}")
-    failed = re.search(r"^FAILED \S+::(\S+)", run.stdout, re.MULTILINE)
+    failed = re.search(r"^FAILED \S+?::(\w+)", run.stdout, re.MULTILINE)
     if name == NOTHING and failed:
         raise RuntimeError(f"the tests fail without a fault: {failed[1]}")
     return Outcome("engine" if name != NOTHING else NOTHING, name, failed[1] if failed else "")

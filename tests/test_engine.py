@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor, from_numpy, grad, is_recording, no_grad
+from tinygrad_cifar.graph import primitive_of_many
 
 
 def variable(data, dtype=float):
@@ -431,6 +432,12 @@ def test_a_mixed_second_derivative():
     assert [g.item() for g in grad(by_x, (x, y))] == [10.0, 4.0]
 
 
+def test_a_mixed_second_derivative_of_one_operation_of_many():
+    x, y, z = variable([2.0]), variable([3.0]), variable([5.0])
+    by_x = grad(tg.einsum("i,i,i->", x, y, z), x, create_graph=True)
+    assert [g.item() for g in grad(by_x, (x, y, z))] == [0.0, 5.0, 3.0]
+
+
 def test_a_gradient_is_a_constant_unless_asked_for():
     x = variable(3.0)
     assert not grad(x**3, x).requires_grad
@@ -601,6 +608,26 @@ def test_the_array_a_tensor_was_made_of_is_the_callers():
     t = variable(array)
     array[...] = 5
     assert t.data.tolist() == [1.0, 1.0]
+
+
+def test_the_array_a_tensor_was_assigned_is_the_callers():
+    array = np.ones(2)
+    t = variable([0.0, 0.0])
+    t.data = array
+    array[...] = 5
+    assert t.data.tolist() == [1.0, 1.0]
+
+
+def test_an_array_that_several_inputs_were_combined_with_is_remembered_as_it_was():
+    weighted = primitive_of_many(
+        "of_test_engine_weighted",
+        lambda xs, weights: sum(x * w for x, w in zip(xs, weights, strict=True)),
+        lambda g, i, weights: g * weights[i],
+    )
+    x, y, weights = variable([1.0]), variable([1.0]), np.array([2.0, 3.0])
+    total = weighted((x, y), weights)
+    weights[...] = 7
+    assert [g.item() for g in grad(total, (x, y))] == [2.0, 3.0]
 
 
 def test_an_index_array_is_remembered_as_it_was():
