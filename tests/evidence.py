@@ -77,7 +77,7 @@ def under_oracle(name: str, check: str, cases: int) -> Measured:
     from hypothesis import HealthCheck, given, settings
     from specs import SPECS, seeds
 
-    from tinygrad_cifar.graph import PRIMITIVES
+    from tinygrad_cifar.primitives import PRIMITIVES
 
     spec = SPECS[name]
     if check != "value" and not PRIMITIVES[name].rules:

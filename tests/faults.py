@@ -41,7 +41,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_cifar as tg
-from tinygrad_cifar.graph import PRIMITIVES, Value, constant
+from tinygrad_cifar.graph import Value, constant
+from tinygrad_cifar.primitives import PRIMITIVES
 
 TESTS = Path(__file__).parent
 if str(TESTS) not in sys.path:  # as pytest has it
@@ -348,39 +349,39 @@ ENGINE_FAULTS = {
         "node.edges = edges\n    node.number = 0",
     ),
     "records one input under no_grad": EngineFault(
-        "graph",
-        "        parent = x._node\n        mode = current_mode()\n"
+        "primitives",
+        "        parent = x._node\n        mode = current()\n"
         "        if parent is None or (mode is not None and not mode.recording):",
-        "        parent = x._node\n        mode = current_mode()\n        if parent is None:",
+        "        parent = x._node\n        mode = current()\n        if parent is None:",
     ),
     "records two inputs under no_grad": EngineFault(
-        "graph",
+        "primitives",
         "if (x_node is None and y_node is None) or (mode is not None and not mode.recording):",
         "if x_node is None and y_node is None:",
     ),
     "leaves no_grad on after an exception": EngineFault(
-        "graph",
+        "modes",
         "    try:\n        yield\n    finally:\n        _mode.reset(token)",
         "    yield\n    _mode.reset(token)",
     ),
     "remembers a constant that its owner may change": EngineFault(
-        "graph",
+        "primitives",
         "return np.array(operand) if isinstance(operand, np.ndarray) else operand",
         "return operand",
     ),
     "remembers one of many that its owner may change": EngineFault(
-        "graph", "a if isinstance(x, Value) else _own(a) for a, x", "a for a, x"
+        "primitives", "a if isinstance(x, Value) else _own(a) for a, x", "a for a, x"
     ),
     "gives both cotangents to the first of two inputs": EngineFault(
-        "graph",
+        "primitives",
         "                    (y_node, y_rule, () if y_pick is None else y_pick(values)),\n",
         "                    (x_node, y_rule, () if y_pick is None else y_pick(values)),\n",
     ),
     "remembers the caller's arguments": EngineFault(
-        "graph", "tuple([_own(argument) for argument in arguments])", "tuple([argument for argument in arguments])"
+        "primitives", "tuple([_own(argument) for argument in arguments])", "tuple([argument for argument in arguments])"
     ),
     "remembers the caller's arguments to one of many": EngineFault(
-        "graph", "arrays, *map(_own, arguments)), strict", "arrays, *arguments), strict"
+        "primitives", "arrays, *map(_own, arguments)), strict", "arrays, *arguments), strict"
     ),
     # the tensor
     "writes into an array that others hold": EngineFault(
@@ -414,7 +415,7 @@ ENGINE_FAULTS = {
     ),
     # products with the Jacobian and the Hessian
     "does not record the derivatives of derivatives under no_grad": EngineFault(
-        "graph", "_replace(recording=True)", "_replace()"
+        "modes", "_replace(recording=True)", "_replace()"
     ),
     "moves along the first tangent alone": EngineFault(
         "derivatives", "total + (gradient * direction).sum()", "total + (gradient * directions[0]).sum()"

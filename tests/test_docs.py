@@ -30,7 +30,7 @@ def name(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
 def test_python_examples_run(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tinygrad_cifar.graph.PRIMITIVES", {})  # a page may make rows that other pages make, too
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})  # a page may make rows that other pages make, too
     text = "\n".join(blocks(page, "python"))
     if ">>>" not in text:
         exec(compile(text, name(page), "exec"), {"__name__": "__main__"})

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor, from_numpy, grad, is_recording, no_grad
-from tinygrad_cifar.graph import primitive_of_many
+from tinygrad_cifar.primitives import primitive_of_many
 
 
 def variable(data, dtype=float):
@@ -934,7 +934,7 @@ def test_an_index_that_repeats_accumulates_however_it_is_written(many):
 
 
 def test_a_default_argument_of_a_primitive_reaches_its_rule(monkeypatch):
-    monkeypatch.setattr("tinygrad_cifar.graph.PRIMITIVES", {})
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})
     flip = tg.primitive("flip_rows", lambda x, axis=0: np.flip(x, axis), x=lambda g, axis: tg.flip(g, axis))  # noqa: PLW0108
     x = tg.Tensor(np.zeros((2, 3)), requires_grad=True)
     (flip(x) * np.arange(6.0).reshape(2, 3)).sum().backward()

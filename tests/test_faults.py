@@ -9,7 +9,7 @@ from specs import SPECS
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor, backprop, grad
-from tinygrad_cifar.graph import PRIMITIVES
+from tinygrad_cifar.primitives import PRIMITIVES
 
 THOROUGH = settings().max_examples >= 300
 

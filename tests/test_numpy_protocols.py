@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor, grad
-from tinygrad_cifar.graph import PRIMITIVES
+from tinygrad_cifar.primitives import PRIMITIVES
 
 
 def matrix():

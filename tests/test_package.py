@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 
 import tinygrad_cifar
-from tinygrad_cifar.graph import PRIMITIVES
+from tinygrad_cifar.primitives import PRIMITIVES
 
 EXTRAS = {"matplotlib", "tqdm"}  # what the extra "experiments" brings
 MODULES = ["tinygrad_cifar"] + [
@@ -53,7 +53,7 @@ def public_names(module: ModuleType) -> set[str]:
     homes = [module.__name__] + [name for name in MODULES if name.startswith(f"{module.__name__}.")]
 
     def belongs(value: object) -> bool:
-        return getattr(value, "__module__", None) in homes or hasattr(value, "primitive")  # a row is made in graph.py
+        return getattr(value, "__module__", None) in homes or hasattr(value, "primitive")  # rows are made elsewhere
 
     return {
         name

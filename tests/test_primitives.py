@@ -15,11 +15,11 @@ from specs import SPECS, Kink, Spec, seeds
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.gradcheck import complex_step
-from tinygrad_cifar.graph import PRIMITIVES
+from tinygrad_cifar.primitives import PRIMITIVES
 
 LIST_PRIMITIVES = """
 import pkgutil, importlib, tinygrad_cifar
-from tinygrad_cifar.graph import PRIMITIVES
+from tinygrad_cifar.primitives import PRIMITIVES
 for module in pkgutil.walk_packages(tinygrad_cifar.__path__, "tinygrad_cifar."):
     if module.name.rpartition(".")[2] != "__main__":
         try:

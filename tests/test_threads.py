@@ -34,7 +34,7 @@ from tinygrad_cifar import (
     trace_nonfinite,
     training,
 )
-from tinygrad_cifar.graph import watchers
+from tinygrad_cifar.modes import watchers
 
 THREADS = 8
 LARGE = 200_000  # NumPy lets other threads run while it computes, and this takes it a while

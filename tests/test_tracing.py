@@ -454,4 +454,4 @@ def test_nothing_is_left_on():
         pass
     tg.relu(variable(0))
     assert kinks == {}
-    assert sys.modules["tinygrad_cifar.graph"].watchers() == ()
+    assert sys.modules["tinygrad_cifar.modes"].watchers() == ()

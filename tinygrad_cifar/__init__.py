@@ -3,10 +3,11 @@
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.backprop import grad
 from tinygrad_cifar.derivatives import hessian, hvp, jacobian, jvp
-from tinygrad_cifar.graph import is_recording, no_grad, primitive
 from tinygrad_cifar.machine import runtime
+from tinygrad_cifar.modes import is_recording, no_grad
 from tinygrad_cifar.ops import *  # noqa: F403 (the operations, listed once in ops)
 from tinygrad_cifar.ops import __all__ as _operations
+from tinygrad_cifar.primitives import primitive
 from tinygrad_cifar.tensor import Tensor, from_numpy
 from tinygrad_cifar.tracing import NonFiniteError, count_kinks, trace_nonfinite
 

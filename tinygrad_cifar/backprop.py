@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Node, Primitive, Rule, Value, Watcher, constant, is_recording, watchers
+from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant
+from tinygrad_cifar.modes import Watcher, is_recording, watchers
 from tinygrad_cifar.ops.elementwise import astype
 from tinygrad_cifar.ops.shapes import sum_to
 

@@ -20,8 +20,8 @@ from tinygrad_cifar.backprop import grad
 from tinygrad_cifar.data import Dataset, Preprocessing
 from tinygrad_cifar.data.dataset import PIXELS
 from tinygrad_cifar.gradcheck import numerical_gradient, relative_error, relative_errors, summary
-from tinygrad_cifar.graph import no_grad
 from tinygrad_cifar.initialisers import FanIn, Initialiser, Normal, Xavier
+from tinygrad_cifar.modes import no_grad
 from tinygrad_cifar.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]

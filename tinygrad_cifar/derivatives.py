@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.backprop import grad
-from tinygrad_cifar.graph import constant, recording
+from tinygrad_cifar.graph import constant
+from tinygrad_cifar.modes import recording
 from tinygrad_cifar.ops import stack
 from tinygrad_cifar.tensor import Tensor
 

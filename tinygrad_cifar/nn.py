@@ -15,8 +15,9 @@ import numpy as np
 
 from tinygrad_cifar import functional as F
 from tinygrad_cifar import ops
-from tinygrad_cifar.graph import constant, no_grad
+from tinygrad_cifar.graph import constant
 from tinygrad_cifar.initialisers import FanIn, Initialiser
+from tinygrad_cifar.modes import no_grad
 from tinygrad_cifar.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]

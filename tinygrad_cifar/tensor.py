@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar import backprop, ops
-from tinygrad_cifar.graph import PRIMITIVES, Value, constant, leaf
+from tinygrad_cifar.graph import Value, constant, leaf
+from tinygrad_cifar.primitives import PRIMITIVES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ArrayLike = Any

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant, watched
+from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant
+from tinygrad_cifar.modes import watched
 from tinygrad_cifar.ops.kinks import KINKS
 
 _NAME = Path(__file__).parent.name
 _PACKAGE = str(Path(__file__).parent) + os.sep
 # An operation's own frames say nothing about where it was wanted.
-_MACHINERY = ("graph.py", "backprop.py", "tensor.py", "functional.py", f"ops{os.sep}")
+_MACHINERY = ("primitives.py", "modes.py", "backprop.py", "tensor.py", "functional.py", f"ops{os.sep}")
 _ENGINE = tuple(_PACKAGE + name for name in _MACHINERY)
 
 # What to write instead, where a well-known rewrite avoids the trouble.

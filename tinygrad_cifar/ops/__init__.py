@@ -1,7 +1,7 @@
 """The derivative table: every primitive and its rules, the only place where primitives are made.
 
 Six pages: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`linalg`, :mod:`indexing`, :mod:`losses`. A row is
-explained in :mod:`tinygrad_cifar.graph`.
+explained in :mod:`tinygrad_cifar.primitives`.
 """
 
 from tinygrad_cifar.ops.elementwise import (

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Value, constant, primitive
+from tinygrad_cifar.graph import Value, constant
+from tinygrad_cifar.primitives import primitive
 
 _elementwise = partial(primitive, broadcasts=True)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import constant, primitive, shape_of
+from tinygrad_cifar.graph import constant, shape_of
 from tinygrad_cifar.ops.shapes import normalised_axis, reshape
+from tinygrad_cifar.primitives import primitive
 
 _getitem = primitive("getitem", lambda x, index: x[index], x=lambda g, x_shape, index: _scatter(g, index, x_shape))
 _scatter = primitive(

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import primitive, primitive_of_many, shape_of
+from tinygrad_cifar.graph import shape_of
 from tinygrad_cifar.ops.shapes import expand_dims
+from tinygrad_cifar.primitives import primitive, primitive_of_many
 
 matmul = primitive(
     "matmul",

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import primitive, shape_of
+from tinygrad_cifar.graph import shape_of
 from tinygrad_cifar.ops.reductions import sum as sum_
 from tinygrad_cifar.ops.shapes import normalised_axis
+from tinygrad_cifar.primitives import primitive
 
 _softmax = primitive(
     "softmax",

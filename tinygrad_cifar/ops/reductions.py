@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import constant, primitive, shape_of
+from tinygrad_cifar.graph import constant, shape_of
 from tinygrad_cifar.ops.elementwise import exp, square
 from tinygrad_cifar.ops.shapes import (
     _broadcast_to,
@@ -26,6 +26,7 @@ from tinygrad_cifar.ops.shapes import (
     stack,
     transpose,
 )
+from tinygrad_cifar.primitives import primitive
 
 Axis = int | Sequence[int] | None
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import primitive, primitive_of_many, shape_of
+from tinygrad_cifar.graph import shape_of
+from tinygrad_cifar.primitives import primitive, primitive_of_many
 
 _reshape = primitive("reshape", lambda x, shape: x.reshape(shape), x=lambda g, x_shape: _reshape(g, x_shape))
 _transpose = primitive(
