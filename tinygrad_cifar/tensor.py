@@ -457,7 +457,7 @@ def _rebuilt(array: Array, requires_grad: bool, grad: Tensor | None) -> Tensor:
 
 _UFUNCS: dict[Any, Callable[..., Any]] = {
     row.forward: getattr(ops, name) for name, row in PRIMITIVES.items() if isinstance(row.forward, np.ufunc)
-}
+} | {np.matmul: ops.matmul}
 _COMPARISONS = {
     np.equal,
     np.not_equal,
