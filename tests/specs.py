@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
+from tinygrad_cifar.ops.elementwise import _sech2
 from tinygrad_cifar.ops.indexing import _scatter
 from tinygrad_cifar.ops.losses import cross_entropy
 
@@ -602,6 +603,7 @@ SPECS: dict[str, Spec] = {
     "sinh": unary(tg.sinh, math.sinh, moderate),
     "cosh": unary(tg.cosh, math.cosh, moderate),
     "tanh": unary(tg.tanh, math.tanh, moderate),
+    "sech2": unary(_sech2, lambda x: 1 - math.tanh(x) ** 2, moderate),
     "sigmoid": unary(tg.sigmoid, lambda x: 1 / (1 + math.exp(-x)), moderate),
     "softplus": unary(tg.softplus, lambda x: math.log(1 + math.exp(x)), moderate),
     "sign": unary(

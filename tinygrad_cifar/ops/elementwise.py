@@ -5,7 +5,7 @@ Where a function has a kink, the table takes one documented value: ``relu'(0) = 
 ``maximum`` or ``minimum`` gives half to each, ``clip`` lets the gradient through at its ends.
 
 The factors are written so that they stay exact where the textbook form cancels: ``1 - tanh(x)**2`` is 0 from x = 20 on,
-``4 sigmoid(2x) sigmoid(-2x)`` is the same function with all its digits.
+``1 / cosh(x)**2`` is the same function with all its digits.
 """
 
 from __future__ import annotations
@@ -63,7 +63,14 @@ tan = _elementwise("tan", np.tan, x=lambda g, out: g * (1 + square(out)))
 arctan = _elementwise("arctan", np.arctan, x=lambda g, x: g / (1 + square(x)))
 sinh = _elementwise("sinh", np.sinh, x=lambda g, x: g * cosh(x))
 cosh = _elementwise("cosh", np.cosh, x=lambda g, x: g * sinh(x))
-tanh = _elementwise("tanh", np.tanh, x=lambda g, x: g * (4 * (sigmoid(2 * x) * sigmoid(-2 * x))))
+tanh = _elementwise("tanh", np.tanh, x=lambda g, x: g * _sech2(x))
+_sech2 = _elementwise("sech2", lambda x: _inverse_cosh_squared(x), x=lambda g, out, x: g * (-2 * (out * tanh(x))))
+
+
+def _inverse_cosh_squared(x: Any) -> Any:
+    with np.errstate(over="ignore"):  # where cosh overflows, 1 / cosh**2 has long been 0
+        return np.square(1 / np.cosh(x))
+
 
 # -- the sigmoid and its integral: exact from -1000 to 1000, without an overflow ---------------------------------------
 # exp is only ever taken of -|x|; written with the side of the real part, both serve the complex step too.

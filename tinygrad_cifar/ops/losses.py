@@ -24,8 +24,8 @@ _softmax = primitive(
 cross_entropy = primitive(
     "cross_entropy",
     lambda scores, labels: _cross_entropy(scores, labels),
-    by_product="p",
-    scores=lambda g, scores, labels, p: (g / len(labels)) * (_or_softmax(p, scores) - _one_hot(labels, scores)),
+    by_product="slope",
+    scores=lambda g, scores, labels, slope: g * (_slope(scores, labels) if slope is None else slope),
 )
 
 
@@ -35,22 +35,23 @@ def _normalised(positive: Any, axis: int) -> Any:
 
 
 def _cross_entropy(scores: Any, labels: Any) -> Any:
+    """Return the loss and, from the same exponentials, its slope: (the probabilities, less 1 at the label) / n."""
+    n = len(labels)
+    own = (np.arange(n), labels)
     shifted = scores - np.maximum.reduce(scores.real, axis=1, keepdims=True)  # no exponential exceeds 1
-    own = shifted[np.arange(len(labels)), labels]
-    p = np.exp(shifted)
-    total = np.add.reduce(p, axis=1, keepdims=True)
-    p /= total
-    return (np.add.reduce(np.log(total), axis=None) - np.add.reduce(own)) / len(labels), p
+    slope = np.exp(shifted)
+    total = np.add.reduce(slope, axis=1, keepdims=True)
+    loss = (np.add.reduce(np.log(total), axis=None) - np.add.reduce(shifted[own])) / n
+    slope /= n * total
+    slope[own] -= 1 / n
+    return loss, slope
 
 
-def _or_softmax(p: Any, scores: Any) -> Any:
-    return _softmax(scores, 1) if p is None else p
-
-
-def _one_hot(labels: Any, scores: Any) -> Any:
-    out = np.zeros(scores.shape, dtype=scores.dtype)
-    out[np.arange(len(labels)), labels] = 1
-    return out
+def _slope(scores: Any, labels: Any) -> Any:
+    """Return the derivative as a composition, which can be differentiated again."""
+    one_hot = np.zeros(scores.shape, dtype=scores.dtype)
+    one_hot[np.arange(len(labels)), labels] = 1
+    return (_softmax(scores, 1) - one_hot) / len(labels)
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
