@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import gc
+import operator
 import pickle
 import threading
 import tracemalloc
@@ -20,7 +21,8 @@ from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor, from_numpy, grad, is_recording, no_grad
-from tinygrad_cifar.primitives import primitive_of_many
+from tinygrad_cifar.gradcheck import check_gradients
+from tinygrad_cifar.primitives import PRIMITIVES, primitive_of_many
 
 
 def variable(data, dtype=float):
@@ -955,3 +957,58 @@ def test_whole_numbers_become_real_where_a_real_one_is_written():
     value = tg.Tensor(2.7, requires_grad=True)
     out = tg.index_update(tg.Tensor([1, 2, 3]), 0, value)
     np.testing.assert_array_equal(out.data, [2.7, 2, 3])
+
+
+def test_joining_along_no_axis_makes_one_row_of_all_elements():
+    x, y = tg.Tensor([[1.0, 2.0]], requires_grad=True), tg.Tensor(3.0, requires_grad=True)
+    joined = np.concatenate([x, y], axis=None)
+    np.testing.assert_array_equal(joined.data, [1, 2, 3])
+    np.testing.assert_array_equal(tg.grad(joined, x, gradient=[4.0, 5.0, 6.0]).data, [[4, 5]])
+
+
+class _Scale:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * x
+
+
+def test_a_primitive_can_be_made_of_anything_that_can_be_called(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    twice = tg.primitive("twice", partial(operator.mul, 2.0), b=lambda g: 2 * g)
+    scale = tg.primitive("scale", _Scale(3.0), x=_Scale(3.0))
+    running = tg.primitive("running", np.cumsum, a=lambda g: g[::-1].cumsum()[::-1])
+    np.testing.assert_array_equal(tg.grad(twice(x).sum(), x).data, [2, 2])
+    np.testing.assert_array_equal(tg.grad(scale(x).sum(), x).data, [3, 3])
+    np.testing.assert_array_equal(tg.grad(running(x).sum(), x).data, [2, 1])
+
+
+def test_a_function_whose_arguments_have_no_names_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})
+    with pytest.raises(TypeError, match=r"biggest: the arguments of .*max.* have no names; wrap it in a lambda"):
+        tg.primitive("biggest", max, x=lambda g: g)
+
+
+def test_a_cell_that_is_run_again_replaces_its_own_primitive(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", dict(PRIMITIVES))
+    cell = "cube = primitive('cube', lambda x: x**3, x=lambda g, x: {} * g * x**2)"
+    notebook = {"__name__": "__main__", "primitive": tg.primitive}
+    exec(cell.format(2), notebook)
+    x = tg.Tensor(2.0, requires_grad=True)
+    before = notebook["cube"](x)
+    exec(cell.format(3), notebook)
+    assert tg.grad(notebook["cube"](x), x).item() == 12
+    assert tg.grad(before, x).item() == 8  # what was recorded keeps its rule
+    with pytest.raises(ValueError, match="cube exists already, in __main__; choose another name"):
+        exec(cell.format(3), notebook | {"__name__": "another"})
+    with pytest.raises(ValueError, match=r"exp exists already, in tinygrad_cifar\.ops\.elementwise"):
+        tg.primitive("exp", np.exp, x=lambda g, out: g * out)
+
+
+def test_a_function_that_differentiates_can_be_checked():
+    def slope(x):
+        return tg.grad((x**3).sum(), x, create_graph=True)
+
+    assert check_gradients(slope, np.array([1.0, -2.0])) < 1e-6

@@ -85,7 +85,7 @@ def numerical_gradient(
     ----------
     f : callable
         A function of tensors or arrays with one result, a tensor or an array. It is given tensors where
-        ``inputs`` holds tensors, and arrays otherwise.
+        ``inputs`` holds tensors (recorded where those are), and arrays otherwise.
     inputs : array_like, Tensor, or a tuple or list of them
         The point, float64. Integer and boolean inputs are passed on as they are.
     index : int
@@ -187,8 +187,9 @@ def complex_step(
     ValueError
         If shapes do not fit.
 
-    Notes ----- W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions",
-    SIAM Review 40 (1998).
+    Notes
+    -----
+    W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40 (1998).
 
     Examples
     --------
@@ -422,7 +423,7 @@ def check_gradients(
     if not checked:
         raise TypeError("check_gradients: there is nothing to differentiate; give at least one float64 input")
     for i in checked:
-        points[i] = Tensor(constant(points[i]))
+        points[i] = Tensor(constant(points[i]), requires_grad=True)  # f may differentiate, too
     generator = np.random.default_rng(rng)
 
     leaves, out = _recorded(f, points, checked)
@@ -542,7 +543,7 @@ def _points(name: str, inputs: Any) -> list[Any]:
 def _as(like: Any, array: Array) -> Any:
     """Return an array as ``f`` expects it: a tensor, or an array that cannot be written to."""
     if isinstance(like, Tensor):
-        return Tensor(array)
+        return Tensor(array, requires_grad=like.requires_grad)
     array.flags.writeable = False
     return array
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from operator import itemgetter
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -114,10 +115,9 @@ class Rule:
     __slots__ = ("apply", "input", "names", "pick")
 
     def __init__(self, owner: str, input: str, apply: Callable[..., Any], positions: dict[str, int]) -> None:
-        code = apply.__code__
         self.input = input
         self.apply = apply
-        self.names = code.co_varnames[1 : code.co_argcount]
+        self.names = parameters(f"{owner}: the rule for {input}", apply)[1:]
         for name in self.names:
             if name not in positions and name.removesuffix("_shape") not in positions:
                 raise TypeError(f"{owner}: the rule for {input} names {name}, which is no argument of the primitive")
@@ -157,15 +157,18 @@ class Primitive:
     broadcasts
         Whether inputs may be broadcast. Then the backward walk sums a cotangent back to its input's shape, and
         no rule has to mention it; otherwise the rule itself must return the exact shape.
+    module
+        The name of the module that the row stands in.
     by_product
         The name of a second result of ``forward`` that only the rules see, so that they need not compute it again. It
         is a plain array, so a rule that is itself recorded is given None in its place.
     """
 
-    __slots__ = ("broadcasts", "by_product", "forward", "inputs", "name", "rules")
+    __slots__ = ("broadcasts", "by_product", "forward", "inputs", "module", "name", "rules")
 
-    def __init__(self, name: str, forward: Callable[..., Any], *, broadcasts: bool) -> None:
+    def __init__(self, name: str, forward: Callable[..., Any], *, broadcasts: bool, module: str) -> None:
         self.name = name
+        self.module = module
         self.by_product: str | None = None
         self.forward = forward
         self.inputs: tuple[str, ...] = ()
@@ -174,6 +177,41 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+def parameters(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the arguments that a function takes by position; ``name`` is for the message if it has none.
+
+    Raises
+    ------
+    TypeError
+        If the arguments have no names, as those of some functions that are written in C.
+    """
+    if isinstance(function, np.ufunc):
+        return ("x", "y")[: function.nin]
+    if isinstance(function, FunctionType):
+        return function.__code__.co_varnames[: function.__code__.co_argcount]
+    return tuple(_signature(name, function))
+
+
+def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments that may be left out, with what is then taken."""
+    if isinstance(function, FunctionType):
+        values = function.__defaults__ or ()
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        return dict(zip(names[len(names) - len(values) :], values, strict=True))
+    found = _signature("", function)
+    return {name: parameter.default for name, parameter in found.items() if parameter.default is not parameter.empty}
+
+
+def _signature(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    import inspect  # noqa: PLC0415 (the import takes longer than all rows of the table, none of which needs it)
+
+    try:
+        found = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: the arguments of {function!r} have no names; wrap it in a lambda") from None
+    return {name: p for name, p in found.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
 def constant(x: Any) -> Any:

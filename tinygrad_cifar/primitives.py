@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Primitive, Rule, Value, made_by
+from tinygrad_cifar.graph import Primitive, Rule, Value, defaults, made_by, parameters
 from tinygrad_cifar.modes import Mode, current
 
 # Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
@@ -64,9 +64,9 @@ def primitive(
     Raises
     ------
     ValueError
-        If the name is taken.
+        If the name is taken by another module; a module that is run again replaces its own rows.
     TypeError
-        If a rule names something that is no argument of ``forward``.
+        If a rule names something that is no argument of ``forward``, or the arguments of one of them have no names.
 
     Examples
     --------
@@ -78,9 +78,8 @@ def primitive(
     >>> t.grad
     Tensor([ 3., 12.])
     """
-    inputs = tuple(rules) if isinstance(forward, np.ufunc) and rules else _parameters(forward)
     row = _enter(name, forward, broadcasts=broadcasts)
-    row.inputs = inputs
+    inputs = row.inputs = tuple(rules) if isinstance(forward, np.ufunc) and rules else parameters(name, forward)
     row.by_product = by_product
     positions = {"out": 0} | {input: i + 1 for i, input in enumerate(inputs)}
     if by_product is not None:
@@ -104,7 +103,7 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
     names the remaining arguments of ``forward``.
     """
     row = _enter(name, forward, broadcasts=False)
-    extra = _parameters(forward)[1:]
+    extra = parameters(name, forward)[1:]
     named = ("out", "i", "xs", *extra)
     shared = Rule(name, "xs", rule, {name: position for position, name in enumerate(named)})
     row.rules = {"xs": shared}
@@ -138,23 +137,19 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
     return _present(apply, row)
 
 
-def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
-    if isinstance(forward, np.ufunc):
-        return ("x", "y")[: forward.nin]
-    return forward.__code__.co_varnames[: forward.__code__.co_argcount]
-
-
 def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primitive:
-    if name in PRIMITIVES:
-        raise ValueError(f"a primitive named {name} exists already; choose another name")
-    PRIMITIVES[name] = row = Primitive(name, forward, broadcasts=broadcasts)
+    # Where the row stands, so that pickle finds it again; a session that has no module is the main one.
+    module = sys._getframe(2).f_globals.get("__name__", "__main__")
+    # A cell or a module that is run again replaces its own rows. A graph holds its rows itself, not their names.
+    if name in PRIMITIVES and (PRIMITIVES[name].module != module or module.startswith(__package__)):
+        raise ValueError(f"a primitive named {name} exists already, in {PRIMITIVES[name].module}; choose another name")
+    PRIMITIVES[name] = row = Primitive(name, forward, broadcasts=broadcasts, module=module)
     return row
 
 
 def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
     apply.__name__ = apply.__qualname__ = row.name
-    # Where the row stands, so that pickle finds it again; a session that has no module is the main one.
-    apply.__module__ = sys._getframe(2).f_globals.get("__name__", "__main__")
+    apply.__module__ = row.module
     apply.__doc__ = f"Compute ``{row.name}`` of arrays or tensors; see the derivative table for its rules."
     apply.primitive = row  # type: ignore[attr-defined]
     return apply
@@ -334,8 +329,7 @@ def _own(operand: Any) -> Any:
 
 def _complete(row: Primitive, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
     """Return all arguments by position: rules pick them by their places, so none may be missing."""
-    defaults = getattr(row.forward, "__defaults__", None) or ()
-    known = dict(zip(row.inputs[len(row.inputs) - len(defaults) :], defaults, strict=True))
+    known = {} if isinstance(row.forward, np.ufunc) else defaults(row.forward)
     given = dict(zip(row.inputs, arguments, strict=False))
     known |= given | named
     if len(arguments) > len(row.inputs) or set(known) != set(row.inputs) or set(given) & set(named):

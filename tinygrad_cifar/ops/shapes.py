@@ -222,8 +222,8 @@ def pad(x: Any, widths: int | Sequence[Any], value: float = 0.0) -> Any:
     return _pad(x, tuple((before, after) for before, after in pairs), value)
 
 
-def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Join tensors along an axis that exists.
+def concatenate(xs: Sequence[Any], axis: int | None = 0) -> Any:
+    """Join tensors along an axis that exists; with None, all their elements in one row.
 
     Examples
     --------
@@ -234,6 +234,8 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
     xs = tuple(xs)
     if not xs:
         raise ValueError("concatenate: there is nothing to join; give at least one tensor")
+    if axis is None:
+        return _concatenate(tuple([reshape(x, -1) for x in xs]), 0)
     return _concatenate(xs, normalised_axis("concatenate", axis, len(shape_of(xs[0]))))
 
 
