@@ -100,6 +100,17 @@ def test_the_default_run_beats_any_linear_model_and_draws(tmp_path: Path, capsys
     assert max(map(len, output.out.splitlines())) <= 80 + len(str(tmp_path))
 
 
+def test_the_weights_of_whitened_features_are_drawn_as_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [option for option in SMALL if option != "--no-figures"]
+    options = ("--pixels", "whiten", "--components", "20", "--q", "0.5")
+    assert train(tmp_path, *small, *options, small=False) == 0
+    assert names(tmp_path) == FILES | FIGURES
+    assert main(["evaluate", str(tmp_path / "parameters.npz")]) == 0
+    assert f"{result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
 def test_what_is_printed_is_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     printed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if "%" in line}

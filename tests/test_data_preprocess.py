@@ -90,7 +90,8 @@ def test_result_is_new_contiguous_and_of_the_dtype(kind, dtype, images):
 def test_an_image_is_treated_alike_whatever_stands_beside_it(kind, count):
     images = many_images()
     treatment = Preprocessing.fit(kind, images)
-    assert (treatment.apply(images)[:count] == treatment.apply(images[:count])).all()
+    error = 1e-12 if kind == "whiten" else 0  # of the order in which a matrix product adds up
+    np.testing.assert_allclose(treatment.apply(images)[:count], treatment.apply(images[:count]), rtol=0, atol=error)
 
 
 def test_float32_is_float64_rounded():
@@ -133,8 +134,92 @@ def test_treatment_does_not_follow_the_array_it_was_made_of():
 
 
 def test_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(DataError, match="'whiten': choose scale, standardise or centre"):
-        Preprocessing.fit("whiten", many_images())
+    with pytest.raises(DataError, match="'blur': choose scale, standardise, centre or whiten"):
+        Preprocessing.fit("blur", many_images())
+
+
+# -- whitening -------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def images_and_components(draw):
+    """Few images of many features, and the other way round: their directions are found in two ways."""
+    images = draw(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 40))))
+    return images, draw(st.integers(1, images.shape[1]))
+
+
+def variances_of(images: np.ndarray) -> np.ndarray:
+    """Return the variances along the principal components, the largest first."""
+    centred = images / 255 - (images / 255).mean(axis=0)
+    found = np.linalg.eigvalsh(centred.T @ centred / len(images))[::-1]
+    return np.where(found > 1e-10 * found[0], found, 0) if found[0] > 1e-12 else np.zeros_like(found)
+
+
+@given(images_and_components())
+def test_whitened_features_are_uncorrelated_with_variance_one_or_zero(case):
+    images, components = case
+    treated = Preprocessing.fit("whiten", images, components).apply(images)
+    expected = np.diag((variances_of(images)[:components] > 0).astype(float))
+    np.testing.assert_allclose(treated.T @ treated / len(images), expected, atol=1e-5)
+    np.testing.assert_allclose(treated.mean(axis=0), 0, atol=1e-5)
+
+
+@given(images_and_components())
+def test_whitening_keeps_the_directions_in_which_images_differ_most(case):
+    images, components = case
+    directions = Preprocessing.fit("whiten", images, components).directions
+    lengths = np.sqrt((directions**2).sum(axis=0))
+    variances = np.divide(1, lengths**2, out=np.zeros(components), where=lengths > 0)
+    np.testing.assert_allclose(variances, variances_of(images)[:components], rtol=1e-5, atol=1e-9)
+
+
+@given(images_and_components(), st.integers(2, 10))
+def test_images_that_are_there_several_times_change_nothing(case, times):
+    """Directions with the same variance may be turned into each other; their products do not depend on it."""
+    images, _ = case
+    one = Preprocessing.fit("whiten", images).directions
+    other = Preprocessing.fit("whiten", np.repeat(images, times, axis=0)).directions
+    np.testing.assert_allclose(one @ one.T, other @ other.T, rtol=1e-4, atol=1e-4)
+
+
+@given(images_and_components(), st.integers(0, 2**32))
+def test_a_linear_layer_of_whitened_features_is_one_of_pixels(case, seed):
+    images, components = case
+    treatment = Preprocessing.fit("whiten", images, components)
+    weights = np.random.default_rng(seed).normal(size=(components, 3))
+    of_pixels = (images / 255 - treatment.mean) @ treatment.of_pixels(weights)
+    np.testing.assert_allclose(treatment.apply(images) @ weights, of_pixels, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["scale", "centre", "standardise"])
+def test_weights_of_pixels_are_left_as_they_are(kind):
+    weights = np.ones((7, 2))
+    assert Preprocessing.fit(kind, many_images()).of_pixels(weights) is weights
+
+
+@pytest.mark.parametrize("components", [0, 8])
+def test_more_components_than_features_are_refused(components):
+    with pytest.raises(DataError, match=f"of 7 features there are 1 to 7 components, not {components}"):
+        Preprocessing.fit("whiten", many_images(), components)
+
+
+ROW = np.zeros((1, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "directions", "sentence"),
+    [
+        ("whiten", None, "whiten needs directions"),
+        ("centre", np.ones((3, 2)), "centre has no directions"),
+        ("whiten", np.ones((2, 2)), r"float64 of the shape \(3, K\), not float64 \(2, 2\)"),
+        ("whiten", np.ones((3, 0)), r"float64 of the shape \(3, K\), not float64 \(3, 0\)"),
+        ("whiten", np.ones((3, 2), np.float32), r"not float32 \(3, 2\)"),
+        ("whiten", np.full((3, 2), np.nan), "must be finite"),
+    ],
+)
+def test_directions_that_do_not_fit_are_refused(kind, directions, sentence):
+    with pytest.raises(DataError, match=sentence):
+        Preprocessing(kind, ROW, ROW + 1, directions)
 
 
 def test_fit_to_no_images_is_refused():

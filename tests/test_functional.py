@@ -16,7 +16,13 @@ from tinygrad_cifar.gradcheck import check_gradients
 
 numbers = st.floats(-5, 5, width=32)
 seeds = st.integers(0, 2**32 - 1)
-LOSSES = [F.cross_entropy, F.hinge]
+
+
+def half_way(scores, labels):
+    return F.generalised_cross_entropy(scores, labels, 0.5)
+
+
+LOSSES = [F.cross_entropy, F.hinge, half_way]
 
 
 @st.composite
@@ -156,6 +162,34 @@ def test_cross_entropy_of_probabilities_has_the_derivatives_that_differences_hav
     scores, _ = problem
     p = np.random.default_rng(seed).dirichlet(np.ones(scores.shape[1]), len(scores))
     check_gradients(lambda s: F.cross_entropy(s, p), scores, second_order=True)
+
+
+@given(problems(), st.floats(0.01, 1))
+def test_generalised_cross_entropy_has_the_derivatives_that_differences_have(problem, q):
+    scores, labels = problem
+    check_gradients(lambda s: F.generalised_cross_entropy(s, labels, q), scores)
+
+
+@given(problems(), st.floats(0.01, 1))
+def test_generalised_cross_entropy_is_the_mean_of_what_a_power_of_p_lacks_to_one(problem, q):
+    scores, labels = problem
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    expected = np.mean((1 - p[np.arange(len(labels)), labels] ** q) / q)
+    assert F.generalised_cross_entropy(Tensor(scores), labels, q).item() == pytest.approx(expected, abs=1e-10)
+
+
+@given(problems())
+def test_generalised_cross_entropy_becomes_the_cross_entropy(problem):
+    scores, labels = problem
+    expected = F.cross_entropy(Tensor(scores), labels).item()
+    assert F.generalised_cross_entropy(Tensor(scores), labels, 0).item() == expected
+    assert F.generalised_cross_entropy(Tensor(scores), labels, 1e-6).item() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
+def test_generalised_cross_entropy_refuses_another_power(q):
+    with pytest.raises(ValueError, match=f"q must be from 0 to 1, got {q}"):
+        F.generalised_cross_entropy(np.zeros((1, 2)), [0], q)
 
 
 @given(problems(smooth_for_hinge))

@@ -8,9 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tinygrad_cifar import Tensor
+from tinygrad_cifar.functional import generalised_cross_entropy
 from tinygrad_cifar.gradcheck import check_gradients
 from tinygrad_cifar.initialisers import Normal, Zeros
 from tinygrad_cifar.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
+from tinygrad_cifar.ops import absolute
 
 FEATURES, CLASSES = 4, 3
 seeds = st.integers(0, 2**32 - 1)
@@ -72,6 +74,23 @@ def cost_as_a_function(model: Classifier, labels: np.ndarray, lam: float):
         return model.cost(X, labels, lam)
 
     return cost
+
+
+@given(seeds)
+def test_an_activation_takes_the_place_of_the_relu(seed):
+    """|z| = max(0, z) + max(0, -z): a network of twice as many ReLUs gives the same scores."""
+    model, (X, _) = some_model(KINDS["two-layer"], seed, activation=absolute), some_images(seed)
+    twice = TwoLayer(FEATURES, 10, CLASSES, rng=np.random.default_rng(0))
+    W1, b1, W2, b2 = (p.data for p in model.parameters())
+    twice.load_state_dict({"W1": np.c_[W1, -W1], "b1": np.r_[b1, -b1], "W2": np.r_[W2, W2], "b2": b2})
+    np.testing.assert_allclose(model(X).data, twice(X).data, rtol=1e-10, atol=1e-10)
+
+
+@given(seeds, st.floats(0, 1))
+def test_a_model_is_trained_by_the_loss_that_its_q_says(seed, q):
+    model, (X, labels) = some_model(KINDS["softmax"], seed), some_images(seed)
+    model.q = q
+    assert model.loss(X, labels).item() == generalised_cross_entropy(model(X), labels, q).item()
 
 
 # -- values ----------------------------------------------------------------------------------------------------------

@@ -42,6 +42,9 @@ KINDS = {
     "two-layer": replace(SMALL, model="two-layer", hidden=(4,), init="fan-in", pixels="standardise", dtype="float32"),
     "perceptron": replace(SMALL, model="perceptron", hidden=(5, 4), init="he", dropout=0.5, optimiser="adam"),
     "augmented": replace(SMALL, flip=True, shift=2, shuffle=False, held_out=5, validation_batch=None),
+    "whitened": replace(
+        SMALL, model="two-layer", hidden=(4,), activation="absolute", pixels="whiten", components=20, q=0.5, shift=1
+    ),
     "patient": replace(SMALL, patience=1, epochs=4, optimiser="nesterov", momentum=0.9, schedule="cosine", warm_up=2),
 }
 each_kind = pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
@@ -63,7 +66,9 @@ any_settings = st.builds(
     Settings,
     init=st.sampled_from(sorted(runs.INITIALISERS)),
     sigma=sizes,
-    pixels=st.sampled_from(["scale", "centre", "standardise"]),
+    pixels=st.sampled_from(["scale", "centre", "standardise", "whiten"]),
+    components=st.integers(1, 3072),
+    q=st.floats(0, 1),
     train_batches=st.permutations([1, 3, 4, 5]).map(tuple),
     first=st.none() | whole,
     lam=sizes,
@@ -97,7 +102,7 @@ def test_settings_can_be_a_key(settings):
     assert {settings: 1}[copy.deepcopy(settings)] == 1
 
 
-CHOICES = ["model", "schedule", "optimiser", "init", "pixels", "dtype"]
+CHOICES = ["model", "activation", "schedule", "optimiser", "init", "pixels", "dtype"]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -107,15 +112,17 @@ def test_a_choice_that_there_is_not_is_refused_with_those_there_are(name, value)
         Settings(**{name: value})
 
 
-BELOW_1 = ["epochs", "batch_size", "n_s", "every", "patience", "first"]
-BELOW_0 = ["held_out", "warm_up", "seed", "eta", "eta_min", "lam", "sigma", "decay", "momentum", "dropout", "shift"]
-NOT_FINITE = ["eta", "eta_min", "lam", "sigma", "decay", "momentum", "dropout"]
+BELOW_1 = ["components", "epochs", "batch_size", "n_s", "every", "patience", "first"]
+NOT_FINITE = ["q", "eta", "eta_min", "lam", "sigma", "decay", "momentum", "dropout"]
+BELOW_0 = ["held_out", "warm_up", "seed", "shift", *NOT_FINITE]
 OUT_OF_RANGE = [
     *((name, value) for name in BELOW_1 for value in (0, -1)),
     *((name, -1) for name in BELOW_0),
     *((name, value) for name in NOT_FINITE for value in (float("nan"), float("inf"))),
     *((name, 1.0) for name in ("momentum", "dropout")),
     ("shift", 32),
+    ("components", 3073),
+    ("q", 1.1),
 ]
 
 
@@ -152,6 +159,8 @@ CONTRADICTIONS = [
     ({"model": "two-layer", "hidden": (0,)}, "a hidden layer has 1 to .* units"),
     ({"model": "two-layer", "hidden": (10**9,)}, "a hidden layer has 1 to .* units"),
     ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout needs the model perceptron, not two-layer"),
+    ({"activation": "absolute"}, "activation absolute needs the model two-layer, not softmax"),
+    ({"model": "svm", "q": 0.5}, "svm has the hinge loss, which has no q"),
     ({"train_batches": ()}, "train_batches must name different batches, at least one"),
     ({"train_batches": (1, 1)}, "train_batches must name different batches"),
     ({"train_batches": (1, 2)}, "batch 2 cannot be trained and validated on at once"),
@@ -499,6 +508,7 @@ SPOILERS = {
     "no mean": lambda arrays, _: arrays.pop("pixels/mean"),
     "no deviation": lambda arrays, _: arrays.pop("pixels/std"),
     "a mean of another size": lambda arrays, _: arrays.update({"pixels/mean": np.zeros((1, 3))}),
+    "directions that nothing needs": lambda arrays, _: arrays.update({"pixels/directions": np.ones((3072, 2))}),
     "a deviation of zero": lambda arrays, _: arrays.update({"pixels/std": np.zeros((1, 3072))}),
     "another array": lambda arrays, _: arrays.update(more=np.zeros(3)),
     "weights of another shape": lambda arrays, _: arrays.update({"model/b1": np.zeros(3)}),

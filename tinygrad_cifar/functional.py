@@ -129,6 +129,44 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
     return losses.cross_entropy(scores, _checked_labels("cross_entropy", labels, classes, batch))
 
 
+def generalised_cross_entropy(scores: ArrayLike, labels: ArrayLike, q: float) -> Any:
+    """Average ``(1 - p(label)**q) / q`` over the batch, where p is the softmax of the scores.
+
+    Between the cross-entropy, which it becomes as q goes to 0, and one minus the mean probability of the label (q = 1).
+    No image can cost more than 1/q, so a model too small to fit all images gives up those it cannot fit, and has more
+    of the others right (Zhang and Sabuncu, Generalized cross entropy loss, arXiv:1805.07836).
+
+    Parameters
+    ----------
+    scores : Tensor
+        Of shape ``(batch, classes)``.
+    labels : array_like
+        Integers of shape ``(batch,)``.
+    q : float
+        From 0, the cross-entropy itself, to 1.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a label or q is out of range.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, functional as F
+    >>> scores = Tensor([[0.0, 0.0], [0.0, 1000.0]])  # undecided; and sure, and wrong
+    >>> F.generalised_cross_entropy(scores, [0, 0], 1.0), F.generalised_cross_entropy(scores, [0, 0], 0.5).item() < 2
+    (Tensor(0.75), True)
+    """
+    if not 0 <= q <= 1:
+        raise ValueError(f"generalised_cross_entropy: q must be from 0 to 1, got {q}")
+    if q == 0:
+        return cross_entropy(scores, labels)
+    batch, classes = _checked_scores("generalised_cross_entropy", scores)
+    labels = _checked_labels("generalised_cross_entropy", labels, classes, batch)
+    log_p = ops.getitem(log_softmax(scores, 1), (np.arange(batch), labels))
+    return (1 - ops.mean(ops.exp(ops.multiply(log_p, float(q))))) / float(q)
+
+
 def hinge(scores: ArrayLike, labels: ArrayLike, margin: float = 1.0) -> Any:
     """Average the multi-class hinge loss over the batch: ``sum_{j != y} max(0, s_j - s_y + margin)``.
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar import initialisers, models, schedules
+from tinygrad_cifar import initialisers, models, ops, schedules
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.data.batches import augment_flip, augment_shift
-from tinygrad_cifar.data.preprocess import Preprocessing
+from tinygrad_cifar.data.dataset import PIXELS
+from tinygrad_cifar.data.preprocess import KINDS, Preprocessing
 from tinygrad_cifar.files import replacing
 from tinygrad_cifar.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.tensor import borrowed
@@ -33,6 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MODELS = ("softmax", "svm", "two-layer", "perceptron")
 SCHEDULES = ("constant", "exponential", "step", "triangular", "cosine")
 OPTIMISERS = ("sgd", "nesterov", "adam")
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": ops.relu, "absolute": ops.absolute}
 INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
     "zeros": lambda _: initialisers.Zeros(),
     "normal": initialisers.Normal,
@@ -48,12 +50,14 @@ _MOST = 2**63 - 1
 # What each number may be, from and to; None is left out.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch_size", "n_s", "every", "patience", "first"), (1, _MOST)),
+    "components": (1, PIXELS),
+    "q": (0, 1),
     **dict.fromkeys(("held_out", "warm_up", "seed"), (0, _MOST)),
     **dict.fromkeys(("eta", "eta_min", "lam", "sigma", "decay"), (0, _FINITE)),
     **dict.fromkeys(("momentum", "dropout"), (0, _BELOW_1)),
     "shift": (0, 31),
 }
-_ENDS = {_MOST: " to 2**63 - 1", _FINITE: " up, and finite", _BELOW_1: " up to, but not including, 1", 31: " to 31"}
+_ENDS = {_MOST: " to 2**63 - 1", _FINITE: " up, and finite", _BELOW_1: " up to, but not including, 1"}
 _MOST_UNITS = 100_000
 
 
@@ -88,11 +92,16 @@ class Settings:
         One of :data:`MODELS`.
     hidden : tuple of int
         The hidden layers' sizes: one for two-layer, any number for perceptron, none for the linear models.
+    activation : str
+        One of :data:`ACTIVATIONS`, of the hidden units of two-layer.
     init, sigma : str, float
         One of :data:`INITIALISERS`, and the standard deviation of ``normal``.
     pixels : str
-        What is done to pixels first: ``scale`` (/ 255), ``centre`` (and the training mean subtracted) or
-        ``standardise`` (and divided by the standard deviation).
+        What is done to pixels first: ``scale`` (/ 255), ``centre`` (and the training mean subtracted),
+        ``standardise`` (and divided by the standard deviation) or ``whiten`` (centred, and turned into uncorrelated
+        features).
+    components : int
+        How many of these ``whiten`` keeps.
     train_batches : tuple of int
         Which of the five training batches to train on.
     first : int, optional
@@ -101,6 +110,9 @@ class Settings:
         Keep the last so many of their images for validation.
     validation_batch : int, optional
         Or: validate on this training batch, which must not be one of those trained on.
+    q : float
+        Of the loss ``(1 - p**q) / q``; 0 is the cross-entropy (see
+        :func:`tinygrad_cifar.functional.generalised_cross_entropy`).
     lam : float
         lambda, the weight of the L2 term.
     eta, schedule, decay, eta_min, n_s, warm_up
@@ -128,13 +140,16 @@ class Settings:
 
     model: str = "softmax"
     hidden: tuple[int, ...] = ()
+    activation: str = "relu"
     init: str = "normal"
     sigma: float = 0.01
     pixels: str = "scale"
+    components: int = 300
     train_batches: tuple[int, ...] = (1,)
     first: int | None = None
     held_out: int = 0
     validation_batch: int | None = 2
+    q: float = 0.0
     lam: float = 0.0
     eta: float = 0.01
     schedule: str = "constant"
@@ -161,7 +176,8 @@ class Settings:
             ("schedule", SCHEDULES),
             ("optimiser", OPTIMISERS),
             ("init", tuple(INITIALISERS)),
-            ("pixels", ("scale", "centre", "standardise")),
+            ("activation", tuple(ACTIVATIONS)),
+            ("pixels", KINDS),
             ("dtype", ("float32", "float64")),
         ):
             if getattr(self, name) not in allowed:
@@ -170,7 +186,8 @@ class Settings:
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise SettingsError(f"{name} must be a number from {least}{_ENDS[most]}; got {value}")
+                to = _ENDS.get(most, f" to {most}")
+                raise SettingsError(f"{name} must be a number from {least}{to}; got {value}")
         self._check_layers()
         self._check_images()
         self._check_rates()
@@ -190,6 +207,10 @@ class Settings:
             raise SettingsError(f"a hidden layer has 1 to {_MOST_UNITS} units; hidden is {self.hidden}")
         if self.dropout and self.model != "perceptron":
             raise SettingsError(f"dropout needs the model perceptron, not {self.model}")
+        if self.activation != "relu" and self.model != "two-layer":
+            raise SettingsError(f"activation {self.activation} needs the model two-layer, not {self.model}")
+        if self.q and self.model == "svm":
+            raise SettingsError("svm has the hinge loss, which has no q")
 
     def _check_images(self) -> None:
         if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):
@@ -232,6 +253,9 @@ def describe(settings: Settings) -> str:
     rate = f"eta {settings.eta:g}" + (f" {settings.schedule}" if settings.schedule != "constant" else "")
     parts = [
         f"{settings.model} {units}".strip(),
+        settings.activation if settings.activation != "relu" else "",
+        f"{settings.components} components" if settings.pixels == "whiten" else "",
+        f"q {settings.q:g}" if settings.q else "",
         f"lambda {settings.lam:g}",
         rate,
         settings.optimiser if settings.optimiser != "sgd" else "",
@@ -274,6 +298,27 @@ def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
     elif settings.validation_batch is not None:
         validation = dataset.batch(settings.validation_batch)
     return Split(images[:end], labels[:end]), validation
+
+
+def of_the_data(settings: Settings) -> Settings:
+    """Return settings that are the same for all runs that need the same preparation of the data.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.runs import Settings, of_the_data
+    >>> of_the_data(Settings(eta=0.1, lam=0.2, first=50)) == of_the_data(Settings(epochs=3, seed=1, first=50))
+    True
+    """
+    return Settings(
+        pixels=settings.pixels,
+        components=settings.components,
+        train_batches=settings.train_batches,
+        first=settings.first,
+        held_out=settings.held_out,
+        validation_batch=settings.validation_batch,
+        dtype=settings.dtype,
+        batch_size=1,
+    )
 
 
 def treat(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
@@ -319,7 +364,7 @@ class Prepared:
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
     """Cut up a data set and treat its pixels; see :func:`cut` for what can be wrong, and :func:`run` for an example."""
     train, validation = cut(dataset, settings)
-    preprocessing = Preprocessing.fit(settings.pixels, train.images)
+    preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
     return Prepared(
         dataset,
         treat(train, preprocessing, settings),
@@ -386,11 +431,16 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
         "init": INITIALISERS[settings.init](settings.sigma),
         "dtype": np.dtype(settings.dtype),
     }
+    model: models.Classifier
     if settings.model == "two-layer":
-        return models.TwoLayer(features, settings.hidden[0], classes, **shared)
-    if settings.model == "perceptron":
-        return models.Perceptron([features, *settings.hidden, classes], dropout=settings.dropout, **shared)
-    return (models.SVM if settings.model == "svm" else models.SoftmaxRegression)(features, classes, **shared)
+        activation = ACTIVATIONS[settings.activation]
+        model = models.TwoLayer(features, settings.hidden[0], classes, activation=activation, **shared)
+    elif settings.model == "perceptron":
+        model = models.Perceptron([features, *settings.hidden, classes], dropout=settings.dropout, **shared)
+    else:
+        model = (models.SVM if settings.model == "svm" else models.SoftmaxRegression)(features, classes, **shared)
+    model.q = settings.q
+    return model
 
 
 def build_schedule(settings: Settings, steps_per_epoch: int) -> schedules.Schedule:
@@ -579,7 +629,7 @@ def save_model(path: Path, result: Result, preprocessing: Preprocessing, dataset
     See :func:`load_model` for an example.
     """
     arrays = {f"model/{name}": array for name, array in result.model.state_dict().items()}
-    arrays |= {"pixels/mean": preprocessing.mean, "pixels/std": preprocessing.std}
+    arrays |= {f"pixels/{name}": array for name, array in preprocessing.to_arrays().items() if name != "kind"}
     text = {"settings": asdict(result.settings), "class_names": dataset.class_names, "trained_on": dataset.identity()}
     save_checkpoint(path, arrays, text)
 
@@ -638,11 +688,12 @@ def load_model(path: Path) -> Trained:
     arrays, text = load_checkpoint(path)
     try:
         settings = Settings.from_json(text["settings"])
-        preprocessing = Preprocessing(settings.pixels, arrays.pop("pixels/mean"), arrays.pop("pixels/std"))
+        mean, std = arrays.pop("pixels/mean"), arrays.pop("pixels/std")
+        preprocessing = Preprocessing(settings.pixels, mean, std, arrays.pop("pixels/directions", None))
         state = {name.removeprefix("model/"): array for name, array in arrays.items()}
         class_names = tuple(map(str, text["class_names"]))
         # Nothing larger than the file is ever made: the sizes must be those of the arrays that are there.
-        features = preprocessing.mean.size
+        features = preprocessing.features
         shapes = [array.shape for array in state.values() if array.ndim > 1]
         if shapes != list(pairwise((features, *settings.hidden, len(class_names)))):
             raise ValueError(f"its matrices have the shapes {shapes}")  # noqa: TRY301 (one sentence for all)

@@ -13,7 +13,7 @@ from typing import Any
 from tinygrad_cifar.cli.common import table
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.preprocess import KINDS
-from tinygrad_cifar.runs import INITIALISERS, MODELS, OPTIMISERS, SCHEDULES, Settings
+from tinygrad_cifar.runs import ACTIVATIONS, INITIALISERS, MODELS, OPTIMISERS, SCHEDULES, Settings
 
 _WHOLE: dict[str, Any] = {"type": int, "metavar": "N"}
 _REAL: dict[str, Any] = {"type": float, "metavar": "X"}
@@ -23,13 +23,15 @@ _SWITCH: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
 _OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "the model": {
         "hidden": ("units of each hidden layer", {**_WHOLE, "nargs": "+"}),
+        "activation": ("what two-layer's hidden units compute", {"choices": tuple(ACTIVATIONS)}),
         "init": ("how the weights start", {"choices": tuple(INITIALISERS)}),
         "sigma": ("the standard deviation of --init normal", _REAL),
         "dropout": ("share of hidden units dropped (perceptron)", _REAL),
         "dtype": ("float32 takes half the time of float64", {"choices": ("float32", "float64")}),
     },
     "the images": {
-        "pixels": ("divide by 255; and standardise, or only centre, each", {"choices": KINDS}),
+        "pixels": ("divide by 255; and standardise or only centre each, or whiten all", {"choices": KINDS}),
+        "components": ("how many features --pixels whiten makes", _WHOLE),
         "train_batches": ("which of the 5 training batches to train on", {**_WHOLE, "nargs": "+"}),
         "first": ("use only so many of their images", _WHOLE),
         "held_out": ("hold out so many of their last images for validation", _WHOLE),
@@ -38,6 +40,7 @@ _OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "shift": ("move images at random by up to so many pixels", _WHOLE),
     },
     "the training": {
+        "q": ("loss = (1 - p**q) / q of the label's p; 0: cross-entropy", _REAL),
         "lam": ("lambda: cost = loss + lambda * sum of squared weights", _REAL),
         "eta": ("the (highest) learning rate", _REAL),
         "schedule": ("how the rate changes", {"choices": SCHEDULES}),

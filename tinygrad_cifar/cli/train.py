@@ -247,7 +247,7 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     history = {"": result.history}
     steps = result.history.rows[-1].step
     schedule = build_schedule(settings, -(-len(prepared.train[1]) // settings.batch_size))
-    weights = result.model.weights()[0].data
+    weights = prepared.preprocessing.of_pixels(result.model.weights()[0].numpy())
     units = weights.shape[1]
     linear = not settings.hidden
     drawn = (

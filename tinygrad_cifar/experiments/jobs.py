@@ -21,7 +21,7 @@ from tinygrad_cifar.checks import Check, Figure, checks_of_reports
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.experiments.declaration import GradientCheck, Job, Training
 from tinygrad_cifar.gradcheck import relative_errors
-from tinygrad_cifar.runs import Prepared, Settings, confusion_matrix, prepare, run
+from tinygrad_cifar.runs import Prepared, Settings, confusion_matrix, of_the_data, prepare, run
 from tinygrad_cifar.tensor import from_numpy
 from tinygrad_cifar.training import History, Measurement
 
@@ -128,7 +128,7 @@ def load_checked(folder: Path, job: GradientCheck) -> Checked:
 
 
 def _train(job: Training, data: str, path: Path) -> None:
-    prepared = _prepared(data, _of_the_data(job.settings))
+    prepared = _prepared(data, of_the_data(job.settings))
     started = time.process_time()
     result = run(job.settings, prepared)
     arrays = {"confusion": confusion_matrix(result.model, prepared.test, len(prepared.dataset.class_names))}
@@ -161,19 +161,6 @@ def _matrix_of_errors(check: Check) -> dict[str, Array]:
         return {}
     first = check.comparisons[0]
     return {"errors": relative_errors(first.analytic, first.one_sided)}
-
-
-def _of_the_data(settings: Settings) -> Settings:
-    """Return settings that are the same for all runs that need the same preparation of the data."""
-    return Settings(
-        pixels=settings.pixels,
-        train_batches=settings.train_batches,
-        first=settings.first,
-        held_out=settings.held_out,
-        validation_batch=settings.validation_batch,
-        dtype=settings.dtype,
-        batch_size=1,
-    )
 
 
 @lru_cache(maxsize=2)  # at most 0.8 GB each, in float32

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.data.preprocess import Preprocessing
-from tinygrad_cifar.runs import Prepared, Settings, SettingsError, cut, run, treat
+from tinygrad_cifar.runs import Prepared, Settings, SettingsError, cut, of_the_data, run, treat
 from tinygrad_cifar.search.space import Value
 
 _ONE_AT_A_TIME = threading.Lock()  # threads of one worker read the data once, not once each
@@ -101,18 +101,7 @@ class ValidationAccuracy:
 def _prepared(place: str, settings: Settings) -> Prepared:
     """Return the data as the settings ask for it, made once for all settings that ask for the same."""
     with _ONE_AT_A_TIME:
-        prepared = _cut_and_treated(
-            place,
-            Settings(
-                pixels=settings.pixels,
-                train_batches=settings.train_batches,
-                first=settings.first,
-                held_out=settings.held_out,
-                validation_batch=settings.validation_batch,
-                dtype=settings.dtype,
-                batch_size=1,
-            ),
-        )
+        prepared = _cut_and_treated(place, of_the_data(settings))
     if settings.batch_size > len(prepared.images):
         cut(prepared.dataset, settings)  # says what is wrong
     return prepared
@@ -123,7 +112,7 @@ def _cut_and_treated(place: str, settings: Settings) -> Prepared:
     """Do as :func:`tinygrad_cifar.runs.prepare`, but leave the test images alone: none are there to look at."""
     dataset = _dataset(place)
     train, validation = cut(dataset, settings)
-    preprocessing = Preprocessing.fit(settings.pixels, train.images)
+    preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
     treated = treat(train, preprocessing, settings)
     return Prepared(
         dataset,
