@@ -6,7 +6,7 @@ The process is ours, so before it computes it may start itself again with the BL
 import os
 import sys
 
-_COMPUTE = {"train", "evaluate", "check", "reproduce"}
+_COMPUTE = {"train", "evaluate", "check", "search", "reproduce"}
 
 
 def start() -> int:

@@ -84,13 +84,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one pair of axes, the names of both, a title, and whether x is on a logarithmic scale."""
+    """Curves over one pair of axes, the names of both, a title, and whether x is on a logarithmic scale.
+
+    Where x counts things that are no numbers, 0, 1, ..., ``x_names`` are their names.
+    """
 
     x_label: str
     y_label: str
     lines: Sequence[Line]
     title: str = ""
     log_x: bool = False
+    x_names: Sequence[str] = ()
 
 
 def curves(heading: Heading, panels: Sequence[Panel], *, columns: int | None = None, shared: bool = True) -> Figure:
@@ -119,10 +123,11 @@ def curves(heading: Heading, panels: Sequence[Panel], *, columns: int | None = N
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     for line in panel.lines:
+        marked = len(panel.lines) > 1 or line.spread is not None
         style: dict[str, Any] = {
             "label": line.label,
             "color": _COLOURS[line.colour % len(_COLOURS)],
-            "marker": _MARKERS[line.colour % len(_MARKERS)] if len(panel.lines) > 1 else None,
+            "marker": _MARKERS[line.colour % len(_MARKERS)] if marked else None,
             "linestyle": "--" if line.dashed else "-",
         }
         if line.spread is None:
@@ -133,7 +138,10 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     axes.yaxis.set_tick_params(labelleft=True)
-    if panel.log_x:
+    if panel.x_names:
+        axes.set_xticks(range(len(panel.x_names)), panel.x_names)
+        axes.set_xlim(-0.5, len(panel.x_names) - 0.5)
+    elif panel.log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.checkpoints import CheckpointError
-from tinygrad_cifar.cli import check, evaluate, fetch, reproduce, train
+from tinygrad_cifar.cli import check, evaluate, fetch, reproduce, search, train
 from tinygrad_cifar.cli.common import CommandError, Parser, Stopped, UsageError, printable
 from tinygrad_cifar.data import DataError
 from tinygrad_cifar.runs import SettingsError
 from tinygrad_cifar.training import TrainingDiverged
 
-COMMANDS = (train, evaluate, check, reproduce, fetch)
+COMMANDS = (train, evaluate, check, search, reproduce, fetch)
 
 DEBUG = "TINYGRAD_CIFAR_DEBUG"
 FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # the last two are 128 and the signal, as shells have it

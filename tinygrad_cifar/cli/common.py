@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
@@ -64,6 +65,14 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
 def load_data(place: str) -> Dataset:
     """Return the data that ``--data`` names."""
     return builtin_dataset() if place == "builtin" else read_cifar10(place)
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder that ``--out`` names, unless it is there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{out} cannot be made a folder ({error.strerror}); choose another --out") from error
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:

@@ -7,6 +7,7 @@ by model, and are chosen to do well on CIFAR-10 and on the built-in data.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -59,6 +60,8 @@ _OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     },
 }
 
+NAMES = tuple(name for group in _OPTIONS.values() for name in group)
+
 _COMMON: dict[str, Any] = {
     "pixels": "standardise",
     "train_batches": (1, 2, 3, 4, 5),
@@ -107,6 +110,12 @@ def _defaults(model: str) -> dict[str, Any]:
     return {field.name: field.default for field in fields(Settings)} | _COMMON | DEFAULTS[model] | {"model": model}
 
 
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the user gave, in the order of the options."""
+    given = {name: getattr(options, name) for name in NAMES if hasattr(options, name)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
 def settings_from(options: argparse.Namespace, dataset: Dataset) -> Settings:
     """Return the settings that the options mean on a data set.
 
@@ -115,16 +124,34 @@ def settings_from(options: argparse.Namespace, dataset: Dataset) -> Settings:
     SettingsError
         If they make no sense.
     """
-    names = {name for group in _OPTIONS.values() for name in group}
-    given = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in vars(options).items()
-        if name in names
-    }
-    if given.get("optimiser") == "adam":
-        given.setdefault("momentum", 0.0)
-    values = _defaults(options.model) | given
-    images = sum(len(dataset.batch(i)) for i in values["train_batches"])
+    return completed(options.model, given_settings(options), batch_sizes(dataset))
+
+
+def batch_sizes(dataset: Dataset) -> tuple[int, ...]:
+    """Return how many images each training batch has: what the defaults depend on."""
+    return tuple(map(len, dataset.training_batches))
+
+
+def completed(model: str, given: Mapping[str, Any], sizes: Sequence[int]) -> Settings:
+    """Return the settings of a run of which the user said some, on batches of so many images.
+
+    Raises
+    ------
+    SettingsError
+        If they make no sense.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.settings import completed
+    >>> settings = completed("two-layer", {"epochs": 5, "batch_size": 100}, [2000] * 5)
+    >>> settings.held_out, settings.n_s  # a tenth of the images; half of 5 epochs with 90 updates each
+    (1000, 225)
+    """
+    values = _defaults(model) | dict(given)
+    if given.get("optimiser") == "adam" and "momentum" not in given:
+        values["momentum"] = 0.0
+    # A batch that does not exist has no images here; whoever reads it says so.
+    images = sum(size for i, size in enumerate(sizes, start=1) if i in values["train_batches"])
     if "held_out" not in given and values["validation_batch"] is None:
         values["held_out"] = images // _HELD_OUT
     settings = Settings(**values)
@@ -132,3 +159,23 @@ def settings_from(options: argparse.Namespace, dataset: Dataset) -> Settings:
         steps = settings.epochs * -(-(settings.first or images - settings.held_out) // settings.batch_size)
         settings = replace(settings, n_s=max(1, steps // 2))
     return settings
+
+
+def as_options(given: Mapping[str, Any]) -> list[str]:
+    """Return the options that give some settings, each with its values, as ``train`` takes them.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.settings import as_options
+    >>> as_options({"flip": False, "n_s": 500, "hidden": (200, 100)})
+    ['--hidden 200 100', '--no-flip', '--n-s 500']
+    """
+    options = []
+    for name in NAMES:
+        if name in given:
+            value, option = given[name], name.replace("_", "-")
+            if isinstance(value, bool):
+                options.append(f"--{option}" if value else f"--no-{option}")
+            else:
+                options.append(f"--{option} {_text(value)}")
+    return options

@@ -25,6 +25,7 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     add_data_option,
     load_data,
+    make_folder,
     progress_bar,
     table,
 )
@@ -99,7 +100,7 @@ def train(options: argparse.Namespace) -> int:
     if options.resume and (out / RESULT).exists():
         return _say_that_it_is_finished(out, settings, dataset)
     prepared = prepare(dataset, settings)
-    _make(out)
+    make_folder(out)
     _clear(out, everything=options.overwrite)
 
     print(textwrap.fill(str(machine.runtime()), 80, subsequent_indent="  "))
@@ -144,13 +145,6 @@ def _refuse_what_is_there(out: Path, options: argparse.Namespace) -> None:
         raise CommandError(f"{out} holds a finished run; choose another --out, or replace it with --overwrite")
     if begun:
         raise CommandError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"{out} cannot be made a folder ({error.strerror}); choose another --out") from error
 
 
 def _clear(out: Path, *, everything: bool) -> None:

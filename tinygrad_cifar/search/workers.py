@@ -78,7 +78,7 @@ class Processes(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Give a call to the worker that has the fewest, replacing it first if it has died."""
-        with self._lock, blas_threads(self._threads):
+        with self._lock, blas_threads(self._threads), _deaf_to_ctrl_c():
             k = min(range(self.workers), key=self._waiting.__getitem__)
             try:
                 future = self._pools[k].submit(fn, *args, **kwargs)
@@ -124,6 +124,19 @@ def _follow(leash: Connection) -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let the processes started in this block never hear Ctrl-C, not even before :func:`_follow`; ours is only late."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -1,0 +1,136 @@
+"""What ``--vary`` means: a setting and what to try for it, as ``eta=log:0.001:0.1`` or ``hidden=grid:50,200+100``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from tinygrad_cifar.cli.settings import NAMES
+from tinygrad_cifar.runs import Settings
+from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
+
+FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
+
+_MOST_POINTS = 10_000
+_RANGES = {"log": LogUniform, "lin": Uniform}
+_TRUTHS = {"yes": True, "no": False, "true": True, "false": False}
+# By the annotations of Settings: what a value is called, and how its text is read.
+_KINDS: dict[str, tuple[str, Any]] = {
+    "str": ("a word", str),
+    "float": ("a number", float),
+    "int": ("a whole number", int),
+    "int | None": ("a whole number", int),
+    "bool": ("yes or no", lambda text: _TRUTHS[text.lower()]),
+    "tuple[int, ...]": (
+        "whole numbers joined by +, as 200+100",
+        lambda text: tuple(int(part) for part in text.split("+")),
+    ),
+}
+_TYPES = {field.name: str(field.type) for field in fields(Settings)}
+
+
+def varied(text: str) -> tuple[str, Dimension]:
+    """Read one ``--vary``.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it cannot be understood.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.vary import varied
+    >>> varied("eta=log:0.001:0.1")
+    ('eta', LogUniform(low=0.001, high=0.1, points=None))
+    >>> varied("hidden=grid:50,200+100")
+    ('hidden', Choice(values=((50,), (200, 100))))
+    """
+    name, equals, what = text.partition("=")
+    name = name.replace("-", "_")
+    form, colon, values = what.partition(":")
+    if not equals or not colon or form not in ("grid", *_RANGES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form {FORMS}")
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(
+            f"there is no setting {name!r} to vary; a setting is an option of the training, as eta or batch-size"
+        )
+    try:
+        if form == "grid":
+            return name, Choice(_value(name, part) for part in values.split(","))
+        return name, _range(name, form, values.split(":"))
+    except SearchError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+
+def _value(name: str, text: str) -> Value:
+    wanted, read = _KINDS[_TYPES[name]]
+    try:
+        value: Value = read(text.strip())
+    except (ValueError, KeyError) as error:
+        raise SearchError(f"{text!r} is no value of {name}, which is {wanted}") from error
+    return value
+
+
+def _range(name: str, form: str, parts: list[str]) -> Uniform:
+    if _TYPES[name] != "float":
+        raise SearchError(f"a range is of real numbers, and {name} is {_KINDS[_TYPES[name]][0]}; list its values")
+    if len(parts) not in (2, 3):
+        raise SearchError(f"a range has two ends, and perhaps a number of points, not {len(parts)} parts")
+    try:
+        low, high = map(float, parts[:2])
+        points = int(parts[2]) if parts[2:] else None
+    except ValueError as error:
+        raise SearchError(f"{':'.join(parts)} is not LOW:HIGH or LOW:HIGH:N, all of them numbers") from error
+    if points is not None and points > _MOST_POINTS:
+        raise SearchError(f"a grid has at most {_MOST_POINTS} points in a range; got {points}")
+    return _RANGES[form](low, high, points)
+
+
+def shown(value: Value) -> str:
+    """Return a value as a table has it: as it would be typed, but numbers with four digits at most.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.vary import shown
+    >>> shown(0.0123456), shown((200, 100)), shown(True)
+    ('0.01235', '200+100', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def shown_point(point: Mapping[str, Value]) -> str:
+    """Return a point in one line.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.vary import shown_point
+    >>> shown_point({"eta": 0.0123456, "optimiser": "adam"})
+    'eta=0.01235 optimiser=adam'
+    """
+    return " ".join(f"{name}={shown(value)}" for name, value in point.items())
+
+
+def shown_space(space: Space) -> list[str]:
+    """Return a line for each setting that is varied.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.vary import shown_space, varied
+    >>> shown_space(dict([varied("eta=log:0.001:0.1:5"), varied("lam=grid:0,0.1")]))
+    ['eta from 0.001 to 0.1 on a logarithmic scale, 5 points', 'lam 0, 0.1']
+    """
+    lines = []
+    for name, dimension in space.items():
+        if isinstance(dimension, Choice):
+            lines.append(f"{name} {', '.join(map(shown, dimension.values))}")
+        else:
+            line = f"{name} from {shown(dimension.low)} to {shown(dimension.high)}"
+            line += " on a logarithmic scale" if isinstance(dimension, LogUniform) else ""
+            lines.append(line + (f", {dimension.points} points" if dimension.points else ""))
+    return lines
