@@ -373,6 +373,26 @@ def test_nonsense_is_refused_in_a_sentence(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--n-s", "10"], ["--n-s", "--schedule cosine"]),
+        (["--eta-min", "0.001", "--schedule", "constant"], ["--eta-min", "--schedule constant"]),
+        (["--sigma", "0.1", "--init", "he"], ["--sigma", "--init he"]),
+        (["--components", "100"], ["--components", "--pixels standardise"]),
+        (["--activation", "relu"], ["--activation", "model softmax"]),
+        (["--schedule", "step", "--n-s", "2"], ["schedule step", "--decay"]),
+    ],
+)
+def test_options_without_effect_are_refused_by_name(
+    options: list[str], names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "run", *options) == 1
+    error = sentence(capsys)
+    assert all(name in error for name in names)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("arguments", [["nonsense"], ["train"], ["train", "magic", "--out", "x"], ["check", "magic"]])
 def test_unknown_commands_are_refused_in_a_sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
@@ -426,9 +446,7 @@ def test_what_a_killed_write_left_is_cleared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_run_that_diverges_says_at_which_step(
-    dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_diverges_says_at_which_step(dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--eta", "1e200", "--schedule", "constant", "--dtype", dtype, "--batch-size", "10"]
     assert train(tmp_path, *options, model="two-layer") == 1
     error = sentence(capsys)

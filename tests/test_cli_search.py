@@ -205,6 +205,8 @@ def test_the_best_come_first_and_no_line_is_wider_than_a_terminal(
     [
         ("softmax", ["--vary", "eta=log:0.001:0.1", "--trials", "3"]),
         ("two-layer", ["--vary", "epochs=grid:1,2", "--vary", "hidden=grid:10,20"]),  # half a cycle is half of each run
+        # What has an effect on some of the trials may be given to all; the command leaves it out where it has none.
+        ("softmax", ["--vary", "schedule=grid:constant,triangular", "--n-s", "2", "--vary", "eta=grid:0.01,0.1"]),
         ("perceptron", ["--vary", "schedule=grid:triangular", "--vary", "flip=grid:yes", "--optimiser", "adam"]),
     ],
 )
@@ -407,6 +409,9 @@ def test_without_matplotlib_there_is_no_picture(
         (["--vary", "eta=grid:1", "--first", "99999"], "first=99999"),
         (["--vary", "eta=grid:1", "--data", "no such folder"], "no such folder"),
         (["--vary", "seed=grid:1,2", "--narrow"], "seeds of its own"),
+        (["--vary", "eta=grid:1", "--n-s", "9"], "--n-s has no effect with --schedule cosine"),
+        (["--vary", "n-s=grid:9,10"], "--n-s has no effect with --schedule cosine"),
+        (["--vary", "schedule=grid:constant,cosine", "--n-s", "9"], "--n-s has no effect"),
     ],
 )
 def test_nonsense_is_refused_in_a_sentence(

@@ -32,7 +32,7 @@ from tinygrad_cifar.cli.common import (
     whole_number,
 )
 from tinygrad_cifar.cli.findings import Findings, losses, picture, ranking, rounds_of, rows_of, to_csv
-from tinygrad_cifar.cli.settings import add_settings, as_options, batch_sizes, completed, given_settings
+from tinygrad_cifar.cli.settings import add_settings, as_options, batch_sizes, completed, given_settings, without_effect
 from tinygrad_cifar.cli.vary import FORMS, shown_point, shown_space, varied
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.files import replacing
@@ -162,8 +162,10 @@ class TrainingRun:
         return " ".join(["train", self.model, "--data", self.data, *as_options(dict(self.given))])
 
     def all_given(self, point: Mapping[str, Value]) -> dict[str, Value]:
-        """Return what the user would have to give for the run that a point stands for."""
-        return dict(self.given) | dict(point)
+        """Return what the user would have to give for the run that a point stands for, and nothing in vain."""
+        given = dict(self.given) | dict(point)
+        idle = without_effect(self.model, given)
+        return {name: value for name, value in given.items() if name not in idle}
 
     def settings(self, point: Mapping[str, Value]) -> Settings:
         """Return the settings of that run."""
@@ -259,19 +261,27 @@ def _check_space(space: Space, sampler: str, options: argparse.Namespace) -> Non
 
 
 def _check_points(run: TrainingRun, space: Space, sampler: str, dataset: Dataset) -> None:
-    """Refuse at once what would fail in the workers, trial after trial: the points of a grid, or the corners."""
+    """Refuse at once what would fail in the workers, or have no effect, trial after trial.
+
+    It looks at the points of a grid, or the corners of the space.
+    """
     values = [
         d.grid() if isinstance(d, Choice) or sampler == "grid" else [float(d.low), float(d.high)]
         for d in space.values()
     ]
+    idle: dict[str, str] = {}
     for k, combination in enumerate(islice(product(*values), _MOST_CHECKED)):
         point = dict(zip(space, combination, strict=True))
         try:
             settings = ValidationAccuracy(run.settings(point), run.data).base
         except SettingsError as error:
             raise SettingsError(f"with {shown_point(point)}: {error}") from error
+        idle_here = without_effect(run.model, {**dict(run.given), **point})
+        idle = {name: sentence for name, sentence in idle_here.items() if k == 0 or name in idle}
         if k == 0:
             cut(dataset, settings)
+    for sentence in idle.values():
+        raise SettingsError(sentence)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from tinygrad_cifar.cli.common import table
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.preprocess import KINDS
-from tinygrad_cifar.runs import ACTIVATIONS, INITIALISERS, MODELS, OPTIMISERS, SCHEDULES, Settings
+from tinygrad_cifar.runs import ACTIVATIONS, INITIALISERS, MODELS, OPTIMISERS, SCHEDULES, Settings, SettingsError
 
 _WHOLE: dict[str, Any] = {"type": int, "metavar": "N"}
 _REAL: dict[str, Any] = {"type": float, "metavar": "X"}
@@ -85,6 +85,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 _HELD_OUT = 10  # one image in so many
 
+# What another setting must be for one to have an effect; what Settings refuses by itself is left out.
+_FOR: dict[str, tuple[str, tuple[str, ...]]] = {
+    "n_s": ("schedule", ("triangular", "step")),
+    "eta_min": ("schedule", ("triangular", "cosine")),
+    "sigma": ("init", ("normal",)),
+    "components": ("pixels", ("whiten",)),
+    "activation": ("model", ("two-layer",)),
+}
+
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add an option for each setting; those that are not given leave no trace."""
@@ -122,9 +131,32 @@ def settings_from(options: argparse.Namespace, dataset: Dataset) -> Settings:
     Raises
     ------
     SettingsError
-        If they make no sense.
+        If they make no sense, or one of them has no effect.
     """
-    return completed(options.model, given_settings(options), batch_sizes(dataset))
+    given = given_settings(options)
+    settings = completed(options.model, given, batch_sizes(dataset))
+    for sentence in without_effect(options.model, given).values():
+        raise SettingsError(sentence)
+    return settings
+
+
+def without_effect(model: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return, for each setting that was given in vain, a sentence that says so.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.settings import without_effect
+    >>> without_effect("softmax", {"n_s": 500, "lam": 0.1})
+    {'n_s': '--n-s has no effect with --schedule cosine; it is for triangular or step'}
+    """
+    values = _defaults(model) | dict(given)
+    sentences = {}
+    for name, (other, kinds) in _FOR.items():
+        if name in given and values[other] not in kinds:
+            what = f"--{other} {values[other]}" if other in NAMES else f"the {other} {values[other]}"
+            option = name.replace("_", "-")
+            sentences[name] = f"--{option} has no effect with {what}; it is for {' or '.join(kinds)}"
+    return sentences
 
 
 def batch_sizes(dataset: Dataset) -> tuple[int, ...]:
@@ -155,6 +187,8 @@ def completed(model: str, given: Mapping[str, Any], sizes: Sequence[int]) -> Set
     if "held_out" not in given and values["validation_batch"] is None:
         values["held_out"] = images // _HELD_OUT
     settings = Settings(**values)
+    if settings.schedule in ("exponential", "step") and settings.decay == 1:
+        raise SettingsError(f"the schedule {settings.schedule} changes nothing without --decay, the factor of the rate")
     if settings.schedule == "triangular" and "n_s" not in given:
         steps = settings.epochs * -(-(settings.first or images - settings.held_out) // settings.batch_size)
         settings = replace(settings, n_s=max(1, steps // 2))
