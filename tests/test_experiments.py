@@ -26,6 +26,7 @@ from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Number, Training
 from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdown
+from tinygrad_cifar.experiments.reproduce import choose
 from tinygrad_cifar.experiments.results import Row
 from tinygrad_cifar.runs import Settings, cut
 
@@ -40,6 +41,7 @@ PUBLISHED = {
         *(51.46, 51.96, 52.06, 52.04, 51.46, 51.46, 51.12, 51.12, 50.76, 50.7),
         *(50.52, 49.92, 49.72, 49.24, 49.18, 49.16, 49.08, 48.94, 48.18, 48.02),
     ],
+    "record": [],
     "004": [35.39, 33.91, 33.56, 32.39, 33.63, 33.33, 39.93, 37.37, 39.54, 37.09, 38.95, 36.95, 54.23, 50.67],
 }
 
@@ -95,7 +97,7 @@ def test_what_experiments_share_is_one_job() -> None:
 def test_what_is_cheap_has_three_seeds() -> None:
     for experiment in declared():
         compared = [n for n in experiment.numbers if not n.minor]
-        assert not compared or experiment.seeds >= 3, experiment.name
+        assert not compared or experiment.seeds >= 3 or experiment.on_request, experiment.name
 
 
 def test_a_number_of_a_run_that_is_not_there_is_refused() -> None:
@@ -123,6 +125,39 @@ def test_a_small_run_has_as_many_cycles(cycles: int, epochs_of_a_half: int) -> N
     small = Training(settings).small().settings
     steps = small.epochs * (2000 // small.batch_size)
     assert steps / (2 * small.n_s) == pytest.approx(cycles, rel=0.02)
+
+
+def test_a_run_that_settings_are_chosen_by_is_kept_from_the_test_images() -> None:
+    for experiment in declared():
+        tested = {number.run for number in experiment.numbers if number.quantity == "test"}
+        assert all(
+            job.test == (run not in experiment.untested) for run in experiment.runs for job in experiment.trainings(run)
+        )
+        assert not tested & set(experiment.untested)
+
+
+def test_a_run_without_the_test_images_is_another_job() -> None:
+    settings = Settings()
+    assert Training(settings).key != Training(settings, test=False).key
+    assert not Training(settings, test=False).small().test
+
+
+def test_a_record_validates_with_the_settings_that_it_is_trained_with() -> None:
+    for experiment in (e for e in declared() if e.report == "record"):
+        chosen, final = experiment.runs.values()
+        assert replace(chosen, held_out=0) == final
+        assert not final.held_out
+        assert final.validation_batch is None
+
+
+def test_records_take_at_most_ten_minutes_of_two_cores() -> None:
+    for experiment in (e for e in declared() if e.report == "record"):
+        assert sum(job.cost for job in experiment.jobs()) <= 2 * 10 * 60
+
+
+def test_without_names_what_is_there_on_request_is_left_out() -> None:
+    assert choose([]) == [e for e in declared() if not e.on_request]
+    assert all(e.on_request for e in choose(["record"]))
 
 
 # -- the comparison ----------------------------------------------------------------------------------------------------
@@ -312,6 +347,26 @@ def test_documentation_links_to_figures_that_are_there() -> None:
         for link in re.findall(r"\]\(([^)]*)\)", path.read_text())
     ]
     assert sorted(linked) == sorted(path.resolve() for path in (docs / "images" / "reports").glob("*.png"))
+
+
+def test_a_record_is_written_down_like_a_report(tmp_path: Path) -> None:
+    assert main(["reproduce", "record-linear", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]) == 0
+    page = (tmp_path / "docs" / "reports" / "record.md").read_text()
+    assert page.startswith(f"# {REPORTS['record']}\n")
+    assert "This is not CIFAR-10." in page
+    assert "pixels whiten, components 400" in page
+    assert "flip yes, shift 2" in page
+    assert "published" not in page.split("published ones.")[1]
+    images = re.findall(r"\]\(([^)]*)\)", page)
+    assert [Path(image).name for image in images] == [
+        f"record-linear-{picture.slug}.png" for picture in EXPERIMENTS["record-linear"].pictures
+    ]
+    assert all((tmp_path / "docs" / "reports" / image).is_file() for image in images)
+    runs = json.loads((tmp_path / "out" / "results.json").read_text())["experiments"][0]["runs"]
+    chosen, final = (run["seeds"][0] for run in runs.values())
+    assert (chosen["test_accuracy"], final["validation_accuracy"]) == (None, None)
+    assert chosen["validation_accuracy"] is not None
+    assert final["test_accuracy"] is not None
 
 
 # -- stopping and going on ---------------------------------------------------------------------------------------------

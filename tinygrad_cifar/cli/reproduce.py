@@ -29,6 +29,7 @@ examples:
   tinygrad-cifar reproduce --list
   tinygrad-cifar reproduce --data DIR --out reproduced
   tinygrad-cifar reproduce 002 003-final --data DIR --out reproduced
+  tinygrad-cifar reproduce record --data DIR --out record
 """
 
 
@@ -42,7 +43,7 @@ def add_parser(commands: Subparsers) -> None:
         epilog=_EXAMPLES,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="experiments, or reports by number; all of them by default"
+        "names", nargs="*", metavar="NAME", help="experiments, or reports by number; all of the reports by default"
     )
     parser.add_argument("--list", action="store_true", help="list the experiments, and do nothing")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where everything is written")
@@ -63,16 +64,18 @@ def reproduce(options: argparse.Namespace) -> int:
     """Redo experiments as the options say."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches
     try:
-        from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415 (matplotlib is slow to import)
+        from tinygrad_cifar.experiments import REPORTS  # noqa: PLC0415 (matplotlib is slow to import)
+        from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415
     except ImportError as error:
         raise CommandError(
             f"to reproduce needs {error.name}, which `pip install 'tinygrad-cifar[experiments,search]'` brings"
         ) from error
     try:
-        chosen = experiments.choose(options.names)
         if options.list:
-            print(table(["name", "runs", "numbers", "what"], [_line(e) for e in chosen], left=1))
+            listed = experiments.choose(options.names or list(REPORTS))
+            print(table(["name", "runs", "numbers", "core s", "what"], [_line(e) for e in listed], left=1))
             return 0
+        chosen = experiments.choose(options.names)
         if options.out is None:
             raise UsageError("where to? give --out DIR (see `tinygrad-cifar reproduce --help`)")
         study = experiments.open_study(options.out, options.data)
@@ -91,8 +94,10 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def _line(experiment: Any) -> list[str]:
-    jobs, numbers = len(experiment.jobs()), len(experiment.numbers)
-    return [experiment.name, str(jobs), str(numbers), f"{experiment.source}: {experiment.title}"]
+    jobs, numbers = experiment.jobs(), len(experiment.numbers)
+    seconds = f"{sum(job.cost for job in jobs):.0f}"
+    what = f"{experiment.source}: {experiment.title}{' (only when named)' * experiment.on_request}"
+    return [experiment.name, str(len(jobs)), str(numbers), seconds, what]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The published experiments: declared as data, run by one command, and put beside what the reports published.
+"""The published experiments, and our records: declared as data, run by one command, put beside what was published.
 
 A report's module declares its experiments (:mod:`~tinygrad_cifar.experiments.declaration` says what one is); they are
 listed here, and everything else follows: :mod:`~tinygrad_cifar.experiments.reproduce` does their jobs,
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from tinygrad_cifar.experiments import report_000, report_001, report_002, report_003, report_004
+from tinygrad_cifar.experiments import record, report_000, report_001, report_002, report_003, report_004
 from tinygrad_cifar.experiments.declaration import Experiment
 
 REPORTS = {
@@ -20,11 +20,12 @@ REPORTS = {
     "002": "Assignment 1: softmax regression on pixels divided by 255",
     "003": "Assignment 2: two layers and cyclical learning rates",
     "004": "Assignment 2: a small framework of layers, and momentum",
+    "record": "Beyond the reports: the best of one layer, and of 50 hidden units",
 }
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in chain.from_iterable(
-        module.EXPERIMENTS for module in (report_000, report_001, report_002, report_003, report_004)
+        module.EXPERIMENTS for module in (report_000, report_001, report_002, report_003, report_004, record)
     )
 }
 

@@ -20,11 +20,15 @@ NEAR = 2.0  # percentage points: as far as ours may be from a published accuracy
 _SMALL_FEATURES = 40  # of images in a small gradient check
 _SMALL_EPOCHS = 10
 _SMALL_BATCH = 2000  # images in one of the built-in batches
+_SMALL_WHITENED = 300
 _FULL_BATCH = 10_000
 
-# Seconds per 1000 images on one core in float32, measured once; only the order of the runs depends on them.
+# Seconds per 1000 images on one core in float32, measured once: the order of the runs, and the time that --list tells.
 _UPDATE = {"softmax": 0.0025, "svm": 0.003, "two-layer": 0.009}
+_AUGMENTATION = 0.0035
+_WHITENING = 0.005
 _EVALUATION = 0.0015
+_DIRECTIONS = 15.0  # seconds to find what whitening multiplies by
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,17 @@ class Training:
     Attributes
     ----------
     settings : Settings
+    test : bool
+        Whether the test images are looked at when it is done.
     """
 
     settings: Settings
+    test: bool = True
 
     @cached_property
     def key(self) -> str:
-        """A name that two runs share if and only if their settings are the same."""
-        return f"{self.settings.model}-{_digest(asdict(self.settings))}"
+        """A name that two runs share if and only if they are the same."""
+        return f"{self.settings.model}-{_digest(asdict(self.settings))}{'' if self.test else '-untested'}"
 
     @property
     def name(self) -> str:
@@ -56,12 +63,15 @@ class Training:
         validated = s.held_out or (_FULL_BATCH if s.validation_batch else 0)
         updates = s.epochs * images
         measured = updates / (s.every * s.batch_size) if s.every else s.epochs
-        return (updates * _UPDATE.get(s.model, 0.01) + (measured + 2) * (images + validated) * _EVALUATION) / 1000
+        whitens, augments = s.pixels == "whiten", s.flip or s.shift > 0
+        update = _UPDATE.get(s.model, 0.01) + augments * (_AUGMENTATION + whitens * _WHITENING)
+        return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
 
     def small(self) -> Training:
         """Return a run of the same kind that takes a moment: a tenth of the epochs, on batches of a fifth the size.
 
-        What is counted in steps keeps its share of the run, so that a cycle stays a cycle.
+        What is counted in steps keeps its share of the run, so that a cycle stays a cycle. Whitening many images
+        takes seconds, so there it is few.
         """
         s = self.settings
         epochs = max(1, s.epochs // _SMALL_EPOCHS)
@@ -71,15 +81,17 @@ class Training:
         else:
             batch, held_out = s.batch_size, s.held_out
         share = epochs / s.epochs
-        return Training(
-            replace(
+        return replace(
+            self,
+            settings=replace(
                 s,
                 epochs=epochs,
                 batch_size=batch,
                 held_out=held_out,
+                first=_SMALL_WHITENED if s.pixels == "whiten" else s.first,
                 n_s=max(1, round(s.n_s * share)),
                 every=max(1, round(s.every * share)) if s.every else None,
-            )
+            ),
         )
 
 
@@ -193,6 +205,10 @@ class Experiment:
         How often each is run, with the seeds 0, 1, ...
     more_seeds : mapping
         The same for runs whose outcome is more a matter of chance, by their names.
+    untested : tuple of str
+        Runs that were there to choose settings by, so that the test images are kept from them.
+    on_request : bool
+        Whether it is only run when it is named.
     gradients : tuple of Gradients
         The gradient checks that belong to it.
     numbers : tuple of Number
@@ -211,6 +227,8 @@ class Experiment:
     runs: Mapping[str, Settings] = field(default_factory=dict)
     seeds: int = 3
     more_seeds: Mapping[str, int] = field(default_factory=dict)
+    untested: tuple[str, ...] = ()
+    on_request: bool = False
     gradients: tuple[Gradients, ...] = ()
     numbers: tuple[Number, ...] = ()
     pictures: tuple[Picture, ...] = ()
@@ -218,9 +236,14 @@ class Experiment:
 
     def __post_init__(self) -> None:
         named = {run for number in self.numbers for run in (number.run, number.beside) if run}
-        unknown = sorted((named | set(self.more_seeds)) - set(self.runs))
+        unknown = sorted((named | set(self.more_seeds) | set(self.untested)) - set(self.runs))
         if unknown:
             raise ValueError(f"experiment {self.name} names runs that it does not have: {unknown}")
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return f"Report {self.report}, {self.source}" if self.report.isdecimal() else self.source
 
     def seeds_of(self, run: str) -> int:
         """Return how often a run is made."""
@@ -228,7 +251,8 @@ class Experiment:
 
     def trainings(self, run: str, *, small: bool = False) -> list[Training]:
         """Return the jobs of one of the runs, one for each seed."""
-        jobs = [Training(replace(self.runs[run], seed=seed)) for seed in range(self.seeds_of(run))]
+        test = run not in self.untested
+        jobs = [Training(replace(self.runs[run], seed=seed), test) for seed in range(self.seeds_of(run))]
         return [job.small() for job in jobs] if small else jobs
 
     def checks(self, *, small: bool = False) -> list[GradientCheck]:

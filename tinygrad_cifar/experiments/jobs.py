@@ -38,8 +38,9 @@ class Trained:
         As of :meth:`tinygrad_cifar.runs.Result.to_json`.
     history : History
     arrays : dict
-        ``confusion``: of the test images; and of a linear model ``W``, its weights, and ``gradient``, that of the
-        loss of all training images with respect to them.
+        ``confusion``: of the test images, if they were looked at; and of a linear model ``W``, its weights with one row
+        for each pixel, and ``gradient``, that of the loss of all training images with respect to what it was trained
+        by.
     cpu : float
         Seconds of the processor.
     """
@@ -130,13 +131,15 @@ def load_checked(folder: Path, job: GradientCheck) -> Checked:
 def _train(job: Training, data: str, path: Path) -> None:
     prepared = _prepared(data, of_the_data(job.settings))
     started = time.process_time()
-    result = run(job.settings, prepared)
-    arrays = {"confusion": confusion_matrix(result.model, prepared.test, len(prepared.dataset.class_names))}
+    result = run(job.settings, prepared, test=job.test)
+    arrays = {}
+    if job.test:
+        arrays["confusion"] = confusion_matrix(result.model, prepared.test, len(prepared.dataset.class_names))
     if not job.settings.hidden:
         (weights,) = result.model.weights()
         X, labels = prepared.train
         (gradient,) = grad(result.model.loss(from_numpy(X), labels), [weights])
-        arrays |= {"W": weights.numpy(), "gradient": gradient.numpy()}
+        arrays |= {"W": prepared.preprocessing.of_pixels(weights.numpy()), "gradient": gradient.numpy()}
     text = {
         "scores": result.to_json(),
         "rows": [list(asdict(row).values()) for row in result.history.rows],

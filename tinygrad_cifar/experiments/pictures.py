@@ -280,8 +280,7 @@ def _heading(title: str, results: Results, *, mean: bool = False) -> Heading:
     seeds = ""
     if any(len(runs) > 1 for runs in results.trained.values()):
         seeds = f" Mean of {experiment.seeds} seeds." if mean else " The run with seed 0."
-    source = f"Report {experiment.report}, {experiment.source}"
-    return Heading(title, f"{results.data}. {source}. {experiment.title}.{seeds}")
+    return Heading(title, f"{results.data}. {experiment.origin}. {experiment.title}.{seeds}")
 
 
 def _without(axis: str, name: str) -> str:

@@ -102,7 +102,7 @@ class Study:
 
 
 def choose(names: Sequence[str]) -> list[Experiment]:
-    """Return experiments by their names, or by their reports' numbers; all without any.
+    """Return experiments by their names, or by their reports' numbers; all but those on request without any.
 
     Raises
     ------
@@ -121,7 +121,9 @@ def choose(names: Sequence[str]) -> list[Experiment]:
             f"there is no experiment {', '.join(unknown)}; there are {', '.join(EXPERIMENTS)}, and the reports "
             f"{', '.join(REPORTS)}"
         )
-    return [e for e in EXPERIMENTS.values() if not names or e.name in names or e.report in names]
+    if not names:
+        return [e for e in EXPERIMENTS.values() if not e.on_request]
+    return [e for e in EXPERIMENTS.values() if e.name in names or e.report in names]
 
 
 def open_study(out: Path, place: str) -> Study:
@@ -298,8 +300,8 @@ def _write(study: Study, results: Sequence[Results], images: dict[str, list[Imag
         of_report = [result for result in results if result.experiment.report == number]
         if of_report:
             blocks += pages.report(number, of_report, images)
-            _save(study.out / f"report_{number}.md", _markdown(number, of_report, images))
-    _save(study.out / INDEX, to_html(f"Five reports, redone: {study.data}", blocks, FIGURES))
+            _save(study.out / _page(number), _markdown(number, of_report, images))
+    _save(study.out / INDEX, to_html(f"{pages.title(results)}: {study.data}", blocks, FIGURES))
 
 
 def write_docs(study: Study, docs: Path) -> None:
@@ -313,13 +315,17 @@ def write_docs(study: Study, docs: Path) -> None:
     pages_folder, images_folder = docs / "reports", docs / "images" / "reports"
     for folder in (pages_folder, images_folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for page in sorted(study.out.glob("report_*.md")):
+    for page in filter(Path.is_file, (study.out / _page(number) for number in REPORTS)):
         _save(pages_folder / page.name, page.read_text().replace(f"]({FIGURES}/", "](../images/reports/"))
     for result in study.results():
         for picture in result.experiment.pictures:
             name = _file(result.experiment, picture)
             with replacing(images_folder / name) as file:
                 file.write((study.out / FIGURES / name).read_bytes())
+
+
+def _page(number: str) -> str:
+    return f"report_{number}.md" if number.isdecimal() else f"{number}.md"
 
 
 def _file(experiment: Experiment, picture: Picture) -> str:
