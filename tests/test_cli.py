@@ -636,10 +636,27 @@ def test_without_arguments_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"    {name}" in without
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "check", "fetch"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "check", "search", "reproduce", "fetch"])
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     assert f"tinygrad-cifar {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [[], ["train"], ["evaluate"], ["check"], ["search"], ["reproduce"], ["fetch"]])
+def test_help_fits_a_terminal_of_80_columns(
+    name: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*name, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_the_list_of_experiments_fits_a_terminal_of_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["reproduce", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("003-coarse ") for line in lines)
 
 
 def test_help_needs_nothing_heavy() -> None:

@@ -84,7 +84,7 @@ def _build_parser() -> Parser:
     parser = Parser(
         prog="tinygrad-cifar",
         description="Train and check image classifiers whose gradients come from the project's own autodiff.",
-        epilog=f"To see where an error comes from, set the environment variable {DEBUG}.",
+        epilog=f"To see where an error comes from, set the environment variable\n{DEBUG}.",
     )
     parser.add_argument("--version", action="version", version=f"tinygrad-cifar {__version__}")
     parser.set_defaults(command=None)

@@ -21,7 +21,7 @@ def add_parser(commands: Subparsers) -> None:
         "check",
         help="check a model's gradients as the reports did",
         description="Compare a model's gradients with centred and one-sided differences, by the measures of the "
-        "reports. The status is 1 if a\ncentred difference is farther from the gradient than the report published.",
+        "reports. The status is 1 if a centred difference is farther from the gradient than the report published.",
     )
     parser.add_argument("model", choices=KINDS, help="which model")
     add_data_option(parser)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 
+_WIDTH = 80
 _WIDEST_BAR = 100
 _LONGEST_TEXT = 2000
 
@@ -30,10 +32,15 @@ class Stopped(Exception):  # noqa: N818 (it is an event)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises its complaints."""
+    """A parser that raises its complaints, and whose help is no wider than a terminal."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+    def __init__(self, *, description: str = "", **options: Any) -> None:
+        super().__init__(
+            description=textwrap.fill(description, _WIDTH),
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong with the options."""
@@ -75,8 +82,10 @@ def make_folder(out: Path) -> None:
         raise CommandError(f"{out} cannot be made a folder ({error.strerror}); choose another --out") from error
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, wrapped: bool = False) -> str:
     """Align texts in columns, the first ``left`` of them to the left and the others to the right.
+
+    If ``wrapped``, the last column is to the left, too, and goes on in the next line where it would pass column 80.
 
     Examples
     --------
@@ -86,15 +95,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
     train   1.2
     test   10.5
     """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        "  ".join(
+    columns = list(zip(header, *rows, strict=True))
+    last = len(columns) - 1 if wrapped else len(columns)
+    widths = [max(map(len, column)) for column in columns[:last]]
+    lines = []
+    for row in (header, *rows):
+        cells = [
             text.ljust(width) if i < left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (header, *rows)
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+            for i, (text, width) in enumerate(zip(row[:last], widths, strict=True))
+        ]
+        line = "  ".join(cells)
+        if wrapped:
+            indent = len(line) + 2
+            line = textwrap.fill(row[last], _WIDTH, initial_indent=f"{line}  ", subsequent_indent=" " * indent)
+        lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -20,7 +19,6 @@ from tinygrad_cifar.search.space import Dimension, Point, Value
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDTH = 80
 _BEST = 10
 _MOST_ROWS, _MOST_COLUMNS = 20, 10  # of a picture in which each trial is a cell with its number
 
@@ -78,13 +76,12 @@ def ranking(findings: Findings) -> str:
         final = sorted(finalists, key=lambda f: -f.mean)[:_BEST]
         points = [finalist.params for finalist in final]
         rows = [[f"{f.mean:.2%}", f"{f.spread:.2%}"] for f in final]
-    lines = table(header, [[str(k), *row] for k, row in enumerate(rows, start=1)]).splitlines()
     widths = {name: max(len(f"{name}={shown(point[name])}") for point in points) for name in findings.space}
-    for k, point in enumerate(points, start=1):
-        settings = "  ".join(f"{name}={shown(point[name])}".ljust(width) for name, width in widths.items())
-        start = f"{lines[k]}  "
-        lines[k] = textwrap.fill(settings, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start)).rstrip()
-    return "\n".join(lines)
+    settings = [
+        "  ".join(f"{name}={shown(point[name])}".ljust(width) for name, width in widths.items()) for point in points
+    ]
+    numbered = [[str(k), *row, text] for k, (row, text) in enumerate(zip(rows, settings, strict=True), start=1)]
+    return table([*header, "settings"], numbered, wrapped=True)
 
 
 def losses(findings: Findings) -> str:

@@ -38,7 +38,7 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "reproduce",
         help="redo the published experiments",
-        description="Redo the experiments of five reports and write one page that puts each published number beside\n"
+        description="Redo the experiments of five reports and write one page that puts each published number beside "
         "ours. What was done before is kept, so a stopped or killed command goes on when it is given again.",
         epilog=_EXAMPLES,
     )
@@ -73,7 +73,7 @@ def reproduce(options: argparse.Namespace) -> int:
     try:
         if options.list:
             listed = experiments.choose(options.names or list(REPORTS))
-            print(table(["name", "runs", "numbers", "core s", "what"], [_line(e) for e in listed], left=1))
+            print(table(["name", "runs", "numbers", "core s", "what"], [_line(e) for e in listed], wrapped=True))
             return 0
         chosen = experiments.choose(options.names)
         if options.out is None:
