@@ -147,6 +147,15 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_no_litter(tmp_path, monkey
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [WHOLE]
 
 
+def test_the_checkpoint_before_is_spoken_of_only_if_there_was_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(CheckpointError, match=r"\(No space left on device\)$"):
+        save_checkpoint(tmp_path / "run.npz", ARRAYS, TEXT)
+    (tmp_path / "run.npz").write_bytes(WHOLE)
+    with pytest.raises(CheckpointError, match=r"the one before it is unharmed$"):
+        save_checkpoint(tmp_path / "run.npz", ARRAYS, TEXT)
+
+
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(CheckpointError, match=r"could not be written \(No such file"):
         save_checkpoint(tmp_path / "nowhere" / "run.npz", ARRAYS, TEXT)

@@ -56,15 +56,15 @@ def save_checkpoint(path: Path | str, arrays: Mapping[str, Array], text: Any) ->
         raise CheckpointError(f"checkpoint {path}: no array can be called {_TEXT}, the name of the text")
     content = json.dumps({"arrays": list(parts), "text": text}, allow_nan=True)
     parts[_TEXT] = np.frombuffer(content.encode(), dtype=np.uint8)
+    left = ""
     try:
+        left = "; the one before it is unharmed" if path.is_file() else ""
         with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, array in parts.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
                     np.lib.format.write_array(part, array, allow_pickle=False)
     except OSError as error:
-        raise CheckpointError(
-            f"checkpoint {path} could not be written ({error.strerror or error}); the one before it is unharmed"
-        ) from error
+        raise CheckpointError(f"checkpoint {path} could not be written ({error.strerror or error}){left}") from error
 
 
 def load_checkpoint(path: Path | str) -> tuple[dict[str, Array], Any]:
