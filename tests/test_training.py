@@ -616,6 +616,27 @@ def test_augmentation_without_a_generator_is_refused():
         train(augment=noise)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda X, labels: (X.tolist(), labels), r"images must be a NumPy array, not list; give np.array\("),
+        (lambda X, labels: (X, labels.tolist()), r"labels must be a NumPy array, not list"),
+        (lambda X, labels: (Tensor(X), labels), r"images are a Tensor; give the numbers alone, which are its .data"),
+    ],
+)
+@pytest.mark.parametrize("which", ["train", "validation"])
+def test_images_and_labels_that_are_no_arrays_are_refused(which, change, words):
+    examples = {"train": some_images(), "validation": some_images()}
+    examples[which] = change(*examples[which])
+    with pytest.raises(TypeError, match=f"fit: the {words}"):
+        train(data=examples["train"], validation=examples["validation"])
+
+
+def test_a_seed_in_the_place_of_a_generator_is_refused():
+    with pytest.raises(TypeError, match=r"as np.random.default_rng\(0\); got 0"):
+        train(rng=0)
+
+
 @pytest.mark.parametrize("which", ["data", "validation", "measured"])
 @pytest.mark.parametrize(("images", "labels"), [(0, 0), (5, 4)])
 def test_images_and_labels_that_do_not_fit_are_refused(which, images, labels):

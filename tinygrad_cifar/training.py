@@ -24,7 +24,7 @@ from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_ch
 from tinygrad_cifar.data.batches import gather
 from tinygrad_cifar.models import Classifier
 from tinygrad_cifar.optim import Optimiser
-from tinygrad_cifar.tensor import borrowed
+from tinygrad_cifar.tensor import Tensor, borrowed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Examples = tuple[Array, Array]
@@ -141,6 +141,8 @@ def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
 
     Raises
     ------
+    TypeError
+        If the images or the labels are no NumPy array.
     ValueError
         If there are no images, or the labels do not fit them.
 
@@ -168,6 +170,12 @@ def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
 
 def _check_examples(name: str, examples: Examples) -> None:
     X, labels = examples
+    parts: dict[str, object] = {"images": X, "labels": labels}
+    for what, array in parts.items():
+        if isinstance(array, Tensor):
+            raise TypeError(f"{name}: the {what} are a Tensor; give the numbers alone, which are its .data")
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name}: the {what} must be a NumPy array, not {type(array).__name__}; give np.array(...)")
     if len(X) != len(labels) or len(labels) == 0:
         raise ValueError(f"{name}: there must be images, and a label for each; got {len(X)} and {len(labels)}")
 
@@ -230,6 +238,8 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
 
     Raises
     ------
+    TypeError
+        If images or labels are no NumPy arrays, or rng is no generator.
     TrainingDiverged
         If the loss or a parameter becomes NaN or infinite; the last checkpoint stays.
     CheckpointError
@@ -252,6 +262,8 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
         raise ValueError("fit: patience watches the validation accuracy; give validation images")
     if not {id(p) for p in optimiser.parameters} & {id(p) for p in model.parameters()}:
         raise ValueError("fit: the optimiser holds none of the model's parameters; give it model.parameters()")
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"fit: rng must be a generator, as np.random.default_rng(0); got {rng!r:.40}")
     if augment is not None and rng is None:
         raise ValueError("fit: augment draws random numbers; give a generator as rng")
     for examples in filter(None, (train, validation, measured)):
