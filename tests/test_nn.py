@@ -278,6 +278,12 @@ def test_after_use_every_module_has_the_mode_it_had(inside):
 # -- layers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 2)])
+def test_linear_has_no_size_below_one(sizes):
+    with pytest.raises(ValueError, match=f"at least 1; got {sizes[0]} features and {sizes[1]} outputs"):
+        nn.Linear(*sizes, rng=generator())
+
+
 @st.composite
 def layers(draw):
     """Draw a linear layer with a bias that is not 0, and rows that fit it."""

@@ -212,6 +212,11 @@ class Linear(Module):
     dtype : data-type
         float64 by default; float32 takes half the memory and time.
 
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
     Examples
     --------
     >>> import numpy as np
@@ -230,6 +235,8 @@ class Linear(Module):
         init: Initialiser = FanIn(),  # noqa: B008 (frozen)
         dtype: Any = np.float64,
     ) -> None:
+        if features < 1 or outputs < 1:
+            raise ValueError(f"Linear: both sizes must be at least 1; got {features} features and {outputs} outputs")
         self.W = Tensor(init(rng, features, outputs), requires_grad=True, dtype=dtype)
         self.b = Tensor(np.zeros(outputs), requires_grad=True, dtype=dtype)
 
