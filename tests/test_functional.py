@@ -248,6 +248,37 @@ def test_labels_overwritten_after_the_forward_pass_do_not_reach_the_gradient(lab
 
 # -- labels and scores that do not fit ---------------------------------------------------------------------------------
 
+OF_SCORES = {
+    "softmax": F.softmax,
+    "log_softmax": F.log_softmax,
+    "cross_entropy": lambda s: F.cross_entropy(s, [1, 2]),
+    "cross_entropy of one-hot rows": lambda s: F.cross_entropy(s, F.one_hot([1, 2], 3)),
+    "generalised_cross_entropy": lambda s: half_way(s, [1, 2]),
+    "hinge": lambda s: F.hinge(s, [1, 2]),
+    "mse": lambda s: F.mse(s, np.full((2, 3), 9, np.uint8)),
+}
+
+
+@pytest.mark.parametrize("function", OF_SCORES.values(), ids=OF_SCORES)
+@pytest.mark.parametrize("make", [lambda s: s, Tensor, lambda s: s.astype(np.int16), lambda s: s.tolist()])
+def test_scores_that_are_small_integers_do_not_wrap_around(function, make):
+    scores = np.array([[3, 200, 10], [0, 0, 255]], np.uint8)
+    np.testing.assert_array_equal(function(make(scores)), function(scores.astype(np.float64)))
+
+
+@pytest.mark.parametrize("labels", [[[2, 0], [1, 0]], [[1.5, -0.5], [1, 0]], [[0, 0], [0, 1]], [[math.nan, 1], [0, 1]]])
+def test_rows_of_labels_that_are_no_probabilities_are_refused(labels):
+    with pytest.raises(ValueError, match="each row of labels must be probabilities"):
+        F.cross_entropy(np.zeros((2, 2)), labels)
+
+
+def test_labels_that_require_a_gradient_are_refused_and_not_left_without_one():
+    labels = Tensor([[0.5, 0.5]], requires_grad=True)
+    with pytest.raises(ValueError, match=r"give labels.detach\(\)"):
+        F.cross_entropy(Tensor([[1.0, 2.0]]), labels)
+    assert F.cross_entropy(Tensor([[0.0, 0.0]]), labels.detach()).item() == pytest.approx(math.log(2))
+
+
 TAKES_LABELS = [F.cross_entropy, F.hinge, F.accuracy]
 
 

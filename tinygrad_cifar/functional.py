@@ -20,6 +20,8 @@ from tinygrad_cifar.tensor import Tensor
 Array = np.ndarray[Any, np.dtype[Any]]
 ArrayLike = Any
 
+_NOT_QUITE_1 = 1e-3  # how far a sum of probabilities may be from it: float16 has three digits
+
 
 def softmax(scores: ArrayLike, axis: int = -1) -> Any:
     """Turn scores into probabilities: ``exp(s) / sum(exp(s))`` along ``axis``, without overflow.
@@ -30,7 +32,7 @@ def softmax(scores: ArrayLike, axis: int = -1) -> Any:
     >>> F.softmax(Tensor([[1000.0, 1000.0]]))
     Tensor([[0.5, 0.5]])
     """
-    return ops.softmax(scores, axis)
+    return ops.softmax(_as_floats(scores), axis)
 
 
 def log_softmax(scores: ArrayLike, axis: int = -1) -> Any:
@@ -42,6 +44,7 @@ def log_softmax(scores: ArrayLike, axis: int = -1) -> Any:
     >>> F.log_softmax(Tensor([[0.0, -10000.0]]))
     Tensor([[     0., -10000.]])
     """
+    scores = _as_floats(scores)
     # A shift changes nothing, so its gradient is not needed; without it, large scores would cost float32 its digits.
     shifted = ops.subtract(scores, ops.max(np.asarray(constant(scores)), axis, True))
     return ops.subtract(shifted, ops.logsumexp(shifted, axis, True))
@@ -82,6 +85,29 @@ def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | Non
     return labels
 
 
+def _as_floats(scores: ArrayLike) -> Any:
+    """Return integers as float64: differences of small or unsigned ones would wrap around."""
+    scores = scores if hasattr(scores, "dtype") else np.asarray(scores)
+    return ops.astype(scores, np.float64) if scores.dtype.kind in "iub" else scores
+
+
+def _checked_rows(labels: ArrayLike, shape: tuple[int, int]) -> Array:
+    if shape_of(labels) != shape:
+        raise ValueError(
+            f"cross_entropy: one-hot labels must have the shape {shape} of the scores, got {shape_of(labels)}"
+        )
+    if getattr(labels, "requires_grad", False):
+        raise ValueError("cross_entropy: no gradient goes to labels, but these require one; give labels.detach()")
+    p = np.asarray(constant(labels))
+    sums = p.sum(axis=1)
+    if not ((p >= 0).all() and np.allclose(sums, 1, rtol=0, atol=_NOT_QUITE_1)):
+        raise ValueError(
+            "cross_entropy: each row of labels must be probabilities, none below 0 and with the sum 1; the least is "
+            f"{p.min():g}, and the sums are from {sums.min():g} to {sums.max():g}"
+        )
+    return p
+
+
 def _checked_scores(name: str, scores: ArrayLike) -> tuple[int, int]:
     shape = shape_of(scores)
     if len(shape) != 2 or 0 in shape:  # noqa: PLR2004 (a matrix)
@@ -107,7 +133,7 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
     Raises
     ------
     ValueError
-        If shapes do not fit or a label is out of range.
+        If shapes do not fit, a label is out of range, or rows of labels are no probabilities or require a gradient.
 
     Examples
     --------
@@ -118,15 +144,11 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
     """
     batch, classes = _checked_scores("cross_entropy", scores)
     if len(shape_of(labels)) == 2:  # noqa: PLR2004 (one-hot rows)
-        if shape_of(labels) != (batch, classes):
-            raise ValueError(
-                f"cross_entropy: one-hot labels must have the shape {(batch, classes)} of the scores, got "
-                f"{shape_of(labels)}"
-            )
+        rows = _checked_rows(labels, (batch, classes))
         log_p = log_softmax(scores, 1)
-        p = np.asarray(constant(labels), dtype=log_p.dtype)  # float64 rows leave a float32 loss float32
+        p = rows.astype(log_p.dtype, copy=False)  # float64 rows leave a float32 loss float32
         return ops.sum(ops.multiply(log_p, p)) / -batch
-    return losses.cross_entropy(scores, _checked_labels("cross_entropy", labels, classes, batch))
+    return losses.cross_entropy(_as_floats(scores), _checked_labels("cross_entropy", labels, classes, batch))
 
 
 def generalised_cross_entropy(scores: ArrayLike, labels: ArrayLike, q: float) -> Any:
@@ -181,6 +203,7 @@ def hinge(scores: ArrayLike, labels: ArrayLike, margin: float = 1.0) -> Any:
     """
     batch, classes = _checked_scores("hinge", scores)
     labels = _checked_labels("hinge", labels, classes, batch)
+    scores = _as_floats(scores)
     own = ops.getitem(scores, (np.arange(batch), labels))
     over = ops.relu(scores - ops.reshape(own, (batch, 1)) + margin)
     # The label's own column adds exactly the margin, which has no slope.
@@ -203,7 +226,7 @@ def mse(prediction: ArrayLike, target: ArrayLike) -> Any:
             f"mse: prediction has shape {shape_of(prediction)} and target {shape_of(target)}; they must be equal "
             "(reshape one of them)"
         )
-    return ops.mean(ops.square(ops.subtract(prediction, target)))
+    return ops.mean(ops.square(ops.subtract(_as_floats(prediction), target)))
 
 
 def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
