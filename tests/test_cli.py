@@ -20,6 +20,7 @@ import tinygrad_cifar
 from tinygrad_cifar import checks
 from tinygrad_cifar.cli import common, main
 from tinygrad_cifar.data import builtin_dataset, fetch
+from tinygrad_cifar.locks import held
 
 SMALL = ["--train-batches", "1", "--first", "300", "--validation-batch", "2", "--no-figures"]
 FIGURES = {"loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png"}
@@ -326,6 +327,38 @@ def test_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert train(tmp_path / "run", "--resume") == 1
     assert "no run to resume" in sentence(capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", [[], ["--resume"], ["--overwrite"]])
+def test_two_processes_do_not_train_in_one_folder(
+    how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held(tmp_path):
+        assert train(tmp_path, *how) == 1
+        assert "another process is at work" in sentence(capsys)
+    assert names(tmp_path) == set()
+
+
+def test_the_second_of_two_commands_ends_and_the_first_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = command("train", "two-layer", "--out", str(tmp_path), *LONG)
+    with process:
+        read_until(process, "epoch   1.0")
+        assert main(["train", "two-layer", "--out", str(tmp_path), *LONG, "--overwrite"]) == 1
+        assert process.poll() is None
+        process.communicate()
+    assert process.returncode == 0
+    assert "another process is at work" in sentence(capsys)
+    assert names(tmp_path) == FILES
+
+
+def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    with held(tmp_path):
+        assert main(["reproduce", "000-softmax", "--out", str(tmp_path)]) == 1
+        assert "another process is at work" in sentence(capsys)
+    assert names(tmp_path) == set()
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ import argparse
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
+from tinygrad_cifar.locks import FolderInUseError, held
 
 _WIDTH = 80
 _WIDEST_BAR = 100
@@ -80,6 +82,19 @@ def make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{out} cannot be made a folder ({error.strerror}); choose another --out") from error
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Keep other commands out of the folder that ``--out`` names, once it is there."""
+    if not out.is_dir():
+        yield
+        return
+    try:
+        with held(out):
+            yield
+    except FolderInUseError as error:
+        raise CommandError(f"{error}; wait until it has ended, or choose another --out") from error
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, wrapped: bool = False) -> str:

@@ -15,6 +15,7 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
+    alone_in,
     progress_bar,
     table,
     whole_number,
@@ -78,11 +79,13 @@ def reproduce(options: argparse.Namespace) -> int:
         chosen = experiments.choose(options.names)
         if options.out is None:
             raise UsageError("where to? give --out DIR (see `tinygrad-cifar reproduce --help`)")
-        study = experiments.open_study(options.out, options.data)
-        with _watching() as watch:
-            effort = experiments.reproduce(study, chosen, workers=options.workers, watch=watch)
-        if options.docs is not None:
-            experiments.write_docs(study, options.docs)
+        with alone_in(options.out):
+            study = experiments.open_study(options.out, options.data)
+        with alone_in(options.out):  # which is there now
+            with _watching() as watch:
+                effort = experiments.reproduce(study, chosen, workers=options.workers, watch=watch)
+            if options.docs is not None:
+                experiments.write_docs(study, options.docs)
     except experiments.ReproductionError as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:

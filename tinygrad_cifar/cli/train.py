@@ -24,6 +24,7 @@ from tinygrad_cifar.cli.common import (
     Stopped,
     Subparsers,
     add_data_option,
+    alone_in,
     load_data,
     make_folder,
     progress_bar,
@@ -94,22 +95,30 @@ def add_parser(commands: Subparsers) -> None:
 def train(options: argparse.Namespace) -> int:
     """Train as the options say."""
     out: Path = options.out
-    _refuse_what_is_there(out, options)
+    with alone_in(out):
+        _refuse_what_is_there(out, options)
     dataset = load_data(options.data)
     settings = settings_from(options, dataset)
-    if options.resume and (out / RESULT).exists():
-        return _say_that_it_is_finished(out, settings, dataset)
     prepared = prepare(dataset, settings)
     make_folder(out)
-    _clear(out, everything=options.overwrite)
+    with alone_in(out):
+        _refuse_what_is_there(out, options)  # another command may have been quicker
+        if options.resume and (out / RESULT).exists():
+            return _say_that_it_is_finished(out, settings, dataset)
+        _clear(out, everything=options.overwrite)
+        return _run(out, settings, prepared, draw=options.figures)
 
+
+def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> int:
+    """Train, or go on with it, and write everything."""
+    dataset = prepared.dataset
     print(textwrap.fill(str(machine.runtime()), 80, subsequent_indent="  "))
     print(f"{dataset.name}: {_parts(prepared)}\n{describe(settings)}", flush=True)
     with _resumable(out / CHECKPOINT):
         with _watching(settings.model) as watch:
             result = run(settings, prepared, checkpoint=out / CHECKPOINT, watch=watch)
         save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
-        figures = _draw(out, result, prepared) if options.figures else ()
+        figures = _draw(out, result, prepared) if draw else ()
         save_result(out, result, dataset)
     (out / CHECKPOINT).unlink()
 
