@@ -231,7 +231,7 @@ def test_a_bar_does_not_end_a_cell() -> None:
 def test_the_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(EXPERIMENTS)
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(EXPERIMENTS)
 
 
 def test_an_unknown_name_is_told_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,14 +96,15 @@ def train(options: argparse.Namespace) -> int:
     """Train as the options say."""
     out: Path = options.out
     with alone_in(out):
-        _refuse_what_is_there(out, options)
+        finished = _is_finished(out, options)
     dataset = load_data(options.data)
     settings = settings_from(options, dataset)
+    if finished:
+        return _say_that_it_is_finished(out, settings, dataset)
     prepared = prepare(dataset, settings)
     make_folder(out)
     with alone_in(out):
-        _refuse_what_is_there(out, options)  # another command may have been quicker
-        if options.resume and (out / RESULT).exists():
+        if _is_finished(out, options):  # another command was quicker
             return _say_that_it_is_finished(out, settings, dataset)
         _clear(out, everything=options.overwrite)
         return _run(out, settings, prepared, draw=options.figures)
@@ -144,16 +145,18 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
 # -- the folder --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_what_is_there(out: Path, options: argparse.Namespace) -> None:
+def _is_finished(out: Path, options: argparse.Namespace) -> bool:
+    """Say whether a run that is to be resumed is finished, and refuse a folder with another."""
     finished, begun = (out / RESULT).exists(), (out / CHECKPOINT).exists()
     if options.resume and not finished and not begun:
         raise CommandError(f"{out} holds no run to resume; leave --resume out to start one")
     if options.resume or options.overwrite:
-        return
+        return finished and bool(options.resume)
     if finished:
         raise CommandError(f"{out} holds a finished run; choose another --out, or replace it with --overwrite")
     if begun:
         raise CommandError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
+    return False
 
 
 def _clear(out: Path, *, everything: bool) -> None:
