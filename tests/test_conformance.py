@@ -238,7 +238,7 @@ _own_scale = tg.primitive(
 )
 
 
-# Uses of a (2, 2) array of 0 and 1 beside a recorded (2, 2) tensor; int64 and bool where the operation wants them.
+# Uses of a (2, 2) array beside a recorded (2, 2) tensor; int64 and bool where the operation wants them.
 USES: dict[str, tuple[type, Any]] = {
     "multiply": (float, lambda x, a: x * a),
     "from the left": (float, lambda x, a: (a + 1.0) / x),
@@ -265,8 +265,9 @@ USES: dict[str, tuple[type, Any]] = {
 }
 
 
-def zeros_and_ones(kind: type) -> np.ndarray:
-    return np.array([[1, 0], [0, 1]], dtype=kind) if kind is not float else np.array([[1.0, 4.0], [2.0, 1.0]])
+def constant_array(kind: type) -> np.ndarray:
+    """Return zeros and ones; of real numbers, rows of probabilities, some above and some below the tensor's."""
+    return np.array([[1, 0], [0, 1]], dtype=kind) if kind is not float else np.array([[0.25, 0.75], [0.625, 0.375]])
 
 
 READ_ONLY = "a read-only view, of which the base is changed"
@@ -278,7 +279,7 @@ def test_a_constant_array_changed_between_forward_and_backward(use, way):
     kind, operation = USES[use]
 
     def gradient(attack):
-        x, array = variable([[2.0, 3.0], [5.0, 7.0]]), zeros_and_ones(kind)
+        x, array = variable([[0.5, 0.6], [0.3, 0.9]]), constant_array(kind)
         given = array
         if way == READ_ONLY:
             given = array.view()
