@@ -87,6 +87,10 @@ class Optimiser:
         self.steps += 1
 
     def _update_in_blocks(self, arrays: list[Array], eta: float, decay: float, w: Array) -> None:
+        if w.nbytes <= _BLOCK_BYTES or not w.flags.c_contiguous:
+            # In another order than C's, an array flattened would be a copy, and what is written to it lost.
+            self._update(w, *arrays, eta=eta, decay=decay)
+            return
         for block in _blocks(w, *arrays):
             self._update(*block, eta=eta, decay=decay)
 
@@ -136,14 +140,8 @@ _BLOCK_BYTES = 524_288
 
 
 def _blocks(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """Cut arrays of one shape into blocks that can be written to; a small one is left as it is.
-
-    So is one in another order than C's: flattened, it would be a copy, and what is written to it lost.
-    """
+    """Cut arrays of one shape, in C's order, into blocks that can be written to."""
     size = _BLOCK_BYTES // w.itemsize
-    if w.size <= size or not w.flags.c_contiguous:
-        yield (w, *others)
-        return
     flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]
     for start in range(0, w.size, size):
         yield tuple([array[start : start + size] for array in flat])
