@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     asked = parser.parse_args(argv)
     if asked.docs and asked.quick:
         parser.error("--docs wants real figures, not those of --quick")
-    machine.relaunch(["-m", "benchmarks", *argv])
+    machine.relaunch(["-m", "benchmarks", *argv], threads=threads.DEFAULT)
     options = Options(asked.quick, threads.decided(), asked.without)
     _say(textwrap.fill(f"{machine.runtime()}; {options.threads} for every contestant", 80) + "\n")
     results, failures = {}, 0

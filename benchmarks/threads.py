@@ -14,8 +14,13 @@ _COUNT = "BENCHMARKS_THREADS"
 _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
 
 
+# A step of the reports' nets is hardly faster on two threads; and two threads that wait for each other, on two cores of
+# which something else wants one, take thirty times as long.
+DEFAULT = 1
+
+
 def decided() -> int:
-    """Return the count that this process's own BLAS uses, as the user or the machine set it."""
+    """Return the count that this process's own BLAS uses: the user's, or the default."""
     return runtime().threads or usable_cores()
 
 

@@ -4,8 +4,8 @@ NumPy's wheels bring OpenBLAS, which chooses a kernel when it is loaded and take
 know for older ones: a recent AMD core with AVX-512 gets the kernel of a 2013 Haswell, at half the speed for
 large products. Environment variables correct that, but only before NumPy is loaded. A library must not change
 the environment of the program that uses it, so :func:`runtime` only tells; the command line and the benchmarks,
-which own their process, start themselves again with :func:`relaunch` in the better environment, unless the user
-has set one of his own.
+which own their process, start themselves again with :func:`relaunch` in the better environment; what the user has set
+himself is obeyed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 
 _AVX512 = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
 _WITHOUT_AVX512 = {"prescott", "nehalem", "sandybridge", "haswell", "zen", "barcelona", "bulldozer", "excavator"}
-_OWN_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")  # whichever is set, OpenBLAS obeys
 _MARK = "TINYGRAD_CIFAR_RELAUNCHED"
 
 
@@ -85,19 +85,30 @@ def runtime() -> Runtime:
     return Runtime(version, str(kernel or "unknown"), threads if isinstance(threads, int) else None, cores, faster)
 
 
-def relaunch(arguments: Sequence[str]) -> None:
+def relaunch(arguments: Sequence[str], *, threads: int | None = None) -> None:
     """Start Python again with ``arguments`` in the better environment, or return if there is none to be had.
 
-    Returns when nothing would be faster, when the user has set a variable of BLAS himself, or when this has been done.
-    Everything that a spawned worker process inherits is then set, too.
+    Returns when nothing would be faster, or when this has been done. What the user has set stays: a kernel, a number of
+    threads. Everything that a spawned worker process inherits is then set, too.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Those of the Python command.
+    threads : int, optional
+        How many threads BLAS is to use; by default as many as it has chosen, and no more than there are cores.
     """
-    if any(name in os.environ for name in (*_OWN_SETTINGS, _MARK)) or os.name != "posix":
+    if _MARK in os.environ or os.name != "posix":
         return
-    faster = runtime().faster
-    if faster:
+    wanted = runtime().faster
+    if threads is not None:
+        wanted |= {"OPENBLAS_NUM_THREADS": str(threads)}
+    if any(name in os.environ for name in _THREADS):
+        wanted.pop("OPENBLAS_NUM_THREADS", None)
+    if wanted := {name: value for name, value in wanted.items() if name not in os.environ}:
         sys.stdout.flush()
         sys.stderr.flush()
-        environment = os.environ | faster | {_MARK: "1"}
+        environment = os.environ | wanted | {_MARK: "1"}
         os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 (this very program)
 
 
