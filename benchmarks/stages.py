@@ -18,9 +18,9 @@ from benchmarks.contestants.ours import classifier
 from benchmarks.options import Options
 from benchmarks.timing import spread
 from benchmarks.works import Array, Problem, Work, make, works
-from tinygrad_cifar import from_numpy
 from tinygrad_cifar.data.batches import gather
 from tinygrad_cifar.optim import SGD
+from tinygrad_cifar.tensor import borrowed
 
 STAGES = ("gather", "forward", "backward", "update")
 Times = list[float]
@@ -60,14 +60,15 @@ def _ours(problem: Problem) -> Iterator[Times]:
     model = classifier(problem)
     optimiser = SGD(model.parameters(), problem.work.eta, weight_decay=2 * problem.work.lam)
     rng = problem.generator()
+    kept: list[Array] = []
     while True:
-        batches = gather(problem.X, problem.labels, problem.work.batch, rng)
+        batches = gather(problem.X, problem.labels, problem.work.batch, rng, kept=kept)
         for _ in range(problem.work.images // problem.work.batch):
             times = [perf_counter()]
             X, labels = next(batches)
             times.append(perf_counter())
             optimiser.zero_grad()
-            loss = model.loss(from_numpy(X), labels)
+            loss = model.loss(borrowed(X), labels)
             loss.item()
             times.append(perf_counter())
             loss.backward()
@@ -79,7 +80,8 @@ def _ours(problem: Problem) -> Iterator[Times]:
 
 def _bare(problem: Problem) -> Iterator[Times]:
     kernels = Kernels(problem)
-    rng, n = problem.generator(), problem.work.batch
+    # In an order of their own: of the same images, the second to gather them would find them in the cache.
+    rng, n = np.random.default_rng(4), problem.work.batch
     while True:
         order: Array = rng.permutation(len(problem.X))
         for start in range(0, len(order), n):
@@ -102,10 +104,9 @@ def _block(row: dict[str, Any]) -> list[str]:
     total, floor = sum(ours.values()), sum(bare.values())
     out = [
         f"{Work.from_json(row['work'])}: microseconds by stage",
-        f"  {'':12} {'this library':>14} {'bare kernels':>14} {'beyond':>10} {'share of it':>12}",
+        f"  {'':12} {'this library':>14} {'share':>7} {'bare kernels':>14} {'beyond':>10}",
     ]
     for stage in STAGES:
-        beyond = ours[stage] - bare[stage]
-        share = beyond / (total - floor)
-        out.append(f"  {stage:12} {ours[stage]:>14,.0f} {bare[stage]:>14,.0f} {beyond:>10,.0f} {share:>12.0%}")
-    return [*out, f"  {'together':12} {total:>14,.0f} {floor:>14,.0f} {total - floor:>10,.0f}", ""]
+        mine, least = ours[stage], bare[stage]
+        out.append(f"  {stage:12} {mine:>14,.0f} {mine / total:>7.0%} {least:>14,.0f} {mine - least:>10,.0f}")
+    return [*out, f"  {'together':12} {total:>14,.0f} {'':7} {floor:>14,.0f} {total - floor:>10,.0f}", ""]
