@@ -186,7 +186,7 @@ def generalised_cross_entropy(scores: ArrayLike, labels: ArrayLike, q: float) ->
     batch, classes = _checked_scores("generalised_cross_entropy", scores)
     labels = _checked_labels("generalised_cross_entropy", labels, classes, batch)
     log_p = ops.getitem(log_softmax(scores, 1), (np.arange(batch), labels))
-    return (1 - ops.mean(ops.exp(ops.multiply(log_p, float(q))))) / float(q)
+    return ops.mean(ops.expm1(ops.multiply(log_p, float(q)))) / -float(q)  # p**q - 1, exact where q or 1 - p is small
 
 
 def hinge(scores: ArrayLike, labels: ArrayLike, margin: float = 1.0) -> Any:
