@@ -235,8 +235,8 @@ def summary(found: dict[tuple[Any, ...], Any]) -> str:
     return f"""# Why these gradients can be trusted
 
 Written by `python -m tests.evidence` from runs of its own: Python {platform.python_version()}, NumPy \
-{np.__version__}, {platform.machine()}. Every number below was measured by that run; it draws the same inputs every
-time, so the numbers can be had again.
+{np.__version__}, {platform.machine()}.
+Every number below was measured by that run; it draws the same inputs every time, so the numbers can be had again.
 
 | | |
 | --- | --- |
@@ -266,7 +266,8 @@ with broadcasting and sizes of 0 and 1, and a random cotangent in the place of o
 
 - *value*: against the function computed number by number in plain Python.
 - *differences*: the gradient against centred differences, element by element, relative; a centred difference has ten
-  of sixteen digits. *Second order*: the gradient's gradient against centred differences of the gradient.
+  of sixteen digits, and an element below 1e-5 counts as 1e-5. *Second order*: the gradient's gradient against centred
+  differences of the gradient; where it is 0, as for the norm of one number, the error is the differences' own rounding.
 - *complex step*: the gradient against `Im f(x + ih) / h`, which has all digits; for functions that are analytic.
 - *duality*: `<J v, u> = <v, J' u>`, relative to the lengths of the vectors. `J v` comes from the reverse mode itself,
   differentiated, and is compared with the complex step along `v` where there is one.

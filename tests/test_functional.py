@@ -184,7 +184,7 @@ def test_generalised_cross_entropy_becomes_the_cross_entropy(problem):
     expected = F.cross_entropy(Tensor(scores), labels).item()
     assert F.generalised_cross_entropy(Tensor(scores), labels, 0).item() == expected
     single = Tensor(scores.astype(np.float32))  # too few digits to tell p**q from 1
-    assert F.generalised_cross_entropy(single, labels, 1e-8).item() == pytest.approx(expected, rel=1e-5)
+    assert F.generalised_cross_entropy(single, labels, 1e-8).item() == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
