@@ -964,6 +964,7 @@ def test_joining_along_no_axis_makes_one_row_of_all_elements():
     joined = np.concatenate([x, y], axis=None)
     np.testing.assert_array_equal(joined.data, [1, 2, 3])
     np.testing.assert_array_equal(tg.grad(joined, x, gradient=[4.0, 5.0, 6.0]).data, [[4, 5]])
+    np.testing.assert_array_equal(np.concatenate([x, [3.0], 4.0], axis=None).data, [1, 2, 3, 4])
 
 
 class _Scale:
@@ -1012,3 +1013,49 @@ def test_a_function_that_differentiates_can_be_checked():
         return tg.grad((x**3).sum(), x, create_graph=True)
 
     assert check_gradients(slope, np.array([1.0, -2.0])) < 1e-6
+
+
+def test_a_primitive_cannot_write_into_what_other_graphs_hold(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})
+    double = tg.primitive("double", lambda x: np.multiply(x, 2, out=x), x=lambda g: 2 * g)
+    w = tg.Tensor([2.0, 3.0], requires_grad=True)
+    square = (w * w).sum()
+    with pytest.raises(ValueError, match=r"double\(float64 array of shape \(2,\)\): output array is read-only"):
+        double(w)
+    np.testing.assert_array_equal(tg.grad(square, w).data, [4, 6])
+
+
+@pytest.mark.parametrize(
+    ("forward", "rule", "message"),
+    [
+        (lambda x: x * 1, lambda g: None, "the rule of odd for x returned None, which is no array"),  # noqa: ARG005
+        (lambda x: x * 1, lambda g: [1.0, 2.0], r"the rule of odd for x returned \[1.0, 2.0\], which is no array"),  # noqa: ARG005
+        (lambda x: None, lambda g: g, "odd: its computation returned None, which is no array of numbers"),  # noqa: ARG005
+    ],
+)
+def test_what_is_no_array_is_refused_by_the_primitives_name(monkeypatch, forward, rule, message):
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})
+    odd = tg.primitive("odd", forward, x=rule)
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(TypeError, match=message):
+        tg.grad(odd(x).sum(), x)
+
+
+def test_a_rule_for_one_input_of_a_ufunc_may_name_the_other(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})
+    scaled = tg.primitive("scaled", np.multiply, x=lambda g, y: g * y)
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    np.testing.assert_array_equal(tg.grad(scaled(x, 3.0).sum(), x).data, [3, 3])
+    with pytest.raises(TypeError, match="wrong: there is a rule for z, but the inputs are x, y"):
+        tg.primitive("wrong", np.multiply, z=lambda g: g)
+
+
+def test_a_shape_that_was_broadcast_is_told_from_a_wrong_rule(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.primitives.PRIMITIVES", {})
+    rules = {"x": lambda g, y: g * y, "y": lambda g, x: g * x}
+    x, y = tg.Tensor(np.ones((4, 3)), requires_grad=True), tg.Tensor(np.ones(3), requires_grad=True)
+    product = tg.primitive("product", np.multiply, **rules)
+    with pytest.raises(RuntimeError, match=r"returned shape \(4, 3\) for an input of \(3,\); .*broadcasts=True"):
+        tg.grad(product(x, y).sum(), y)
+    product = tg.primitive("product_with_broadcasting", np.multiply, broadcasts=True, **rules)
+    np.testing.assert_array_equal(tg.grad(product(x, y).sum(), y).data, [4, 4, 4])

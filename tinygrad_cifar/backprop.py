@@ -69,7 +69,7 @@ def walk(
             arguments = remembered if kind is None else _recorded(node, edges, rule, remembered, kind)
             part = rule.apply(g, *arguments) if not watching else _watched(watching, node, rule, g, arguments)
             parts = (part, cotangents.get(parent)) if watching else ()
-            if part.shape != parent.shape or part.dtype is not parent.dtype:
+            if getattr(part, "shape", None) != parent.shape or part.dtype is not parent.dtype:
                 part = _fitted(part, parent, row, rule)
             if parent in cotangents:
                 cotangents[parent] = cotangents[parent] + part
@@ -98,10 +98,13 @@ def _watched(watching: Sequence[Watcher], node: Node, rule: Rule, g: Any, argume
 
 def _fitted(part: Any, parent: Node, row: Primitive, rule: Rule) -> Any:
     """Undo broadcasting and a change of precision; any other difference from the input is a wrong rule."""
+    if not hasattr(part, "shape"):
+        raise TypeError(f"the rule of {row.name} for {rule.input} returned {part!r:.40}, which is no array")
     if part.shape != parent.shape:
         if not row.broadcasts:
             raise RuntimeError(
-                f"the rule of {row.name} for {rule.input} returned shape {part.shape} for an input of {parent.shape}"
+                f"the rule of {row.name} for {rule.input} returned shape {part.shape} for an input of {parent.shape}; "
+                "if its inputs are broadcast, make it with broadcasts=True"
             )
         part = sum_to(part, parent.shape)
     return part if part.dtype is parent.dtype else astype(part, parent.dtype)

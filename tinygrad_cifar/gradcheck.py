@@ -478,7 +478,7 @@ def _recorded(f: Callable[..., Any], points: Sequence[Any], checked: Sequence[in
         nothing = np.zeros(leaves[0].shape)
         raise GradientError(
             f"{_name(f)}: the result is not recorded, so it has no gradient; compute it from the arguments "
-            "with tensor operations, without .data, detach() or no_grad()",
+            "with tensor operations, without .data, detach() or no_grad(), and gradients with create_graph=True",
             checked[0],
             nothing,
             nothing,

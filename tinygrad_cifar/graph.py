@@ -187,6 +187,7 @@ def parameters(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
     TypeError
         If the arguments have no names, as those of some functions that are written in C.
     """
+    function = getattr(function, "__wrapped__", function)
     if isinstance(function, np.ufunc):
         return ("x", "y")[: function.nin]
     if isinstance(function, FunctionType):
@@ -196,6 +197,7 @@ def parameters(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the arguments that may be left out, with what is then taken."""
+    function = getattr(function, "__wrapped__", function)
     if isinstance(function, FunctionType):
         values = function.__defaults__ or ()
         names = function.__code__.co_varnames[: function.__code__.co_argcount]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def primitive(
     name : str
         The operation's name, unique in the table.
     forward : callable
-        The NumPy computation, called with arrays by position.
+        The NumPy computation, called with arrays by position, which it cannot write to.
     broadcasts : bool
         Whether inputs are broadcast against each other (see :class:`Primitive`).
     by_product : str, optional
@@ -78,15 +79,18 @@ def primitive(
     >>> t.grad
     Tensor([ 3., 12.])
     """
+    inputs = parameters(name, forward)
+    if isinstance(forward, np.ufunc) and len(rules) == forward.nin:
+        inputs = tuple(rules)
+    if unknown := sorted(set(rules) - set(inputs)):
+        raise TypeError(f"{name}: there is a rule for {unknown[0]}, but the inputs are {', '.join(inputs)}")
     row = _enter(name, forward, broadcasts=broadcasts)
-    inputs = row.inputs = tuple(rules) if isinstance(forward, np.ufunc) and rules else parameters(name, forward)
+    row.inputs = inputs
     row.by_product = by_product
     positions = {"out": 0} | {input: i + 1 for i, input in enumerate(inputs)}
     if by_product is not None:
         positions[by_product] = len(inputs) + 1
     row.rules = {input: Rule(name, input, rule, positions) for input, rule in rules.items()}
-    if set(rules) - set(inputs):
-        raise TypeError(f"{name}: there are rules for {sorted(set(rules) - set(inputs))}, which are no inputs")
     if tuple(rules) == inputs[:1]:
         apply = _unary(row)
     elif len(inputs) == len(rules) == 2:  # noqa: PLR2004 (two inputs, both with a rule)
@@ -143,8 +147,28 @@ def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primi
     # A cell or a module that is run again replaces its own rows. A graph holds its rows itself, not their names.
     if name in PRIMITIVES and (PRIMITIVES[name].module != module or module.startswith(__package__)):
         raise ValueError(f"a primitive named {name} exists already, in {PRIMITIVES[name].module}; choose another name")
+    if not (module.startswith(__package__) or isinstance(forward, np.ufunc)):
+        forward = _guarded(forward)
     PRIMITIVES[name] = row = Primitive(name, forward, broadcasts=broadcasts, module=module)
     return row
+
+
+def _guarded(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that cannot write into what it is given: other graphs may hold the same arrays."""
+
+    @wraps(forward, assigned=())
+    def guarded(*arguments: Any) -> Any:
+        return forward(*map(_read_only, arguments))
+
+    return guarded
+
+
+def _read_only(argument: Any) -> Any:
+    if type(argument) is not np.ndarray:
+        return argument
+    view = argument.view()
+    view.flags.writeable = False
+    return view
 
 
 def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
@@ -186,7 +210,7 @@ def _unary(row: Primitive) -> Callable[..., Any]:
         if type(result) is not ndarray:
             if has_by_product:
                 result, by_product = result
-            result = np.asarray(result)
+            result = _as_array(row, result)
         out = new(type(x))
         out._array = result
         parent = x._node
@@ -237,7 +261,7 @@ def _binary(row: Primitive) -> Callable[..., Any]:  # noqa: C901 (three cases of
         except Exception as error:
             raise _explained(row, (x, y), error) from error
         if type(result) is not ndarray:
-            result = np.asarray(result)
+            result = _as_array(row, result)
         out = new(kind)
         out._array = result
         mode = current()
@@ -306,7 +330,15 @@ def _compute(row: Primitive, arguments: tuple[Any, ...]) -> np.ndarray[Any, Any]
         result = row.forward(*arguments)
     except Exception as error:
         raise _explained(row, arguments, error) from error
-    return result if type(result) is np.ndarray else np.asarray(result)
+    return result if type(result) is np.ndarray else _as_array(row, result)
+
+
+def _as_array(row: Primitive, result: Any) -> np.ndarray[Any, Any]:
+    """Turn a NumPy scalar, for example, into an array, and refuse what has no numbers in it."""
+    array = np.asarray(result)
+    if array.dtype.kind not in "fiubc":
+        raise TypeError(f"{row.name}: its computation returned {result!r:.40}, which is no array of numbers")
+    return array
 
 
 # An axis, a shape, an index: what cannot be changed, and is found out fastest.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import shape_of
+from tinygrad_cifar.graph import Value, shape_of
 from tinygrad_cifar.primitives import primitive, primitive_of_many
 
 _reshape = primitive("reshape", lambda x, shape: x.reshape(shape), x=lambda g, x_shape: _reshape(g, x_shape))
@@ -235,7 +235,7 @@ def concatenate(xs: Sequence[Any], axis: int | None = 0) -> Any:
     if not xs:
         raise ValueError("concatenate: there is nothing to join; give at least one tensor")
     if axis is None:
-        return _concatenate(tuple([reshape(x, -1) for x in xs]), 0)
+        return _concatenate(tuple([reshape(x if isinstance(x, Value) else np.asarray(x), -1) for x in xs]), 0)
     return _concatenate(xs, normalised_axis("concatenate", axis, len(shape_of(xs[0]))))
 
 
