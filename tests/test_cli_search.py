@@ -275,12 +275,30 @@ def test_a_finished_search_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_a_search_can_have_more_trials_later(tmp_path: Path) -> None:
-    how = ["--vary", "eta=log:0.001:0.1", "--storage", str(tmp_path / "kept.journal"), "--name", "rates"]
+    how = ["--vary", "eta=log:0.001:0.1", "--storage", str(tmp_path / "kept.journal")]
     assert search(tmp_path / "few", *how, "--trials", "2") == 0
     assert search(tmp_path / "more", *how, "--trials", "4") == 0
     assert set(points(tmp_path / "few", "eta")) < set(points(tmp_path / "more", "eta"))
     assert found(tmp_path / "few")["trials"][0] in found(tmp_path / "more")["trials"]
     assert "search.db" not in names(tmp_path / "few")
+
+
+def test_fewer_trials_than_were_made_take_none_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how = ["--vary", "eta=log:0.001:0.1"]
+    assert search(tmp_path, *how, "--trials", "4") == 0
+    before = (tmp_path / "trials.csv").read_bytes()
+    capsys.readouterr()
+    assert search(tmp_path, *how, "--trials", "2") == 0
+    assert (tmp_path / "trials.csv").read_bytes() == before
+    assert "4 trials of this search were already made" in capsys.readouterr().out
+
+
+def test_a_search_with_another_name_replaces_nothing(tmp_path: Path) -> None:
+    assert search(tmp_path, *GRID, figures=True) == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("trials.*")}
+    assert search(tmp_path, "--vary", "lam=grid:0,1", "--name", "a/b", figures=True) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert {"a%2Fb-trials.csv", "a%2Fb-trials.json", "a%2Fb-search.png"} < names(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="interrupts as POSIX systems do")

@@ -320,6 +320,16 @@ def test_a_search_can_be_continued_with_more_trials(tmp_path):
     assert complete_attempts(tmp_path / "kept.db") == [0, 1, 2, 3, 4]
 
 
+def test_a_search_continued_with_fewer_trials_returns_all_that_were_made(tmp_path):
+    how = {"space": {"lam": LogUniform(1e-5, 1)}, "sampler": "random", "storage": tmp_path / "kept.db"}
+    seen = []
+    with thread() as where:
+        more = search(parabola, trials=5, **how, **where)
+        fewer = search(parabola, trials=3, watch=seen.append, **how, **where)
+    assert results(fewer) == results(more)
+    assert (len(seen[-1].trials), seen[-1].total) == (5, 5)
+
+
 def test_what_diverges_or_fails_is_a_trial_with_a_reason():
     with thread() as where:
         found = search(troubled, {"x": Choice(range(4))}, **where)

@@ -11,7 +11,7 @@ import json
 import logging
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +19,7 @@ from itertools import islice, product
 from math import prod
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tinygrad_cifar.cli.common import (
     CommandError,
@@ -53,6 +54,7 @@ from tinygrad_cifar.search import search as try_all
 from tinygrad_cifar.search.space import Point, Value, require
 
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
+_NAME = "search"
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
 _WIDTH = 80
@@ -82,7 +84,8 @@ examples:
   tinygrad-cifar search two-layer --vary lam=log:1e-5:0.1:8 --narrow \\
     --out runs/lambda
 
-In DIR are then {TABLE}, {NUMBERS}, {PICTURE} and {STORAGE}, the storage.
+In DIR are then {TABLE}, {NUMBERS}, {PICTURE} and {STORAGE}, the storage;
+with --name rates, rates-{TABLE} and so on, beside those of other searches.
 """
 
 
@@ -119,7 +122,11 @@ def add_parser(commands: Subparsers) -> None:
     how.add_argument(
         "--storage", type=Path, metavar="FILE", help=f"where Optuna keeps the trials (default: DIR/{STORAGE})"
     )
-    how.add_argument("--name", default="search", help="the search's name in the storage (default: search)")
+    how.add_argument(
+        "--name",
+        default=_NAME,
+        help=f"the search's name in the storage and, if it is not {_NAME} (the default), before those of its files",
+    )
     where = parser.add_argument_group("the machines")
     where.add_argument(
         "--workers",
@@ -366,16 +373,21 @@ def _line(k: int, total: int, trial: Trial, best: str) -> str:
 def _report(options: argparse.Namespace, run: TrainingRun, findings: Findings, dataset: Dataset) -> int:
     """Write the files, and print what was found."""
     out = options.out
+    table, numbers, image, folder = (_of_search(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
     best = findings.best
     given = {} if best is None else _given_for(run, best[0], findings)
-    _save(out / TABLE, to_csv(findings))
-    _save(out / NUMBERS, json.dumps(_numbers(options, run, findings, dataset, given), indent=1, allow_nan=False) + "\n")
+    _save(out / table, to_csv(findings))
+    _save(out / numbers, json.dumps(_numbers(options, run, findings, dataset, given), indent=1, allow_nan=False) + "\n")
     missing = losses(findings)
     if best is None:
         raise CommandError(f"no trial is complete: {missing}")
-    files = [TABLE, NUMBERS]
-    if options.figures:
-        files += _draw(out, findings, f"{dataset.name}: {options.model}, {len(findings.trials)} trials")
+    files = [table, numbers]
+    details = f"{dataset.name}: {options.model}, {len(findings.trials)} trials"
+    if options.figures and _draw(out / image, findings, details):
+        files.append(image)
+    if findings.narrowed is None and options.trials and len(findings.trials) > options.trials:
+        text = f"{len(findings.trials)} trials of this search were already made; nothing more was tried"
+        print(f"\n{text}, and all of them are shown.")
     print(f"\n{ranking(findings)}\n")
     if missing:
         print(f"{textwrap.fill(missing, _WIDTH)}\n")
@@ -386,9 +398,14 @@ def _report(options: argparse.Namespace, run: TrainingRun, findings: Findings, d
             f"standard error of {findings.narrowed.standard_error:.2%}."
         )
         print(f"{textwrap.fill(text, _WIDTH)}\n")
-    print(f"To repeat the best:\n{_command(run, given, out)}\n")
-    print(textwrap.fill(f"{out}: {' '.join(files)}", _WIDTH, subsequent_indent="  "))
+    print(f"To repeat the best:\n{_command(run, given, out / folder)}\n")
+    print(textwrap.fill(f"{out}: {' '.join(files)}", _WIDTH, subsequent_indent="  ", break_on_hyphens=False))
     return 0
+
+
+def _of_search(name: str, file: str) -> str:
+    """Return what a file of a search is called, so that none replaces that of a search with another name."""
+    return file if name == _NAME else f"{quote(name, safe=' ')}-{file}"
 
 
 def _given_for(run: TrainingRun, point: Point, findings: Findings) -> dict[str, Value]:
@@ -403,7 +420,7 @@ def _command(run: TrainingRun, given: Mapping[str, Value], out: Path) -> str:
     """Return the command that trains with some settings, broken into lines where it is long."""
     data = [] if run.data == "builtin" else [f"--data {shlex.quote(run.data)}"]
     lines = [f"  tinygrad-cifar train {run.model}"]
-    for option in [*data, *as_options(given), f"--out {shlex.quote(str(out / 'best'))}"]:
+    for option in [*data, *as_options(given), f"--out {shlex.quote(str(out))}"]:
         if len(lines[-1]) + 1 + len(option) + len(" \\") > _WIDTH:
             lines[-1] += " \\"
             lines.append(f"    {option}")
@@ -435,15 +452,15 @@ def _numbers(
     return numbers
 
 
-def _draw(out: Path, findings: Findings, details: str) -> Sequence[str]:
-    """Draw the search, if matplotlib is there, and return the file's name."""
+def _draw(path: Path, findings: Findings, details: str) -> bool:
+    """Draw the search, if matplotlib is there, and say whether it was."""
     try:
         from tinygrad_cifar import figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
         print("no figure: it needs matplotlib, which `pip install 'tinygrad-cifar[experiments]'` brings")
-        return ()
-    figures.save(picture(findings, details), out / PICTURE)
-    return (PICTURE,)
+        return False
+    figures.save(picture(findings, details), path)
+    return True
 
 
 def _save(path: Path, text: str) -> None:

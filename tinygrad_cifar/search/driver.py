@@ -43,7 +43,7 @@ class SearchProgress:
     trials : list of Trial
         Those that are settled, in the order of their numbers.
     total : int
-        How many there will be.
+        How many there will be, those of an earlier, longer search included.
     running : int
         How many this search is at.
     """
@@ -90,7 +90,8 @@ def search(  # noqa: PLR0913 (keyword-only, and each says one thing)
         first two are the same whatever the number of workers and the order in which they finish; those of TPE, with
         one worker only.
     trials : int, optional
-        How many points ``random`` and ``tpe`` try. It may be larger when a search is resumed.
+        How many points ``random`` and ``tpe`` try. It may be larger when a search is resumed; if it is smaller,
+        nothing more is tried, and all that was is returned.
     seed : int
         Of the sampler, not of the training.
     storage : path, optional
@@ -162,6 +163,7 @@ class _Loop:
     ) -> None:
         self.objective, self.ledger, self.executor = objective, ledger, executor
         self.workers, self.progress, self.watch = workers, progress, watch
+        self.points = progress.total
         self.running: dict[Future[Outcome], Claim] = {}
 
     def run(self) -> None:
@@ -169,7 +171,7 @@ class _Loop:
         try:
             self.report()
             self.look()
-            while len(self.progress.trials) < self.progress.total:
+            while self.left():
                 self.start()
                 if self.running:
                     done, _ = wait(self.running, timeout=LEASE / 3, return_when=FIRST_COMPLETED)
@@ -182,6 +184,10 @@ class _Loop:
         finally:
             for future in self.running:
                 future.cancel()
+
+    def left(self) -> int:
+        """Return how many of our points are not settled."""
+        return self.points - sum(trial.number < self.points for trial in self.progress.trials)
 
     def start(self) -> None:
         """Have as many trials under way as there are workers, or points left."""
@@ -198,7 +204,10 @@ class _Loop:
         """See what is settled, and report it if it is news."""
         trials = self.ledger.trials()
         if len(trials) > len(self.progress.trials):
-            self.progress = replace(self.progress, trials=trials, running=len(self.running))
+            beyond = sum(trial.number >= self.points for trial in trials)
+            self.progress = replace(
+                self.progress, trials=trials, total=self.points + beyond, running=len(self.running)
+            )
             self.report()
 
     def report(self) -> None:

@@ -213,12 +213,12 @@ class Ledger:
             self._renew()
 
     def trials(self) -> list[Trial]:
-        """Return the points that are settled, by number."""
+        """Return the points that are settled, by number: those of an earlier, longer search, too."""
         with self._alone():
             attempts = self._attempts()
         begun = Counter(trial.user_attrs.get("point") for trial in attempts)
         settled = {trial.user_attrs["point"]: trial for trial in attempts if self._settles(trial)}
-        return [self._as_trial(settled[k], begun[k]) for k in sorted(settled) if k < len(self._points)]
+        return [self._as_trial(settled[k], begun[k]) for k in sorted(settled)]
 
     def _as_trial(self, trial: Any, begun: int) -> Trial:
         complete, end = trial.state == self._states.COMPLETE, trial.user_attrs["end"]
