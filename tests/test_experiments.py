@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from official_format import draw_batches, python_version_files
 from small_report import NAMES, small_report
 
+from tinygrad_cifar.checkpoints import load_checkpoint, save_checkpoint
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS
@@ -416,13 +417,45 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert error.count("\n") == 1
 
 
-def test_a_damaged_outcome_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = EXPERIMENTS["003-sanity"].jobs(small=True)
-    (tmp_path / "runs").mkdir()
-    for job in jobs:
-        (tmp_path / "runs" / f"{job.key}.npz").write_bytes(b"not an archive")
-    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 1
-    assert "two-layer-" in sentence(capsys)
+@pytest.fixture
+def kept(tmp_path: Path) -> list[Path]:
+    """Return the files of an experiment that is done."""
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 0
+    files = sorted((tmp_path / "runs").glob("*.npz"))
+    assert len(files) > 1
+    return files
+
+
+def rows(file: Path) -> list[list[float]]:
+    """Return what was measured in the run of a file."""
+    found: list[list[float]] = load_checkpoint(file)[1]["rows"]
+    return found
+
+
+def done_again(file: Path, expected: list[list[float]], caplog: pytest.LogCaptureFixture) -> None:
+    """Give the command again: it must say one line that names the file, and redo its run and no other."""
+    others = {path: path.stat().st_mtime_ns for path in file.parent.glob("*.npz") if path != file}
+    caplog.clear()
+    assert main(["reproduce", "003-sanity", "--out", str(file.parent.parent)]) == 0
+    (message,) = caplog.messages
+    assert str(file) in message
+    assert "\n" not in message
+    assert rows(file) == expected
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+
+
+def test_a_run_whose_file_is_that_of_another_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(kept[0])
+    kept[0].write_bytes(kept[1].read_bytes())
+    done_again(kept[0], before, caplog)
+
+
+def test_a_run_whose_file_is_of_other_data_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(kept[0])
+    arrays, text = load_checkpoint(kept[0])
+    text["of"]["data"] = "0" * 64
+    save_checkpoint(kept[0], arrays, text)
+    done_again(kept[0], before, caplog)
 
 
 def test_another_seed_is_another_job() -> None:

@@ -8,11 +8,12 @@ the end no worker is alone with one of them.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS, pages
 from tinygrad_cifar.experiments.declaration import Experiment, Job
 from tinygrad_cifar.experiments.document import Block, Image, to_html, to_markdown
-from tinygrad_cifar.experiments.jobs import Do, outcome_path
+from tinygrad_cifar.experiments.jobs import Do
+from tinygrad_cifar.experiments.outcomes import OutcomeError, Outcomes
 from tinygrad_cifar.experiments.pictures import Picture
 from tinygrad_cifar.experiments.results import Results, load_results
 from tinygrad_cifar.files import replacing
@@ -30,6 +32,8 @@ from tinygrad_cifar.runs import versions
 from tinygrad_cifar.search import Processes, SearchError, SearchProgress, search
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
+
+_LOG = logging.getLogger(__name__)  # warnings go to the standard error unless the program says otherwise
 
 
 class ReproductionError(Exception):
@@ -65,12 +69,15 @@ class Study:
         ``builtin``, or the folder with CIFAR-10.
     data : str
         The data's name.
+    outcomes : Outcomes
+        Of its jobs.
     class_names : tuple of str
     """
 
     out: Path
     place: str
     data: str
+    outcomes: Outcomes
     class_names: tuple[str, ...]
 
     @property
@@ -78,27 +85,22 @@ class Study:
         """Whether everything is run small."""
         return self.place == "builtin"
 
-    @property
-    def outcomes(self) -> Path:
-        """Where the outcomes of jobs are."""
-        return self.out / OUTCOMES
-
     def jobs(self, experiments: Sequence[Experiment]) -> dict[str, Job]:
         """Return the jobs of some experiments by key, those that several share once, the longest first."""
         jobs = {job.key: job for experiment in experiments for job in experiment.jobs(small=self.small)}
         return dict(sorted(jobs.items(), key=lambda item: -item[1].cost))
 
-    def is_done(self, job: Job) -> bool:
-        """Whether the outcome of a job is there."""
-        return outcome_path(self.outcomes, job).exists()
+    def results_of(self, experiment: Experiment) -> Results:
+        """Return the results of an experiment; raises OutcomeError unless all its jobs are done."""
+        return load_results(experiment, self.outcomes, data=self.data, class_names=self.class_names, small=self.small)
 
     def results(self) -> list[Results]:
         """Return the results of every experiment all of whose jobs are done, in the order of the declarations."""
-        return [
-            load_results(experiment, self.outcomes, data=self.data, class_names=self.class_names, small=self.small)
-            for experiment in EXPERIMENTS.values()
-            if all(map(self.is_done, experiment.jobs(small=self.small)))
-        ]
+        found = []
+        for experiment in EXPERIMENTS.values():
+            with suppress(OutcomeError):
+                found.append(self.results_of(experiment))
+        return found
 
 
 def choose(names: Sequence[str]) -> list[Experiment]:
@@ -127,7 +129,9 @@ def choose(names: Sequence[str]) -> list[Experiment]:
 
 
 def open_study(out: Path, place: str) -> Study:
-    """Make the folder if need be, and see that it is for this data.
+    """Make the folder if need be, and see that it is for this data, and what in it cannot be gone on from.
+
+    A file that is not the outcome that belongs in its place is told of in a warning; it counts as not done.
 
     Raises
     ------
@@ -145,7 +149,20 @@ def open_study(out: Path, place: str) -> Study:
         raise ReproductionError(f"{out} cannot be written to ({error.strerror}); choose another --out") from error
     for part in (out / OUTCOMES).glob(".*.part"):  # what a killed worker left half-written
         part.unlink(missing_ok=True)
-    return Study(out, place, dataset.name, dataset.class_names)
+    outcomes = Outcomes(out / OUTCOMES, str(dataset.identity()["sha256"]))
+    study = Study(out, place, dataset.name, outcomes, dataset.class_names)
+    _tell_of_strangers(study)
+    return study
+
+
+def _tell_of_strangers(study: Study) -> None:
+    """Say which files are not what belongs in their place, before any progress is shown."""
+    for job in study.jobs(list(EXPERIMENTS.values())).values():
+        if study.outcomes.path(job).exists():
+            try:
+                study.outcomes.require(job)
+            except OutcomeError as error:
+                _LOG.warning("%s: it does not count, and that run is to be done again", error)
 
 
 def _check_identity(out: Path, dataset: Dataset) -> None:
@@ -197,7 +214,7 @@ def reproduce(
     """
     started = time.perf_counter()
     jobs = study.jobs(experiments)
-    todo = {key: job for key, job in jobs.items() if not study.is_done(job)}
+    todo = {key: job for key, job in jobs.items() if not study.outcomes.has(job)}
     count = workers or machine.usable_cores()
     with _faster_kernel(), Processes(count) as executor:
         _do(study, jobs, todo, executor, watch)
@@ -229,7 +246,7 @@ def _do(
         return
     try:
         trials = search(
-            Do(study.place, str(study.outcomes), todo),
+            Do(study.place, study.outcomes, todo),
             [{"job": key} for key in todo],
             name="reproduce",
             executor=executor,
@@ -274,9 +291,7 @@ def _draw(study: Study, results: Sequence[Results], executor: Processes) -> dict
 
 def _draw_one(study: Study, name: str) -> list[Image]:
     experiment = EXPERIMENTS[name]
-    results = load_results(
-        experiment, study.outcomes, data=study.data, class_names=study.class_names, small=study.small
-    )
+    results = study.results_of(experiment)
     images = []
     for picture in experiment.pictures:
         path = study.out / FIGURES / _file(experiment, picture)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment, Number
-from tinygrad_cifar.experiments.jobs import Checked, Trained, load_checked, load_trained
+from tinygrad_cifar.experiments.outcomes import Checked, Outcomes, Trained
 
 _LAST = 10  # measurements of a run that show whether it has settled
 
@@ -211,21 +210,21 @@ class Results:
 
 
 def load_results(
-    experiment: Experiment, folder: Path, *, data: str, class_names: tuple[str, ...], small: bool
+    experiment: Experiment, outcomes: Outcomes, *, data: str, class_names: tuple[str, ...], small: bool
 ) -> Results:
     """Read what the jobs of an experiment left.
 
     Raises
     ------
-    CheckpointError
-        If an outcome is missing or damaged.
+    OutcomeError
+        If an outcome is not there.
     """
     return Results(
         experiment,
         data,
         class_names,
-        {run: [load_trained(folder, job) for job in experiment.trainings(run, small=small)] for run in experiment.runs},
-        [load_checked(folder, job) for job in experiment.checks(small=small)],
+        {run: [outcomes.trained(job) for job in experiment.trainings(run, small=small)] for run in experiment.runs},
+        [outcomes.checked(job) for job in experiment.checks(small=small)],
         small,
     )
 
