@@ -590,6 +590,47 @@ def test_each_round_has_a_third_of_the_range_around_the_best():
     assert found.best.params["lam"] == pytest.approx(4e-3, rel=0.05)
 
 
+def test_a_point_of_a_later_round_is_not_run_again():
+    begun = []
+
+    def objective(point):
+        begun.append(tuple(float(f"{value:.9g}") for value in point.values()))
+        return Hill(best=1e-3, noise=1e-9)(point)
+
+    with thread() as where:
+        found = coarse_to_fine(objective, {"lam": LogUniform(1e-5, 1e-1, points=7)}, most_rounds=3, **where)
+    assert len(found.rounds) > 1
+    assert Counter(begun).most_common(1)[0][1] == 1
+    assert [len(r.trials) for r in found.rounds] == [7] * len(found.rounds)
+    assert [len(r.finalists) for r in found.rounds] == [3] * len(found.rounds)
+
+
+def test_a_point_is_not_counted_against_itself_in_the_gain():
+    def objective(point):  # the best is the middle of every range
+        return -abs(math.log10(point["lam"]) + 3) + 1e-4 * point["seed"]
+
+    with thread() as where:
+        found = coarse_to_fine(objective, {"lam": LogUniform(1e-5, 1e-1, points=7)}, **where)
+    assert found.reason.startswith("the round gained nothing")
+    assert len(found.rounds) == 2
+
+
+def test_the_reason_writes_numbers_as_it_is_told_and_says_whether_points_or_seeds_differ_more():
+    def of_seed(point):
+        return 0.01 * point["seed"]
+
+    with thread() as where:
+        found = coarse_to_fine(of_seed, RANGE, number=".2%", **where)
+    assert found.reason == "its points differ by 0.00%, no more than the seeds of one, by 1.00%"
+
+
+def test_each_round_is_announced_with_its_space():
+    begun = []
+    with thread() as where:
+        found = coarse_to_fine(Hill(), RANGE, begin=lambda k, space: begun.append((k, space)), **where)
+    assert begun == [(k, r.space) for k, r in enumerate(found.rounds, start=1)]
+
+
 def test_a_flat_objective_is_not_narrowed_for_long():
     reasons = Counter()
     with thread() as where:

@@ -205,9 +205,7 @@ class _Loop:
         trials = self.ledger.trials()
         if len(trials) > len(self.progress.trials):
             beyond = sum(trial.number >= self.points for trial in trials)
-            self.progress = replace(
-                self.progress, trials=trials, total=self.points + beyond, running=len(self.running)
-            )
+            self.progress = replace(self.progress, trials=trials, total=self.points + beyond, running=len(self.running))
             self.report()
 
     def report(self) -> None:

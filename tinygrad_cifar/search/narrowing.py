@@ -18,11 +18,19 @@ from typing import Literal
 
 import numpy as np
 
-from tinygrad_cifar.search.driver import Objective, SearchProgress, check_picklable, executor_or_own, search
+from tinygrad_cifar.search.driver import (
+    Objective,
+    SearchProgress,
+    check_picklable,
+    executor_or_own,
+    search,
+    sorted_trials,
+)
 from tinygrad_cifar.search.ledger import Trial
-from tinygrad_cifar.search.space import Choice, Dimension, Point, SearchError, Space, Uniform
+from tinygrad_cifar.search.space import Choice, Dimension, Point, SearchError, Space, Uniform, grid_points
 
 _FEWEST_REPEATS = 3
+_ROUNDING = 1e-9  # how far, relatively, two numbers of grids may be apart and still be meant as one
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,10 @@ class Round:
     space : Space
         What was searched.
     trials : list of Trial
-        Its points with the first seed, the best first.
+        Its points with the first seed, the best first; those of a grid that an earlier round tried, too, as they came
+        out there.
     finalists : list of Finalist
-        The best of them with the other seeds, the highest mean first.
+        The best of them with the other seeds, the highest mean first; again with those of earlier rounds.
     noise : float
         The standard deviation of one run, pooled over the finalists of all rounds so far.
     """
@@ -112,6 +121,8 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
     workers: int | None = None,
     retries: int = 2,
     watch: Callable[[SearchProgress], None] | None = None,
+    begin: Callable[[int, Space], None] | None = None,
+    number: str = ".2g",
 ) -> Narrowed:
     """Search a space again and again, in smaller and smaller ranges around the best, until only noise is left.
 
@@ -119,13 +130,14 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
     point so far in its middle, but stays within the first range; if the best lies at an end, the range moves there. A
     choice keeps the values that the round's finalists have. It stops when
 
-    - the best mean is not above the last round's by more than the standard error of a difference of two means,
-      ``noise * sqrt(2 / n)`` for n seeds; or
+    - the best mean of the points that are new in the round is not above the best before by more than the standard
+      error of a difference of two means, ``noise * sqrt(2 / n)`` for n seeds; or
     - the values of the points screened have a variance of no more than twice ``noise**2``: their settings then
       explain no more of it than their seeds; or
     - there is no range left to narrow, or ``most_rounds`` have been made.
 
-    The finalists' seeds are not the one that chose them, which would flatter them.
+    The finalists' seeds are not the one that chose them, which would flatter them. What was run in an earlier round is
+    not run again: the grid of a round often has points of the last, up to rounding.
 
     Parameters
     ----------
@@ -146,6 +158,10 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
     storage, name, executor, workers, retries, watch
         As for :func:`search`. Each round is two studies in the storage, ``NAME, round 1`` and
         ``NAME, round 1, finalists``; with a storage a search that was killed goes on where it was.
+    begin : callable, optional
+        Called with the number of each round, from 1, and its space before anything of it is tried.
+    number : str
+        How the reason writes what the objective returns: a format, as ``.2%`` for shares.
 
     Returns
     -------
@@ -180,19 +196,28 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
         while True:
             label = f"{name}, round {len(rounds) + 1}"
             current = _narrowed(space, rounds, shrink)
-            screened = shared(
-                {**current, "seed": Choice(seeds[:1])}, sampler=sampler, trials=trials, seed=seed, name=label
-            )
+            if begin is not None:
+                begin(len(rounds) + 1, current)
+            if rounds and sampler == "grid":
+                screened = _screened_grid(current, seeds[0], rounds, partial(shared, name=label))
+            else:
+                screening = {**current, "seed": Choice(seeds[:1])}
+                screened = shared(screening, sampler=sampler, trials=trials, seed=seed, name=label)
             chosen = [_without_seed(trial.params) for trial in screened[:finalists] if trial.state == "complete"]
             if not chosen:
                 raise SearchError(f"no trial of {label} is complete; the first failed with: {screened[0].reason}")
-            repeats = [{**point, "seed": s} for point in chosen for s in seeds[1:]]
-            final = _finalists(chosen, shared(repeats, name=f"{label}, finalists"), len(seeds) - 1)
+            before = _all_finalists(rounds)
+            known = [f for f in before if f.params in chosen]
+            new = [point for point in chosen if all(point != f.params for f in known)]
+            repeats = [{**point, "seed": s} for point in new for s in seeds[1:]]
+            repeated = shared(repeats, name=f"{label}, finalists") if repeats else []
+            found = _finalists(new, repeated, len(seeds) - 1)
+            final = sorted([*known, *found], key=lambda f: -f.mean)
             if not final:
                 raise SearchError(f"no finalist of {label} came through with all of the seeds {list(seeds[1:])}")
-            noise = _pooled([f.spread for f in chain(final, *(r.finalists for r in rounds))])
+            noise = _pooled([f.spread for f in (*before, *found)])
             rounds.append(Round(current, screened, final, noise))
-            reason = _reason_to_stop(rounds, most_rounds)
+            reason = _reason_to_stop(rounds, most_rounds, number)
             if reason:
                 best = _best(rounds)
                 return Narrowed(rounds, best, noise / math.sqrt(len(best.values)), reason)
@@ -214,6 +239,38 @@ def _without_seed(point: Point) -> Point:
     return {name: value for name, value in point.items() if name != "seed"}
 
 
+def _screened_grid(
+    space: Space, seed: int, rounds: Sequence[Round], run: Callable[[Sequence[Point]], list[Trial]]
+) -> list[Trial]:
+    """Screen the points of a grid, but take from earlier rounds what is known of them."""
+    tried = list(chain.from_iterable(r.trials for r in rounds))
+    known, new = [], []
+    for point in grid_points(space):
+        trial = next((t for t in tried if _is_same(_without_seed(t.params), point)), None)
+        if trial is None:
+            new.append({**point, "seed": seed})
+        else:
+            known.append(trial)
+    return sorted_trials([*known, *(run(new) if new else [])])
+
+
+def _is_same(one: Point, other: Point) -> bool:
+    """Say whether two points are one, up to the rounding of the ranges they come from."""
+    return all(
+        math.isclose(a, b, rel_tol=_ROUNDING) if isinstance(a, float) and isinstance(b, float) else a == b
+        for a, b in ((value, other[name]) for name, value in one.items())
+    )
+
+
+def _all_finalists(rounds: Sequence[Round]) -> list[Finalist]:
+    """Return the finalists of some rounds, each once."""
+    gathered: list[Finalist] = []
+    for finalist in chain.from_iterable(r.finalists for r in rounds):
+        if finalist not in gathered:
+            gathered.append(finalist)
+    return gathered
+
+
 def _finalists(chosen: Sequence[Point], trials: Sequence[Trial], repeats: int) -> list[Finalist]:
     """Gather the runs of each point; one that did not come through with every seed is no finalist."""
     gathered = []
@@ -221,7 +278,7 @@ def _finalists(chosen: Sequence[Point], trials: Sequence[Trial], repeats: int) -
         values = [t.value for t in trials if t.state == "complete" and _without_seed(t.params) == point]
         if len(values) == repeats:
             gathered.append(Finalist(point, tuple(values)))
-    return sorted(gathered, key=lambda f: -f.mean)
+    return gathered
 
 
 def _pooled(spreads: Sequence[float]) -> float:
@@ -233,18 +290,23 @@ def _best(rounds: Sequence[Round]) -> Finalist:
     return max(chain.from_iterable(r.finalists for r in rounds), key=lambda f: f.mean)
 
 
-def _reason_to_stop(rounds: Sequence[Round], most_rounds: int) -> str:
+def _reason_to_stop(rounds: Sequence[Round], most_rounds: int, number: str) -> str:
     """Say in a sentence why there should be no further round, or nothing."""
     last = rounds[-1]
     if len(rounds) > 1:
-        gain = _best(rounds).mean - _best(rounds[:-1]).mean
+        before = _all_finalists(rounds[:-1])
+        gain = max((f.mean for f in last.finalists if f not in before), default=-math.inf) - _best(rounds[:-1]).mean
         error = last.noise * math.sqrt(2 / len(last.finalists[0].values))
+        if gain <= 0:
+            return "the round gained nothing: no new point of it has a better mean over the seeds than the best before"
         if gain <= error:
-            return f"the round gained {gain:.2g}, no more than the standard error of {error:.2g} of such a gain"
+            text = f"the round gained {gain:{number}}, no more than the standard error of such a gain"
+            return f"{text}, {error:{number}}"
     values = [trial.value for trial in last.trials if trial.state == "complete"]
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     if spread <= math.sqrt(2) * last.noise:
-        return f"its points differ by {spread:.2g}, hardly more than the seeds of one, by {last.noise:.2g}"
+        much = "no more" if spread <= last.noise else "hardly more"
+        return f"its points differ by {spread:{number}}, {much} than the seeds of one, by {last.noise:{number}}"
     if not any(isinstance(dimension, Uniform) for dimension in last.space.values()):
         return "there is no range to narrow"
     return f"it was round {most_rounds}, the last that was allowed" if len(rounds) == most_rounds else ""
