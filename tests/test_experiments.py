@@ -27,6 +27,7 @@ from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Number, Training
 from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdown
+from tinygrad_cifar.experiments.outcomes import Outcomes
 from tinygrad_cifar.experiments.reproduce import choose
 from tinygrad_cifar.experiments.results import Row
 from tinygrad_cifar.runs import Settings, cut
@@ -456,6 +457,23 @@ def test_a_run_whose_file_is_of_other_data_is_done_again(kept: list[Path], caplo
     text["of"]["data"] = "0" * 64
     save_checkpoint(kept[0], arrays, text)
     done_again(kept[0], before, caplog)
+
+
+def test_a_run_whose_file_is_a_trained_model_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(kept[0])
+    assert main(["train", "softmax", "--epochs", "1", "--out", str(kept[0].parent.parent / "trained")]) == 0
+    kept[0].write_bytes((kept[0].parent.parent / "trained" / "parameters.npz").read_bytes())
+    done_again(kept[0], before, caplog)
+
+
+@pytest.mark.parametrize("missing", ["rows", "scores", "cpu"])
+def test_a_run_whose_file_lacks_a_part_is_not_there(missing: str, tmp_path: Path) -> None:
+    job, outcomes = Training(Settings()), Outcomes(tmp_path, "0" * 64)
+    text = {"rows": [], "scores": {"seconds": 1.0}, "cpu": 1.0}
+    outcomes.save(job, {}, text)
+    assert outcomes.has(job)
+    outcomes.save(job, {}, {name: value for name, value in text.items() if name != missing})
+    assert not outcomes.has(job)
 
 
 def test_another_seed_is_another_job() -> None:
