@@ -232,6 +232,11 @@ def test_from_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert numbers["best"]["params"] == max(finalists, key=lambda f: f["mean"])["params"]
     output = capsys.readouterr().out
     assert "no further one" in output
+    assert "round 1: eta from 0.0001 to 1 on a logarithmic scale, 5 points\n" in output
+    assert sum(line.startswith("round ") for line in output.splitlines()) == len(numbers["rounds"])
+    assert "%" in output.partition("no further one")[2].partition("The best mean")[0]
+    ranked = [line.split()[-1] for line in output.partition("settings\n")[2].partition("\n\n")[0].splitlines()]
+    assert len(set(ranked)) == len(ranked)
     assert main([*last_command(output), "--no-figures"]) == 0
     result = json.loads((tmp_path / "best" / "result.json").read_text())
     assert result["validation_accuracy"] == pytest.approx(numbers["best"]["validation_accuracy"], abs=0.004)
@@ -262,6 +267,7 @@ def test_one_bar_on_a_terminal(
     assert "best=" in output.err
     assert output.err.count("\n") == 1
     assert "1/2" not in output.out
+    assert "round 1: eta from" in output.out
 
 
 # -- going on, and sharing ---------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ import json
 import logging
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice, product
 from math import prod
 from pathlib import Path
@@ -216,10 +217,11 @@ def _find(options: argparse.Namespace, run: TrainingRun, space: Space, **how: An
     how |= {"trials": options.trials, "seed": seed, "storage": storage, "name": options.name}
     searches: dict[str, list[Trial]] = {}
     try:
-        with _watching(searches) as watch:
+        with _watching(searches) as (watch, tell):
             if options.narrow:
-                seeds = range(seed, seed + _SEEDS)
-                return Findings(space, searches, coarse_to_fine(run, space, seeds=seeds, watch=watch, **how))
+                how |= {"seeds": range(seed, seed + _SEEDS), "number": ".2%"}
+                begin = partial(_announce_round, tell)
+                return Findings(space, searches, coarse_to_fine(run, space, watch=watch, begin=begin, **how))
             try_all(run, space, watch=watch, **how)
             return Findings(space, searches)
     except KeyboardInterrupt:
@@ -322,12 +324,19 @@ def _announce(options: argparse.Namespace, space: Space, sampler: str, dataset: 
     print(flush=True)
 
 
+def _announce_round(tell: Callable[[str], None], number: int, space: Space) -> None:
+    tell(textwrap.fill(f"round {number}: {'; '.join(shown_space(space))}", _WIDTH, subsequent_indent="  "))
+
+
 # -- meanwhile ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _watching(searches: dict[str, list[Trial]]) -> Iterator[Any]:
-    """Show one progress, a bar on a terminal and a line for each trial elsewhere; and keep the trials."""
+    """Show one progress, a bar on a terminal and a line for each trial elsewhere; and keep the trials.
+
+    Lends what shows the progress, and what prints a line beside it.
+    """
     bar: Any = None
 
     def show(progress: SearchProgress) -> None:
@@ -345,8 +354,14 @@ def _watching(searches: dict[str, list[Trial]]) -> Iterator[Any]:
         for k, trial in enumerate(new, start=len(before) + 1):
             print(_line(k, progress.total, trial, best), flush=True)
 
+    def tell(line: str) -> None:
+        if bar is None:
+            print(line, flush=True)
+        else:
+            bar.write(line)
+
     try:
-        yield show
+        yield show, tell
     finally:
         if bar is not None:
             bar.close()
