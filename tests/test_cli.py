@@ -550,6 +550,21 @@ def test_evaluate_repeats_the_result(split: str, tmp_path: Path, capsys: pytest.
     assert max(map(len, output.splitlines())) <= 80
 
 
+def test_evaluate_takes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    outputs = []
+    for place in (tmp_path, tmp_path / "parameters.npz"):
+        capsys.readouterr()
+        assert main(["evaluate", str(place)]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_evaluate_of_a_folder_without_a_run_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert str(tmp_path / "parameters.npz") in sentence(capsys)
+
+
 def test_the_confusion_matrix_counts_every_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     capsys.readouterr()

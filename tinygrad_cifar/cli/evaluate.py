@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from tinygrad_cifar.cli.common import CommandError, Subparsers, add_data_option, load_data, printable, table
+from tinygrad_cifar.cli.train import PARAMETERS
 from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.runs import Trained, confusion_matrix, cut, describe, load_model, treat
 from tinygrad_cifar.training import evaluate as measure
@@ -18,7 +19,9 @@ def add_parser(commands: Subparsers) -> None:
         help="measure a trained model",
         description="Measure a trained model: accuracy, loss, cost, and what each class is taken for.",
     )
-    parser.add_argument("parameters", type=Path, metavar="PARAMETERS", help="the file parameters.npz of a run")
+    parser.add_argument(
+        "parameters", type=Path, metavar="RUN", help=f"the folder of a run, or the file {PARAMETERS} in it"
+    )
     add_data_option(parser)
     parser.add_argument(
         "--split",
@@ -31,11 +34,12 @@ def add_parser(commands: Subparsers) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a trained model on one part of a data set, and print it."""
-    trained = load_model(options.parameters)
+    path = options.parameters / PARAMETERS if options.parameters.is_dir() else options.parameters
+    trained = load_model(path)
     dataset = load_data(options.data)
     if dataset.class_names != trained.class_names:
         raise CommandError(
-            f"{options.parameters} was trained on {trained.trained_on.get('name')}, whose classes are not those of "
+            f"{path} was trained on {trained.trained_on.get('name')}, whose classes are not those of "
             f"{dataset.name}; choose its data with --data"
         )
     examples = treat(_images(dataset, trained, options.split), trained.preprocessing, trained.settings)
