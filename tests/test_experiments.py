@@ -10,8 +10,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -464,6 +466,42 @@ def test_a_run_whose_file_is_a_trained_model_is_done_again(kept: list[Path], cap
     assert main(["train", "softmax", "--epochs", "1", "--out", str(kept[0].parent.parent / "trained")]) == 0
     kept[0].write_bytes((kept[0].parent.parent / "trained" / "parameters.npz").read_bytes())
     done_again(kept[0], before, caplog)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:0],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:300] + bytes([content[300] ^ 1]) + content[301:],
+    ],
+    ids=["empty", "cut", "one bit"],
+)
+def test_a_run_whose_file_is_damaged_is_done_again(
+    damage: Callable[[bytes], bytes], kept: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = rows(kept[0])
+    kept[0].write_bytes(damage(kept[0].read_bytes()))
+    done_again(kept[0], before, caplog)
+
+
+@given(place=st.integers(0), bit=st.integers(0, 7))
+def test_a_damaged_outcome_is_never_another(place: int, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        job, outcomes = Training(Settings()), Outcomes(Path(folder), "0" * 64)
+        text = {"rows": [[1, *[0.5] * 8]], "scores": {"seconds": 1.0}, "cpu": 1.0}
+        outcomes.save(job, {}, text)
+        content, whole = bytearray(outcomes.path(job).read_bytes()), outcomes.trained(job)
+        content[place % len(content)] ^= 1 << bit
+        outcomes.path(job).write_bytes(content)
+        assert not outcomes.has(job) or outcomes.trained(job) == whole  # not every bit of an archive means something
+
+
+def test_a_folder_in_the_place_of_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "runs" / f"{EXPERIMENTS['003-sanity'].jobs(small=True)[0].key}.npz"
+    place.mkdir(parents=True)
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 1
+    assert f"{place} is a folder" in sentence(capsys)
 
 
 @pytest.mark.parametrize("missing", ["rows", "scores", "cpu"])

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_cifar.checkpoints import load_checkpoint, save_checkpoint
+from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.checks import Figure
 from tinygrad_cifar.experiments.declaration import GradientCheck, Job, Training
 from tinygrad_cifar.training import History, Measurement
@@ -141,10 +141,12 @@ class Outcomes:
         path = self.path(job)
         if not path.exists():
             raise OutcomeError(f"{path} is not there")
-        arrays, text = load_checkpoint(path)
         try:
+            arrays, text = load_checkpoint(path)
             if text["of"] == self._identity(job):
                 return made_of(arrays, text)
+        except CheckpointError as error:
+            raise OutcomeError(str(error)) from error
         except (LookupError, TypeError, ValueError) as error:
             raise OutcomeError(f"{path} does not hold what a run of the experiments leaves") from error
         raise OutcomeError(f"{path} is of another run than its name says, or of other data")

@@ -136,7 +136,7 @@ def open_study(out: Path, place: str) -> Study:
     Raises
     ------
     ReproductionError
-        If the folder cannot be used, or holds results of other data.
+        If the folder cannot be used, or holds results of other data, or a folder is where an outcome belongs.
     DataError
         If there is no such data.
     """
@@ -158,7 +158,12 @@ def open_study(out: Path, place: str) -> Study:
 def _tell_of_strangers(study: Study) -> None:
     """Say which files are not what belongs in their place, before any progress is shown."""
     for job in study.jobs(list(EXPERIMENTS.values())).values():
-        if study.outcomes.path(job).exists():
+        path = study.outcomes.path(job)
+        if path.is_dir():  # which no file can take the place of
+            raise ReproductionError(
+                f"{path} is a folder, where the file of a run belongs; move or remove it, and give the command again"
+            )
+        if path.exists():
             try:
                 study.outcomes.require(job)
             except OutcomeError as error:
