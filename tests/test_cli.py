@@ -119,6 +119,15 @@ def test_what_is_printed_is_what_is_written(tmp_path: Path, capsys: pytest.Captu
         assert printed[part] == f"{result(tmp_path)[f'{part}_accuracy']:.2%}"
 
 
+def test_the_header_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--hidden", *["10"] * 9, "--flip", "--shift", "3", "--warm-up", "2", "--dropout", "0.25", "--q", "0.5")
+    assert train(tmp_path, *options, model="perceptron") == 0
+    assert main(["evaluate", str(tmp_path)]) == 0
+    output = capsys.readouterr().out.replace(str(tmp_path), "")
+    assert "warm-up 2," in output
+    assert max(map(len, output.splitlines())) <= 80
+
+
 def test_the_data_is_named(tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path / "a")
     assert "not CIFAR-10" in capsys.readouterr().out

@@ -193,6 +193,11 @@ def test_settings_are_described_in_one_line(settings):
     assert "\n" not in line
 
 
+@pytest.mark.parametrize("other", [{"flip": True}, {"shift": 3}, {"warm_up": 100}])
+def test_runs_that_differ_in_augmentation_or_warm_up_are_described_differently(other):
+    assert runs.describe(Settings(**other)) != runs.describe(Settings())
+
+
 # -- what settings make ----------------------------------------------------------------------------------------------
 
 

@@ -97,6 +97,11 @@ def alone_in(out: Path) -> Iterator[None]:
         raise CommandError(f"{error}; wait until it has ended, or choose another --out") from error
 
 
+def wrapped(line: str) -> str:
+    """Return a line as it fits a terminal of 80 columns, what goes on indented."""
+    return textwrap.fill(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, wrapped: bool = False) -> str:
     """Align texts in columns, the first ``left`` of them to the left and the others to the right.
 

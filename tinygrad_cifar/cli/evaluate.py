@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tinygrad_cifar.cli.common import CommandError, Subparsers, add_data_option, load_data, printable, table
+from tinygrad_cifar.cli.common import CommandError, Subparsers, add_data_option, load_data, printable, table, wrapped
 from tinygrad_cifar.cli.train import PARAMETERS
 from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.runs import Trained, confusion_matrix, cut, describe, load_model, treat
@@ -46,7 +46,8 @@ def evaluate(options: argparse.Namespace) -> int:
     scores = measure(trained.model, examples, trained.settings.lam)
     counts = confusion_matrix(trained.model, examples, len(dataset.class_names))
 
-    print(f"{describe(trained.settings)}\ntrained on {printable(str(trained.trained_on.get('name')))}\n")
+    print(wrapped(describe(trained.settings)))
+    print(f"trained on {printable(str(trained.trained_on.get('name')))}\n")
     print(f"{len(examples[1])} {options.split} images of {dataset.name}")
     print(f"accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}, cost {scores.cost:.4f}\n")
     print("how many of each class (row) were taken for which class (column):\n")

@@ -29,6 +29,7 @@ from tinygrad_cifar.cli.common import (
     make_folder,
     progress_bar,
     table,
+    wrapped,
 )
 from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.data import Dataset
@@ -113,8 +114,8 @@ def train(options: argparse.Namespace) -> int:
 def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> int:
     """Train, or go on with it, and write everything."""
     dataset = prepared.dataset
-    print(textwrap.fill(str(machine.runtime()), 80, subsequent_indent="  "))
-    print(f"{dataset.name}: {_parts(prepared)}\n{describe(settings)}", flush=True)
+    for line in (str(machine.runtime()), f"{dataset.name}: {_parts(prepared)}", describe(settings)):
+        print(wrapped(line), flush=True)
     with _resumable(out / CHECKPOINT):
         with _watching(settings.model) as watch:
             result = run(settings, prepared, checkpoint=out / CHECKPOINT, watch=watch)
@@ -125,7 +126,7 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
 
     print(f"\n{_scores(result.to_json())}\n")
     print(f"{dataset.name}, {result.history.rows[-1].step} steps in {result.seconds:.1f} s")
-    print(textwrap.fill(f"{out}: {' '.join((RESULT, HISTORY, PARAMETERS, *figures))}", 80, subsequent_indent="  "))
+    print(wrapped(f"{out}: {' '.join((RESULT, HISTORY, PARAMETERS, *figures))}"))
     return 0
 
 
