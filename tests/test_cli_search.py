@@ -466,6 +466,15 @@ def test_a_storage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.Captur
     assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "letter.txt")) == 1
     assert "letter.txt cannot be used" in sentence(capsys)
     assert (tmp_path / "letter.txt").read_text() == "Dear reader, " * 100
+    assert names(tmp_path) <= {"letter.txt", "out"}
+
+
+def test_a_journal_that_is_none_is_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.journal").write_text("Dear diary")
+    assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "own.journal")) == 1
+    assert "own.journal cannot be used" in sentence(capsys)
+    assert (tmp_path / "own.journal").read_text() == "Dear diary"
+    assert names(tmp_path) <= {"own.journal", "out"}
 
 
 def test_it_has_help(capsys: pytest.CaptureFixture[str]) -> None:

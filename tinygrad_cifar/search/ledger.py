@@ -150,6 +150,7 @@ class Ledger:
     def __enter__(self) -> Ledger:  # noqa: PYI034 (Python 3.10 has no Self)
         self._quiet.__enter__()
         try:
+            self._check_file()
             with self._alone():
                 self._storage = self._open()
                 self._study = self._optuna.create_study(
@@ -308,6 +309,21 @@ class Ledger:
                     f"{self._path} already holds a search named {self._name!r} with another {what}: it is "
                     f"{kept.get(what)}, not {own}; give this one another name or another storage"
                 )
+
+    def _check_file(self) -> None:
+        """Refuse a file that is no storage before anything is written to it or beside it."""
+        if self._path is None or not self._path.exists():
+            return
+        start = b"{" if self._path.suffix == ".journal" else b"SQLite format 3\0"
+        try:
+            with self._path.open("rb") as file:
+                found = file.read(len(start))
+        except OSError as error:
+            raise SearchError(f"{self._path} cannot be used as the storage of a search: {error}") from error
+        if found and found != start:
+            raise SearchError(
+                f"{self._path} cannot be used as the storage of a search: it is something else; name another file"
+            )
 
     def _open(self) -> Any:
         if self._path is None:
