@@ -461,6 +461,17 @@ def test_another_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: p
     assert search(tmp_path, *GRID, "--batch-size", "50", "--name", "smaller") == 0
 
 
+def test_another_space_is_said_as_it_would_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, *GRID) == 0
+    capsys.readouterr()
+    assert search(tmp_path, "--vary", "hidden=grid:5,6+7", model="perceptron") == 1
+    error = sentence(capsys)
+    assert "another --name, or another --out" in error
+    assert search(tmp_path, "--vary", "eta=log:0.001:0.5:3") == 1
+    error = sentence(capsys)
+    assert "it is --vary eta=log:0.001:0.1:3 --vary lam=grid:0,0.1, not --vary eta=log:0.001:0.5:3;" in error
+
+
 def test_a_storage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "letter.txt").write_text("Dear reader, " * 100)
     assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "letter.txt")) == 1

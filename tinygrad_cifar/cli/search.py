@@ -35,7 +35,7 @@ from tinygrad_cifar.cli.common import (
 )
 from tinygrad_cifar.cli.findings import Findings, losses, picture, ranking, rounds_of, rows_of, to_csv
 from tinygrad_cifar.cli.settings import add_settings, as_options, batch_sizes, completed, given_settings, without_effect
-from tinygrad_cifar.cli.vary import FORMS, shown_point, shown_space, varied
+from tinygrad_cifar.cli.vary import FORMS, as_varied, shown_point, shown_space, varied
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.files import replacing
 from tinygrad_cifar.machine import usable_cores
@@ -52,7 +52,7 @@ from tinygrad_cifar.search import (
     coarse_to_fine,
 )
 from tinygrad_cifar.search import search as try_all
-from tinygrad_cifar.search.space import Point, Value, require
+from tinygrad_cifar.search.space import OtherSearchError, Point, Value, require
 
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
 _NAME = "search"
@@ -189,6 +189,13 @@ def search(options: argparse.Namespace) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)  # they tell of their caches and connections
     try:
         return _search(options)
+    except OtherSearchError as error:
+        place = "--storage" if options.storage else "--out"
+        kept, own = map(as_varied, (error.kept, error.own))
+        raise CommandError(
+            f"{error.where} with another {error.what}: it is {kept}, not {own}; give this one another --name, or "
+            f"another {place}"
+        ) from error
     except SearchError as error:
         raise CommandError(str(error)) from error
 

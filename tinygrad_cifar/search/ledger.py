@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinygrad_cifar.search.space import (
+    OtherSearchError,
     Point,
     SearchError,
     Space,
@@ -305,10 +306,8 @@ class Ledger:
             return
         for what, own in self._identity.items():
             if kept.get(what) != own:
-                raise SearchError(
-                    f"{self._path} already holds a search named {self._name!r} with another {what}: it is "
-                    f"{kept.get(what)}, not {own}; give this one another name or another storage"
-                )
+                where = f"{self._path} already holds a search named {self._name!r}"
+                raise OtherSearchError(where, what, str(kept.get(what)), own)
 
     def _check_file(self) -> None:
         """Refuse a file that is no storage before anything is written to it or beside it."""

@@ -19,6 +19,24 @@ class SearchError(ValueError):
     """A search that cannot be made: one sentence that says what is wrong, and what to do."""
 
 
+class OtherSearchError(SearchError):
+    """A storage that holds another search of the same name.
+
+    Attributes
+    ----------
+    where : str
+        The storage, and the name of the search.
+    what, kept, own : str
+        In what they differ, and what it is in the storage and in the search that was refused.
+    """
+
+    def __init__(self, where: str, what: str, kept: str, own: str) -> None:
+        super().__init__(
+            f"{where} with another {what}: it is {kept}, not {own}; give this one another name or another storage"
+        )
+        self.where, self.what, self.kept, self.own = where, what, kept, own
+
+
 def require(module: str, extra: str) -> Any:
     """Import a library that only a search needs, or say how to get it."""
     try:
