@@ -106,6 +106,10 @@ def test_it_is_said_in_one_sentence_how_to_be_faster():
     )
 
 
+def test_one_core_is_one_core():
+    assert str(Runtime("OpenBLAS 0.3.31", "Haswell", 1, 1, {})) == "OpenBLAS 0.3.31, Haswell kernel, 1 thread on 1 core"
+
+
 def test_a_program_that_imports_the_library_keeps_its_environment_and_its_own_threads():
     code = (
         "import json, os; before = dict(os.environ); import tinygrad_cifar as tg; told = tg.runtime();"

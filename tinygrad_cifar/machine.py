@@ -53,7 +53,8 @@ class Runtime(NamedTuple):
 
     def __str__(self) -> str:
         threads = "?" if self.threads is None else self.threads
-        text = f"{self.blas}, {self.kernel} kernel, {threads} thread{'s' * (threads != 1)} on {self.cores} cores"
+        text = f"{self.blas}, {self.kernel} kernel, {threads} thread{'s' * (threads != 1)}"
+        text += f" on {self.cores} core{'s' * (self.cores != 1)}"
         if self.faster:
             text += f"; faster with {' '.join(f'{k}={v}' for k, v in self.faster.items())} set before Python starts"
         return text

@@ -92,7 +92,8 @@ def reproduce(options: argparse.Namespace) -> int:
         raise Stopped(
             f"stopped; what is done is kept in {options.out}, and the same command goes on from there"
         ) from None
-    print(f"{effort.done} runs done, {effort.kept} kept, {effort.elapsed:.0f} s: {options.out / experiments.INDEX}")
+    done = f"{effort.done} run{'s' * (effort.done != 1)} done"
+    print(f"{done}, {effort.kept} kept, {effort.elapsed:.0f} s: {options.out / experiments.INDEX}")
     return 0
 
 
@@ -116,7 +117,8 @@ def _watching() -> Iterator[Callable[[Any], None]]:
             bar.update(100 * progress.share - bar.n)
         elif int(progress.share * _LINES) > said:
             said = int(progress.share * _LINES)
-            print(f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} runs", flush=True)
+            plural = "s" * (progress.total != 1)
+            print(f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} run{plural}", flush=True)
 
     try:
         yield show
