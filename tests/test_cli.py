@@ -119,6 +119,30 @@ def test_what_is_printed_is_what_is_written(tmp_path: Path, capsys: pytest.Captu
         assert printed[part] == f"{result(tmp_path)[f'{part}_accuracy']:.2%}"
 
 
+def test_the_header_comes_before_the_images_are_whitened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
+    assert train(tmp_path / "out", "--pixels", "whiten") == 130
+    output = capsys.readouterr().out
+    assert "300 training, 2000 validation" in output
+    assert output.endswith("whitening the images ...\n")
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_other_settings_are_refused_before_the_images_are_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_half_way(tmp_path, monkeypatch)
+    capsys.readouterr()
+    monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
+    assert train(tmp_path, "--resume", "--lam", "0.5") == 1
+    assert "lam is 0.01, not 0.5" in sentence(capsys)
+
+
 def test_the_header_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--hidden", *["10"] * 9, "--flip", "--shift", "3", "--warm-up", "2", "--dropout", "0.25", "--q", "0.5")
     assert train(tmp_path, *options, model="perceptron") == 0

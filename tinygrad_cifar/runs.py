@@ -547,7 +547,7 @@ def run(
         augment=_augmentation(settings, prepared.preprocessing) if augments else None,
         measured=prepared.train,
         checkpoint=checkpoint,
-        identity=None if checkpoint is None else asdict(settings) | {"data": _name_and_digest(prepared.dataset)},
+        identity=None if checkpoint is None else _identity(settings, prepared.dataset),
         watch=watch,
     )
     return Result(
@@ -559,6 +559,28 @@ def run(
         evaluate(model, prepared.test, settings.lam) if test else None,
         history.seconds,
     )
+
+
+def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> None:
+    """Refuse a checkpoint of other settings or data before anything is prepared; :func:`run` looks at the rest of it.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or of another run.
+    """
+    _, text = load_checkpoint(checkpoint)
+    kept = text.get("identity")
+    if not isinstance(kept, dict):
+        raise CheckpointError(f"{checkpoint} belongs to another run: it does not say to which")
+    own = json.loads(json.dumps(_identity(settings, dataset)))
+    others = [f"{name} is {kept.get(name)}, not {value}" for name, value in own.items() if kept.get(name) != value]
+    if others:
+        raise CheckpointError(f"{checkpoint} belongs to another run: its {' and its '.join(others)}")
+
+
+def _identity(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    return asdict(settings) | {"data": _name_and_digest(dataset)}
 
 
 def _name_and_digest(dataset: Dataset) -> str:

@@ -39,7 +39,9 @@ from tinygrad_cifar.runs import (
     Result,
     Settings,
     build_schedule,
+    check_resumable,
     confusion_matrix,
+    cut,
     describe,
     prepare,
     run,
@@ -102,6 +104,9 @@ def train(options: argparse.Namespace) -> int:
     settings = settings_from(options, dataset)
     if finished:
         return _say_that_it_is_finished(out, settings, dataset)
+    if (out / CHECKPOINT).exists() and options.resume:
+        check_resumable(out / CHECKPOINT, settings, dataset)
+    _announce(settings, dataset)
     prepared = prepare(dataset, settings)
     make_folder(out)
     with alone_in(out):
@@ -114,8 +119,6 @@ def train(options: argparse.Namespace) -> int:
 def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> int:
     """Train, or go on with it, and write everything."""
     dataset = prepared.dataset
-    for line in (str(machine.runtime()), f"{dataset.name}: {_parts(prepared)}", describe(settings)):
-        print(wrapped(line), flush=True)
     with _resumable(out / CHECKPOINT):
         with _watching(settings.model) as watch:
             result = run(settings, prepared, checkpoint=out / CHECKPOINT, watch=watch)
@@ -188,9 +191,18 @@ def _say_that_it_is_finished(out: Path, settings: Settings, dataset: Dataset) ->
 # -- what is printed ---------------------------------------------------------------------------------------------------
 
 
-def _parts(prepared: Prepared) -> str:
-    parts = {"training": prepared.train, "validation": prepared.validation, "test": prepared.test}
-    return ", ".join(f"{len(part[1])} {name}" for name, part in parts.items() if part is not None) + " images"
+def _announce(settings: Settings, dataset: Dataset) -> None:
+    """Say what is going to be done, before the images are prepared, which can take half a minute."""
+    for line in (str(machine.runtime()), f"{dataset.name}: {_parts(settings, dataset)}", describe(settings)):
+        print(wrapped(line), flush=True)
+    if settings.pixels == "whiten":
+        print("whitening the images ...", flush=True)
+
+
+def _parts(settings: Settings, dataset: Dataset) -> str:
+    train, validation = cut(dataset, settings)
+    parts = {"training": train, "validation": validation, "test": dataset.test}
+    return ", ".join(f"{len(part.labels)} {name}" for name, part in parts.items() if part is not None) + " images"
 
 
 def _scores(figures: dict[str, Any]) -> str:
