@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +193,17 @@ def test_no_window_system_is_touched() -> None:
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("ends", [(5e-5, 1e-3), (1e-4, 5e-2), (0.001, 0.1), (0.003, 0.02), (1e-5, 8e-3), (2e-5, 5e-5)])
+@pytest.mark.parametrize("count", [1, 2])
+def test_labels_of_a_logarithmic_axis_do_not_overlap(ends, count):
+    line = figures.Line("", np.array(ends), np.array([0.0, 1.0]))
+    panels = [figures.Panel("x", "y", [line], log_x=True)] * count
+    figure = figures.curves(figures.Heading("Labels", "none"), panels)
+    figure.canvas.draw()
+    for axes in figure.axes:
+        least, most = axes.get_xlim()
+        ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        boxes = [label.get_window_extent() for place, label in ticks if least <= place <= most]
+        assert all(a.x1 < b.x0 for a, b in pairwise(boxes))

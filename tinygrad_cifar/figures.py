@@ -10,10 +10,12 @@ Needs matplotlib, which comes with the extra ``experiments``.
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,8 @@ _STYLE: dict[str, Any] = {
 _COLOURS = ("#0072B2", "#D55E00", "#000000", "#CC79A7", "#009E73", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vPX"
 _WIDTH = 7.0  # inches
+_BESIDE = 0.8  # inches of a panel that its vertical scale takes
+_OF_A_LETTER = 0.085  # inches of the width of a mark's label
 _DPI = 150
 _SIDE = 32
 _FEW_DECADES = 1000  # the ends of a scale on which powers of ten alone would be too few marks
@@ -117,11 +121,11 @@ def curves(heading: Heading, panels: Sequence[Panel], *, columns: int | None = N
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         for axes, panel in zip(grid, panels, strict=False):
-            _draw_panel(axes, panel)
+            _draw_panel(axes, panel, _WIDTH / columns - _BESIDE)
     return figure
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
+def _draw_panel(axes: Axes, panel: Panel, width: float) -> None:
     for line in panel.lines:
         marked = len(panel.lines) > 1 or line.spread is not None
         style: dict[str, Any] = {
@@ -147,11 +151,23 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
         least, most = axes.get_xlim()
         if most < _FEW_DECADES * least:
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_locator(LogLocator(subs=_multiples(least, most, width)))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     if len(panel.lines) > 1:
         axes.legend(fontsize=9)
+
+
+def _multiples(least: float, most: float, width: float) -> Sequence[float]:
+    """Return which multiples of powers of ten to mark, so many that their labels fit beside each other."""
+    for multiples in ((1.0, 2.0, 5.0), (1.0, 3.0)):
+        decades = range(math.floor(math.log10(least)), math.ceil(math.log10(most)))
+        marks = [m * 10.0**k for k in decades for m in multiples if least <= m * 10.0**k <= most]
+        apart = (width * math.log(b / a) / math.log(most / least) for a, b in pairwise(marks))
+        needed = (_OF_A_LETTER * (1 + (len(f"{a:g}") + len(f"{b:g}")) / 2) for a, b in pairwise(marks))
+        if all(there >= wanted for there, wanted in zip(apart, needed, strict=True)):
+            return multiples
+    return (1.0,)
 
 
 def histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100) -> Figure:
