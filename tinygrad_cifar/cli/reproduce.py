@@ -69,7 +69,7 @@ def reproduce(options: argparse.Namespace) -> int:
         from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415
     except ImportError as error:
         raise CommandError(
-            f"to reproduce needs {error.name}, which `pip install 'tinygrad-cifar[experiments,search]'` brings"
+            f"to reproduce needs {error.name}, which `pip install {(error.name or '').partition('.')[0]}` brings"
         ) from error
     try:
         if options.list:

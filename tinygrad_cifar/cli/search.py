@@ -201,7 +201,7 @@ def search(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    require("optuna", "search")
+    require("optuna")
     space = _space(options)
     sampler = options.sampler or _default_sampler(options)
     _check_space(space, sampler, options)
@@ -308,7 +308,7 @@ def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
         with Processes(count) as processes:
             yield processes, count
         return
-    distributed = require("distributed", "cluster")
+    distributed = require("distributed")
     try:
         client = distributed.Client(options.scheduler, timeout=_SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
@@ -479,7 +479,7 @@ def _draw(path: Path, findings: Findings, details: str) -> bool:
     try:
         from tinygrad_cifar import figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
-        print("no figure: it needs matplotlib, which `pip install 'tinygrad-cifar[experiments]'` brings")
+        print("no figure: it needs matplotlib, which `pip install matplotlib` brings")
         return False
     figures.save(picture(findings, details), path)
     return True

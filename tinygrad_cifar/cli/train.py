@@ -259,7 +259,7 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     try:
         from tinygrad_cifar import figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
-        print("no figures: they need matplotlib, which `pip install 'tinygrad-cifar[experiments]'` brings")
+        print("no figures: they need matplotlib, which `pip install matplotlib` brings")
         return ()
     settings, dataset = result.settings, prepared.dataset
     details = f"{dataset.name}: {describe(settings)}"

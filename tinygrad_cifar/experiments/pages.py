@@ -144,7 +144,8 @@ def _effort(results: Sequence[Results], effort: Effort) -> str:
     return (
         f"All runs together took {sum(result.seconds for result in results):.0f} seconds of one processor core, where "
         f"an experiment that shares runs with another is counted with them. The command that wrote this page took "
-        f"{effort.elapsed:.0f} seconds for {effort.done} runs{kept} in {effort.workers} processes: {effort.machine}."
+        f"{effort.elapsed:.0f} seconds for {effort.done} run{'s' * (effort.done != 1)}{kept} in {effort.workers} "
+        f"process{'es' * (effort.workers != 1)}: {effort.machine}."
     )
 
 

@@ -137,9 +137,9 @@ class Ledger:
         identity: Mapping[str, str],
         retries: int,
     ) -> None:
-        self._optuna = require("optuna", "search")
+        self._optuna = require("optuna")
         self._states = self._optuna.trial.TrialState
-        self._database_error = require("sqlalchemy", "search").exc.SQLAlchemyError
+        self._database_error = require("sqlalchemy").exc.SQLAlchemyError
         self._path, self._name, self._identity = storage, name, dict(identity)
         self._space, self._points, self._seed, self._retries = space, points, seed, retries
         self._owner = uuid.uuid4().hex
@@ -336,7 +336,7 @@ class Ledger:
         with closing(sqlite3.connect(self._path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         storage = storages.RDBStorage(f"sqlite:///{self._path.as_posix()}")
-        require("sqlalchemy", "search").event.listen(storage.engine, "connect", _without_waiting)
+        require("sqlalchemy").event.listen(storage.engine, "connect", _without_waiting)
         storage.engine.dispose()  # the connections of before
         return storage
 

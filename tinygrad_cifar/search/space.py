@@ -37,14 +37,12 @@ class OtherSearchError(SearchError):
         self.where, self.what, self.kept, self.own = where, what, kept, own
 
 
-def require(module: str, extra: str) -> Any:
+def require(module: str) -> Any:
     """Import a library that only a search needs, or say how to get it."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise SearchError(
-            f"a search needs {module}, which is not installed: pip install 'tinygrad-cifar[{extra}]'"
-        ) from error
+        raise SearchError(f"a search needs {module}, which is not installed: pip install {module}") from error
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ def random_points(space: Space, count: int, seed: int = 0) -> list[Point]:
     >>> random_points(space, 20, seed=1)[:3] == random_points(space, 3, seed=1)
     True
     """
-    optuna = require("optuna", "search")
+    optuna = require("optuna")
     with quiet():
         study = optuna.create_study()
         points = []
@@ -254,7 +252,7 @@ class quiet:  # noqa: N801 (used as contextlib's functions are)
     """Keep Optuna from telling the terminal about every trial; errors still come through."""
 
     def __enter__(self) -> None:
-        self._logging = require("optuna", "search").logging
+        self._logging = require("optuna").logging
         self._before = self._logging.get_verbosity()
         self._logging.set_verbosity(self._logging.ERROR)
 
