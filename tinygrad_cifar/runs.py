@@ -564,6 +564,20 @@ def run(
 def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> None:
     """Refuse a checkpoint of other settings or data before anything is prepared; :func:`run` looks at the rest of it.
 
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.runs import Settings, check_resumable, prepare, run
+    >>> settings, dataset = Settings(epochs=1, first=100), builtin_dataset()
+    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+    ...     checkpoint = Path(folder) / "checkpoint.npz"
+    ...     result = run(settings, prepare(dataset, settings), checkpoint=checkpoint)
+    ...     check_resumable(checkpoint, Settings(epochs=2, first=100), dataset)
+    Traceback (most recent call last):
+    tinygrad_cifar.checkpoints.CheckpointError: ... belongs to another run: its epochs is 1, not 2
+
     Raises
     ------
     CheckpointError
