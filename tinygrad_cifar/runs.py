@@ -27,7 +27,7 @@ from tinygrad_cifar.data.preprocess import KINDS, Preprocessing
 from tinygrad_cifar.files import replacing
 from tinygrad_cifar.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.tensor import borrowed
-from tinygrad_cifar.training import Examples, History, Progress, Scores, evaluate, fit
+from tinygrad_cifar.training import Examples, History, Progress, Scores, check_identity, evaluate, fit
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -584,13 +584,10 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
         If it is damaged, or of another run.
     """
     _, text = load_checkpoint(checkpoint)
-    kept = text.get("identity")
-    if not isinstance(kept, dict):
-        raise CheckpointError(f"{checkpoint} belongs to another run: it does not say to which")
-    own = json.loads(json.dumps(_identity(settings, dataset)))
-    others = [f"{name} is {kept.get(name)}, not {value}" for name, value in own.items() if kept.get(name) != value]
-    if others:
-        raise CheckpointError(f"{checkpoint} belongs to another run: its {' and its '.join(others)}")
+    try:
+        check_identity(text["identity"], _identity(settings, dataset))
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} belongs to another run: {error}") from error
 
 
 def _identity(settings: Settings, dataset: Dataset) -> dict[str, Any]:

@@ -432,7 +432,7 @@ class _Run:
         arrays, text = load_checkpoint(path)
         own_arrays, own_text = self.state()
         try:
-            self.check_identity(text["identity"])
+            check_identity(text["identity"], self.identity)
             first, *others = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
             self.history = History(
                 [first, *others], int(text["best_epoch"]), bool(text["stopped_early"]), float(text["seconds"])
@@ -449,13 +449,6 @@ class _Run:
             raise CheckpointError(f"{path} belongs to another run: {error}") from error
         self.report()
 
-    def check_identity(self, kept: Mapping[str, Any]) -> None:
-        """Refuse what makes the checkpoint's run another than this one, by name."""
-        own = json.loads(json.dumps(self.identity))
-        others = [f"{name} is {kept[name]}, not {own[name]}" for name in own if kept[name] != own[name]]
-        if others:
-            raise ValueError(f"its {' and its '.join(others)}")
-
     def check_progress(self) -> None:
         """Refuse a state that no run of this plan comes through."""
         if not 0 <= self.epochs_done * self.steps_per_epoch <= self.steps:
@@ -470,6 +463,28 @@ class _Run:
         for rng, state in zip(self.generators, generators, strict=True):
             _check_like(_plain(rng.bit_generator.state), state)
             rng.bit_generator.state = state
+
+
+def check_identity(kept: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse what makes a kept run another than one's own; what else is kept of it does not matter.
+
+    Raises
+    ------
+    ValueError
+        Naming each part in which they differ.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.training import check_identity
+    >>> check_identity({"eta": 0.1, "epochs": 5}, {"eta": 0.2})
+    Traceback (most recent call last):
+        ...
+    ValueError: its eta is 0.1, not 0.2
+    """
+    own = json.loads(json.dumps(own))  # as it comes back from a file
+    others = [f"{name} is {kept[name]}, not {value}" for name, value in own.items() if kept[name] != value]
+    if others:
+        raise ValueError(f"its {' and its '.join(others)}")
 
 
 def _plain(state: Any) -> Any:
@@ -512,6 +527,7 @@ __all__: Sequence[str] = [
     "Progress",
     "Scores",
     "TrainingDiverged",
+    "check_identity",
     "evaluate",
     "fit",
 ]
