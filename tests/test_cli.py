@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import command, names, sentence
 from official_format import draw_batches, python_version_files
 
 import tinygrad_cifar
@@ -51,26 +52,6 @@ def train(out: Path, *options: str, model: str = "softmax", small: bool = True) 
 def result(out: Path) -> dict[str, Any]:
     figures: dict[str, Any] = json.loads((out / "result.json").read_text())
     return figures
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def sentence(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one sentence on the standard error."""
-    error = capsys.readouterr().err
-    assert error.startswith("tinygrad-cifar: "), error
-    assert error.count("\n") == 1, error
-    return error
-
-
-def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tinygrad_cifar", *arguments],
-        text=True,
-        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
-    )
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.locks import FolderInUseError, held
 
-_WIDTH = 80
+WIDTH = 80  # columns of a terminal
 _WIDEST_BAR = 100
 _LONGEST_TEXT = 2000
 
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, description: str = "", **options: Any) -> None:
         super().__init__(
-            description=textwrap.fill(description, _WIDTH),
+            description=textwrap.fill(description, WIDTH),
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **options,
@@ -99,7 +99,7 @@ def alone_in(out: Path) -> Iterator[None]:
 
 def wrapped(line: str) -> str:
     """Return a line as it fits a terminal of 80 columns, what goes on indented."""
-    return textwrap.fill(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, wrapped: bool = False) -> str:
@@ -127,7 +127,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
         line = "  ".join(cells)
         if wrapped:
             indent = len(line) + 2
-            line = textwrap.fill(row[last], _WIDTH, initial_indent=f"{line}  ", subsequent_indent=" " * indent)
+            line = textwrap.fill(row[last], WIDTH, initial_indent=f"{line}  ", subsequent_indent=" " * indent)
         lines.append(line.rstrip())
     return "\n".join(lines)
 

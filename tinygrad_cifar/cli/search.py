@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tinygrad_cifar.cli.common import (
+    WIDTH,
     CommandError,
     Stopped,
     Subparsers,
@@ -32,6 +33,7 @@ from tinygrad_cifar.cli.common import (
     make_folder,
     progress_bar,
     whole_number,
+    wrapped,
 )
 from tinygrad_cifar.cli.findings import Findings, losses, picture, ranking, rounds_of, rows_of, to_csv
 from tinygrad_cifar.cli.settings import add_settings, as_options, batch_sizes, completed, given_settings, without_effect
@@ -58,7 +60,6 @@ TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "s
 _NAME = "search"
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
-_WIDTH = 80
 _MOST_WORKERS = 256
 _MOST_TRIALS = 100_000
 _MOST_CHECKED = 10_000  # points whose settings are looked at before any of them is tried
@@ -325,14 +326,14 @@ def _announce(options: argparse.Namespace, space: Space, sampler: str, dataset: 
     points = prod(len(dimension.grid()) for dimension in space.values()) if sampler == "grid" else options.trials
     count = f"{points} trial{'s' * (points != 1)}"
     text = f"{options.model} on {dataset.name}: {sampler}, {count}{' a round' * options.narrow}, {workers} {where}"
-    print(textwrap.fill(text, _WIDTH, subsequent_indent="  "))
+    print(wrapped(text))
     for line in shown_space(space):
-        print(textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="    "))
+        print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
     print(flush=True)
 
 
 def _announce_round(tell: Callable[[str], None], number: int, space: Space) -> None:
-    tell(textwrap.fill(f"round {number}: {'; '.join(shown_space(space))}", _WIDTH, subsequent_indent="  "))
+    tell(wrapped(f"round {number}: {'; '.join(shown_space(space))}"))
 
 
 # -- meanwhile ---------------------------------------------------------------------------------------------------------
@@ -386,7 +387,7 @@ def _bar(bar: Any, progress: SearchProgress) -> Any:
 def _line(k: int, total: int, trial: Trial, best: str) -> str:
     result = f"{trial.value:.2%}" if trial.state == "complete" else trial.state
     line = f"{k:{len(str(total))}}/{total}  {result:>8}  best {best:>6}  {shown_point(trial.params)}"
-    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 4]} ..."
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------------
@@ -412,16 +413,16 @@ def _report(options: argparse.Namespace, run: TrainingRun, findings: Findings, d
         print(f"\n{text}, and all of them are shown.")
     print(f"\n{ranking(findings)}\n")
     if missing:
-        print(f"{textwrap.fill(missing, _WIDTH)}\n")
+        print(f"{textwrap.fill(missing, WIDTH)}\n")
     if findings.narrowed is not None:
         rounds = len(findings.narrowed.rounds)
         text = (
             f"{rounds} round{'s' * (rounds != 1)}; no further one, for {findings.narrowed.reason}. The best mean has a "
             f"standard error of {findings.narrowed.standard_error:.2%}."
         )
-        print(f"{textwrap.fill(text, _WIDTH)}\n")
+        print(f"{textwrap.fill(text, WIDTH)}\n")
     print(f"To repeat the best:\n{_command(run, given, out / folder)}\n")
-    print(textwrap.fill(f"{out}: {' '.join(files)}", _WIDTH, subsequent_indent="  ", break_on_hyphens=False))
+    print(wrapped(f"{out}: {' '.join(files)}"))
     return 0
 
 
@@ -443,7 +444,7 @@ def _command(run: TrainingRun, given: Mapping[str, Value], out: Path) -> str:
     data = [] if run.data == "builtin" else [f"--data {shlex.quote(run.data)}"]
     lines = [f"  tinygrad-cifar train {run.model}"]
     for option in [*data, *as_options(given), f"--out {shlex.quote(str(out))}"]:
-        if len(lines[-1]) + 1 + len(option) + len(" \\") > _WIDTH:
+        if len(lines[-1]) + 1 + len(option) + len(" \\") > WIDTH:
             lines[-1] += " \\"
             lines.append(f"    {option}")
         else:
