@@ -15,7 +15,7 @@ _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPR
 
 
 # A step of the reports' nets is hardly faster on two threads; and two threads that wait for each other, on two cores of
-# which something else wants one, take thirty times as long.
+# which something else wants one, take several times as long.
 DEFAULT = 1
 
 
