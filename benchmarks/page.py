@@ -59,7 +59,8 @@ _METHOD = """\
   is everybody's. One step before each group is not timed, since the caches hold somebody else's numbers (in the
   work whose steps take longer than a group, all are timed).
 - **In processes of their own**, one thread count for all (one, unless the user has set another), set before any
-  library is loaded; whoever is not being measured is stopped (SIGSTOP), since threads of OpenBLAS, OpenMP and XLA go on spinning for a while after a product.
+  library is loaded; whoever is not being measured is stopped (SIGSTOP), since threads of OpenBLAS, OpenMP and XLA go
+  on spinning for a while after a product.
 - **The BLAS kernel** is the one that `tinygrad_cifar.runtime()` recommends, the same for every contestant on NumPy;
   variables that the user has set are obeyed.
 - **Memory** is what `tracemalloc` counts (NumPy reports to it) from the making of the model on: the highest of three

@@ -92,10 +92,7 @@ def batch_binary(images: Pixels, labels: list[int]) -> bytes:
 
 def draw_batches(count: int, seed: int = 0) -> list[Batch]:
     rng = np.random.default_rng(seed)
-    return [
-        (rng.integers(0, 256, (count, 3072), dtype=np.uint8), rng.integers(0, 10, count).tolist())
-        for _ in BATCHES
-    ]
+    return [(rng.integers(0, 256, (count, 3072), dtype=np.uint8), rng.integers(0, 10, count).tolist()) for _ in BATCHES]
 
 
 def write_python_version(folder: Path, batches: list[Batch]) -> Path:

@@ -56,9 +56,7 @@ def test_report_002_published_the_error_of_its_own_formula() -> None:
 
 
 def test_report_004_published_the_error_of_its_own_formula() -> None:
-    (weights,) = (
-        f for f in redone("softmax")["004"].figures if f.parameter == "W" and f.name == "sum of differences"
-    )
+    (weights,) = (f for f in redone("softmax")["004"].figures if f.parameter == "W" and f.name == "sum of differences")
     assert weights.bound == pytest.approx(7.833e-3 * 60 / 3072)
     assert weights.one_sided == pytest.approx(weights.bound, rel=0.3)
     assert weights.centred < weights.bound / 1000

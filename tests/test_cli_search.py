@@ -352,9 +352,7 @@ def test_a_scheduler_that_is_not_there(
 # -- what is missing or wrong ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("module", "how"), [("optuna", []), ("distributed", ["--scheduler", "tcp://h:1"])]
-)
+@pytest.mark.parametrize(("module", "how"), [("optuna", []), ("distributed", ["--scheduler", "tcp://h:1"])])
 def test_what_is_not_installed_is_said_with_how_to_get_it(
     module: str,
     how: list[str],

@@ -20,8 +20,7 @@ def train(problem: Problem, after_step: AfterStep) -> None:
     def step(parameters: Parameters, images: Any, labels: Any, batch: Any) -> tuple[Parameters, Any]:
         loss, grads = jax.value_and_grad(_loss)(parameters, images[batch], labels[batch])
         updated = [
-            (W - eta * (dW + 2 * lam * W), b - eta * db)
-            for (W, b), (dW, db) in zip(parameters, grads, strict=True)
+            (W - eta * (dW + 2 * lam * W), b - eta * db) for (W, b), (dW, db) in zip(parameters, grads, strict=True)
         ]
         return updated, loss
 

@@ -127,9 +127,7 @@ class _Version(NamedTuple):
 
 
 _BATCHES = (*(f"data_batch_{number}" for number in range(1, TRAINING_BATCHES + 1)), "test_batch")
-PYTHON_VERSION = _Version(
-    "cifar-10-batches-py", _BATCHES, "batches.meta", _read_pickled_batch, _read_pickled_meta
-)
+PYTHON_VERSION = _Version("cifar-10-batches-py", _BATCHES, "batches.meta", _read_pickled_batch, _read_pickled_meta)
 _BINARY_VERSION = _Version(
     "cifar-10-batches-bin",
     tuple(f"{name}.bin" for name in _BATCHES),

@@ -59,8 +59,7 @@ class Split:
             raise DataError(f"images must have the shape (N, 3072) with N >= 1, not {self.images.shape}")
         if self.labels.shape != self.images.shape[:1]:
             raise DataError(
-                f"{len(self.images)} images need labels of the shape ({len(self.images)},), "
-                f"not {self.labels.shape}"
+                f"{len(self.images)} images need labels of the shape ({len(self.images)},), not {self.labels.shape}"
             )
         object.__setattr__(self, "images", _read_only(self.images))
         object.__setattr__(self, "labels", _read_only(self.labels))
@@ -106,9 +105,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if len(self.training_batches) != TRAINING_BATCHES:
-            raise DataError(
-                f"{self.name} needs {TRAINING_BATCHES} training batches, not {len(self.training_batches)}"
-            )
+            raise DataError(f"{self.name} needs {TRAINING_BATCHES} training batches, not {len(self.training_batches)}")
         for number, batch in enumerate(self.training_batches, start=1):
             self._check_labels(f"training batch {number}", batch)
         self._check_labels("the test batch", self.test)
@@ -192,8 +189,7 @@ class Dataset:
         kept = len(joined) - validation
         if not 0 < kept < len(joined):
             raise DataError(
-                f"cannot hold out {validation} of {len(joined)} training images: "
-                f"choose 1 to {len(joined) - 1}"
+                f"cannot hold out {validation} of {len(joined)} training images: choose 1 to {len(joined) - 1}"
             )
         return (
             Split(joined.images[:kept], joined.labels[:kept]),

@@ -236,9 +236,7 @@ def attempt(objective: Objective, point: Point, _token: str) -> Outcome:
 
 def sorted_trials(trials: Sequence[Trial]) -> list[Trial]:
     """Return complete trials from the best to the worst, and then the others; the lower number first of equals."""
-    return sorted(
-        trials, key=lambda t: (t.state != "complete", -t.value if t.state == "complete" else 0.0, t.number)
-    )
+    return sorted(trials, key=lambda t: (t.state != "complete", -t.value if t.state == "complete" else 0.0, t.number))
 
 
 @contextmanager
