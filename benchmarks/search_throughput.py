@@ -16,8 +16,8 @@ import time
 from dataclasses import replace
 
 from tinygrad_cifar.machine import relaunch, runtime, usable_cores
-from tinygrad_cifar.runs import Settings
 from tinygrad_cifar.search import Choice, Processes, Space, ValidationAccuracy, search
+from tinygrad_cifar.settings import Settings
 
 COARSE = Settings(
     model="two-layer",

@@ -47,7 +47,7 @@ from official_format import (
 )
 from test_data_unpickle import FRAGMENTS, GREEDY, HEAD, MALFORMED, UNNEEDED
 
-from tinygrad_cifar import models, optim, runs, schedules, training
+from tinygrad_cifar import models, optim, schedules, trained, training
 from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.data import DataError, builtin_dataset, read_cifar10
@@ -485,8 +485,8 @@ def _resume(path: Path, content: bytes) -> Any:
 
 def _read_model(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
-    trained = runs.load_model(path)
-    trained.model.predict(np.zeros((1, trained.preprocessing.mean.size), trained.settings.dtype))
+    kept = trained.load_model(path)
+    kept.model.predict(np.zeros((1, kept.preprocessing.mean.size), kept.settings.dtype))
 
 
 class OwnError(Exception):

@@ -31,6 +31,7 @@ from tinygrad_cifar import (
     training,
 )
 from tinygrad_cifar import functional as F
+from tinygrad_cifar.evaluation import evaluate
 
 
 def variable(data, dtype=float):
@@ -469,7 +470,7 @@ def test_the_librarys_own_loops_leave_the_users_arrays_alone():
     X, labels = rng.normal(size=(6, 3)), np.array([0, 1] * 3)
     model = models.SoftmaxRegression(3, 2, rng=rng)
     training.fit(model, optim.SGD(model.parameters(), 0.1), (X, labels), epochs=1, batch_size=2)
-    training.evaluate(model, (X, labels))
+    evaluate(model, (X, labels))
     model.predict(X)
     assert X.flags.writeable
     assert labels.flags.writeable

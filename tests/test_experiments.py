@@ -32,7 +32,8 @@ from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdow
 from tinygrad_cifar.experiments.outcomes import Outcomes
 from tinygrad_cifar.experiments.reproduce import choose
 from tinygrad_cifar.experiments.results import Row
-from tinygrad_cifar.runs import Settings, cut
+from tinygrad_cifar.preparation import cut
+from tinygrad_cifar.settings import Settings
 
 # Every accuracy in the reports' tables and texts, in percent.
 PUBLISHED = {

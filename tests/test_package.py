@@ -29,8 +29,8 @@ MODULES = ["tinygrad_cifar"] + [
 OFFERED = ["tinygrad_cifar"] + [
     f"tinygrad_cifar.{name}"
     for name in (
-        *("checkpoints", "data", "derivatives", "files", "functional", "gradcheck", "initialisers", "models"),
-        *("nn", "optim", "runs", "schedules", "training"),
+        *("checkpoints", "data", "derivatives", "evaluation", "files", "functional", "gradcheck", "initialisers"),
+        *("models", "nn", "optim", "preparation", "runs", "schedules", "settings", "trained", "training"),
     )
 ]
 

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from official_format import draw_batches, write_python_version
 
 from tinygrad_cifar import machine
-from tinygrad_cifar.runs import Settings, SettingsError
 from tinygrad_cifar.search import (
     Choice,
     LogUniform,
@@ -40,6 +39,7 @@ from tinygrad_cifar.search import (
     search,
 )
 from tinygrad_cifar.search.ledger import LEASE
+from tinygrad_cifar.settings import Settings, SettingsError
 
 optuna = pytest.importorskip("optuna", reason="searching needs optuna")
 

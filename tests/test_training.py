@@ -13,27 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.some_models import CLASSES, FEATURES, some_images, some_model
 from tinygrad_cifar import Tensor, nn
 from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from tinygrad_cifar.initialisers import Normal
+from tinygrad_cifar.evaluation import Scores, evaluate
 from tinygrad_cifar.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
 from tinygrad_cifar.optim import SGD, Adam
 from tinygrad_cifar.schedules import Triangular
-from tinygrad_cifar.training import Measurement, Progress, Scores, TrainingDiverged, evaluate, fit
+from tinygrad_cifar.training import Measurement, Progress, TrainingDiverged, fit
 
-FEATURES, CLASSES = 4, 3
 seeds = st.integers(0, 2**32 - 1)
-
-
-def some_images(seed: int = 0, count: int = 23, dtype: type = np.float64) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels that a linear model can learn in part; 23 is a multiple of no batch size below."""
-    rng = np.random.default_rng([seed, 99])
-    X = rng.normal(size=(count, FEATURES)).astype(dtype)
-    return X, np.argmax(X[:, :CLASSES] + 0.5 * rng.normal(size=(count, CLASSES)), axis=1)
-
-
-def some_model(seed: int = 0) -> SoftmaxRegression:
-    return SoftmaxRegression(FEATURES, CLASSES, rng=np.random.default_rng(seed), init=Normal(0.5))
 
 
 def train(model=None, *, eta=0.1, epochs=3, batch_size=5, data=None, **options):
@@ -46,61 +35,6 @@ def train(model=None, *, eta=0.1, epochs=3, batch_size=5, data=None, **options):
 
 def bits(state: dict[str, np.ndarray]) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in state.items()}
-
-
-# -- measuring a model -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("make", [SoftmaxRegression, SVM])
-@given(seeds, st.sampled_from([0.0, 0.1]))
-def test_scores_are_loss_cost_and_accuracy_of_all_images(make, seed, lam):
-    model = make(FEATURES, CLASSES, rng=np.random.default_rng(seed), init=Normal(1.0))
-    X, labels = some_images(seed)
-    loss = model.loss(X, labels).item()
-    expected = (loss, loss + lam * (model.W.data**2).sum(), np.mean(model.predict(X) == labels))
-    found = evaluate(model, (X, labels), lam)
-    assert (found.loss, found.cost, found.accuracy) == pytest.approx(expected, rel=1e-12)
-
-
-def test_many_images_are_measured_in_blocks_as_if_at_once():
-    X, labels = some_images(count=25_000)
-    model = some_model()
-    found = evaluate(model, (X, labels))
-    assert found.loss == pytest.approx(model.loss(X, labels).item(), rel=1e-12)
-    assert found.accuracy == pytest.approx(np.mean(model.predict(X) == labels), rel=1e-12)
-
-
-def test_measuring_drops_nothing_and_draws_nothing():
-    rng = np.random.default_rng(0)
-    model = Perceptron([FEATURES, 20, CLASSES], rng=rng, dropout=0.9)
-    before = rng.bit_generator.state
-    assert evaluate(model, some_images()) == evaluate(model, some_images())
-    assert rng.bit_generator.state == before
-
-
-def test_measuring_leaves_every_module_in_its_mode():
-    model = Perceptron([FEATURES, 20, CLASSES], rng=np.random.default_rng(0), dropout=0.5)
-    model.dropout.eval()
-    evaluate(model, some_images())
-    assert [module.training for module in model.modules()] == [True, True, True, False]
-
-
-def test_measuring_leaves_no_gradient_and_no_graph():
-    class Watched(SoftmaxRegression):
-        def loss_of(self, scores, labels):
-            assert not scores.requires_grad
-            return super().loss_of(scores, labels)
-
-    model = Watched(FEATURES, CLASSES, rng=np.random.default_rng(0))
-    evaluate(model, some_images())
-    assert model.W.grad is None
-
-
-@pytest.mark.parametrize("count", [0, 22])
-def test_images_and_labels_that_do_not_fit_cannot_be_measured(count):
-    X, labels = some_images()
-    with pytest.raises(ValueError, match="evaluate: there must be images, and a label for each; got"):
-        evaluate(some_model(), (X[: max(count - 5, 0)], labels[:count]))
 
 
 # -- the history -----------------------------------------------------------------------------------------------------

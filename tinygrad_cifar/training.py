@@ -19,40 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar import functional as F
 from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.data.batches import gather
+from tinygrad_cifar.evaluation import Examples, Scores, check_examples, evaluate
 from tinygrad_cifar.models import Classifier
 from tinygrad_cifar.optim import Optimiser
-from tinygrad_cifar.tensor import Tensor, borrowed
+from tinygrad_cifar.tensor import borrowed
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Examples = tuple[Array, Array]
-
-_ROWS_AT_ONCE = 10_000  # how many images are evaluated together: bounds the memory of an evaluation
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818 (it is an event)
     """The loss became NaN or infinite; says at which step."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How good a model is on some images.
-
-    Attributes
-    ----------
-    loss : float
-        The mean loss, in nats for the cross-entropy.
-    cost : float
-        The loss plus the L2 term.
-    accuracy : float
-        The share of images classified right, from 0 to 1.
-    """
-
-    loss: float
-    cost: float
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -134,50 +112,6 @@ class Progress:
     steps: int
     loss: float
     measured: Measurement
-
-
-def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
-    """Measure loss, cost and accuracy of a model, in evaluation mode and without recording.
-
-    Raises
-    ------
-    TypeError
-        If the images or the labels are no NumPy array.
-    ValueError
-        If there are no images, or the labels do not fit them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_cifar import models, training
-    >>> model = models.SoftmaxRegression(4, 2, rng=np.random.default_rng(0))
-    >>> training.evaluate(model, (np.zeros((3, 4)), np.array([0, 0, 1]))).accuracy.__round__(3)
-    0.667
-    """
-    X, labels = examples
-    _check_examples("evaluate", examples)
-    loss = right = 0.0
-    with model.in_use():
-        for start in range(0, len(labels), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            scores = model(borrowed(X[rows]))
-            share = len(labels[rows]) / len(labels)
-            loss += share * model.loss_of(scores, labels[rows]).item()
-            right += share * F.accuracy(scores, labels[rows])
-        penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
-    return Scores(loss, loss + penalty, right)
-
-
-def _check_examples(name: str, examples: Examples) -> None:
-    X, labels = examples
-    parts: dict[str, object] = {"images": X, "labels": labels}
-    for what, array in parts.items():
-        if isinstance(array, Tensor):
-            raise TypeError(f"{name}: the {what} are a Tensor; give the numbers alone, which are its .data")
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"{name}: the {what} must be a NumPy array, not {type(array).__name__}; give np.array(...)")
-    if len(X) != len(labels) or len(labels) == 0:
-        raise ValueError(f"{name}: there must be images, and a label for each; got {len(X)} and {len(labels)}")
 
 
 def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
@@ -267,7 +201,7 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     if augment is not None and rng is None:
         raise ValueError("fit: augment draws random numbers; give a generator as rng")
     for examples in filter(None, (train, validation, measured)):
-        _check_examples("fit", examples)
+        check_examples("fit", examples)
     plan = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -518,16 +452,3 @@ def _check_like(own: Any, kept: Any, name: str = "") -> None:
 
 def _part(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-__all__: Sequence[str] = [
-    "Examples",
-    "History",
-    "Measurement",
-    "Progress",
-    "Scores",
-    "TrainingDiverged",
-    "check_identity",
-    "evaluate",
-    "fit",
-]

@@ -16,7 +16,7 @@ from tinygrad_cifar.checkpoints import CheckpointError
 from tinygrad_cifar.cli import check, evaluate, fetch, reproduce, search, train
 from tinygrad_cifar.cli.common import CommandError, Parser, Stopped, UsageError, printable
 from tinygrad_cifar.data import DataError
-from tinygrad_cifar.runs import SettingsError
+from tinygrad_cifar.settings import SettingsError
 from tinygrad_cifar.training import TrainingDiverged
 
 COMMANDS = (train, evaluate, check, search, reproduce, fetch)

@@ -8,8 +8,11 @@ from pathlib import Path
 from tinygrad_cifar.cli.common import CommandError, Subparsers, add_data_option, load_data, printable, table, wrapped
 from tinygrad_cifar.cli.train import PARAMETERS
 from tinygrad_cifar.data import Dataset, Split
-from tinygrad_cifar.runs import Trained, confusion_matrix, cut, describe, load_model, treat
-from tinygrad_cifar.training import evaluate as measure
+from tinygrad_cifar.evaluation import confusion_matrix
+from tinygrad_cifar.evaluation import evaluate as measure
+from tinygrad_cifar.preparation import cut, treat
+from tinygrad_cifar.settings import describe
+from tinygrad_cifar.trained import TrainedModel, load_model
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -59,7 +62,7 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _images(dataset: Dataset, trained: Trained, split: str) -> Split:
+def _images(dataset: Dataset, trained: TrainedModel, split: str) -> Split:
     if split == "test":
         return dataset.test
     if dataset.identity()["sha256"] != trained.trained_on.get("sha256"):

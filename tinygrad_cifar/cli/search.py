@@ -41,7 +41,8 @@ from tinygrad_cifar.cli.vary import FORMS, as_varied, shown_point, shown_space, 
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.files import replacing
 from tinygrad_cifar.machine import usable_cores
-from tinygrad_cifar.runs import MODELS, Settings, SettingsError, cut, versions
+from tinygrad_cifar.preparation import cut
+from tinygrad_cifar.runs import versions
 from tinygrad_cifar.search import (
     Choice,
     Measured,
@@ -55,6 +56,7 @@ from tinygrad_cifar.search import (
 )
 from tinygrad_cifar.search import search as try_all
 from tinygrad_cifar.search.space import OtherSearchError, Point, Value, require
+from tinygrad_cifar.settings import MODELS, Settings, SettingsError
 
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
 _NAME = "search"

@@ -33,21 +33,11 @@ from tinygrad_cifar.cli.common import (
 )
 from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.data import Dataset
-from tinygrad_cifar.runs import (
-    MODELS,
-    Prepared,
-    Result,
-    Settings,
-    build_schedule,
-    check_resumable,
-    confusion_matrix,
-    cut,
-    describe,
-    prepare,
-    run,
-    save_model,
-    save_result,
-)
+from tinygrad_cifar.evaluation import confusion_matrix
+from tinygrad_cifar.preparation import Prepared, cut, prepare
+from tinygrad_cifar.runs import Result, build_schedule, check_resumable, run, save_result
+from tinygrad_cifar.settings import MODELS, Settings, describe
+from tinygrad_cifar.trained import save_model
 from tinygrad_cifar.training import Measurement, Progress, TrainingDiverged
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"

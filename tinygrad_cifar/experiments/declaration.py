@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from tinygrad_cifar.data.dataset import PIXELS
-from tinygrad_cifar.runs import Settings, describe
+from tinygrad_cifar.settings import Settings, describe
 
 if TYPE_CHECKING:
     from tinygrad_cifar.experiments.pictures import Picture

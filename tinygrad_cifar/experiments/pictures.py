@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from tinygrad_cifar import figures
 from tinygrad_cifar.figures import Heading, Line, Panel
-from tinygrad_cifar.runs import Settings, build_schedule
+from tinygrad_cifar.runs import build_schedule
+from tinygrad_cifar.settings import Settings
 from tinygrad_cifar.training import History
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tinygrad_cifar.experiments.declaration import Experiment, Number
 from tinygrad_cifar.experiments.pictures import AccuracyCurves, Confusion, LossCurves, Picture, Templates
-from tinygrad_cifar.runs import Settings
+from tinygrad_cifar.settings import Settings
 
 _CHOSEN, _FINAL = "45,000 images", "50,000 images"
 

@@ -7,7 +7,7 @@ from itertools import product
 
 from tinygrad_cifar.experiments.declaration import Experiment, Number
 from tinygrad_cifar.experiments.pictures import GradientHistograms, LossCurves, SearchMap, Templates
-from tinygrad_cifar.runs import Settings
+from tinygrad_cifar.settings import Settings
 
 _BASE = Settings(dtype="float32")
 _SHUFFLED = replace(_BASE, shuffle=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
 from tinygrad_cifar.experiments.pictures import AccuracyCurves, ErrorMatrix, LossCurves, Templates
-from tinygrad_cifar.runs import Settings
+from tinygrad_cifar.settings import Settings
 
 # At the highest rate every rounding grows into another outcome, so that run has the precision that the reports had.
 _SETTINGS = {

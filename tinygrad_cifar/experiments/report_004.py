@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
 from tinygrad_cifar.experiments.pictures import AccuracyCurves, Confusion, LossCurves, SearchMap
-from tinygrad_cifar.runs import Settings
+from tinygrad_cifar.settings import Settings
 
 _BASE = Settings(
     model="two-layer",
