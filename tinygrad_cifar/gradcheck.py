@@ -38,8 +38,7 @@ __all__ = [
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# The steps that balance the error of the formula, which grows with h, against rounding, which grows with 1 /
-# h.
+# The steps that balance the error of the formula, which grows with h, against rounding, which grows with 1 / h.
 _EPS = float(np.finfo(np.float64).eps)
 _STEPS = {"centred": _EPS ** (1 / 3), "forward": _EPS ** (1 / 2)}
 

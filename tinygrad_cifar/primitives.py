@@ -19,6 +19,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import Parameter, Signature
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -97,7 +99,7 @@ def primitive(
         apply = _binary(row)
     else:
         apply = _general(row, [row.rules.get(input) for input in inputs])
-    return _present(apply, row)
+    return _present(apply, row, inputs)
 
 
 def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,7 +140,7 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
         arguments_of = [tuple([(known | {"i": i})[name] for name in shared.names]) for i, _ in parents]
         return tuple([(node, shared, kept) for (_, node), kept in zip(parents, arguments_of, strict=True)])
 
-    return _present(apply, row)
+    return _present(apply, row, named[2:])
 
 
 def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primitive:
@@ -171,11 +173,18 @@ def _read_only(argument: Any) -> Any:
     return view
 
 
-def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
-    apply.__name__ = apply.__qualname__ = row.name
-    apply.__module__ = row.module
-    apply.__doc__ = f"Compute ``{row.name}`` of arrays or tensors; see the derivative table for its rules."
-    apply.primitive = row  # type: ignore[attr-defined]
+def _present(apply: Callable[..., Any], row: Primitive, inputs: Sequence[str]) -> Callable[..., Any]:
+    """Let ``help`` show a function's name, arguments and words, which are those of its computation if that has any."""
+    forward = getattr(row.forward, "__wrapped__", row.forward)
+    own = isinstance(forward, FunctionType)
+    known = defaults(forward) if own else {}
+    arguments = [Parameter(x, Parameter.POSITIONAL_OR_KEYWORD, default=known.get(x, Parameter.empty)) for x in inputs]
+    shown: Any = apply
+    shown.__name__ = shown.__qualname__ = row.name
+    shown.__module__ = row.module
+    shown.__doc__ = (own and forward.__doc__) or f"Compute ``{row.name}``, a row of the derivative table."
+    shown.__signature__ = Signature(arguments)
+    shown.primitive = row
     return apply
 
 

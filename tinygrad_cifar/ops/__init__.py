@@ -1,9 +1,10 @@
 """The derivative table: every primitive and its rules, the only place where primitives are made.
 
 Six pages: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`linalg`, :mod:`indexing`, :mod:`losses`. A row is
-explained in :mod:`tinygrad_cifar.primitives`.
+explained in :mod:`tinygrad_cifar.primitives`, and what the elementary functions are in :mod:`descriptions`.
 """
 
+from tinygrad_cifar.ops.descriptions import describe as _describe
 from tinygrad_cifar.ops.elementwise import (
     absolute,
     add,
@@ -110,3 +111,5 @@ __all__ = [
     "var",
     "where",
 ]
+
+_describe(globals())
