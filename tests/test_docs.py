@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import tinygrad_cifar
 from tinygrad_cifar.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +75,30 @@ def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", FENCED.sub("", page.read_text()))
     broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert not broken
+
+
+REFERENCE = "".join(page.read_text() for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
+OF_THE_PACKAGE = sorted({*tinygrad_cifar.__all__} - {*tinygrad_cifar.ops.__all__, "__version__"})
+MODULES = [
+    "checkpoints",
+    "data",
+    "evaluation",
+    "functional",
+    "gradcheck",
+    "initialisers",
+    "models",
+    "nn",
+    "ops",
+    "optim",
+]
+MODULES += ["preparation", "runs", "schedules", "search", "settings", "trained", "training"]
+
+
+@pytest.mark.parametrize(
+    "entry", [*(f"{name}\n" for name in OF_THE_PACKAGE), *(f"{name}\n   :members:" for name in MODULES)]
+)
+def test_the_reference_has_everything_offered(entry):
+    assert f":: tinygrad_cifar.{entry}" in REFERENCE
 
 
 def test_the_readme_names_this_interpreters_oldest_relative():

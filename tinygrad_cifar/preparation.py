@@ -22,7 +22,14 @@ def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
     DataError
         If it has no such batch.
 
-    See :func:`run` for an example.
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.preparation import cut
+    >>> from tinygrad_cifar.settings import Settings
+    >>> train, validation = cut(builtin_dataset(), Settings(train_batches=(1, 3), held_out=500, validation_batch=None))
+    >>> len(train), len(validation)
+    (3500, 500)
     """
     batches = [dataset.batch(i) for i in settings.train_batches]
     images = np.concatenate([batch.images for batch in batches])
@@ -108,7 +115,10 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Cut up a data set and treat its pixels; see :func:`cut` for what can be wrong, and :func:`run` for an example."""
+    """Cut up a data set, as :func:`cut` does, and treat its pixels.
+
+    See :func:`tinygrad_cifar.runs.run` for an example.
+    """
     train, validation = cut(dataset, settings)
     preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
     return Prepared(

@@ -290,7 +290,7 @@ def versions() -> dict[str, str]:
 def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
     """Write ``history.csv`` and ``result.json``, in this order and each wholly or not at all.
 
-    See :func:`load_model` for an example.
+    See :func:`tinygrad_cifar.trained.load_model` for an example.
     """
     text = result.to_json() | {"data": dataset.identity(), "versions": versions()}
     with replacing(folder / "history.csv") as file:

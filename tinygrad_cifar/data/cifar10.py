@@ -27,7 +27,7 @@ _ADVICE = "`tinygrad-cifar fetch DIR` gets a good copy"
 
 
 def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
-    """Read the 60,000 images of CIFAR-10 [1]_ and check them.
+    """Read the 60,000 images of CIFAR-10 and check them.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     --------
     tinygrad_cifar.data.fetch.fetch_cifar10 : Download the archive into a folder that this function reads.
 
-    References
-    ----------
-    .. [1] "The CIFAR-10 dataset", https://www.cs.toronto.edu/~kriz/cifar.html
+    Notes
+    -----
+    "The CIFAR-10 dataset", https://www.cs.toronto.edu/~kriz/cifar.html
 
     Examples
     --------
