@@ -400,7 +400,7 @@ def _style() -> Iterator[None]:
 
 def _figure(heading: Heading, height: float) -> Figure:
     """Return a figure with a heading and ``height`` inches for what is below it."""
-    details = textwrap.wrap(heading.details, 108)
+    details = _even_lines(heading.details, 108)
     top = 0.42 + 0.18 * len(details)
     whole = height + top
     layout = ConstrainedLayoutEngine(rect=(0.01, 0.0, 0.98, height / whole))
@@ -408,3 +408,9 @@ def _figure(heading: Heading, height: float) -> Figure:
     figure.text(0.02, 1 - 0.26 / whole, heading.title, fontsize=12, fontweight="bold", va="center")
     figure.text(0.02, 1 - 0.40 / whole, "\n".join(details), fontsize=8, color="0.3", va="top", linespacing=1.2)
     return figure
+
+
+def _even_lines(text: str, width: int) -> list[str]:
+    """Wrap into as few lines as the width allows, none of them much shorter than the others."""
+    fewest = len(textwrap.wrap(text, width))
+    return next(lines for narrow in range(1, width + 1) if len(lines := textwrap.wrap(text, narrow)) <= fewest)
