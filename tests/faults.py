@@ -341,7 +341,7 @@ ENGINE_FAULTS = {
     "takes one operand of many for its neighbour": EngineFault(
         "backprop", "for i, array in enumerate(argument))", "for i, array in enumerate(argument, 1))"
     ),
-    "does not record under create_graph": EngineFault("backprop", "if create_graph and is_recording():", "if False:"),
+    "does not record under create_graph": EngineFault("backprop", "if create_graph:  # asked", "if False:  # asked"),
     # the graph
     "numbers every node alike": EngineFault(
         "graph",
@@ -360,9 +360,30 @@ ENGINE_FAULTS = {
         "if x_node is None and y_node is None:",
     ),
     "leaves no_grad on after an exception": EngineFault(
-        "modes",
-        "    try:\n        yield\n    finally:\n        _mode.reset(token)",
-        "    yield\n    _mode.reset(token)",
+        "modes", "if self in blocks:", "if self in blocks and _[0] is None:"
+    ),
+    "ends the innermost block, whichever is left": EngineFault(
+        "modes", "del blocks[len(blocks) - 1 - blocks[::-1].index(self)]", "del blocks[-1]"
+    ),
+    "lets a user's rules write to what they are given": EngineFault(
+        "primitives", "{input: _guarded(rule) for input, rule", "{input: rule for input, rule"
+    ),
+    "keeps a result that somebody else holds": EngineFault(
+        "primitives", "result if is_fresh and type(result) is np.ndarray else np.array(result)", "result"
+    ),
+    "takes a user's rules in the order in which they came": EngineFault(
+        "primitives", "for input in inputs if input in rules}", "for input in rules if input in inputs}"
+    ),
+    "writes to repeated places in the order of the layout": EngineFault(
+        "ops.indexing", "if _may_repeat(index):  # which", "if False:  # which"
+    ),
+    "writes over what was computed": EngineFault(
+        "tensor",
+        '        if not self.is_leaf:\n            raise ValueError("overwrite',
+        '        if False:\n            raise ValueError("overwrite',
+    ),
+    "lets the shape of what it is made of be changed": EngineFault(
+        "tensor", "return borrowed(array.view())", "return borrowed(array)"
     ),
     "remembers a constant that its owner may change": EngineFault(
         "primitives",
@@ -415,13 +436,21 @@ ENGINE_FAULTS = {
     ),
     # products with the Jacobian and the Hessian
     "does not record the derivatives of derivatives under no_grad": EngineFault(
-        "modes", "_replace(recording=True)", "_replace()"
+        "modes", "return Block(recording=True)", "return Block()"
     ),
     "moves along the first tangent alone": EngineFault(
         "derivatives", "total + (gradient * direction).sum()", "total + (gradient * directions[0]).sum()"
     ),
     "lays the Jacobian out in columns": EngineFault(
-        "derivatives", "reshape((*out.shape, *leaf.shape))", "reshape((*leaf.shape, *out.shape))"
+        "derivatives", "reshape((*out.shape, *variable.shape))", "reshape((*variable.shape, *out.shape))"
+    ),
+    "forgets what else a derivative depends on": EngineFault(
+        "derivatives",
+        "        if node.primitive is None:\n            return True",
+        "        if node.primitive is None:\n            return False",
+    ),
+    "forgets that a derivative's input was recorded": EngineFault(
+        "derivatives", "if isinstance(x, Tensor) and x.requires_grad", "if isinstance(x, Tensor) and False"
     ),
 }
 

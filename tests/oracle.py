@@ -59,13 +59,14 @@ def value(spec: Spec, case: Case, rng: np.random.Generator) -> float:  # noqa: A
 
 
 def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """How inputs lie in memory makes no difference, nor that they cannot be written to."""
+    """How inputs and indices lie in memory makes no difference, nor that inputs cannot be written to."""
     operation = bound(spec, case)
     straight = leaves(case)
     out = operation(*straight)
     g = cotangent_of(out, rng)
     expected = tg.grad(out, straight, g) if out.requires_grad else ()
     for laid_out in LAYOUTS:
+        operation = bound(spec, Case(case.arrays, tuple(_indices_laid_out(laid_out, p) for p in case.parameters)))
         plain = operation(*[read_only(laid_out(np.array, array)) for array in case.arrays])
         np.testing.assert_allclose(plain, out.data, rtol=1e-13, atol=1e-13)
         views = [laid_out(_leaf, array) for array in case.arrays]
@@ -74,6 +75,12 @@ def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:
         gradients = tg.grad(again, views, g) if expected else ()
         for gradient, other in zip(gradients, expected, strict=True):
             np.testing.assert_allclose(gradient.data, other.data, rtol=1e-11, atol=1e-11)
+
+
+def _indices_laid_out(laid_out: Callable[..., Any], parameter: Any) -> Any:
+    if isinstance(parameter, tuple):
+        return tuple(_indices_laid_out(laid_out, part) for part in parameter)
+    return laid_out(np.array, parameter) if isinstance(parameter, np.ndarray) else parameter
 
 
 def _leaf(array: Array) -> Tensor:

@@ -181,7 +181,8 @@ def powers() -> st.SearchStrategy[Case]:
     whole = elementwise(either_side(0.4, 2), parameters=st.sampled_from([(0,), (1,), (2,), (3,), (-1,), (-2.0,)]))
     fractional = elementwise(between(0.3, 3), parameters=st.sampled_from([(0.5,), (-1.5,)]))
     both = elementwise(between(0.3, 3), moderate)
-    return st.one_of(both, both, whole, fractional)
+    to_whole = elementwise(between(0.3, 3), lambda rng, shape: rng.integers(-2, 3, shape).astype(float))  # 0 among them
+    return st.one_of(both, both, to_whole, whole, fractional)
 
 
 @st.composite

@@ -84,6 +84,56 @@ def test_the_hessian_is_the_differences_of_the_gradient(f, seed):
         np.testing.assert_allclose(H.data[at], numerical_gradient(slope, x, cotangent=unit), rtol=1e-6, atol=1e-8)
 
 
+# -- nested and recorded -----------------------------------------------------------------------------------------------
+
+
+@given(seed=seeds)
+def test_derivatives_can_be_nested(seed):
+    x, v = point(seed, (3,))
+    twice = np.zeros((3, 3, 3))
+    twice[range(3), range(3), range(3)] = 6 * x
+    np.testing.assert_allclose(jacobian(lambda x: jacobian(lambda y: y**3, x), x).data, twice, rtol=1e-12)
+    np.testing.assert_allclose(jacobian(lambda x: hessian(lambda y: tg.sum(y**4) / 4, x), x).data, twice, rtol=1e-12)
+    _, moved = jvp(lambda x: jvp(lambda y: y**3, [x], [v])[1], [x], [v])
+    np.testing.assert_allclose(moved.data, 6 * x * v**2, rtol=1e-12)
+    (pushed,) = hvp(lambda x: tg.sum(hvp(lambda y: tg.sum(y**4) / 4, [x], [v])[0] * v), [x], [v])
+    np.testing.assert_allclose(pushed.data, 6 * v**3, rtol=1e-12)
+
+
+DERIVATIVES = {
+    "jvp": lambda f, x: jvp(f, [x], [np.ones(2)])[1],
+    "hvp": lambda f, x: hvp(lambda x: tg.sum(f(x) * x), [x], [np.ones(2)])[0],
+    "jacobian": jacobian,
+    "hessian": lambda f, x: hessian(lambda x: tg.sum(f(x) * x), x),
+}
+
+
+@pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
+def test_a_penalty_on_a_derivative_reaches_what_the_function_uses(derivative):
+    W = Tensor([2.0, 3.0], requires_grad=True)
+    out = derivative(lambda x: x * x * W, [5.0, 7.0])
+    slope = grad(out.sum(), W)
+    W.data = [2.0, 4.0]  # the function is linear in W
+    again = derivative(lambda x: x * x * W, [5.0, 7.0])
+    assert slope.data[1] == again.data.sum() - out.data.sum()
+
+
+@pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
+def test_a_derivative_is_recorded_only_if_it_depends_on_something_recorded(derivative):
+    W, x = Tensor([2.0, 3.0], requires_grad=True), Tensor([5.0, 7.0], requires_grad=True)
+    assert not derivative(lambda x: x * x * W.data, [5.0, 7.0]).requires_grad
+    assert derivative(lambda x: x * x * W, [5.0, 7.0]).requires_grad
+    assert derivative(lambda x: x * x * W.data, x).requires_grad
+    with no_grad():
+        assert not derivative(lambda x: x * x * W, x).requires_grad
+
+
+def test_a_recorded_tangent_gets_its_gradient():
+    v = Tensor([1.0, 2.0], requires_grad=True)
+    _, moved = jvp(lambda x: x * x, [[3.0, 4.0]], [v])
+    np.testing.assert_array_equal(grad(moved.sum(), v).data, [6, 8])
+
+
 # -- against each other ------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import copy
 import pickle
 import random
@@ -295,6 +296,95 @@ def test_a_generator_that_pauses_inside_no_grad_leaks_into_whoever_goes_on():
     assert not is_recording()
     pause.close()
     assert is_recording()
+
+
+def test_blocks_may_be_left_in_the_order_in_which_they_were_entered():
+    def paused() -> Iterator[None]:
+        with no_grad():
+            yield
+
+    first, second = paused(), paused()
+    next(first), next(second)
+    first.close()
+    assert not is_recording()
+    second.close()
+    assert is_recording()
+
+
+def test_a_generator_may_be_closed_in_another_context_than_it_was_begun_in():
+    def paused() -> Iterator[None]:
+        with no_grad():
+            yield
+
+    pause = paused()
+    contextvars.copy_context().run(next, pause)
+    pause.close()
+    assert is_recording()
+
+
+def test_one_block_may_be_entered_twice():
+    block = no_grad()
+    with block:
+        with block:
+            pass
+        assert not is_recording()
+    assert is_recording()
+
+
+@no_grad()
+def _a_function() -> bool:
+    return is_recording()
+
+
+@no_grad()
+async def _a_coroutine() -> bool:
+    await asyncio.sleep(0)
+    return is_recording()
+
+
+@no_grad()
+def _a_generator() -> Iterator[bool]:
+    with contextlib.suppress(KeyError):
+        while True:
+            yield is_recording()
+    yield is_recording()
+
+
+def test_a_decorated_function_does_not_record():
+    assert not _a_function()
+    assert not asyncio.run(_a_coroutine())
+    assert is_recording()
+
+
+def test_a_decorated_generator_does_not_record_and_leaves_others_alone():
+    generator = _a_generator()
+    assert [next(generator), is_recording(), generator.send(None), is_recording()] == [False, True, False, True]
+    assert generator.throw(KeyError()) is False
+    generator.close()
+    assert is_recording()
+
+
+def test_a_decorated_generator_returns_what_it_returns():
+    @no_grad()
+    def counted() -> Iterator[int]:
+        got = yield 1
+        return got
+
+    def delegated() -> Iterator[int]:
+        assert (yield from counted()) == 5
+
+    generator = delegated()
+    assert next(generator) == 1
+    with pytest.raises(StopIteration):
+        generator.send(5)
+
+
+def test_an_asynchronous_generator_cannot_be_decorated():
+    with pytest.raises(TypeError, match="write 'with no_grad"):
+
+        @no_grad()
+        async def numbers() -> Any:
+            yield 1
 
 
 # -- copies ------------------------------------------------------------------------------------------------------------

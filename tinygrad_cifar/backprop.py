@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant
-from tinygrad_cifar.modes import Watcher, is_recording, watchers
+from tinygrad_cifar.modes import Watcher, recording, watchers
 from tinygrad_cifar.ops.elementwise import astype
 from tinygrad_cifar.ops.shapes import sum_to
 
@@ -98,8 +98,10 @@ def _watched(watching: Sequence[Watcher], node: Node, rule: Rule, g: Any, argume
 
 def _fitted(part: Any, parent: Node, row: Primitive, rule: Rule) -> Any:
     """Undo broadcasting and a change of precision; any other difference from the input is a wrong rule."""
-    if not hasattr(part, "shape"):
-        raise TypeError(f"the rule of {row.name} for {rule.input} returned {part!r:.40}, which is no array")
+    if not hasattr(part, "shape") or part.dtype.kind not in "fiub":
+        raise TypeError(
+            f"the rule of {row.name} for {rule.input} returned {part!r:.40}, which is no array of real numbers"
+        )
     if part.shape != parent.shape:
         if not row.broadcasts:
             raise RuntimeError(
@@ -135,7 +137,7 @@ def _recorded(
 
 def _used_up(row: Primitive) -> RuntimeError:
     return RuntimeError(
-        f"the graph behind {row.name} has been used up by an earlier backward pass; give that one "
+        f"the graph behind {row.name} has been used up by an earlier backward pass (or one that failed); give that one "
         "retain_graph=True, or compute the result again"
     )
 
@@ -240,7 +242,9 @@ def grad(
     >>> slope.item(), grad(slope, x).item()
     (27.0, 18.0)
     """
-    single = isinstance(wrt, Value)
+    if not isinstance(out, Value):
+        raise TypeError(f"grad: out must be a tensor, not {type(out).__name__}")
+    single = isinstance(wrt, Value) or not isinstance(wrt, Iterable)
     targets: Sequence[Value] = [wrt] if single else list(wrt)
     for i, target in enumerate(targets):
         if not isinstance(target, Value) or target._node is None:
@@ -258,9 +262,10 @@ def grad(
 def _walk_for(out: Any, seed: Any, *, keep: bool, create_graph: bool, targets: set[Node] | None) -> dict[Node, Any]:
     """Walk with values, recording, or with plain arrays; return values either way."""
     kind = type(out)
-    if create_graph and is_recording():
+    if create_graph:  # asked for by name, so also under no_grad
         seed = seed if isinstance(seed, Value) else _wrapped(kind, seed)
-        return walk(out._node, seed, keep=keep, kind=kind, targets=targets)
+        with recording():
+            return walk(out._node, seed, keep=keep, kind=kind, targets=targets)
     found = walk(out._node, constant(seed), keep=keep, targets=targets)
     return {node: _wrapped(kind, g) for node, g in found.items()}
 

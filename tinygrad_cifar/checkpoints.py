@@ -50,11 +50,16 @@ def save_checkpoint(path: Path | str, arrays: Mapping[str, Array], text: Any) ->
     path = Path(path)
     parts = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in parts.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"checkpoint {path}: an array's name must be text, not {name!r}")
         if array.dtype.kind not in "fiub":
             raise CheckpointError(f"checkpoint {path}: {name} is of {array.dtype}; only real numbers can be kept")
     if _TEXT in parts:
         raise CheckpointError(f"checkpoint {path}: no array can be called {_TEXT}, the name of the text")
-    content = json.dumps({"arrays": list(parts), "text": text}, allow_nan=True)
+    try:
+        content = json.dumps({"arrays": list(parts), "text": text}, allow_nan=True)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path}: the text cannot be kept ({error})") from error
     parts[_TEXT] = np.frombuffer(content.encode(), dtype=np.uint8)
     left = ""
     try:

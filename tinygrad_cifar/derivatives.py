@@ -3,8 +3,10 @@
 A function here takes tensors and returns one tensor. The reverse mode computes ``J' u``; since that is linear
 in u, its own reverse mode gives ``J v``, and differentiating a gradient gives the Hessian.
 
-The inputs may be tensors or anything that a tensor can be made of. They are copied into variables of their own: the
-caller's tensors, their graphs and their ``.grad`` are left alone, and ``no_grad`` around the call changes nothing.
+The inputs may be tensors or anything that a tensor can be made of. The caller's tensors, their graphs and their
+``.grad`` are left alone. Like any other result, a derivative is recorded if it depends on something that is: on an
+input that requires a gradient, or on a parameter that the function uses. So derivatives can be nested, and penalised.
+Under ``no_grad`` it is computed all the same, and not recorded.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import numpy as np
 
 from tinygrad_cifar.backprop import grad
 from tinygrad_cifar.graph import constant
-from tinygrad_cifar.modes import recording
-from tinygrad_cifar.ops import stack
+from tinygrad_cifar.modes import is_recording, recording
+from tinygrad_cifar.ops import astype, stack
 from tinygrad_cifar.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -38,7 +40,7 @@ def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     Returns
     -------
     out, tangent : Tensor
-        Constants of the result's shape and dtype.
+        Of the result's shape and dtype.
 
     Raises
     ------
@@ -53,17 +55,19 @@ def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     >>> tg.jvp(lambda x: x**2, [[1.0, 3.0]], [[1.0, 10.0]])
     (Tensor([1., 9.]), Tensor([ 2., 60.]))
     """
+    wanted = is_recording()
     with recording():
-        leaves = _leaves("jvp", inputs)
-        directions = _directions("jvp", tangents, leaves)
-        out = _evaluated("jvp", f, leaves)
+        variables = _variables("jvp", inputs)
+        directions = _directions("jvp", tangents, variables)
+        out = _evaluated("jvp", f, variables)
         if not out.requires_grad:
-            return out.detach(), _zeros(out.shape, out)
+            return out, _zeros(out.shape, out)
         u = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
-        pulled = grad(out, leaves, gradient=u, create_graph=True)
+        pulled = grad(out, variables, gradient=u, create_graph=True)
         along = _along(pulled, directions)
-        moved = grad(along, u) if along.requires_grad else _zeros(out.shape, out)
-        return out.detach(), moved
+        recorded = wanted and _depends_on_others(along, [*variables, u])
+        moved = grad(along, u, create_graph=recorded) if along.requires_grad else _zeros(out.shape, out)
+        return out if wanted and _depends_on_others(out, variables) else out.detach(), moved
 
 
 def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, ...]:
@@ -79,7 +83,7 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     Returns
     -------
     tuple of Tensor
-        One constant for each input, of its shape and dtype.
+        One for each input, of its shape and dtype.
 
     Raises
     ------
@@ -92,11 +96,14 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     >>> tg.hvp(lambda x: (x**3).sum(), [[1.0, 2.0]], [[1.0, 1.0]])
     (Tensor([ 6., 12.]),)
     """
+    wanted = is_recording()
     with recording():
-        leaves = _leaves("hvp", inputs)
-        directions = _directions("hvp", tangents, leaves)
-        along = _along(_gradients("hvp", f, leaves), directions)
-        return tuple(grad(along, leaves)) if along.requires_grad else tuple([_zeros(x.shape, x) for x in leaves])
+        variables = _variables("hvp", inputs)
+        directions = _directions("hvp", tangents, variables)
+        along = _along(_gradients("hvp", f, variables), directions)
+        if not along.requires_grad:
+            return tuple([_zeros(x.shape, x) for x in variables])
+        return tuple(grad(along, variables, create_graph=wanted and _depends_on_others(along, variables)))
 
 
 def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
@@ -112,7 +119,7 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     Returns
     -------
     Tensor
-        A constant of shape ``(*f(x).shape, *x.shape)``: element ``[i, j]`` is ``d f(x)[i] / d x[j]``.
+        Of shape ``(*f(x).shape, *x.shape)``: element ``[i, j]`` is ``d f(x)[i] / d x[j]``.
 
     Raises
     ------
@@ -126,8 +133,7 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     Tensor([[2., 0.],
             [0., 6.]])
     """
-    with recording():
-        return _jacobian("jacobian", f, x)
+    return _jacobian("jacobian", f, x)
 
 
 def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
@@ -143,7 +149,7 @@ def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     Returns
     -------
     Tensor
-        A constant of shape ``(*x.shape, *x.shape)``.
+        Of shape ``(*x.shape, *x.shape)``.
 
     Raises
     ------
@@ -159,32 +165,34 @@ def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     Tensor([[6., 2.],
             [2., 0.]])
     """
-    with recording():
-        return _jacobian("hessian", lambda leaf: _gradients("hessian", f, [leaf])[0], x)
+    return _jacobian("hessian", lambda variable: _gradients("hessian", f, [variable])[0], x)
 
 
 def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-    (leaf,) = _leaves(name, [x])
-    out = _evaluated(name, f, [leaf])
-    if not out.requires_grad or out.size == 0:
-        return _zeros((*out.shape, *leaf.shape), leaf)
-    rows = [grad(out, leaf, gradient=unit.reshape(out.shape), retain_graph=True) for unit in np.eye(out.size)]
-    matrix: Tensor = stack(rows).reshape((*out.shape, *leaf.shape))
-    return matrix
+    wanted = is_recording()
+    with recording():
+        (variable,) = _variables(name, [x])
+        out = _evaluated(name, f, [variable])
+        if not out.requires_grad or out.size == 0:
+            return _zeros((*out.shape, *variable.shape), variable)
+        how = {"retain_graph": True, "create_graph": wanted and _depends_on_others(out, [variable])}
+        rows = [grad(out, variable, gradient=unit.reshape(out.shape), **how) for unit in np.eye(out.size)]
+        matrix: Tensor = stack(rows).reshape((*out.shape, *variable.shape))
+        return matrix
 
 
-def _gradients(name: str, f: Callable[..., Tensor], leaves: Sequence[Tensor]) -> Sequence[Tensor]:
+def _gradients(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Sequence[Tensor]:
     """Return the recorded gradients of a single number."""
-    out = _evaluated(name, f, leaves)
+    out = _evaluated(name, f, variables)
     if out.size != 1:
         raise ValueError(f"{name}: the function must return a single number, not a tensor of shape {out.shape}")
     if not out.requires_grad:
-        return [_zeros(x.shape, x) for x in leaves]
-    gradients: tuple[Tensor, ...] = grad(out, leaves, create_graph=True)
+        return [_zeros(x.shape, x) for x in variables]
+    gradients: tuple[Tensor, ...] = grad(out, variables, create_graph=True)
     return gradients
 
 
-def _along(gradients: Sequence[Tensor], directions: Sequence[Array]) -> Tensor:
+def _along(gradients: Sequence[Tensor], directions: Sequence[Any]) -> Tensor:
     """Return the sum of all products of a gradient's elements with its direction's."""
     total = Tensor(0.0)
     for gradient, direction in zip(gradients, directions, strict=True):
@@ -195,20 +203,43 @@ def _along(gradients: Sequence[Tensor], directions: Sequence[Array]) -> Tensor:
 # -- what was asked ----------------------------------------------------------------------------------------------------
 
 
-def _leaves(name: str, inputs: Sequence[Any]) -> list[Tensor]:
-    """Return variables of our own, integers converted to float64."""
+def _variables(name: str, inputs: Sequence[Any]) -> list[Tensor]:
+    """Return variables of our own: leaves, or of a recorded input a value that comes from it; integers as float64."""
     arrays = _arrays(name, "input", inputs)
     if not arrays:
         raise ValueError(f"{name}: give at least one input to differentiate with respect to")
-    return [Tensor(array if array.dtype.kind == "f" else array.astype(float), requires_grad=True) for array in arrays]
+    return [
+        astype(x, x.dtype)
+        if isinstance(x, Tensor) and x.requires_grad
+        else Tensor(array if array.dtype.kind == "f" else array.astype(float), requires_grad=True)
+        for x, array in zip(inputs, arrays, strict=True)
+    ]
 
 
-def _directions(name: str, tangents: Sequence[Any], leaves: Sequence[Tensor]) -> list[Array]:
+def _depends_on_others(out: Tensor, variables: Sequence[Tensor]) -> bool:
+    """Tell whether anything recorded but our own leaves has a part in a result."""
+    own = {variable._node for variable in variables}
+    seen, unseen = set(own), [out._node]
+    if any(not variable.is_leaf for variable in variables):
+        return True
+    while unseen:
+        node = unseen.pop()
+        if node is None or node in seen:
+            continue
+        if node.primitive is None:
+            return True
+        seen.add(node)
+        unseen += [parent for parent, _, _ in node.edges or ()]
+    return False
+
+
+def _directions(name: str, tangents: Sequence[Any], variables: Sequence[Tensor]) -> list[Any]:
     arrays = _arrays(name, "tangent", tangents)
-    shapes, wanted = [array.shape for array in arrays], [leaf.shape for leaf in leaves]
+    shapes, wanted = [array.shape for array in arrays], [variable.shape for variable in variables]
     if shapes != wanted:
         raise ValueError(f"{name}: the tangents' shapes {shapes} must be those of the inputs, {wanted}")
-    return [array.astype(leaf.dtype) for array, leaf in zip(arrays, leaves, strict=True)]
+    kept = [given if isinstance(given, Tensor) else array for given, array in zip(tangents, arrays, strict=True)]
+    return [astype(direction, variable.dtype) for direction, variable in zip(kept, variables, strict=True)]
 
 
 def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
@@ -221,8 +252,8 @@ def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
     return arrays
 
 
-def _evaluated(name: str, f: Callable[..., Tensor], leaves: Sequence[Tensor]) -> Tensor:
-    out = f(*leaves)
+def _evaluated(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Tensor:
+    out = f(*variables)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: the function must return a tensor, not {type(out).__name__}")
     return out

@@ -76,6 +76,8 @@ def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | Non
     if labels.ndim != 1 or count not in (None, len(labels)):
         wanted = "(batch,)" if count is None else f"({count},), one for each row of scores"
         raise ValueError(f"{name}: labels must have the shape {wanted}, got {labels.shape}")
+    if not labels.dtype.isnative:
+        labels = labels.astype(labels.dtype.newbyteorder("="))
     # Seen as unsigned, a negative label is a huge one: one pass tells whether all of them are in range.
     if labels.size and np.maximum.reduce(labels.view(f"u{labels.itemsize}")) >= classes:
         bad = labels[(labels < 0) | (labels >= classes)][0]
@@ -147,7 +149,7 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
         rows = _checked_rows(labels, (batch, classes))
         log_p = log_softmax(scores, 1)
         p = rows.astype(log_p.dtype, copy=False)  # float64 rows leave a float32 loss float32
-        return ops.sum(ops.multiply(log_p, p)) / -batch
+        return ops.sum(ops.multiply(ops.where(p > 0, log_p, 0.0), p)) / -batch  # 0 * log(0) is 0
     return losses.cross_entropy(_as_floats(scores), _checked_labels("cross_entropy", labels, classes, batch))
 
 
@@ -201,6 +203,8 @@ def hinge(scores: ArrayLike, labels: ArrayLike, margin: float = 1.0) -> Any:
     >>> F.hinge(Tensor([[3.0, 2.5, 0.0]]), [0])
     Tensor(0.5)
     """
+    if not margin >= 0:
+        raise ValueError(f"hinge: the margin must be a number from 0 up, got {margin}")
     batch, classes = _checked_scores("hinge", scores)
     labels = _checked_labels("hinge", labels, classes, batch)
     scores = _as_floats(scores)

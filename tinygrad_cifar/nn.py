@@ -59,19 +59,30 @@ class Module:
         return _parts(vars(self))
 
     def modules(self) -> Iterator[Module]:
-        """Yield this module and all modules inside it."""
-        yield self
-        for _, child in self._children():
-            if isinstance(child, Module):
-                yield from child.modules()
+        """Yield this module and all modules inside it, each once."""
+        seen: list[Module] = []
+        unseen = [self]
+        while unseen:
+            module = unseen.pop()
+            if not any(module is other for other in seen):
+                seen.append(module)
+                unseen += [child for _, child in module._children() if isinstance(child, Module)][::-1]
+        yield from seen
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names and tensors of the module and those inside it: parameters and fixed numbers alike."""
+        """Yield the names and tensors of the module and those inside it: parameters and fixed numbers alike.
+
+        Tensors that were computed are left out: a module may keep a result to be looked at.
+        """
+        yield from self._named_tensors(())
+
+    def _named_tensors(self, above: tuple[Module, ...]) -> Iterator[tuple[str, Tensor]]:
         for name, child in self._children():
-            if isinstance(child, Tensor):
+            if isinstance(child, Tensor) and child.is_leaf:
                 yield name, child
-            elif isinstance(child, Module):
-                yield from ((f"{name}.{inner}", tensor) for inner, tensor in child.named_tensors())
+            elif isinstance(child, Module) and not any(child is module for module in (*above, self)):  # a part's owner
+                inside = child._named_tensors((*above, self))
+                yield from ((f"{name}.{inner}", tensor) for inner, tensor in inside)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the names and tensors that are to be learnt: those with ``requires_grad``, each tensor once."""

@@ -129,6 +129,9 @@ class Optimiser:
             raise ValueError(f"{kind}: the state lacks the number of steps, a whole number from 0 up")
         if missing := sorted(set(own) - set(state)):
             raise ValueError(f"{kind}: the state lacks {', '.join(missing)}")
+        for key in own:
+            if np.asarray(state[key]).dtype.kind not in "fiub":
+                raise ValueError(f"{kind}: the state's {key} is {np.asarray(state[key]).dtype}, no real numbers")
         self.steps = int(steps)
         for key, memory in own.items():
             memory[...] = state[key]
@@ -254,6 +257,7 @@ class Adam(Optimiser):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"Adam: {name} must be from 0 up to, but not including, 1; got {beta}")
+        _check_number("epsilon", epsilon)
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
         self._remember("mean", "square")
 

@@ -19,13 +19,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, signature, unwrap
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Primitive, Rule, Value, defaults, made_by, parameters
+from tinygrad_cifar.graph import Primitive, Rule, Value, made_by, parameters
 from tinygrad_cifar.modes import Mode, current
 
 # Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
@@ -38,6 +38,7 @@ PRIMITIVES: dict[str, Primitive] = {}
 def primitive(
     name: str,
     forward: Callable[..., Any],
+    /,
     *,
     broadcasts: bool = False,
     by_product: str | None = None,
@@ -50,14 +51,16 @@ def primitive(
     name : str
         The operation's name, unique in the table.
     forward : callable
-        The NumPy computation, called with arrays by position, which it cannot write to.
+        The NumPy computation, called with arrays by position, which it cannot write to. What it returns must be of a
+        floating type where its inputs are.
     broadcasts : bool
         Whether inputs are broadcast against each other (see :class:`Primitive`).
     by_product : str, optional
         The name of a second result that ``forward`` returns for the rules (see :class:`Primitive`); for primitives
         whose first argument alone has a rule.
     **rules : callable
-        For each input that has a derivative, ``rule(g, ...)`` as the module's first lines explain.
+        For each input that has a derivative, ``rule(g, ...)`` as the module's first lines explain; it cannot write to
+        what it is given.
 
     Returns
     -------
@@ -69,7 +72,8 @@ def primitive(
     ValueError
         If the name is taken by another module; a module that is run again replaces its own rows.
     TypeError
-        If a rule names something that is no argument of ``forward``, or the arguments of one of them have no names.
+        If a rule names something that is no argument of ``forward``, the arguments of one of them have no names, or
+        there is a by-product and more than one rule.
 
     Examples
     --------
@@ -82,20 +86,25 @@ def primitive(
     Tensor([ 3., 12.])
     """
     inputs = parameters(name, forward)
-    if isinstance(forward, np.ufunc) and len(rules) == forward.nin:
+    if isinstance(forward, np.ufunc) and len(rules) == forward.nin and set(rules) != set(inputs):
         inputs = tuple(rules)
     if unknown := sorted(set(rules) - set(inputs)):
         raise TypeError(f"{name}: there is a rule for {unknown[0]}, but the inputs are {', '.join(inputs)}")
+    if by_product is not None and tuple(rules) != inputs[:1]:
+        raise TypeError(f"{name}: a by-product needs a rule for {inputs[0]} and for no other input")
     row = _enter(name, forward, broadcasts=broadcasts)
     row.inputs = inputs
     row.by_product = by_product
     positions = {"out": 0} | {input: i + 1 for i, input in enumerate(inputs)}
     if by_product is not None:
         positions[by_product] = len(inputs) + 1
-    row.rules = {input: Rule(name, input, rule, positions) for input, rule in rules.items()}
+    if not _is_ours(row.module):
+        row.forward = _guarded(_of_one_kind(forward) if rules else forward)
+        rules = {input: _guarded(rule) for input, rule in rules.items()}
+    row.rules = {input: Rule(name, input, rules[input], positions) for input in inputs if input in rules}
     if tuple(rules) == inputs[:1]:
         apply = _unary(row)
-    elif len(inputs) == len(rules) == 2:  # noqa: PLR2004 (two inputs, both with a rule)
+    elif tuple(row.rules) == ("x", "y") == inputs and not _defaults(forward):
         apply = _binary(row)
     else:
         apply = _general(row, [row.rules.get(input) for input in inputs])
@@ -147,20 +156,25 @@ def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primi
     # Where the row stands, so that pickle finds it again; a session that has no module is the main one.
     module = sys._getframe(2).f_globals.get("__name__", "__main__")
     # A cell or a module that is run again replaces its own rows. A graph holds its rows itself, not their names.
-    if name in PRIMITIVES and (PRIMITIVES[name].module != module or module.startswith(__package__)):
+    if name in PRIMITIVES and (PRIMITIVES[name].module != module or _is_ours(module)):
         raise ValueError(f"a primitive named {name} exists already, in {PRIMITIVES[name].module}; choose another name")
-    if not (module.startswith(__package__) or isinstance(forward, np.ufunc)):
-        forward = _guarded(forward)
     PRIMITIVES[name] = row = Primitive(name, forward, broadcasts=broadcasts, module=module)
     return row
 
 
-def _guarded(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that cannot write into what it is given: other graphs may hold the same arrays."""
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == __package__
 
-    @wraps(forward, assigned=())
+
+# -- a user's functions are not trusted with the graph's arrays --------------------------------------------------------
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that cannot write into what it is given, and has let go of what it returns."""
+
+    @wraps(function, assigned=())
     def guarded(*arguments: Any) -> Any:
-        return forward(*map(_read_only, arguments))
+        return _let_go(function(*map(_read_only, arguments)))
 
     return guarded
 
@@ -173,11 +187,43 @@ def _read_only(argument: Any) -> Any:
     return view
 
 
+def _references(result: Any) -> int:
+    return sys.getrefcount(result)
+
+
+_FRESH = _references(np.zeros(1))  # as Python counts them for an array that nobody has kept
+
+
+def _let_go(result: Any) -> Any:
+    """Return an array itself if nobody else can have it, and otherwise a copy: it may be an argument, or a constant."""
+    if type(result) is tuple:
+        return tuple([_let_go(part) for part in result])
+    if not isinstance(result, np.ndarray):
+        return result
+    is_fresh = result.base is None and result.flags.writeable and sys.getrefcount(result) <= _FRESH
+    return result if is_fresh and type(result) is np.ndarray else np.array(result)
+
+
+def _of_one_kind(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a computation that refuses to make whole or complex numbers of floating-point ones: it has derivatives."""
+
+    @wraps(forward, assigned=())
+    def computed(*arguments: Any) -> Any:
+        result = forward(*arguments)
+        kinds = {argument.dtype.kind for argument in arguments if isinstance(argument, np.ndarray)}
+        dtype = np.asarray(result[0] if type(result) is tuple else result).dtype
+        if "f" in kinds and "c" not in kinds and dtype.kind in "iubc":
+            raise TypeError(f"the computation returned {dtype} for floating-point numbers, which has no derivative")
+        return result
+
+    return computed
+
+
 def _present(apply: Callable[..., Any], row: Primitive, inputs: Sequence[str]) -> Callable[..., Any]:
     """Let ``help`` show a function's name, arguments and words, which are those of its computation if that has any."""
-    forward = getattr(row.forward, "__wrapped__", row.forward)
+    forward = unwrap(row.forward)
     own = isinstance(forward, FunctionType)
-    known = defaults(forward) if own else {}
+    known = _defaults(forward)
     arguments = [Parameter(x, Parameter.POSITIONAL_OR_KEYWORD, default=known.get(x, Parameter.empty)) for x in inputs]
     shown: Any = apply
     shown.__name__ = shown.__qualname__ = row.name
@@ -209,6 +255,8 @@ def _unary(row: Primitive) -> Callable[..., Any]:
             complete = _complete(row, (x, *arguments), named)
             x, arguments = complete[0], complete[1:]
         if not isinstance(x, value):
+            if type(x) is list or type(x) is tuple:
+                x = np.array(x)
             return forward(x, *arguments)[0] if has_by_product else forward(x, *arguments)
         array = x._array
         by_product = None
@@ -365,17 +413,31 @@ def _own(operand: Any) -> Any:
         return operand
     if kind is tuple or kind is list:
         return kind([_own(part) for part in operand])
+    if kind is dict:
+        return {name: _own(part) for name, part in operand.items()}
     return np.array(operand) if isinstance(operand, np.ndarray) else operand
 
 
 def _complete(row: Primitive, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
     """Return all arguments by position: rules pick them by their places, so none may be missing."""
-    known = {} if isinstance(row.forward, np.ufunc) else defaults(row.forward)
+    known = _defaults(row.forward)
     given = dict(zip(row.inputs, arguments, strict=False))
     known |= given | named
     if len(arguments) > len(row.inputs) or set(known) != set(row.inputs) or set(given) & set(named):
         raise TypeError(f"{row.name}: takes the arguments {', '.join(row.inputs)}")
     return tuple(known[name] for name in row.inputs)
+
+
+def _defaults(forward: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments that may be left out, with what is then taken."""
+    function = unwrap(forward)
+    if isinstance(function, np.ufunc):
+        return {}
+    if isinstance(function, FunctionType):
+        values = function.__defaults__ or ()
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        return dict(zip(names[len(names) - len(values) :], values, strict=True))
+    return {name: p.default for name, p in signature(function).parameters.items() if p.default is not p.empty}
 
 
 def _tell(mode: Mode, row: Primitive, arguments: tuple[Any, ...], out: Value) -> None:
@@ -395,9 +457,10 @@ def _plain(row: Primitive, operand: Any) -> Any:
 
 
 def _explained(row: Primitive, arguments: tuple[Any, ...], error: Exception) -> Exception:
-    """Return the error again, naming the operation and what it was given."""
+    """Return the error again, naming the operation and what it was given; a user's own kind of error as it is."""
     kind = TypeError if isinstance(error, TypeError) else IndexError if isinstance(error, IndexError) else ValueError
-    if not isinstance(error, (TypeError, ValueError, IndexError)):
+    known = isinstance(error, (TypeError, ValueError, IndexError))
+    if not known or type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
         return error
     given = ", ".join(_described(argument) for argument in arguments)
     return kind(f"{row.name}({given}): {error}")

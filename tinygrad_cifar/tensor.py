@@ -94,6 +94,11 @@ class Tensor(Value):
         of its own and the others keep the old one: the count of references says so. What ``write`` keeps of the array
         cannot be used afterwards to change the tensor either.
 
+        Raises
+        ------
+        ValueError
+            If the tensor was computed from others, whose gradients would then be of other numbers.
+
         Examples
         --------
         >>> from tinygrad_cifar import Tensor
@@ -104,11 +109,13 @@ class Tensor(Value):
         >>> t.data, t.grad
         (array([100., 100.]), Tensor([2., 4.]))
         """
+        if not self.is_leaf:
+            raise ValueError("overwrite: only a tensor that was not computed from others can be changed; use detach()")
         if self._is_shared():
             self._array = self._array.copy()
         self._array.flags.writeable = True
         try:
-            write(self._array)
+            write(self._array.view())  # whose shape and dtype are its own
         finally:
             if self._is_shared():
                 self._array.flags.writeable = False
@@ -150,8 +157,9 @@ class Tensor(Value):
     def grad(self, gradient: Tensor | None) -> None:
         if self._node is None or self._node.primitive is not None:
             raise ValueError("grad: only a leaf with requires_grad=True has a gradient")
-        if gradient is not None and (not isinstance(gradient, Tensor) or gradient.shape != self.shape):
-            raise ValueError(f"grad: must be None or a Tensor of shape {self.shape}")
+        fits = isinstance(gradient, Tensor) and (gradient.shape, gradient.dtype) == (self.shape, self.dtype)
+        if gradient is not None and not fits:
+            raise ValueError(f"grad: must be None or a {self.dtype} Tensor of shape {self.shape}")
         self._node.grad = gradient
 
     @property
@@ -324,7 +332,7 @@ class Tensor(Value):
         """Permute the axes, given as a tuple or as separate numbers; see :func:`tinygrad_cifar.transpose`."""
         if not axes or axes == (None,):
             return ops.transpose(self)
-        return ops.transpose(self, axes if isinstance(axes[0], int) else axes[0])
+        return ops.transpose(self, axes if np.ndim(axes[0]) == 0 else axes[0])
 
     def argmax(self, axis: int | None = None) -> Any:
         """Return where the largest element is: a plain array of integers (or one integer), without gradient."""
@@ -401,7 +409,7 @@ def from_numpy(array: Array) -> Tensor:
     if not is_own or sys.getrefcount(array) > _REFERENCES_TO_A_VARIABLE:
         return Tensor(array)
     array.flags.writeable = False
-    return borrowed(array)
+    return borrowed(array.view())  # an array's shape and dtype can be changed even if its numbers cannot
 
 
 def borrowed(array: Array) -> Tensor:
@@ -475,6 +483,16 @@ def _shape_question(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, *args, **kwargs: function(constant(x), *args, **kwargs)
 
 
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    if ord is not None:
+        raise TypeError("np.linalg.norm of tensors takes no argument ord; it is the Euclidean length")
+    return ops.norm(x, axis, keepdims)
+
+
+def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    return ops.clip(x, a_min if min is None else min, a_max if max is None else max)
+
+
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.sum: ops.sum,
     np.mean: ops.mean,
@@ -483,8 +501,8 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.min: ops.min,
     np.prod: ops.prod,
     np.cumsum: ops.cumsum,
-    np.linalg.norm: lambda x, *, axis=None, keepdims=False: ops.norm(x, axis, keepdims),
-    np.clip: lambda x, a_min=None, a_max=None: ops.clip(x, a_min, a_max),
+    np.linalg.norm: _norm,
+    np.clip: _clip,
     np.where: ops.where,
     np.reshape: ops.reshape,
     np.transpose: ops.transpose,

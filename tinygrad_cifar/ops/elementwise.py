@@ -32,15 +32,9 @@ sqrt = _elementwise("sqrt", np.sqrt, x=lambda g, out: (0.5 * g) / out)
 power = _elementwise(
     "power",
     np.power,
-    x=lambda g, x, y: g * (y * power(x, _one_less(y))),
+    x=lambda g, x, y: g * (y * power(x + (x == 0) * (y == 0), y - 1)),  # 0**0 is flat, not 0 * 0**-1
     y=lambda g, out, x: g * (out * log(_nonzero(x))),
 )
-
-
-def _one_less(y: Any) -> Any:
-    """Return ``y - 1``, or 1 where y is 0: there the factor y makes the product 0, even at x = 0."""
-    is_zero = y == 0
-    return y - 1 + is_zero + is_zero
 
 
 def _nonzero(x: Any) -> Any:
@@ -135,6 +129,11 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
     The bounds are constants (arrays, numbers or None): no gradient flows to them.
 
+    Raises
+    ------
+    TypeError
+        If a bound requires a gradient.
+
     Examples
     --------
     >>> from tinygrad_cifar import Tensor, clip
@@ -143,6 +142,8 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
     >>> t.grad
     Tensor([0., 1., 1., 0.])
     """
+    if any(isinstance(bound, Value) and bound._node is not None for bound in (low, high)):
+        raise TypeError("clip: no gradient flows to the bounds; detach() them, or use maximum and minimum")
     return _clip(x, constant(low), constant(high))
 
 
@@ -174,7 +175,8 @@ def astype(x: Any, dtype: Any) -> Any:
     Raises
     ------
     TypeError
-        If a recorded tensor is asked for a type that is not floating: gradient cannot flow through integers.
+        If a recorded tensor is asked for a type that is not floating, since no gradient can flow through integers, or
+        a tensor for one that has no real numbers.
 
     Examples
     --------
@@ -185,4 +187,6 @@ def astype(x: Any, dtype: Any) -> Any:
     dtype = np.dtype(dtype)
     if dtype.kind != "f" and isinstance(x, Value) and x._node is not None:
         raise TypeError(f"astype: no gradient flows through {dtype}; call detach() first if that is what you want")
+    if dtype.kind not in "fiub" and isinstance(x, Value):
+        raise TypeError(f"astype: a tensor cannot be made of {dtype} data; it has real numbers")
     return _astype(x, dtype)

@@ -37,7 +37,10 @@ def _scattered(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 def _updated(x: Any, index: Any, value: Any) -> Any:
     kind = x.dtype if x.dtype.kind == "f" else np.result_type(x, value)  # numbers with a fraction keep it
-    out = np.array(x, dtype=kind)
+    out = np.array(x, dtype=kind, order="C")
+    if _may_repeat(index):  # which of two values is written last depends on the layout: here it is always C's
+        given, value = value, np.empty(out[index].shape, kind)
+        value[...] = given
     out[index] = value
     return out
 

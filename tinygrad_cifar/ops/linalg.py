@@ -85,6 +85,10 @@ def _explicit(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> str:
     if not arrow:
         labels = "".join(full)
         right = "..." * bool(ellipsis) + "".join(sorted(x for x in set(labels) - set(ellipsis) if labels.count(x) == 1))
+    if hidden and "..." not in right:
+        raise ValueError(
+            f"einsum: {subscripts!r} has an ellipsis for the operands and none for the result; give it one"
+        )
     sizes: dict[str, int] = {}
     for term, shape in zip(full, shapes, strict=True):
         for label, size in zip(term, shape, strict=True):

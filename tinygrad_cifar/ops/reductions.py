@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.graph import constant, shape_of
-from tinygrad_cifar.ops.elementwise import exp, square
+from tinygrad_cifar.ops.elementwise import astype, exp, square
 from tinygrad_cifar.ops.shapes import (
     _broadcast_to,
     _reshape,
@@ -58,7 +58,7 @@ _logsumexp = primitive(
 _norm = primitive(
     "norm",
     lambda x, axis, keepdims: np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims)),
-    x=lambda g, out, x, axis, keepdims: _spread(g / (out + (out == 0)), x.shape, axis, keepdims) * x,
+    x=lambda g, out, x, axis, keepdims: _spread(g * (out > 0) / (out + (out == 0)), x.shape, axis, keepdims) * x,
 )
 _cumsum = primitive(
     "cumsum", lambda x, axis: np.cumsum(x, axis=axis), x=lambda g, axis: flip(_cumsum(flip(g, axis), axis), axis)
@@ -159,6 +159,8 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> tg.mean(tg.Tensor([1.0, 2.0, 6.0]))
     Tensor(3.)
     """
+    if getattr(x, "dtype", None) == np.float16:  # whose largest number is 65,504
+        return astype(mean(astype(x, np.float32), axis, keepdims), np.float16)
     axes = _axes("mean", x, axis)
     return _sum(x, axes, keepdims) / _counted("mean", x, axes)
 
@@ -179,6 +181,8 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any
     >>> tg.var(tg.Tensor([1.0, 2.0, 6.0]), ddof=1)
     Tensor(7.)
     """
+    if getattr(x, "dtype", None) == np.float16:
+        return astype(var(astype(x, np.float32), axis, keepdims, ddof), np.float16)
     axes = _axes("var", x, axis)
     count = _counted("var", x, axes)
     if count <= ddof:

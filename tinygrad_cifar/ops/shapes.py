@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
     kind = type(shape)
     if kind is tuple:
         return shape
-    return (int(shape),) if kind is int or np.ndim(shape) == 0 else tuple(int(size) for size in shape)
+    return (index(shape),) if kind is int or np.ndim(shape) == 0 else tuple(index(size) for size in shape)
 
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Any:
@@ -249,6 +250,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
     Tensor([[1., 3.],
             [2., 4.]])
     """
+    xs = tuple(xs)
     shapes = {shape_of(x) for x in xs}
     if len(shapes) > 1:
         raise ValueError(f"stack: all shapes must be equal, got {sorted(shapes)}")
