@@ -377,3 +377,16 @@ NO_TEXTS = [b"", b"{", b"[]", b"null", b"{}", b'{"arrays": null, "text": 1}', b"
 def test_a_text_that_is_none_is_refused(text):
     with pytest.raises(CheckpointError, match="not a whole checkpoint"):
         loaded(archive({"W.npy": npy(np.ones(2))}, text=text))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "text", "sentence"),
+    [
+        ({1: np.ones(1)}, {}, "an array's name must be text, not 1"),
+        ({}, {"loss": np.float32(1)}, "the text cannot be kept"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, arrays, text, sentence):
+    with pytest.raises(CheckpointError, match=sentence):
+        save_checkpoint(tmp_path / "c.npz", arrays, text)
+    assert not list(tmp_path.iterdir())

@@ -437,3 +437,25 @@ def test_dropout_leaves_float32_float32(rate):
 def test_dropout_refuses_a_rate_that_is_no_share(rate):
     with pytest.raises(ValueError, match=f"dropout: rate must be from 0 .* got {rate}"):
         F.dropout(Tensor([1.0]), rate, np.random.default_rng(0))
+
+
+# -- what is unusual ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">i4", "<u8"])
+def test_labels_may_be_in_the_byte_order_of_another_machine(dtype):
+    scores = np.random.default_rng(0).normal(size=(3, 300))
+    assert F.cross_entropy(scores, np.array([0, 1, 299], dtype)) == F.cross_entropy(scores, [0, 1, 299])
+    with pytest.raises(ValueError, match="label 300 is out of range"):
+        F.cross_entropy(scores, np.array([0, 1, 300], dtype))
+
+
+def test_a_negative_margin_is_refused():
+    with pytest.raises(ValueError, match="hinge: the margin must be a number from 0 up, got -1"):
+        F.hinge([[0.0, -5.0]], [0], margin=-1.0)
+
+
+def test_a_class_that_cannot_be_costs_nothing_where_it_is_not_the_label():
+    scores = Tensor([[-np.inf, 0.0]], requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        assert F.cross_entropy(scores, [[0.0, 1.0]]).item() == F.cross_entropy(scores, [1]).item() == 0

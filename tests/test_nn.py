@@ -395,6 +395,38 @@ def test_float32_layers_compute_in_float32(seed):
     assert model(Tensor(np.ones((2, 4)), dtype=np.float32)).dtype == np.float32
 
 
+# -- what is kept beside the parameters --------------------------------------------------------------------------------
+
+
+class Watched(nn.Module):
+    """A module that keeps a result to be looked at, and whose part knows its owner."""
+
+    def __init__(self) -> None:
+        self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
+        self.layer.owner = self
+
+    def forward(self, x):
+        self.seen = self.layer(x)
+        return self.seen
+
+
+def test_what_was_computed_is_no_parameter():
+    module = Watched()
+    before = list(module.state_dict())
+    module(np.ones((3, 2)))
+    assert (
+        [name for name, _ in module.named_parameters()] == list(module.state_dict()) == before == ["layer.W", "layer.b"]
+    )
+    assert [W.shape for W in module.weights()] == [(2, 2)]
+    module.zero_grad()
+
+
+def test_a_part_may_know_its_owner():
+    module = Watched()
+    assert list(module.modules()) == [module, module.layer]
+    assert list(module.layer.modules()) == [module.layer, module]
+
+
 # -- words -----------------------------------------------------------------------------------------------------------
 
 

@@ -249,3 +249,33 @@ def test_a_question_of_finiteness_gives_a_plain_array(name):
 def test_questions_of_shape():
     x = matrix()
     assert (np.shape(x), np.ndim(x), np.size(x), np.argmax(x)) == ((2, 2), 2, 4, 1)
+
+
+def test_clip_takes_both_of_numpys_ways_to_name_its_bounds():
+    t = tg.Tensor([-1.0, 5.0])
+    np.testing.assert_array_equal(np.clip(t, min=0, max=2).data, [0, 2])
+    np.testing.assert_array_equal(np.clip(t, a_min=0, a_max=2).data, [0, 2])
+
+
+def test_another_norm_than_the_euclidean_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"np\.linalg\.norm of tensors takes no argument ord"):
+        np.linalg.norm(tg.Tensor([1.0]), 1)
+
+
+def test_axes_may_be_numpys_integers():
+    assert tg.Tensor(np.zeros((2, 3))).transpose(*np.argsort([1, 0])).shape == (3, 2)
+
+
+def test_operations_take_lists():
+    assert tg.sigmoid([0.0]).tolist() == [0.5]
+    assert tg.stack(tg.Tensor([float(i)]) for i in range(2)).data.tolist() == [[0], [1]]
+
+
+def test_a_size_is_a_whole_number():
+    with pytest.raises(TypeError, match="integer"):
+        tg.reshape(tg.Tensor(np.zeros(5)), 2.5)
+
+
+def test_an_ellipsis_is_not_summed_over_in_silence():
+    with pytest.raises(ValueError, match="has an ellipsis for the operands and none for the result"):
+        tg.einsum("...i->i", tg.Tensor(np.zeros((2, 3))))

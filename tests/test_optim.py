@@ -418,3 +418,15 @@ def test_betas_that_are_no_shares_are_refused(name, beta):
 def test_a_schedule_is_asked_for_python_floats():
     optimiser = SGD(parameters(0), Exponential(np.float64(0.1), np.float64(0.9), 2))
     assert type(optimiser.eta) is float
+
+
+def test_a_negative_epsilon_is_refused():
+    with pytest.raises(ValueError, match="epsilon must be a number from 0 up, got -1"):
+        Adam([Tensor([1.0], requires_grad=True)], epsilon=-1.0)
+
+
+def test_a_state_that_is_no_number_changes_nothing():
+    optimiser = SGD([Tensor([1.0], requires_grad=True)], 0.1, momentum=0.9)
+    with pytest.raises(ValueError, match=r"SGD: the state's velocity\.0 is <U1, no real numbers"):
+        optimiser.load_state_dict({"steps": np.array(5), "velocity.0": np.array(["a"])})
+    assert optimiser.steps == 0
