@@ -299,6 +299,35 @@ DECISIONS: list[Decision] = [
         "test_whether_is_recorded",
     ),
     Decision(
+        "a generator under no_grad",
+        "Decorated, it does not record while it runs, and leaves alone whoever it yields to. A with block inside it "
+        "stays open across a yield; leaving it takes away that block and no other, in whatever order blocks are left.",
+        "Recording that stays off for good is found out late.",
+        _NONE,
+        "the same if decorated; two with blocks left in the order of entering leave recording off",
+        _NONE,
+        "test_a_generator_under_no_grad",
+    ),
+    Decision(
+        "a derivative inside a derivative",
+        "Recorded like any other result if it depends on something that is: jacobian in jacobian is right, and a "
+        "penalty on a jacobian reaches the parameters.",
+        "Nothing may drop out of the graph silently.",
+        _NONE,
+        "autograd.functional.jacobian: zeros unless create_graph=True; torch.func: the same as here",
+        "the same as here",
+        "test_a_derivative_inside_a_derivative",
+    ),
+    Decision(
+        "a result kept in a module",
+        "self.h = layer(x) is no parameter, is in no state, and counts in no penalty.",
+        "A module is a natural place to keep an activation to look at.",
+        _NONE,
+        "the same: parameters are of a class of their own",
+        "modules are the business of other libraries",
+        "test_a_result_kept_in_a_module",
+    ),
+    Decision(
         "gradients in several threads",
         "Right, nested ones too; deposits into one leaf add up. What is not promised: a parameter that one thread "
         "overwrites while another computes with it.",

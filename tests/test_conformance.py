@@ -603,6 +603,41 @@ def test_whether_is_recorded():
     assert asyncio.run(parent()) == (False, True)
 
 
+def test_a_generator_under_no_grad():
+    def paused():
+        with no_grad():
+            yield is_recording()
+
+    decorated = no_grad()(lambda: (yield is_recording()))()
+    assert (next(decorated), is_recording()) == (False, True)
+    first, second = paused(), paused()
+    assert (next(first), next(second), is_recording()) == (False, False, False)
+    first.close()
+    second.close()
+    assert is_recording()
+
+
+def test_a_derivative_inside_a_derivative():
+    J = tg.jacobian(lambda x: tg.jacobian(lambda y: y**3, x), [1.0, 2.0])
+    assert J.data[[0, 1], [0, 1], [0, 1]].tolist() == [6, 12]
+    W = variable([1.0, 2.0])
+    assert grad(tg.jacobian(lambda x: x * W**2, [1.0, 1.0]).sum(), W).data.tolist() == [2, 4]
+
+
+def test_a_result_kept_in_a_module():
+    class Watched(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
+
+        def forward(self, X):
+            self.h = self.layer(X)
+            return self.h
+
+    module = Watched()
+    module(np.ones((1, 2)))
+    assert [name for name, _ in module.named_parameters()] == list(module.state_dict()) == ["layer.W", "layer.b"]
+
+
 def test_gradients_in_several_threads():
     shared = variable(np.ones(3))
 

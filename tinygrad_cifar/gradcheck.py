@@ -371,8 +371,9 @@ def check_gradients(
     rtol : float
         The relative tolerance.
     atol : float, optional
-        The absolute tolerance, by default ``1e-8 * max(1, |c * f|)``: below that the differences are
-        rounding.
+        The absolute tolerance, by default ``1e-8 + 1e-9 * norm(c * f)``: what differences of numbers of that size
+        leave to rounding, ten times and more. A gradient that is smaller still cannot be told from 0: multiply a
+        function of tiny numbers by a large one, or give ``atol``.
     cotangent : array_like, optional
         The weights ``c``, of the result's shape; random ones by default, also for a single number.
     rng : int or numpy.random.Generator
@@ -415,7 +416,7 @@ def check_gradients(
     of input 0, of shape (2,); at [1]
         backward gives             8
         centred differences give   12
-        they differ by             4 (relative error 0.2), and may by 1.21e-05
+        they differ by             4 (relative error 0.2), and may by 1.2e-05
     """
     points = _points("check_gradients", inputs)
     checked = [i for i, point in enumerate(points) if isinstance(point, Value) or point.dtype.kind == "f"]
@@ -437,7 +438,7 @@ def check_gradients(
             "let it compute with the tensors that it is given (for a model's parameters, use them in its place)"
         )
     gradients = grad(out, leaves, weights, create_graph=second_order)
-    allowed = 1e-8 * max(1.0, _largest(weights * out.data)) if atol is None else atol
+    allowed = _rounding(weights * out.data) if atol is None else atol
     worst = 0.0
     for i, gradient in zip(checked, gradients, strict=True):
         numerical = numerical_gradient(f, points, i, cotangent=weights)
@@ -456,7 +457,7 @@ def check_gradients(
     if along.requires_grad:  # else the gradient is constant
         curvatures = grad(along, leaves)
     if atol is None:
-        allowed = 1e-8 * max(1.0, _largest(direction * np.concatenate([g.data.ravel() for g in gradients])))
+        allowed = _rounding(direction * np.concatenate([g.data.ravel() for g in gradients]))
     for i, curvature in zip(checked, curvatures, strict=True):
         numerical = numerical_gradient(slopes, points, i, cotangent=direction)
         name = f"{what}: the second derivative"
@@ -518,8 +519,9 @@ def _compare(what: str, input: int, analytic: Array, numerical: Array, rtol: flo
     raise GradientError(message, input, analytic, numerical)
 
 
-def _largest(x: Array) -> float:
-    return float(np.max(np.abs(x), initial=0.0))
+def _rounding(parts: Array) -> float:
+    """Return what a centred difference of the sum of the parts may be off by, with a margin of ten or more."""
+    return 1e-8 + 1e-9 * float(np.linalg.norm(parts))
 
 
 # -- what was asked ------------------------------------------------------------------------------------------

@@ -208,7 +208,9 @@ class Tensor(Value):
         retain_graph : bool, optional
             Keep the graph for another pass. By default it is used up, and its memory freed.
         create_graph : bool
-            Record the derivatives too, so that they can be differentiated (and keep the graph).
+            Record the derivatives too, so that they can be differentiated (and keep the graph). A leaf's gradient then
+            holds its own graph, and that the leaf: memory that only Python's collector of cycles frees. Where it
+            matters, use :func:`tinygrad_cifar.grad`, which leaves nothing behind.
 
         Raises
         ------
