@@ -40,6 +40,7 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "searches": searches.measure,
 }
 _DOCS = Path(__file__).parent.parent / "docs"
+_DISPENSABLE = tuple(contestant.name for contestant in CONTESTANTS if contestant.name not in (OURS, HAND))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
     asked = parser.parse_args(argv)
     if asked.docs and asked.quick:
         parser.error("--docs wants real figures, not those of --quick")
+    if asked.only and (wrong := page.unwritable(asked.json)):
+        parser.error(f"--json {asked.json} cannot be written ({wrong}); choose another file")
     machine.relaunch(["-m", "benchmarks", *argv], threads=threads.DEFAULT)
     options = Options(asked.quick, threads.decided(), asked.without)
     _say(textwrap.fill(f"{machine.runtime()}; {options.threads} for every contestant", 80) + "\n")
@@ -95,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAMES",
         type=_contestants,
         default=(),
-        help="leave contestants out, comma-separated: " + ", ".join(contestant.name for contestant in CONTESTANTS),
+        help="leave contestants out, comma-separated: " + ", ".join(_DISPENSABLE),
     )
     parser.add_argument(
         "--json",
@@ -113,8 +116,7 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def _contestants(text: str) -> tuple[str, ...]:
-    needed = (OURS, HAND)
-    return _known(text, tuple(c.name for c in CONTESTANTS if c.name not in needed), "contestant that can be left out")
+    return _known(text, _DISPENSABLE, "contestant that can be left out")
 
 
 def _known(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:

@@ -104,6 +104,18 @@ def write(results: dict[str, Any], folder: Path) -> list[Path]:
     return written
 
 
+def unwritable(path: Path) -> str:
+    """Return why a file could not be written there, found out before hours are spent; nothing if it can be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path.with_name(f"{path.name}.trial")) as file:
+            file.write(b"")
+        path.with_name(f"{path.name}.trial").unlink()
+    except OSError as error:
+        return str(error.strerror or error)
+    return "it is a folder" if path.is_dir() else ""
+
+
 def save(results: dict[str, Any], path: Path) -> None:
     """Write the results as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)

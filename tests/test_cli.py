@@ -727,3 +727,47 @@ def test_help_needs_nothing_heavy() -> None:
         "sys.exit(bool({'matplotlib', 'tqdm', 'urllib.request', 'ssl'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+# -- what a student stumbled over --------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_measured_loss_is_not_finite_has_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The parameters are still finite after the last update, and so were the losses before each."""
+    assert main(["train", "two-layer", "--eta", "1e4", "--first", "300", "--epochs", "2", "--out", str(tmp_path)]) == 1
+    assert "try a smaller learning rate" in sentence(capsys)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_weights_that_are_too_large_to_begin_with_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "--sigma", "1e30", "--lam", "0.1") == 1
+    assert "before the first step; try smaller initial weights" in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "softmax", "--out", ""], ["reproduce", "--out", ""], ["fetch", ""]], ids=" ".join
+)
+def test_a_folder_without_a_name_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "is empty; name a folder" in capsys.readouterr().err
+
+
+def test_evaluate_knows_a_run_that_has_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(b"")
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert "has not ended; its train command with --resume ends it" in sentence(capsys)
+
+
+def test_evaluate_names_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path / "no such")]) == 1
+    assert "no such; give the folder that train wrote" in sentence(capsys)
+
+
+def test_fetch_knows_the_folder_of_the_data_itself(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", str(cifar)]) == 0
+    assert f"CIFAR-10 is in {cifar}" in capsys.readouterr().out
+
+
+def test_a_rate_in_steps_takes_a_step(tmp_path: Path) -> None:
+    assert train(tmp_path, "--schedule", "step", "--decay", "0.5") == 0
+    assert result(tmp_path)["settings"]["n_s"] == result(tmp_path)["steps"] // 2

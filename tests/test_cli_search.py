@@ -469,3 +469,15 @@ def test_a_journal_that_is_none_is_left_as_it_was(tmp_path: Path, capsys: pytest
 def test_it_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--help"]) == 0
     assert "--vary" in capsys.readouterr().out
+
+
+def test_a_search_that_goes_too_far_ends_with_files_that_can_be_read(tmp_path: Path) -> None:
+    varied = ["--vary", "lam=grid:0.001,1000", "--vary", "eta=grid:0.01,10"]
+    short = ["--first", "1000", "--epochs", "2", "--no-figures"]
+    assert main(["search", "svm", *varied, *short, "--out", str(tmp_path)]) == 0
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads((tmp_path / "trials.json").read_text(), parse_constant=refuse)
+    assert {"complete", "diverged"} == {trial["state"] for trial in found["trials"]}

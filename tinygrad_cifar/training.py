@@ -291,6 +291,8 @@ class _Run:
 
     def diverged(self, what: str, step: int) -> TrainingDiverged:
         """Return the error that says what was no longer finite, and when."""
+        if step == 0:
+            return TrainingDiverged(f"{what} before the first step; try smaller initial weights, or a smaller lambda")
         return TrainingDiverged(
             f"{what} at step {step} (epoch {self.epochs_done + 1}, learning rate "
             f"{self.optimiser.schedule(step - 1):g}); try a smaller learning rate"
@@ -310,6 +312,10 @@ class _Run:
         train = evaluate(self.model, self.train, lam)
         nothing = Scores(math.nan, math.nan, math.nan)
         held_out = nothing if self.validation is None else evaluate(self.model, self.validation, lam)
+        for name, scores in (("training", train), ("validation", held_out)):
+            for what, number in (("loss", scores.loss), ("cost", scores.cost)):
+                if not math.isfinite(number) and scores is not nothing:
+                    raise self.diverged(f"the {name} {what} became {number}", step)
         self.history.rows.append(
             Measurement(
                 step,

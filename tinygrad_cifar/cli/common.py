@@ -60,6 +60,13 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     return convert
 
 
+def folder(text: str) -> Path:
+    """Return the folder that an option names: an empty text, as of a variable that is not set, names none."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a folder (. is the one where you are)")
+    return Path(text)
+
+
 def add_data_option(parser: argparse.ArgumentParser) -> None:
     """Let the user choose the data."""
     parser.add_argument(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tinygrad_cifar.cli.common import CommandError, Subparsers, add_data_option, load_data, printable, table, wrapped
-from tinygrad_cifar.cli.train import PARAMETERS
+from tinygrad_cifar.cli.train import CHECKPOINT, PARAMETERS
 from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.evaluation import confusion_matrix
 from tinygrad_cifar.evaluation import evaluate as measure
@@ -38,6 +38,10 @@ def add_parser(commands: Subparsers) -> None:
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a trained model on one part of a data set, and print it."""
     path = options.parameters / PARAMETERS if options.parameters.is_dir() else options.parameters
+    if not options.parameters.exists():
+        raise CommandError(f"there is no {options.parameters}; give the folder that train wrote")
+    if not path.exists() and (options.parameters / CHECKPOINT).exists():
+        raise CommandError(f"the run in {options.parameters} has not ended; its train command with --resume ends it")
     trained = load_model(path)
     dataset = load_data(options.data)
     if dataset.class_names != trained.class_names:

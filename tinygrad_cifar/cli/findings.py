@@ -114,7 +114,7 @@ def rows_of(findings: Findings) -> list[dict[str, Any]]:
             "state": trial.state,
             **{name: _plain(value) for name, value in trial.params.items()},
             "validation_accuracy": _number(trial.value),
-            **{name: trial.details.get(name) for name in names},
+            **{name: _number(trial.details.get(name, np.nan)) for name in names},
             "seconds": _number(trial.seconds),
             "attempts": trial.attempts,
             "reason": trial.reason,

@@ -16,6 +16,7 @@ from tinygrad_cifar.cli.common import (
     UsageError,
     add_data_option,
     alone_in,
+    folder,
     progress_bar,
     table,
     whole_number,
@@ -47,7 +48,7 @@ def add_parser(commands: Subparsers) -> None:
         "names", nargs="*", metavar="NAME", help="experiments, or reports by number; all of the reports by default"
     )
     parser.add_argument("--list", action="store_true", help="list the experiments, and do nothing")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", type=folder, metavar="DIR", help="where everything is written")
     add_data_option(parser)
     parser.add_argument(
         "--docs", type=Path, metavar="DIR", help="copy the pages in Markdown and their figures into this folder, too"

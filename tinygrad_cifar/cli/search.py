@@ -29,6 +29,7 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
+    folder,
     load_data,
     make_folder,
     progress_bar,
@@ -107,7 +108,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--vary", type=varied, action="append", required=True, metavar="NAME=...", help="what to try for a setting"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where everything is written")
     add_data_option(parser)
     parser.add_argument("--no-figures", dest="figures", action="store_false", help="draw nothing")
     how = parser.add_argument_group("the search")

@@ -189,7 +189,7 @@ def completed(model: str, given: Mapping[str, Any], sizes: Sequence[int]) -> Set
     settings = Settings(**values)
     if settings.schedule in ("exponential", "step") and settings.decay == 1:
         raise SettingsError(f"the schedule {settings.schedule} changes nothing without --decay, the factor of the rate")
-    if settings.schedule == "triangular" and "n_s" not in given:
+    if settings.schedule in ("triangular", "step") and "n_s" not in given:
         steps = settings.epochs * -(-(settings.first or images - settings.held_out) // settings.batch_size)
         settings = replace(settings, n_s=max(1, steps // 2))
     return settings

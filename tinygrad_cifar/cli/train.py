@@ -25,6 +25,7 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     add_data_option,
     alone_in,
+    folder,
     load_data,
     make_folder,
     progress_bar,
@@ -48,8 +49,9 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{pos
 _EXAMPLES = """
 defaults:
 {defaults}
-  --n-s is half the run, so that a triangular rate makes one cycle; a tenth of
-  the training images is held out for validation.
+  --n-s is half the run, so that a triangular rate makes one cycle and --decay
+  acts once with the schedule step; a tenth of the training images is held out
+  for validation.
 
 examples:
   tinygrad-cifar train two-layer --out runs/first
@@ -75,7 +77,7 @@ def add_parser(commands: Subparsers) -> None:
         epilog=_EXAMPLES.format(defaults=textwrap.indent(table_of_defaults(), "  ")),
     )
     parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"which classifier: {', '.join(MODELS)}")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where everything is written")
     add_data_option(parser)
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")

@@ -95,6 +95,9 @@ def fetch_cifar10(
     PosixPath('data/cifar-10-batches-py')
     """
     folder = Path(folder)
+    if (folder / PYTHON_VERSION.batches[-1]).exists():  # the data's own folder was named
+        _check_present(folder)
+        return folder
     target = folder / PYTHON_VERSION.subfolder
     with _disk(folder):
         folder.mkdir(parents=True, exist_ok=True)

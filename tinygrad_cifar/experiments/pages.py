@@ -92,7 +92,10 @@ def warning(result: Results) -> list[Block]:
 
 def title(results: Sequence[Results]) -> str:
     """Return what the whole report is called."""
-    return REPORTS["record"] if all(result.experiment.on_request for result in results) else "Five reports, redone"
+    if all(result.experiment.on_request for result in results):
+        return REPORTS["record"]
+    done = {result.experiment.report for result in results if not result.experiment.on_request}
+    return "Five reports, redone" if len(done) > 1 else f"Report {min(done)}, redone"
 
 
 def summary(results: Sequence[Results], effort: Effort) -> list[Block]:
@@ -263,11 +266,11 @@ def _gradients(rows: Sequence[GradientRow], setting: str) -> list[Block]:
             _small(row.analytic),
             _small(row.one_sided),
             _small(row.centred),
-            "" if row.passed is None else "kept to" if row.passed else "exceeded",
+            "" if row.passed is None else "yes" if row.passed else "no",
         ]
         for row in rows
     ]
-    header = ["", "published", "our gradient", "one-sided difference", "centred difference", "published error"]
+    header = ["", "published", "our gradient", "one-sided difference", "centred difference", "centred: within it?"]
     if all(row.analytic is None for row in rows):
         lines = [line[:2] + line[3:] for line in lines]
         header.remove("our gradient")

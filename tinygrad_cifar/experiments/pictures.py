@@ -280,7 +280,8 @@ def _heading(title: str, results: Results, *, mean: bool = False) -> Heading:
     experiment = results.experiment
     seeds = ""
     if any(len(runs) > 1 for runs in results.trained.values()):
-        seeds = f" Mean of {experiment.seeds} seeds." if mean else " The run with seed 0."
+        counts = sorted({len(runs) for runs in results.trained.values()})
+        seeds = f" Means of {' or '.join(map(str, counts))} seeds." if mean else " The run with seed 0."
     return Heading(title, f"{results.data}. {experiment.origin}. {experiment.title}.{seeds}")
 
 

@@ -327,6 +327,8 @@ def _write(study: Study, results: Sequence[Results], images: dict[str, list[Imag
 def write_docs(study: Study, docs: Path) -> None:
     """Copy the Markdown pages to ``reports/`` in a folder of documentation, and their figures to ``images/reports/``.
 
+    A page that is there and has an experiment which is not done in this folder is left alone, with a warning.
+
     Raises
     ------
     OSError
@@ -335,13 +337,24 @@ def write_docs(study: Study, docs: Path) -> None:
     pages_folder, images_folder = docs / "reports", docs / "images" / "reports"
     for folder in (pages_folder, images_folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for page in filter(Path.is_file, (study.out / _page(number) for number in REPORTS)):
-        _save(pages_folder / page.name, page.read_text().replace(f"]({FIGURES}/", "](../images/reports/"))
-    for result in study.results():
-        for picture in result.experiment.pictures:
-            name = _file(result.experiment, picture)
-            with replacing(images_folder / name) as file:
-                file.write((study.out / FIGURES / name).read_bytes())
+    results = study.results()
+    for number in REPORTS:
+        done = [result.experiment for result in results if result.experiment.report == number]
+        page, copy = study.out / _page(number), pages_folder / _page(number)
+        if lost := _only_in(copy, number, done):
+            _LOG.warning("%s has %s, which this folder has not: it is left as it is", copy, " and ".join(lost))
+        elif done:
+            _save(copy, page.read_text(encoding="utf-8").replace(f"]({FIGURES}/", "](../images/reports/"))
+            for name in [_file(experiment, picture) for experiment in done for picture in experiment.pictures]:
+                with replacing(images_folder / name) as file:
+                    file.write((study.out / FIGURES / name).read_bytes())
+
+
+def _only_in(copy: Path, number: str, done: Sequence[Experiment]) -> list[str]:
+    """Return the experiments that a page has and a folder has not."""
+    lines = set(copy.read_text(encoding="utf-8").splitlines()) if copy.is_file() else set()
+    others = [e for e in EXPERIMENTS.values() if e.report == number and e not in done]
+    return [experiment.name for experiment in others if f"## {experiment.title}" in lines]
 
 
 def _page(number: str) -> str:

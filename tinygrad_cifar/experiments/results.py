@@ -177,8 +177,8 @@ class Results:
                         figure.analytic,
                         figure.one_sided,
                         figure.centred,
-                        also if figure.bound is None else figure.bound,
-                        None if figure.bound is None else figure.passed,
+                        None if self.small else also if figure.bound is None else figure.bound,
+                        None if self.small or figure.bound is None else figure.passed,
                     )
                 )
         return rows

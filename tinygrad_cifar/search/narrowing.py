@@ -306,7 +306,8 @@ def _reason_to_stop(rounds: Sequence[Round], most_rounds: int, number: str) -> s
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     if spread <= math.sqrt(2) * last.noise:
         much = "no more" if spread <= last.noise else "hardly more"
-        return f"its points differ by {spread:{number}}, {much} than the seeds of one, by {last.noise:{number}}"
+        text = f"the points of the last round, each with one seed, differ by {spread:{number}}, {much} than the seeds"
+        return f"{text} of one of them, by {last.noise:{number}}"
     if not any(isinstance(dimension, Uniform) for dimension in last.space.values()):
         return "there is no range to narrow"
     return f"it was round {most_rounds}, the last that was allowed" if len(rounds) == most_rounds else ""

@@ -42,7 +42,7 @@ def require(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise SearchError(f"a search needs {module}, which is not installed: pip install {module}") from error
+        raise SearchError(f"this needs {module}, which is not installed: pip install {module}") from error
 
 
 @dataclass(frozen=True)
