@@ -148,6 +148,17 @@ def test_the_package_offers_every_operation():
     assert set(tinygrad_cifar.ops.__all__) < set(tinygrad_cifar.__all__)
 
 
+@pytest.mark.parametrize("name", [name for name in OFFERED if name.count(".") == 1])
+def test_a_module_is_there_when_it_is_asked_for(name):
+    part = name.removeprefix("tinygrad_cifar.")
+    assert in_a_fresh_python(f"import tinygrad_cifar as tg; print(tg.{part}.__name__)").strip() == name
+
+
+def test_what_there_is_not_is_said_to_be_missing():
+    with pytest.raises(AttributeError, match="module tinygrad_cifar has no attribute nm"):
+        getattr(tinygrad_cifar, "nm")  # noqa: B009
+
+
 def test_a_star_import_brings_exactly_what_is_listed():
     code = "old = set(globals()); from tinygrad_cifar import *; print(sorted(set(globals()) - old - {'old'}))"
     assert in_a_fresh_python(code).strip() == str(sorted(tinygrad_cifar.__all__))

@@ -1,5 +1,8 @@
 """An autograd mini-framework on NumPy, and the CIFAR-10 classifiers built on it."""
 
+from importlib import import_module
+from typing import Any
+
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.backprop import grad
 from tinygrad_cifar.derivatives import hessian, hvp, jacobian, jvp
@@ -29,3 +32,15 @@ __all__ = [  # noqa: PLE0604 (a list of strings)
     "trace_nonfinite",
     *_operations,
 ]
+
+_ON_DEMAND = {
+    *("checkpoints", "data", "evaluation", "files", "functional", "gradcheck", "initialisers", "models", "nn"),
+    *("optim", "preparation", "runs", "schedules", "search", "settings", "trained", "training"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a module of the package when it is first asked for: ``tinygrad_cifar.nn``."""
+    if name in _ON_DEMAND:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__} has no attribute {name}")
