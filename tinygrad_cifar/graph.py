@@ -8,7 +8,6 @@ parameter names ask for. Nothing else stays alive, so a graph holds no more memo
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -188,16 +187,42 @@ def parameters(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
     TypeError
         If the arguments have no names, as those of some functions that are written in C.
     """
-    function = inspect.unwrap(function)
+    function = unwrapped(function)
     if isinstance(function, np.ufunc):
         return ("x", "y")[: function.nin]
     if isinstance(function, FunctionType):
         return function.__code__.co_varnames[: function.__code__.co_argcount]
+    return tuple(_signature(name, function))
+
+
+def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments that may be left out, with what is then taken."""
+    function = unwrapped(function)
+    if isinstance(function, np.ufunc):
+        return {}
+    if isinstance(function, FunctionType):
+        values = function.__defaults__ or ()
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        return dict(zip(names[len(names) - len(values) :], values, strict=True))
+    found = _signature("", function)
+    return {name: parameter.default for name, parameter in found.items() if parameter.default is not parameter.empty}
+
+
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a decorated function decorates."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def _signature(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    import inspect  # noqa: PLC0415 (the import takes longer than all rows of the table, none of which needs it)
+
     try:
         found = inspect.signature(function).parameters
     except (TypeError, ValueError):
         raise TypeError(f"{name}: the arguments of {function!r} have no names; wrap it in a lambda") from None
-    return tuple([name for name, p in found.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)])
+    return {name: p for name, p in found.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
 def constant(x: Any) -> Any:

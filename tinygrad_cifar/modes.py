@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from functools import partial, wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tinygrad_cifar.graph import Node, Primitive, Rule, Value
@@ -127,6 +126,8 @@ class no_grad(Block):  # noqa: N801 (it is used like a function)
 
     def __call__(self, function: Function) -> Function:
         """Return the function as one that does not record."""
+        from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction  # noqa: PLC0415 (slow)
+
         if isasyncgenfunction(function):
             raise TypeError("no_grad: an asynchronous generator cannot be decorated; write 'with no_grad():' inside")
         wrapped: Any

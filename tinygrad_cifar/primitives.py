@@ -19,13 +19,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from inspect import Parameter, Signature, signature, unwrap
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from tinygrad_cifar.graph import Primitive, Rule, Value, made_by, parameters
+from tinygrad_cifar.graph import Primitive, Rule, Value, defaults, made_by, parameters, unwrapped
 from tinygrad_cifar.modes import Mode, current
 
 # Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
@@ -104,11 +103,11 @@ def primitive(
     row.rules = {input: Rule(name, input, rules[input], positions) for input in inputs if input in rules}
     if tuple(rules) == inputs[:1]:
         apply = _unary(row)
-    elif tuple(row.rules) == ("x", "y") == inputs and not _defaults(forward):
+    elif tuple(row.rules) == ("x", "y") == inputs and not defaults(forward):
         apply = _binary(row)
     else:
         apply = _general(row, [row.rules.get(input) for input in inputs])
-    return _present(apply, row, inputs)
+    return _present(apply, row)
 
 
 def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,7 +148,7 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
         arguments_of = [tuple([(known | {"i": i})[name] for name in shared.names]) for i, _ in parents]
         return tuple([(node, shared, kept) for (_, node), kept in zip(parents, arguments_of, strict=True)])
 
-    return _present(apply, row, named[2:])
+    return _present(apply, row)
 
 
 def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primitive:
@@ -219,19 +218,23 @@ def _of_one_kind(forward: Callable[..., Any]) -> Callable[..., Any]:
     return computed
 
 
-def _present(apply: Callable[..., Any], row: Primitive, inputs: Sequence[str]) -> Callable[..., Any]:
-    """Let ``help`` show a function's name, arguments and words, which are those of its computation if that has any."""
-    forward = unwrap(row.forward)
-    own = isinstance(forward, FunctionType)
-    known = _defaults(forward)
-    arguments = [Parameter(x, Parameter.POSITIONAL_OR_KEYWORD, default=known.get(x, Parameter.empty)) for x in inputs]
-    shown: Any = apply
+def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
+    """Let ``help`` show a function's name, and the arguments and words of its computation."""
+    shown, forward = cast("Any", apply), unwrapped(row.forward)
     shown.__name__ = shown.__qualname__ = row.name
     shown.__module__ = row.module
-    shown.__doc__ = (own and forward.__doc__) or f"Compute ``{row.name}``, a row of the derivative table."
-    shown.__signature__ = Signature(arguments)
+    shown.__doc__ = f"Compute ``{row.name}``, a row of the derivative table."
+    if isinstance(forward, FunctionType):
+        shown.__doc__ = forward.__doc__ or shown.__doc__
+        shown.__wrapped__ = forward
+    elif isinstance(forward, np.ufunc) and row.inputs in _OF_UFUNCS:
+        shown.__wrapped__ = _OF_UFUNCS[row.inputs]
     shown.primitive = row
     return apply
+
+
+# What has the arguments of a ufunc's row, for ``help``; NumPy's own have other names.
+_OF_UFUNCS: dict[tuple[str, ...], Callable[..., Any]] = {("x",): lambda x: x, ("x", "y"): lambda x, y: (x, y)}
 
 
 # The three bodies below do the same thing: take the arrays out, compute, and record if anything is to be recorded.
@@ -420,24 +423,12 @@ def _own(operand: Any) -> Any:
 
 def _complete(row: Primitive, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
     """Return all arguments by position: rules pick them by their places, so none may be missing."""
-    known = _defaults(row.forward)
+    known = defaults(row.forward)
     given = dict(zip(row.inputs, arguments, strict=False))
     known |= given | named
     if len(arguments) > len(row.inputs) or set(known) != set(row.inputs) or set(given) & set(named):
         raise TypeError(f"{row.name}: takes the arguments {', '.join(row.inputs)}")
     return tuple(known[name] for name in row.inputs)
-
-
-def _defaults(forward: Callable[..., Any]) -> dict[str, Any]:
-    """Return the arguments that may be left out, with what is then taken."""
-    function = unwrap(forward)
-    if isinstance(function, np.ufunc):
-        return {}
-    if isinstance(function, FunctionType):
-        values = function.__defaults__ or ()
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        return dict(zip(names[len(names) - len(values) :], values, strict=True))
-    return {name: p.default for name, p in signature(function).parameters.items() if p.default is not p.empty}
 
 
 def _tell(mode: Mode, row: Primitive, arguments: tuple[Any, ...], out: Value) -> None:
