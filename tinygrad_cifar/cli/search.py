@@ -129,6 +129,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     how.add_argument(
         "--name",
+        type=_name,
         default=_NAME,
         help=f"the search's name in the storage and, if it is not {_NAME} (the default), before those of its files",
     )
@@ -147,6 +148,12 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_settings(parser)
     parser.set_defaults(command=search)
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; give the search a name")
+    return text
 
 
 @dataclass(frozen=True, repr=False)

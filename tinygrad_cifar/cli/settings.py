@@ -53,7 +53,7 @@ _OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "momentum": ("share of the last change that is repeated", _REAL),
         "epochs": ("passes over the training images", _WHOLE),
         "batch_size": ("images per update", _WHOLE),
-        "shuffle": ("in a new order each epoch, or in file order", _SWITCH),
+        "shuffle": ("in a new order each epoch (the default), or in file order", _SWITCH),
         "every": ("measure every so many updates, not every epoch", _WHOLE),
         "patience": ("stop when validation has not improved for N epochs", _WHOLE),
         "seed": ("where all random numbers come from", _WHOLE),
@@ -83,6 +83,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "perceptron": {"hidden": (200, 100), "init": "he", "eta": 0.03, "lam": 0.001, "momentum": 0.9, "epochs": 12},
 }
+_TABULATED = ("hidden", "init", "pixels", "lam", "eta", "schedule", "momentum", "epochs", "batch_size", "dtype")
+_NOT_TOLD = {"n_s", "decay", "shuffle", *_TABULATED}  # what follows from other settings, or is told elsewhere
 _HELD_OUT = 10  # one image in so many
 
 # What another setting must be for one to have an effect; what Settings refuses by itself is left out.
@@ -100,14 +102,22 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     for title, group in _OPTIONS.items():
         options = parser.add_argument_group(title)
         for field, (text, how) in group.items():
-            options.add_argument(f"--{field.replace('_', '-')}", help=text, default=argparse.SUPPRESS, **how)
+            told = f"{text}{_told_default(field)}"
+            options.add_argument(f"--{field.replace('_', '-')}", help=told, default=argparse.SUPPRESS, **how)
+
+
+def _told_default(field: str) -> str:
+    """Return the end of an option's help: its default, if that is a value, the same for all models and in no table."""
+    values = {_defaults(model)[field] for model in MODELS}
+    if field in _NOT_TOLD or len(values) > 1 or values & {None, False}:
+        return ""
+    return f" (default: {_text(*values)})"
 
 
 def table_of_defaults() -> str:
     """Show what the settings are where the user does not say."""
     every = {model: _defaults(model) for model in MODELS}
-    shown = ("hidden", "init", "pixels", "lam", "eta", "schedule", "momentum", "epochs", "batch_size", "dtype")
-    rows = [[f"--{field.replace('_', '-')}", *(_text(every[model][field]) for model in MODELS)] for field in shown]
+    rows = [[f"--{field.replace('_', '-')}", *(_text(every[model][field]) for model in MODELS)] for field in _TABULATED]
     return table(["", *MODELS], rows)
 
 
