@@ -49,7 +49,7 @@ if str(TESTS) not in sys.path:  # as pytest has it
     sys.path.insert(0, str(TESTS))
 
 PROGRAMS = "test_programs.py::test_every_program_has_the_naive_engines_values_and_gradients"
-ENGINE_TESTS = ("test_engine.py", "test_derivatives.py", "test_conformance.py", PROGRAMS)
+ENGINE_TESTS = ("test_engine.py", "test_own_primitives.py", "test_derivatives.py", "test_conformance.py", PROGRAMS)
 
 # -- faults in rules -------------------------------------------------------------------------------------------------
 # Each takes the right rule and what that would be applied to. Like a rule, it must do for arrays and for tensors.
@@ -370,9 +370,6 @@ ENGINE_FAULTS = {
     ),
     "keeps a result that somebody else holds": EngineFault(
         "primitives", "result if is_fresh and type(result) is np.ndarray else np.array(result)", "result"
-    ),
-    "takes a user's rules in the order in which they came": EngineFault(
-        "primitives", "for input in inputs if input in rules}", "for input in rules if input in inputs}"
     ),
     "writes to repeated places in the order of the layout": EngineFault(
         "ops.indexing", "if _may_repeat(index):  # which", "if False:  # which"

@@ -496,13 +496,15 @@ def indices(draw: Any, shape: Shape) -> Any:
     """Draw an index: slices, integers, None and an ellipsis; arrays of integers with repeats; a mask; a mixture."""
     kinds = ["basic", "basic", "mask"]
     if shape and all(shape):
-        kinds += ["integers", "integers", "list", "mixed"]
+        kinds += ["integers", "integers", "list", "mixed", "table"]
     kind = draw(st.sampled_from(kinds))
     if kind == "basic":
         return draw(npst.basic_indices(shape, allow_newaxis=True, max_dims=4))
     if kind == "mask":
         rng = np.random.default_rng(draw(seeds))
         return rng.random(shape[: draw(st.integers(0, len(shape)))]) < 0.6
+    if kind == "table":  # more places than there are, so that one is named twice in many an order
+        return np.random.default_rng(draw(seeds)).integers(-shape[0], shape[0], (2, shape[0]))
     first = st.integers(-shape[0], shape[0] - 1)
     if kind == "list":
         return draw(st.lists(first, min_size=1, max_size=4))

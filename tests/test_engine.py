@@ -1004,6 +1004,19 @@ def test_whole_numbers_become_real_where_a_real_one_is_written():
     np.testing.assert_array_equal(out.data, [2.7, 2, 3])
 
 
+@pytest.mark.parametrize("lay_out_index", [np.ascontiguousarray, np.asfortranarray])
+@pytest.mark.parametrize("lay_out_value", [np.ascontiguousarray, np.asfortranarray])
+@given(st.integers(0, 2**32 - 1))
+def test_of_several_values_for_one_place_the_last_stays_whatever_the_layout(lay_out_index, lay_out_value, seed):
+    rng = np.random.default_rng(seed)
+    index, value = rng.integers(0, 3, (2, 3)), rng.normal(size=(2, 3))
+    last = {place: k for k, place in enumerate(index.ravel().tolist())}
+    x = tg.Tensor(lay_out_value(value), requires_grad=True)
+    out = tg.index_update(tg.Tensor(np.zeros(3)), lay_out_index(index), x)
+    assert out.data.tolist() == [value.ravel()[last[place]] if place in last else 0 for place in range(3)]
+    np.testing.assert_array_equal(np.flatnonzero(tg.grad(out.sum(), x).data.ravel()), sorted(last.values()))
+
+
 def test_joining_along_no_axis_makes_one_row_of_all_elements():
     x, y = tg.Tensor([[1.0, 2.0]], requires_grad=True), tg.Tensor(3.0, requires_grad=True)
     joined = np.concatenate([x, y], axis=None)
