@@ -396,7 +396,9 @@ ENGINE_FAULTS = {
         "                    (x_node, y_rule, () if y_pick is None else y_pick(values)),\n",
     ),
     "remembers the caller's arguments": EngineFault(
-        "primitives", "tuple([owned(argument) for argument in arguments])", "tuple([argument for argument in arguments])"
+        "primitives",
+        "tuple([owned(argument) for argument in arguments])",
+        "tuple([argument for argument in arguments])",
     ),
     "remembers the caller's arguments to one of many": EngineFault(
         "primitives", "arrays, *map(owned, arguments)), strict", "arrays, *arguments), strict"
