@@ -366,10 +366,10 @@ ENGINE_FAULTS = {
         "modes", "del blocks[len(blocks) - 1 - blocks[::-1].index(self)]", "del blocks[-1]"
     ),
     "lets a user's rules write to what they are given": EngineFault(
-        "primitives", "{input: _guarded(rule) for input, rule", "{input: rule for input, rule"
+        "primitives", "{input: guarded(rule) for input, rule", "{input: rule for input, rule"
     ),
     "keeps a result that somebody else holds": EngineFault(
-        "primitives", "result if is_fresh and type(result) is np.ndarray else np.array(result)", "result"
+        "guards", "result if is_fresh and type(result) is np.ndarray else np.array(result)", "result"
     ),
     "writes to repeated places in the order of the layout": EngineFault(
         "ops.indexing", "if _may_repeat(index):  # which", "if False:  # which"
@@ -383,12 +383,12 @@ ENGINE_FAULTS = {
         "tensor", "return borrowed(array.view())", "return borrowed(array)"
     ),
     "remembers a constant that its owner may change": EngineFault(
-        "primitives",
+        "guards",
         "return np.array(operand) if isinstance(operand, np.ndarray) else operand",
         "return operand",
     ),
     "remembers one of many that its owner may change": EngineFault(
-        "primitives", "a if isinstance(x, Value) else _own(a) for a, x", "a for a, x"
+        "primitives", "a if isinstance(x, Value) else owned(a) for a, x", "a for a, x"
     ),
     "gives both cotangents to the first of two inputs": EngineFault(
         "primitives",
@@ -396,10 +396,12 @@ ENGINE_FAULTS = {
         "                    (x_node, y_rule, () if y_pick is None else y_pick(values)),\n",
     ),
     "remembers the caller's arguments": EngineFault(
-        "primitives", "tuple([_own(argument) for argument in arguments])", "tuple([argument for argument in arguments])"
+        "primitives",
+        "tuple([owned(argument) for argument in arguments])",
+        "tuple([argument for argument in arguments])",
     ),
     "remembers the caller's arguments to one of many": EngineFault(
-        "primitives", "arrays, *map(_own, arguments)), strict", "arrays, *arguments), strict"
+        "primitives", "arrays, *map(owned, arguments)), strict", "arrays, *arguments), strict"
     ),
     # the tensor
     "writes into an array that others hold": EngineFault(

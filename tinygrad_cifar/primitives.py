@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
 from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
 
 from tinygrad_cifar.graph import Primitive, Rule, Value, defaults, made_by, parameters, unwrapped
+from tinygrad_cifar.guards import guarded, of_one_kind, owned
 from tinygrad_cifar.modes import Mode, current
 
 # Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
@@ -98,8 +98,8 @@ def primitive(
     if by_product is not None:
         positions[by_product] = len(inputs) + 1
     if not _is_ours(row.module):
-        row.forward = _guarded(_of_one_kind(forward) if rules else forward)
-        rules = {input: _guarded(rule) for input, rule in rules.items()}
+        row.forward = guarded(of_one_kind(forward) if rules else forward)
+        rules = {input: guarded(rule) for input, rule in rules.items()}
     row.rules = {input: Rule(name, input, rules[input], positions) for input in inputs if input in rules}
     if tuple(rules) == inputs[:1]:
         apply = _unary(row)
@@ -142,8 +142,8 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
 
     def edges_of(xs: Any, parents: Any, result: Any, arrays: Any, arguments: Any) -> tuple[Any, ...]:
         if "xs" in shared.names:
-            arrays = tuple([a if isinstance(x, Value) else _own(a) for a, x in zip(arrays, xs, strict=True)])
-        known = dict(zip(named, (result, None, arrays, *map(_own, arguments)), strict=True))
+            arrays = tuple([a if isinstance(x, Value) else owned(a) for a, x in zip(arrays, xs, strict=True)])
+        known = dict(zip(named, (result, None, arrays, *map(owned, arguments)), strict=True))
         known["xs_shape"] = tuple([np.shape(array) for array in arrays])
         arguments_of = [tuple([(known | {"i": i})[name] for name in shared.names]) for i, _ in parents]
         return tuple([(node, shared, kept) for (_, node), kept in zip(parents, arguments_of, strict=True)])
@@ -163,59 +163,6 @@ def _enter(name: str, forward: Callable[..., Any], *, broadcasts: bool) -> Primi
 
 def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == __package__
-
-
-# -- a user's functions are not trusted with the graph's arrays --------------------------------------------------------
-
-
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that cannot write into what it is given, and has let go of what it returns."""
-
-    @wraps(function, assigned=())
-    def guarded(*arguments: Any) -> Any:
-        return _let_go(function(*map(_read_only, arguments)))
-
-    return guarded
-
-
-def _read_only(argument: Any) -> Any:
-    if type(argument) is not np.ndarray:
-        return argument
-    view = argument.view()
-    view.flags.writeable = False
-    return view
-
-
-def _references(result: Any) -> int:
-    return sys.getrefcount(result)
-
-
-_FRESH = _references(np.zeros(1))  # as Python counts them for an array that nobody has kept
-
-
-def _let_go(result: Any) -> Any:
-    """Return an array itself if nobody else can have it, and otherwise a copy: it may be an argument, or a constant."""
-    if type(result) is tuple:
-        return tuple([_let_go(part) for part in result])
-    if not isinstance(result, np.ndarray):
-        return result
-    is_fresh = result.base is None and result.flags.writeable and sys.getrefcount(result) <= _FRESH
-    return result if is_fresh and type(result) is np.ndarray else np.array(result)
-
-
-def _of_one_kind(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a computation that refuses to make whole or complex numbers of floating-point ones: it has derivatives."""
-
-    @wraps(forward, assigned=())
-    def computed(*arguments: Any) -> Any:
-        result = forward(*arguments)
-        kinds = {argument.dtype.kind for argument in arguments if isinstance(argument, np.ndarray)}
-        dtype = np.asarray(result[0] if type(result) is tuple else result).dtype
-        if "f" in kinds and "c" not in kinds and dtype.kind in "iubc":
-            raise TypeError(f"the computation returned {dtype} for floating-point numbers, which has no derivative")
-        return result
-
-    return computed
 
 
 def _present(apply: Callable[..., Any], row: Primitive) -> Callable[..., Any]:
@@ -279,7 +226,7 @@ def _unary(row: Primitive) -> Callable[..., Any]:
             out._node = None
         else:
             if keeps_arguments:
-                arguments = tuple([_own(argument) for argument in arguments])
+                arguments = tuple([owned(argument) for argument in arguments])
             edges = ((parent, rule, () if pick is None else pick((result, array, *arguments, by_product))),)
             out._node = made_by(row, result, edges)
         if mode is not None:
@@ -329,10 +276,10 @@ def _binary(row: Primitive) -> Callable[..., Any]:  # noqa: C901 (three cases of
             out._node = None
         else:
             if y_node is None:
-                values = (result, x, _own(y) if y_foreign and keeps_y else y)
+                values = (result, x, owned(y) if y_foreign and keeps_y else y)
                 edges: Any = ((x_node, x_rule, () if x_pick is None else x_pick(values)),)
             elif x_node is None:
-                values = (result, _own(x) if x_foreign and keeps_x else x, y)
+                values = (result, owned(x) if x_foreign and keeps_x else x, y)
                 edges = ((y_node, y_rule, () if y_pick is None else y_pick(values)),)
             else:
                 values = (result, x, y)
@@ -375,7 +322,10 @@ def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]
         if not recorded or (mode is not None and not mode.recording):
             out._node = None
         else:
-            values = (result, *[a if isinstance(b, Value) else _own(a) for a, b in zip(arrays, arguments, strict=True)])
+            values = (
+                result,
+                *[a if isinstance(b, Value) else owned(a) for a, b in zip(arrays, arguments, strict=True)],
+            )
             edges = tuple([(node, rule, () if rule.pick is None else rule.pick(values)) for node, rule in recorded])
             out._node = made_by(row, result, edges)
         if mode is not None:
@@ -399,26 +349,6 @@ def _as_array(row: Primitive, result: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "fiubc":
         raise TypeError(f"{row.name}: its computation returned {result!r:.40}, which is no array of numbers")
     return array
-
-
-# An axis, a shape, an index: what cannot be changed, and is found out fastest.
-_FIXED = frozenset({bool, int, float, str, slice, type(None), type(...)})
-
-
-def _own(operand: Any) -> Any:
-    """Return what the graph may keep of an operand that is no value: copies of its arrays.
-
-    A tensor's array is never written to while the graph holds it; an array of the caller's may be, at any time before
-    the backward pass. That an array is read-only does not help: its owner can write to what it is a view of.
-    """
-    kind = type(operand)
-    if kind in _FIXED or (kind is tuple and _FIXED.issuperset(map(type, operand))):
-        return operand
-    if kind is tuple or kind is list:
-        return kind([_own(part) for part in operand])
-    if kind is dict:
-        return {name: _own(part) for name, part in operand.items()}
-    return np.array(operand) if isinstance(operand, np.ndarray) else operand
 
 
 def _complete(row: Primitive, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:

@@ -338,12 +338,12 @@ def write_docs(study: Study, docs: Path) -> None:
     for folder in (pages_folder, images_folder):
         folder.mkdir(parents=True, exist_ok=True)
     results = study.results()
-    for number in REPORTS:
+    for number in dict.fromkeys(result.experiment.report for result in results):
         done = [result.experiment for result in results if result.experiment.report == number]
         page, copy = study.out / _page(number), pages_folder / _page(number)
         if lost := _only_in(copy, number, done):
             _LOG.warning("%s has %s, which this folder has not: it is left as it is", copy, " and ".join(lost))
-        elif done:
+        else:
             _save(copy, page.read_text(encoding="utf-8").replace(f"]({FIGURES}/", "](../images/reports/"))
             for name in [_file(experiment, picture) for experiment in done for picture in experiment.pictures]:
                 with replacing(images_folder / name) as file:
