@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import code
+import contextlib
+import io
 
 import faults
 import naive
@@ -72,27 +74,20 @@ def test_it_does_not_without_the_fault(found):
     exec(found[1], {})
 
 
-class Session(code.InteractiveConsole):
-    """A Python session that one can paste into."""
-
-    def __init__(self):
-        super().__init__({})
-        self.said = ""
-
-    def write(self, data):
-        self.said += data
-
-    def paste(self, text):
-        for line in text.splitlines():
-            self.push(line)
-        return self.said
+def pasted(program):
+    """Return what a Python session says when a program is pasted into it."""
+    session = code.InteractiveConsole({})
+    with contextlib.redirect_stderr(io.StringIO()) as said:  # some versions of Python say it by themselves
+        for line in program.splitlines():
+            session.push(line)
+    return said.getvalue()
 
 
 def test_it_can_be_pasted_into_a_session(found):
     fault, program = found
-    assert Session().paste(program) == ""
+    assert pasted(program) == ""
     with faults.planted(fault):
-        said = Session().paste(program)
+        said = pasted(program)
     assert "Traceback" in said
     assert "SyntaxError" not in said
     assert "NameError" not in said
