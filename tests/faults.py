@@ -443,11 +443,7 @@ ENGINE_FAULTS = {
     "lays the Jacobian out in columns": EngineFault(
         "derivatives", "reshape((*out.shape, *variable.shape))", "reshape((*variable.shape, *out.shape))"
     ),
-    "forgets what else a derivative depends on": EngineFault(
-        "derivatives",
-        "        if node.primitive is None:\n            return True",
-        "        if node.primitive is None:\n            return False",
-    ),
+    "forgets what else a derivative depends on": EngineFault("derivatives", "return bool(others)", "return False"),
     "forgets that a derivative's input was recorded": EngineFault(
         "derivatives", "if isinstance(x, Tensor) and x.requires_grad", "if isinstance(x, Tensor) and False"
     ),

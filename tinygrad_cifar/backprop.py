@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.graph import Node, Primitive, Rule, Value, constant
+from tinygrad_cifar.graph import Node, Primitive, Rule, Value, ancestors, constant
 from tinygrad_cifar.modes import Watcher, recording, watchers
 from tinygrad_cifar.ops.elementwise import astype
 from tinygrad_cifar.ops.shapes import sum_to
@@ -149,17 +149,12 @@ def _between(start: Node, targets: set[Node]) -> set[Node]:
     take it for a dead end could make a gradient too small: that is an error.
     """
     oldest = min((node.number for node in targets), default=start.number)
-    seen, unseen = {start}, [start]
-    while unseen:
-        node = unseen.pop()
+    behind = ancestors(start)
+    for node in behind:
         if node.edges is None and node.primitive is not None and node.number > oldest:
             raise _used_up(node.primitive)
-        for parent, _, _ in node.edges or ():
-            if parent not in seen:
-                seen.add(parent)
-                unseen.append(parent)
-    found = targets & seen
-    for node in sorted(seen, key=lambda node: node.number):  # inputs before what was made of them
+    found = targets.intersection(behind)
+    for node in sorted(behind, key=lambda node: node.number):  # inputs before what was made of them
         if any(parent in found for parent, _, _ in node.edges or ()):
             found.add(node)
     return found

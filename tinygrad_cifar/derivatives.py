@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.backprop import grad
-from tinygrad_cifar.graph import constant
+from tinygrad_cifar.graph import ancestors, constant
 from tinygrad_cifar.modes import is_recording, recording
 from tinygrad_cifar.ops import astype, stack
 from tinygrad_cifar.tensor import Tensor
@@ -218,19 +218,12 @@ def _variables(name: str, inputs: Sequence[Any]) -> list[Tensor]:
 
 def _depends_on_others(out: Tensor, variables: Sequence[Tensor]) -> bool:
     """Tell whether anything recorded but our own leaves has a part in a result."""
-    own = {variable._node for variable in variables}
-    seen, unseen = set(own), [out._node]
     if any(not variable.is_leaf for variable in variables):
         return True
-    while unseen:
-        node = unseen.pop()
-        if node is None or node in seen:
-            continue
-        if node.primitive is None:
-            return True
-        seen.add(node)
-        unseen += [parent for parent, _, _ in node.edges or ()]
-    return False
+    own = {variable._node for variable in variables}
+    behind = [] if out._node is None else ancestors(out._node)
+    others = [node for node in behind if node.primitive is None and node not in own]
+    return bool(others)
 
 
 def _directions(name: str, tangents: Sequence[Any], variables: Sequence[Tensor]) -> list[Any]:

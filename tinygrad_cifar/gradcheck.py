@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from tinygrad_cifar.backprop import grad, walk
-from tinygrad_cifar.graph import Value, constant
+from tinygrad_cifar.graph import Value, ancestors, constant
 from tinygrad_cifar.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -597,16 +597,8 @@ def _name(f: Callable[..., Any]) -> str:
 
 def _description(f: Callable[..., Any], out: Tensor) -> str:
     """Name the function and the operations that its result was made by."""
-    names = set()
-    seen = set()
-    unseen = [out._node]
-    while unseen:
-        node = unseen.pop()
-        if node is None or node in seen or node.primitive is None:
-            continue
-        seen.add(node)
-        names.add(node.primitive.name)
-        unseen.extend(parent for parent, _, _ in node.edges or ())
+    behind = [] if out._node is None else ancestors(out._node)
+    names = {node.primitive.name for node in behind if node.primitive is not None}
     if names <= {_name(f)}:
         return _name(f)
     return f"{_name(f)} (made of {', '.join(sorted(names))})"

@@ -99,6 +99,19 @@ def made_by(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
     return node
 
 
+def ancestors(start: Node) -> list[Node]:
+    """Return a node and all that it was made of, each once, as far as the graph has not been used up."""
+    found, seen, unseen = [], {start}, [start]
+    while unseen:
+        node = unseen.pop()
+        found.append(node)
+        for parent, _, _ in node.edges or ():
+            if parent not in seen:
+                seen.add(parent)
+                unseen.append(parent)
+    return found
+
+
 class Rule:
     """The derivative of a primitive with respect to one input, and how to pick what it names.
 
