@@ -745,7 +745,9 @@ def test_weights_that_are_too_large_to_begin_with_are_named(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(
-    "words", [["train", "softmax", "--out", ""], ["reproduce", "--out", ""], ["fetch", ""]], ids=" ".join
+    "words",
+    [["train", "softmax", "--out", ""], ["reproduce", "--out", ""], ["reproduce", "--docs", ""], ["fetch", ""]],
+    ids=" ".join,
 )
 def test_a_folder_without_a_name_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2

@@ -19,7 +19,7 @@ import pytest
 import tinygrad_cifar
 from tinygrad_cifar.primitives import PRIMITIVES
 
-EXTRAS = {"matplotlib", "tqdm"}  # what the extra "experiments" brings
+EXTRAS = {"matplotlib", "tqdm"}  # what modules import that the extra "experiments" brings
 MODULES = ["tinygrad_cifar"] + [
     module.name
     for module in pkgutil.walk_packages(tinygrad_cifar.__path__, "tinygrad_cifar.")

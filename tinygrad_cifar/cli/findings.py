@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_cifar.cli.common import table
 from tinygrad_cifar.cli.vary import shown, shown_point
-from tinygrad_cifar.search import Choice, Finalist, LogUniform, Narrowed, Space, Trial
+from tinygrad_cifar.search import Choice, LogUniform, Narrowed, Space, Trial
 from tinygrad_cifar.search.space import Dimension, Point, Value
 
 if TYPE_CHECKING:
@@ -60,11 +60,6 @@ def _ranked(trials: Iterable[Trial]) -> list[Trial]:
     return sorted((t for t in trials if t.state == "complete"), key=lambda t: (-t.value, t.number))
 
 
-def _finalists(narrowed: Narrowed) -> list[Finalist]:
-    """Return the finalists of all rounds; one that came again in a later round is there once."""
-    return list({tuple(f.params.items()): f for r in narrowed.rounds for f in r.finalists}.values())
-
-
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
@@ -77,7 +72,7 @@ def ranking(findings: Findings) -> str:
         rows = [[f"{t.value:.2%}", f"{t.details['train_accuracy']:.2%}", f"{t.seconds:.1f}"] for t in best]
     else:
         header = ["", "mean", "std"]
-        final = sorted(_finalists(findings.narrowed), key=lambda f: -f.mean)[:_BEST]
+        final = sorted(findings.narrowed.finalists, key=lambda f: -f.mean)[:_BEST]
         points = [finalist.params for finalist in final]
         rows = [[f"{f.mean:.2%}", f"{f.spread:.2%}"] for f in final]
     widths = {name: max(len(f"{name}={shown(point[name])}") for point in points) for name in findings.space}
@@ -191,7 +186,7 @@ def _series(findings: Findings) -> list[tuple[str, list[Point], Any, Any]]:
     if findings.narrowed is None:
         return [_screened("", findings.trials)]
     rounds = findings.narrowed.rounds
-    final = _finalists(findings.narrowed)
+    final = findings.narrowed.finalists
     label = f"finalists, mean of {len(final[0].values)} seeds"
     means, spreads = (100 * np.array([getattr(f, name) for f in final]) for name in ("mean", "spread"))
     screened = []

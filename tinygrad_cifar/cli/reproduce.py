@@ -6,7 +6,6 @@ import argparse
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tinygrad_cifar.cli.common import (
@@ -51,7 +50,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--out", type=folder, metavar="DIR", help="where everything is written")
     add_data_option(parser)
     parser.add_argument(
-        "--docs", type=Path, metavar="DIR", help="copy the pages in Markdown and their figures into this folder, too"
+        "--docs", type=folder, metavar="DIR", help="copy the pages in Markdown and their figures into this folder, too"
     )
     parser.add_argument(
         "--workers",

@@ -406,7 +406,7 @@ def _line(k: int, total: int, trial: Trial, best: str) -> str:
 def _report(options: argparse.Namespace, run: TrainingRun, findings: Findings, dataset: Dataset) -> int:
     """Write the files, and print what was found."""
     out = options.out
-    table, numbers, image, folder = (_of_search(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
+    table, numbers, image, repeated = (_of_search(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
     best = findings.best
     given = {} if best is None else _given_for(run, best[0], findings)
     _save(out / table, to_csv(findings))
@@ -431,7 +431,7 @@ def _report(options: argparse.Namespace, run: TrainingRun, findings: Findings, d
             f"standard error of {findings.narrowed.standard_error:.2%}."
         )
         print(f"{textwrap.fill(text, WIDTH)}\n")
-    print(f"To repeat the best:\n{_command(run, given, out / folder)}\n")
+    print(f"To repeat the best:\n{_command(run, given, out / repeated)}\n")
     print(wrapped(f"{out}: {' '.join(files)}"))
     return 0
 

@@ -103,6 +103,11 @@ class Narrowed:
     standard_error: float
     reason: str
 
+    @property
+    def finalists(self) -> list[Finalist]:
+        """Those of all rounds; one that came again in a later round is there once."""
+        return _all_finalists(self.rounds)
+
 
 def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
     objective: Objective,
