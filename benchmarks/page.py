@@ -105,7 +105,7 @@ def write(results: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def unwritable(path: Path) -> str:
-    """Return why a file could not be written there, found out before hours are spent; nothing if it can be."""
+    """Return why a file could not be written there, found out before anything is measured; nothing if it can be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path.with_name(f"{path.name}.trial")) as file:
