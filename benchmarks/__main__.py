@@ -26,7 +26,7 @@ from benchmarks import (
 from benchmarks.contestants import CONTESTANTS, HAND, OURS
 from benchmarks.environment import environment
 from benchmarks.options import Options
-from tinygrad_cifar import machine
+from tinygrad_cifar.system import blas as machine
 
 _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = {
     "step": step.measure,

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tinygrad_cifar.machine import runtime
+from tinygrad_cifar.system.blas import runtime
 
 _PACKAGES = ("tinygrad-cifar", "numpy", "torch", "jax", "autograd", "mygrad")
 _LOUD = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")

@@ -11,7 +11,7 @@ import tinygrad_cifar as tg
 from benchmarks.options import Options
 from benchmarks.timing import in_turns, spread
 from tinygrad_cifar import functional as F
-from tinygrad_cifar.gradcheck import check_gradients
+from tinygrad_cifar.engine.gradcheck import check_gradients
 
 
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from benchmarks.options import Options
 from benchmarks.timing import spread
 from benchmarks.worker import Worker, steps_in
 from benchmarks.works import Work
-from tinygrad_cifar.files import replacing
+from tinygrad_cifar.system.files import replacing
 
 _GROUP = 0.03
 _AXES: dict[str, tuple[str, Callable[[int], Work], tuple[int, ...]]] = {

@@ -24,7 +24,7 @@ from benchmarks import (
     step,
     targets,
 )
-from tinygrad_cifar.files import replacing
+from tinygrad_cifar.system.files import replacing
 
 _BEGINNING = """\
 <!-- Written by `python -m benchmarks --docs`; what is kept by hand is in performance_notes.md. -->

@@ -22,10 +22,11 @@ from typing import Any
 from benchmarks.contestants.ours import classifier
 from benchmarks.timing import ratio, spread
 from benchmarks.works import TWO_LAYERS, Problem, Work, make, works
-from tinygrad_cifar import Tensor, from_numpy, graph, trace_nonfinite
+from tinygrad_cifar import Tensor, from_numpy, trace_nonfinite
 from tinygrad_cifar.data.batches import gather
-from tinygrad_cifar.optim import SGD
-from tinygrad_cifar.tensor import borrowed
+from tinygrad_cifar.engine import graph
+from tinygrad_cifar.engine.tensor import borrowed
+from tinygrad_cifar.nn.optim import SGD
 
 LIMITS = {"protected": 1.05, "traced": 1.15}  # of the time of a step without
 _ROUNDS = 2001

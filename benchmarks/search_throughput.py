@@ -15,9 +15,10 @@ import sys
 import time
 from dataclasses import replace
 
-from tinygrad_cifar.machine import relaunch, runtime, usable_cores
-from tinygrad_cifar.search import Choice, Processes, Space, ValidationAccuracy, search
-from tinygrad_cifar.settings import Settings
+from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.search import Choice, Space, ValidationAccuracy, search
+from tinygrad_cifar.system.blas import relaunch, runtime, usable_cores
+from tinygrad_cifar.system.processes import Processes
 
 COARSE = Settings(
     model="two-layer",

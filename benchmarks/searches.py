@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.options import Options
-from tinygrad_cifar.machine import usable_cores
+from tinygrad_cifar.system.blas import usable_cores
 
 
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
@@ -32,7 +32,8 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
 def _measured(*, quick: bool) -> dict[str, Any]:
     # Here, since these need what may not be installed.
     from benchmarks.search_throughput import BUILTIN_BATCH, COARSE, GRID  # noqa: PLC0415
-    from tinygrad_cifar.search import Choice, Processes, ValidationAccuracy, search  # noqa: PLC0415
+    from tinygrad_cifar.search import Choice, ValidationAccuracy, search  # noqa: PLC0415
+    from tinygrad_cifar.system.processes import Processes
 
     space = {"lam": Choice([0.01]), "eta": Choice([0.3])} if quick else GRID
     objective = ValidationAccuracy(replace(COARSE, batch_size=BUILTIN_BATCH), "builtin")

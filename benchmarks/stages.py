@@ -19,8 +19,8 @@ from benchmarks.options import Options
 from benchmarks.timing import spread
 from benchmarks.works import Array, Problem, Work, make, works
 from tinygrad_cifar.data.batches import gather
-from tinygrad_cifar.optim import SGD
-from tinygrad_cifar.tensor import borrowed
+from tinygrad_cifar.engine.tensor import borrowed
+from tinygrad_cifar.nn.optim import SGD
 
 STAGES = ("gather", "forward", "backward", "update")
 Times = list[float]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from tinygrad_cifar.machine import runtime, usable_cores
+from tinygrad_cifar.system.blas import runtime, usable_cores
 
 _COUNT = "BENCHMARKS_THREADS"
 _VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")

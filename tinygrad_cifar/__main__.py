@@ -14,8 +14,8 @@ def start() -> int:
     if sys.stdout is None:  # closed by whoever started us: what is printed goes nowhere
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (as long as the process)
     try:
-        from tinygrad_cifar import machine  # noqa: PLC0415 (Ctrl-C during the imports is an answer, too)
         from tinygrad_cifar.cli import main  # noqa: PLC0415
+        from tinygrad_cifar.system import blas as machine  # noqa: PLC0415 (Ctrl-C during the imports is an answer, too)
     except KeyboardInterrupt:
         return 130
     if sys.argv[1:] and sys.argv[1] in _COMPUTE and not {"-h", "--help"} & set(sys.argv):

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.works import AfterStep, Problem
 from tinygrad_cifar import models, training
-from tinygrad_cifar.models import Classifier
-from tinygrad_cifar.optim import SGD
+from tinygrad_cifar.course.models import Classifier
+from tinygrad_cifar.nn.optim import SGD
 
 
 def train(problem: Problem, after_step: AfterStep) -> None:

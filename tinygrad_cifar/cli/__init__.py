@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from tinygrad_cifar._version import __version__
-from tinygrad_cifar.checkpoints import CheckpointError
 from tinygrad_cifar.cli import check, evaluate, fetch, reproduce, search, train
 from tinygrad_cifar.cli.common import CommandError, Parser, Stopped, UsageError, printable
+from tinygrad_cifar.course.settings import SettingsError
+from tinygrad_cifar.course.training import TrainingDiverged
 from tinygrad_cifar.data import DataError
-from tinygrad_cifar.settings import SettingsError
-from tinygrad_cifar.training import TrainingDiverged
+from tinygrad_cifar.system.checkpoints import CheckpointError
 
 COMMANDS = (train, evaluate, check, search, reproduce, fetch)
 

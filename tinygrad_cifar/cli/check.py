@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tinygrad_cifar.checks import KINDS, Check, Figure, checks_of_reports
 from tinygrad_cifar.cli.common import Subparsers, add_data_option, load_data, table, whole_number
 from tinygrad_cifar.data.dataset import PIXELS
+from tinygrad_cifar.experiments.report_checks import KINDS, Check, Figure, checks_of_reports
 
 _FEATURES = 300
 _EXPLANATION = """\

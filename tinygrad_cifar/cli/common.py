@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
-from tinygrad_cifar.locks import FolderInUseError, held
+from tinygrad_cifar.system.locks import FolderInUseError, held
 
 WIDTH = 80  # columns of a terminal
 _WIDEST_BAR = 100

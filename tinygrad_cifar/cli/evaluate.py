@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tinygrad_cifar.cli.common import CommandError, Subparsers, add_data_option, load_data, printable, table, wrapped
 from tinygrad_cifar.cli.train import CHECKPOINT, PARAMETERS
+from tinygrad_cifar.course.evaluation import confusion_matrix
+from tinygrad_cifar.course.evaluation import evaluate as measure
+from tinygrad_cifar.course.model_files import TrainedModel, load_model
+from tinygrad_cifar.course.preparation import cut, treat
+from tinygrad_cifar.course.settings import describe
 from tinygrad_cifar.data import Dataset, Split
-from tinygrad_cifar.evaluation import confusion_matrix
-from tinygrad_cifar.evaluation import evaluate as measure
-from tinygrad_cifar.preparation import cut, treat
-from tinygrad_cifar.settings import describe
-from tinygrad_cifar.trained import TrainedModel, load_model
 
 
 def add_parser(commands: Subparsers) -> None:

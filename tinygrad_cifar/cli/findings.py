@@ -158,7 +158,7 @@ def _dimension(dimension: Any) -> Any:
 
 def picture(findings: Findings, details: str) -> Figure:
     """Draw the accuracies: of a small grid over two settings as a map, else over each of the settings."""
-    from tinygrad_cifar import figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
+    from tinygrad_cifar.course import plotting as figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
 
     heading = figures.Heading("Validation accuracy of each trial, in %", details)
     if findings.narrowed is None and _is_small_grid(findings):

@@ -39,15 +39,13 @@ from tinygrad_cifar.cli.common import (
 from tinygrad_cifar.cli.findings import Findings, losses, picture, ranking, rounds_of, rows_of, to_csv
 from tinygrad_cifar.cli.settings import add_settings, as_options, batch_sizes, completed, given_settings, without_effect
 from tinygrad_cifar.cli.vary import FORMS, as_varied, shown_point, shown_space, varied
+from tinygrad_cifar.course.preparation import cut
+from tinygrad_cifar.course.runs import versions
+from tinygrad_cifar.course.settings import MODELS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset
-from tinygrad_cifar.files import replacing
-from tinygrad_cifar.machine import usable_cores
-from tinygrad_cifar.preparation import cut
-from tinygrad_cifar.runs import versions
 from tinygrad_cifar.search import (
     Choice,
     Measured,
-    Processes,
     SearchError,
     SearchProgress,
     Space,
@@ -57,7 +55,9 @@ from tinygrad_cifar.search import (
 )
 from tinygrad_cifar.search import search as try_all
 from tinygrad_cifar.search.space import OtherSearchError, Point, Value, require
-from tinygrad_cifar.settings import MODELS, Settings, SettingsError
+from tinygrad_cifar.system.blas import usable_cores
+from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.processes import Processes
 
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
 _NAME = "search"
@@ -488,7 +488,7 @@ def _numbers(
 def _draw(path: Path, findings: Findings, details: str) -> bool:
     """Draw the search, if matplotlib is there, and say whether it was."""
     try:
-        from tinygrad_cifar import figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
+        from tinygrad_cifar.course import plotting as figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
         print("no figure: it needs matplotlib, which `pip install matplotlib` brings")
         return False

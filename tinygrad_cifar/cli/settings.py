@@ -1,6 +1,6 @@
 """The options of a training run, and what they are where the user does not say.
 
-An option is a field of :class:`tinygrad_cifar.settings.Settings`, which knows what values make sense. The defaults
+An option is a field of :class:`tinygrad_cifar.course.settings.Settings`, which knows what values make sense. The defaults
 differ by model, and are chosen to do well on CIFAR-10 and on the built-in data.
 """
 
@@ -12,9 +12,17 @@ from dataclasses import fields, replace
 from typing import Any
 
 from tinygrad_cifar.cli.common import table
+from tinygrad_cifar.course.settings import (
+    ACTIVATIONS,
+    INITIALISERS,
+    MODELS,
+    OPTIMISERS,
+    SCHEDULES,
+    Settings,
+    SettingsError,
+)
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.preprocess import KINDS
-from tinygrad_cifar.settings import ACTIVATIONS, INITIALISERS, MODELS, OPTIMISERS, SCHEDULES, Settings, SettingsError
 
 _WHOLE: dict[str, Any] = {"type": int, "metavar": "N"}
 _REAL: dict[str, Any] = {"type": float, "metavar": "X"}

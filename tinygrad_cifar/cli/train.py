@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar import machine
 from tinygrad_cifar.cli.common import (
     CommandError,
     Stopped,
@@ -33,13 +32,14 @@ from tinygrad_cifar.cli.common import (
     wrapped,
 )
 from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
+from tinygrad_cifar.course.evaluation import confusion_matrix
+from tinygrad_cifar.course.model_files import save_model
+from tinygrad_cifar.course.preparation import Prepared, cut, prepare
+from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
+from tinygrad_cifar.course.settings import MODELS, Settings, describe
+from tinygrad_cifar.course.training import Measurement, Progress, TrainingDiverged
 from tinygrad_cifar.data import Dataset
-from tinygrad_cifar.evaluation import confusion_matrix
-from tinygrad_cifar.preparation import Prepared, cut, prepare
-from tinygrad_cifar.runs import Result, build_schedule, check_resumable, run, save_result
-from tinygrad_cifar.settings import MODELS, Settings, describe
-from tinygrad_cifar.trained import save_model
-from tinygrad_cifar.training import Measurement, Progress, TrainingDiverged
+from tinygrad_cifar.system import blas as machine
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
 FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
@@ -249,7 +249,7 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     """Draw the run, if matplotlib is there, and return the files' names."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches
     try:
-        from tinygrad_cifar import figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
+        from tinygrad_cifar.course import plotting as figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
         print("no figures: they need matplotlib, which `pip install matplotlib` brings")
         return ()

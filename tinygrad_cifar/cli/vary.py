@@ -9,8 +9,8 @@ from dataclasses import fields
 from typing import Any
 
 from tinygrad_cifar.cli.settings import NAMES
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
-from tinygrad_cifar.settings import Settings
 
 FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
 

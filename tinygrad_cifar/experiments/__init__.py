@@ -3,7 +3,7 @@
 A report's module declares its experiments (:mod:`~tinygrad_cifar.experiments.declaration` says what one is); they are
 listed here, and everything else follows: :mod:`~tinygrad_cifar.experiments.reproduce` does their jobs,
 :mod:`~tinygrad_cifar.experiments.outcomes` keeps what comes of them,
-:mod:`~tinygrad_cifar.experiments.results` compares, :mod:`~tinygrad_cifar.experiments.pictures` draws, and
+:mod:`~tinygrad_cifar.experiments.results` compares, :mod:`~tinygrad_cifar.experiments.figure_specs` draws, and
 :mod:`~tinygrad_cifar.experiments.page` and :mod:`~tinygrad_cifar.experiments.markdown` write it down. To add an
 experiment is to add a declaration.
 """

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
+from tinygrad_cifar.course.settings import Settings, describe
 from tinygrad_cifar.data.dataset import PIXELS
-from tinygrad_cifar.settings import Settings, describe
 
 if TYPE_CHECKING:
-    from tinygrad_cifar.experiments.pictures import Picture
+    from tinygrad_cifar.experiments.figure_specs import Picture
 
 NEAR = 2.0  # percentage points: as far as ours may be from a published accuracy without a reason given
 
@@ -102,7 +102,7 @@ class GradientCheck:
     Attributes
     ----------
     kind : str
-        One of :data:`tinygrad_cifar.checks.KINDS`.
+        One of :data:`tinygrad_cifar.experiments.report_checks.KINDS`.
     report : str
         Whose check.
     features : int
@@ -170,7 +170,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Gradients:
-    """A gradient check with what the report published of it beyond the bounds that :mod:`tinygrad_cifar.checks` has.
+    """A gradient check with what the report published of it beyond the bounds that :mod:`tinygrad_cifar.experiments.report_checks` has.
 
     Attributes
     ----------

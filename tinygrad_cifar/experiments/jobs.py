@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.backprop import grad
-from tinygrad_cifar.checks import Check, checks_of_reports
+from tinygrad_cifar.course.evaluation import confusion_matrix
+from tinygrad_cifar.course.preparation import Prepared, of_the_data, prepare
+from tinygrad_cifar.course.runs import run
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
-from tinygrad_cifar.evaluation import confusion_matrix
+from tinygrad_cifar.engine.backprop import grad
+from tinygrad_cifar.engine.gradcheck import relative_errors
+from tinygrad_cifar.engine.tensor import from_numpy
 from tinygrad_cifar.experiments.declaration import GradientCheck, Job, Training
 from tinygrad_cifar.experiments.outcomes import Outcomes
-from tinygrad_cifar.gradcheck import relative_errors
-from tinygrad_cifar.preparation import Prepared, of_the_data, prepare
-from tinygrad_cifar.runs import run
-from tinygrad_cifar.settings import Settings
-from tinygrad_cifar.tensor import from_numpy
+from tinygrad_cifar.experiments.report_checks import Check, checks_of_reports
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

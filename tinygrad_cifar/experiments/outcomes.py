@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_cifar.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from tinygrad_cifar.checks import Figure
+from tinygrad_cifar.course.training import History, Measurement
 from tinygrad_cifar.experiments.declaration import GradientCheck, Job, Training
-from tinygrad_cifar.training import History, Measurement
+from tinygrad_cifar.experiments.report_checks import Figure
+from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Outcome = TypeVar("Outcome")
@@ -34,7 +34,7 @@ class Trained:
     Attributes
     ----------
     scores : dict
-        As of :meth:`tinygrad_cifar.runs.Result.to_json`.
+        As of :meth:`tinygrad_cifar.course.runs.Result.to_json`.
     history : History
     arrays : dict
         ``confusion``: of the test images, if they were looked at; and of a linear model ``W``, its weights with one row

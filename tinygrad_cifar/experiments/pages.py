@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments import REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
 from tinygrad_cifar.experiments.results import GradientRow, Results, Row
-from tinygrad_cifar.settings import Settings
 
 _MINUS = "\N{MINUS SIGN}"
 # The same everywhere, or said elsewhere.

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, Number
-from tinygrad_cifar.experiments.pictures import AccuracyCurves, Confusion, LossCurves, Picture, Templates
-from tinygrad_cifar.settings import Settings
+from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, LossCurves, Picture, Templates
 
 _CHOSEN, _FINAL = "45,000 images", "50,000 images"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
-from tinygrad_cifar.experiments.pictures import AccuracyCurves, ClassTemplates, LossCurves, Templates
-from tinygrad_cifar.settings import Settings
+from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, ClassTemplates, LossCurves, Templates
 
 # At the highest rate every rounding grows into another outcome, so that run has the precision that the reports had.
 _SETTINGS = {

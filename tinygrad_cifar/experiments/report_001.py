@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, Number
-from tinygrad_cifar.experiments.pictures import GradientHistograms, LossCurves, SearchMap, Templates
-from tinygrad_cifar.settings import Settings
+from tinygrad_cifar.experiments.figure_specs import GradientHistograms, LossCurves, SearchMap, Templates
 
 _BASE = Settings(dtype="float32")
 _SHUFFLED = replace(_BASE, shuffle=True)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
-from tinygrad_cifar.experiments.pictures import AccuracyCurves, LossCurves, RateCurve, SearchLine
-from tinygrad_cifar.settings import Settings
+from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, LossCurves, RateCurve, SearchLine
 
 _BASE = Settings(model="two-layer", hidden=(50,), init="fan-in", pixels="standardise", shuffle=True, dtype="float32")
 _CYCLES = replace(_BASE, schedule="triangular", eta_min=1e-5, eta=0.1)

@@ -7,9 +7,9 @@ from itertools import product
 
 import numpy as np
 
+from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
-from tinygrad_cifar.experiments.pictures import AccuracyCurves, Confusion, LossCurves, SearchMap
-from tinygrad_cifar.settings import Settings
+from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, LossCurves, SearchMap
 
 _BASE = Settings(
     model="two-layer",

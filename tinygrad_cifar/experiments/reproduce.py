@@ -18,18 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygrad_cifar import figures, machine
+from tinygrad_cifar.course import plotting as figures
+from tinygrad_cifar.course.runs import versions
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS, pages
 from tinygrad_cifar.experiments.declaration import Experiment, Job
 from tinygrad_cifar.experiments.document import Block, Image, to_html, to_markdown
+from tinygrad_cifar.experiments.figure_specs import Picture
 from tinygrad_cifar.experiments.jobs import Do
 from tinygrad_cifar.experiments.outcomes import OutcomeError, Outcomes
-from tinygrad_cifar.experiments.pictures import Picture
 from tinygrad_cifar.experiments.results import Results, load_results
-from tinygrad_cifar.files import replacing
-from tinygrad_cifar.runs import versions
-from tinygrad_cifar.search import Processes, SearchError, SearchProgress, search
+from tinygrad_cifar.search import SearchError, SearchProgress, search
+from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.processes import Processes
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
 

@@ -3,7 +3,7 @@
 Three questions that a search answers apart from each other, one module each. *What* could be tried is a
 :mod:`~tinygrad_cifar.search.space`; *how good* one of its points is, an
 :mod:`~tinygrad_cifar.search.objective`; *where* that is found out, an executor, by default
-:mod:`~tinygrad_cifar.search.workers`. The :mod:`~tinygrad_cifar.search.ledger` sees to it that every point is
+:mod:`~tinygrad_cifar.system.processes`. The :mod:`~tinygrad_cifar.search.trial_store` sees to it that every point is
 counted exactly once, whoever dies, and :mod:`~tinygrad_cifar.search.driver` runs them;
 :mod:`~tinygrad_cifar.search.narrowing` repeats all this on smaller and smaller ranges.
 """
@@ -11,7 +11,6 @@ counted exactly once, whoever dies, and :mod:`~tinygrad_cifar.search.driver` run
 from __future__ import annotations
 
 from tinygrad_cifar.search.driver import SearchProgress, search
-from tinygrad_cifar.search.ledger import Trial
 from tinygrad_cifar.search.narrowing import Finalist, Narrowed, Round, coarse_to_fine
 from tinygrad_cifar.search.objective import Measured, ValidationAccuracy
 from tinygrad_cifar.search.space import (
@@ -24,7 +23,7 @@ from tinygrad_cifar.search.space import (
     grid_points,
     random_points,
 )
-from tinygrad_cifar.search.workers import Processes
+from tinygrad_cifar.search.trial_store import Trial
 
 __all__ = [
     "Choice",
@@ -32,7 +31,6 @@ __all__ = [
     "LogUniform",
     "Measured",
     "Narrowed",
-    "Processes",
     "Round",
     "SearchError",
     "SearchProgress",

@@ -13,8 +13,6 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from tinygrad_cifar.machine import usable_cores
-from tinygrad_cifar.search.ledger import LEASE, Claim, Ledger, Outcome, Trial
 from tinygrad_cifar.search.objective import Measured
 from tinygrad_cifar.search.space import (
     Point,
@@ -25,7 +23,9 @@ from tinygrad_cifar.search.space import (
     listed_space,
     random_points,
 )
-from tinygrad_cifar.search.workers import Processes
+from tinygrad_cifar.search.trial_store import LEASE, Claim, Ledger, Outcome, Trial
+from tinygrad_cifar.system.blas import usable_cores
+from tinygrad_cifar.system.processes import Processes
 
 Objective: TypeAlias = Callable[[Point], float | Measured]
 

@@ -26,8 +26,8 @@ from tinygrad_cifar.search.driver import (
     search,
     sorted_trials,
 )
-from tinygrad_cifar.search.ledger import Trial
 from tinygrad_cifar.search.space import Choice, Dimension, Point, SearchError, Space, Uniform, grid_points
+from tinygrad_cifar.search.trial_store import Trial
 
 _FEWEST_REPEATS = 3
 _ROUNDING = 1e-9  # how far, relatively, two numbers of grids may be apart and still be meant as one

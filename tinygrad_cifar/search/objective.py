@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
+from tinygrad_cifar.course.preparation import Prepared, cut, of_the_data, treat
+from tinygrad_cifar.course.runs import run
+from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.data.preprocess import Preprocessing
-from tinygrad_cifar.preparation import Prepared, cut, of_the_data, treat
-from tinygrad_cifar.runs import run
 from tinygrad_cifar.search.space import Value
-from tinygrad_cifar.settings import Settings, SettingsError
 
 _ONE_AT_A_TIME = threading.Lock()  # threads of one worker read the data once, not once each
 
@@ -62,7 +62,7 @@ class ValidationAccuracy:
 
     Examples
     --------
-    >>> from tinygrad_cifar.settings import Settings
+    >>> from tinygrad_cifar.course.settings import Settings
     >>> from tinygrad_cifar.search import ValidationAccuracy
     >>> objective = ValidationAccuracy(Settings(epochs=1, first=200))
     >>> objective.settings({"lam": 0.1, "seed": 7}).lam
@@ -111,7 +111,7 @@ def _prepared(place: str, settings: Settings) -> Prepared:
 
 @lru_cache(maxsize=1)
 def _cut_and_treated(place: str, settings: Settings) -> Prepared:
-    """Do as :func:`tinygrad_cifar.preparation.prepare`, but leave the test images alone: none are there to look at."""
+    """Do as :func:`tinygrad_cifar.course.preparation.prepare`, but leave the test images alone: none are there to look at."""
     dataset = _dataset(place)
     train, validation = cut(dataset, settings)
     preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)

@@ -1,0 +1,775 @@
+"""A command ends in files that can be relied on, or in one sentence and nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cifar
+from tests.support.command_line import command, names, sentence
+from tests.support.official_format import draw_batches, python_version_files
+from tinygrad_cifar.cli import common, main
+from tinygrad_cifar.data import builtin_dataset, fetch
+from tinygrad_cifar.experiments import report_checks as checks
+from tinygrad_cifar.system.locks import held
+
+SMALL = ["--train-batches", "1", "--first", "300", "--validation-batch", "2", "--no-figures"]
+FIGURES = {"loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png"}
+FILES = {"result.json", "history.csv", "parameters.npz"}
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "builtin_dataset", _drawn)
+
+
+_drawn = functools.cache(builtin_dataset)
+
+
+@pytest.fixture
+def cifar(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for name, content in python_version_files(draw_batches(40)).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder / "cifar-10-batches-py"
+
+
+def train(out: Path, *options: str, model: str = "softmax", small: bool = True) -> int:
+    return main(["train", model, "--out", str(out), "--epochs", "2", *(SMALL if small else []), *options])
+
+
+def result(out: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((out / "result.json").read_text())
+    return figures
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"the process never said {text!r}")
+
+
+# -- what a run leaves -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["softmax", "svm", "two-layer", "perceptron"])
+def test_every_model_trains(model: str, tmp_path: Path) -> None:
+    assert train(tmp_path, model=model) == 0
+    assert names(tmp_path) == FILES
+    assert result(tmp_path)["test_accuracy"] > 0.1
+
+
+def test_the_default_run_beats_any_linear_model_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "two-layer", "--out", str(tmp_path / "a/b"), "--epochs", "6"]) == 0
+    assert names(tmp_path / "a/b") == FILES | FIGURES
+    assert all((tmp_path / "a/b" / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
+    assert result(tmp_path / "a/b")["test_accuracy"] > 0.6
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert max(map(len, output.out.splitlines())) <= 80 + len(str(tmp_path))
+
+
+def test_the_weights_of_whitened_features_are_drawn_as_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [option for option in SMALL if option != "--no-figures"]
+    options = ("--pixels", "whiten", "--components", "20", "--q", "0.5")
+    assert train(tmp_path, *small, *options, small=False) == 0
+    assert names(tmp_path) == FILES | FIGURES
+    assert main(["evaluate", str(tmp_path / "parameters.npz")]) == 0
+    assert f"{result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_what_is_printed_is_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    printed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if "%" in line}
+    for part in ("train", "validation", "test"):
+        assert printed[part] == f"{result(tmp_path)[f'{part}_accuracy']:.2%}"
+
+
+def test_the_header_comes_before_the_images_are_whitened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
+    assert train(tmp_path / "out", "--pixels", "whiten") == 130
+    output = capsys.readouterr().out
+    assert "300 training, 2000 validation" in output
+    assert output.endswith("whitening the images ...\n")
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_other_settings_are_refused_before_the_images_are_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_half_way(tmp_path, monkeypatch)
+    capsys.readouterr()
+    monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
+    assert train(tmp_path, "--resume", "--lam", "0.5") == 1
+    assert "lam is 0.01, not 0.5" in sentence(capsys)
+
+
+def test_the_header_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--hidden", *["10"] * 9, "--flip", "--shift", "3", "--warm-up", "2", "--dropout", "0.25", "--q", "0.5")
+    assert train(tmp_path, *options, model="perceptron") == 0
+    assert main(["evaluate", str(tmp_path)]) == 0
+    output = capsys.readouterr().out.replace(str(tmp_path), "")
+    assert "warm-up 2," in output
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_the_data_is_named(tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path / "a")
+    assert "not CIFAR-10" in capsys.readouterr().out
+    assert result(tmp_path / "a")["data"]["name"] == "built-in shapes (not CIFAR-10)"
+    main(["train", "softmax", "--data", str(cifar), "--out", str(tmp_path / "b"), "--epochs", "1", "--no-figures"])
+    assert "CIFAR-10: 180 training, 20 validation, 40 test images" in capsys.readouterr().out
+    assert result(tmp_path / "b")["data"]["name"] == "CIFAR-10"
+
+
+def test_one_line_per_measurement_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "--batch-size", "50", "--every", "4")  # 12 steps, and the untrained model
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert [line.split()[1] for line in lines] == ["0/12", "4/12", "8/12", "12/12"]
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + len(lines)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    pytest.importorskip("tqdm")
+    mine, its = os.openpty()
+    process = command("train", "softmax", "--out", str(tmp_path), "--epochs", "2", *SMALL, stderr=its)
+    os.close(its)
+    shown = b""
+    try:
+        while chunk := os.read(mine, 4096):
+            shown += chunk
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(mine)
+    output = process.communicate()[0]
+    assert b"6/6" in shown
+    assert b"accuracy=" in shown
+    assert "step " not in output
+    assert "test " in output
+
+
+def test_lines_on_a_terminal_without_tqdm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert train(tmp_path) == 0
+    assert "step 0/6" in capsys.readouterr().out
+
+
+def test_without_matplotlib_it_says_how_to_get_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
+    monkeypatch.delattr(tinygrad_cifar, "figures", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert train(tmp_path, "--train-batches", "1", "--held-out", "100", small=False) == 0
+    assert names(tmp_path) == FILES
+    assert "pip install matplotlib" in capsys.readouterr().out
+
+
+def test_half_the_run_is_half_a_cycle_unless_it_is_said(tmp_path: Path) -> None:
+    train(tmp_path / "a", "--batch-size", "10", model="two-layer")
+    train(tmp_path / "b", "--batch-size", "10", "--n-s", "7", model="two-layer")
+    assert result(tmp_path / "a")["settings"]["n_s"] == 30
+    assert result(tmp_path / "b")["settings"]["n_s"] == 7
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------------
+
+LONG = ["--train-batches", "1", "--first", "600", "--epochs", "25", "--no-figures", "--flip", "--patience", "20"]
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    process = command("train", "two-layer", "--out", killed, *LONG)
+    with process:
+        read_until(process, "epoch   2.0")
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert "checkpoint.npz" in names(Path(killed))
+    assert main(["train", "two-layer", "--out", killed, *LONG, "--resume"]) == 0
+    assert main(["train", "two-layer", "--out", whole, *LONG]) == 0
+    for name in ("parameters.npz", "history.csv"):
+        assert (Path(killed) / name).read_bytes() == (Path(whole) / name).read_bytes()
+    first, second = result(Path(whole)), result(Path(killed))
+    assert first | {"seconds": 0} == second | {"seconds": 0}
+    assert names(Path(killed)) == FILES
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process = command("train", "two-layer", "--out", str(tmp_path), *LONG)
+    with process:
+        read_until(process, "epoch   1.0")
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+    assert process.returncode == 130
+    assert error.startswith("tinygrad-cifar: stopped")
+    assert "--resume" in error
+    assert error.count("\n") == 1
+    assert names(tmp_path) == {"checkpoint.npz"}
+    assert main(["train", "two-layer", "--out", str(tmp_path), *LONG]) == 1
+    assert "--resume" in sentence(capsys)
+    assert main(["train", "two-layer", "--out", str(tmp_path), *LONG, "--resume"]) == 0
+    assert names(tmp_path) == FILES
+
+
+def stop_half_way(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave an unfinished run, as a disk that is full at the end of the second epoch does."""
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, after=2)
+        assert train(out) == 1
+
+
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    calls = 0
+
+    def fsync(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--lam", "0.5"], "lam is 0.01, not 0.5"),
+        (["--epochs", "3"], "epochs is 2, not 3"),
+        (["--seed", "1"], "seed is 0, not 1"),
+        (["--first", "200"], "first is 300, not 200"),
+    ],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_other_settings_are_not_resumed(
+    option: list[str],
+    words: str,
+    finished: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if finished:
+        train(tmp_path)
+    else:
+        stop_half_way(tmp_path, monkeypatch)
+    before = names(tmp_path)
+    capsys.readouterr()
+    assert train(tmp_path, "--resume", *option) == 1
+    assert words in sentence(capsys)
+    assert names(tmp_path) == before
+
+
+def test_other_data_is_not_resumed(
+    tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--train-batches", "1", "--first", "30", "--batch-size", "10"]
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, after=2)
+        train(tmp_path / "run", *options)
+    capsys.readouterr()
+    assert train(tmp_path / "run", *options, "--data", str(cifar), "--resume") == 1
+    assert "data is built-in shapes (not CIFAR-10)" in sentence(capsys)
+
+
+def test_another_model_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_half_way(tmp_path, monkeypatch)
+    capsys.readouterr()
+    assert train(tmp_path, "--resume", model="svm") == 1
+    assert "model is softmax, not svm" in sentence(capsys)
+
+
+def test_a_damaged_checkpoint_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_half_way(tmp_path, monkeypatch)
+    capsys.readouterr()
+    content = (tmp_path / "checkpoint.npz").read_bytes()
+    (tmp_path / "checkpoint.npz").write_bytes(content[: len(content) // 2])
+    assert train(tmp_path, "--resume") == 1
+    assert "checkpoint.npz is not a whole checkpoint" in sentence(capsys)
+
+
+def test_a_finished_run_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    table = capsys.readouterr().out.split("\n\n")[1]
+    assert train(tmp_path, "--resume") == 0
+    output = capsys.readouterr().out
+    assert "finished" in output
+    assert table in output
+
+
+def test_a_finished_run_is_not_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    capsys.readouterr()
+    assert train(tmp_path, "--seed", "1") == 1
+    assert "--overwrite" in sentence(capsys)
+    assert result(tmp_path)["settings"]["seed"] == 0
+    assert train(tmp_path, "--seed", "1", "--overwrite") == 0
+    assert result(tmp_path)["settings"]["seed"] == 1
+
+
+def test_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "--resume") == 1
+    assert "no run to resume" in sentence(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", [[], ["--resume"], ["--overwrite"]])
+def test_two_processes_do_not_train_in_one_folder(
+    how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held(tmp_path):
+        assert train(tmp_path, *how) == 1
+        assert "another process is at work" in sentence(capsys)
+    assert names(tmp_path) == set()
+
+
+def test_the_second_of_two_commands_ends_and_the_first_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = command("train", "two-layer", "--out", str(tmp_path), *LONG)
+    with process:
+        read_until(process, "epoch   1.0")
+        assert main(["train", "two-layer", "--out", str(tmp_path), *LONG, "--overwrite"]) == 1
+        assert process.poll() is None
+        process.communicate()
+    assert process.returncode == 0
+    assert "another process is at work" in sentence(capsys)
+    assert names(tmp_path) == FILES
+
+
+def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    with held(tmp_path):
+        assert main(["reproduce", "000-softmax", "--out", str(tmp_path)]) == 1
+        assert "another process is at work" in sentence(capsys)
+    assert names(tmp_path) == set()
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["--eta", value] for value in ("nan", "inf", "-1", "x", "")),
+        *(["--epochs", value] for value in ("0", "-3", "1.5", "1e3")),
+        *(["--batch-size", value] for value in ("0", "1000000000")),
+        *(["--hidden", value] for value in ("5", "0", "-1")),
+        *(["--seed", value] for value in ("-1", "9" * 30, "9" * 5000)),
+        *(["--train-batches", *values] for values in (["6"], ["0"], ["1", "1"])),
+        *(["--validation-batch", value] for value in ("1", "9")),
+        *(["--first", value] for value in ("0", "9999999")),
+        *(["--held-out", value] for value in ("-1", "10", "9999999")),
+        *(["--momentum", value] for value in ("1", "-0.1", "nan")),
+        *(["--shift", value] for value in ("-1", "32")),
+        ["--lam", "-1"],
+        ["--lam", "nan"],
+        ["--patience", "0"],
+        ["--every", "0"],
+        ["--dropout", "0.5"],
+        ["--decay", "0.9"],
+        ["--eta-min", "1"],
+        ["--n-s", "0"],
+        ["--warm-up", "-1"],
+        ["--optimiser", "nesterov"],
+        ["--optimiser", "magic"],
+        ["--schedule", "magic"],
+        ["--pixels", "magic"],
+        ["--nonsense"],
+        ["--epoch", "2"],  # no abbreviations: an option that is added later must not change what they mean
+        ["surplus"],
+        ["--data", "no such folder"],
+        ["--resume", "--overwrite"],
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "run", *options) in (1, 2)
+    assert sentence(capsys).startswith("tinygrad-cifar: error: ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--n-s", "10"], ["--n-s", "--schedule cosine"]),
+        (["--eta-min", "0.001", "--schedule", "constant"], ["--eta-min", "--schedule constant"]),
+        (["--sigma", "0.1", "--init", "he"], ["--sigma", "--init he"]),
+        (["--components", "100"], ["--components", "--pixels standardise"]),
+        (["--activation", "relu"], ["--activation", "model softmax"]),
+        (["--schedule", "step", "--n-s", "2"], ["schedule step", "--decay"]),
+    ],
+)
+def test_options_without_effect_are_refused_by_name(
+    options: list[str], names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "run", *options) == 1
+    error = sentence(capsys)
+    assert all(name in error for name in names)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["train"], ["train", "magic", "--out", "x"], ["check", "magic"]])
+def test_unknown_commands_are_refused_in_a_sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "--help" in sentence(capsys)
+
+
+def test_damaged_data_is_refused(tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = (cifar / "data_batch_3").read_bytes()
+    (cifar / "data_batch_3").write_bytes(content[:-100])
+    assert train(tmp_path / "run", "--data", str(cifar)) == 1
+    assert "data_batch_3" in sentence(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_folder_must_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert train(tmp_path / "file") == 1
+    assert "--out" in sentence(capsys)
+    assert train(tmp_path / "file" / "below") == 1
+    assert "--out" in sentence(capsys)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_the_folder_must_be_writable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tmp_path.chmod(0o500)
+    assert train(tmp_path) == 1
+    assert "Permission denied" in sentence(capsys)
+
+
+@pytest.mark.parametrize("after", range(6))  # three checkpoints, the parameters, the history, the result
+def test_a_full_disk_leaves_nothing_half_written(
+    after: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, after)
+        assert train(tmp_path) == 1
+    assert "No space left on device" in sentence(capsys)
+    left = names(tmp_path)
+    assert left <= {"checkpoint.npz", "parameters.npz", "history.csv"}
+    assert ("checkpoint.npz" in left) == (after > 0)
+    assert train(tmp_path, *(["--resume"] if after else [])) == 0
+    assert names(tmp_path) == FILES
+
+
+def test_what_a_killed_write_left_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.npz.x1.part").write_bytes(b"half")
+    (tmp_path / "notes.txt").write_text("mine")
+    train(tmp_path)
+    assert names(tmp_path) == {*FILES, "notes.txt"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_run_that_diverges_says_at_which_step(dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--eta", "1e200", "--schedule", "constant", "--dtype", dtype, "--batch-size", "10"]
+    assert train(tmp_path, *options, model="two-layer") == 1
+    error = sentence(capsys)
+    assert "at step " in error
+    assert "checkpoint.npz" in error
+    assert names(tmp_path) == {"checkpoint.npz"}
+    with np.load(tmp_path / "checkpoint.npz") as kept:
+        assert all(np.isfinite(kept[name]).all() for name in kept.files)
+
+
+def test_a_fault_of_the_program_is_a_sentence_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise ZeroDivisionError("a planted\nfault")
+
+    monkeypatch.delenv("TINYGRAD_CIFAR_DEBUG", raising=False)
+    monkeypatch.setattr(common, "builtin_dataset", lambda: fail(""))
+    assert train(tmp_path) == 1
+    assert "unexpected ZeroDivisionError (a planted fault)" in sentence(capsys)
+    monkeypatch.setenv("TINYGRAD_CIFAR_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path)
+
+
+def test_memory_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr(common, "builtin_dataset", fail)
+    assert train(tmp_path) == 1
+    assert "not enough memory" in sentence(capsys)
+
+
+def test_nobody_reads_the_output(tmp_path: Path) -> None:
+    process = command("train", "softmax", "--out", str(tmp_path), *LONG)
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_the_output_cannot_be_written() -> None:
+    with Path("/dev/full").open("w") as full, command("check", "softmax", "--features", "2", stdout=full) as process:
+        error = process.communicate()[1]
+    assert process.returncode == 1
+    assert error == "tinygrad-cifar: error: No space left on device\n"
+
+
+# -- the other commands ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_evaluate_repeats_the_result(split: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, model="two-layer")
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "parameters.npz"), "--split", split]) == 0
+    output = capsys.readouterr().out
+    figures = result(tmp_path)
+    assert f"accuracy {figures[f'{split}_accuracy']:.2%}, loss {figures[f'{split}_loss']:.4f}" in output
+    assert "built-in shapes (not CIFAR-10)" in output
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_evaluate_takes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    outputs = []
+    for place in (tmp_path, tmp_path / "parameters.npz"):
+        capsys.readouterr()
+        assert main(["evaluate", str(place)]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_evaluate_of_a_folder_without_a_run_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert str(tmp_path / "parameters.npz") in sentence(capsys)
+
+
+def test_the_confusion_matrix_counts_every_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "parameters.npz")])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-10:]]
+    counts = np.array([[int(count) for count in row[-10:]] for row in rows])
+    assert (counts.sum(axis=1) == 200).all()
+    assert counts.trace() / counts.sum() == pytest.approx(result(tmp_path)["test_accuracy"])
+
+
+def test_evaluate_refuses_data_with_other_classes(
+    tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path)
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "parameters.npz"), "--data", str(cifar)]) == 1
+    assert "classes" in sentence(capsys)
+
+
+def test_evaluate_knows_which_images_were_trained_on(
+    tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["train", "svm", "--data", str(cifar), "--out", str(tmp_path / "run"), "--epochs", "1", "--no-figures"])
+    (cifar / "data_batch_1").write_bytes((cifar / "data_batch_2").read_bytes())
+    parameters = str(tmp_path / "run" / "parameters.npz")
+    capsys.readouterr()
+    assert main(["evaluate", parameters, "--data", str(cifar)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", parameters, "--data", str(cifar), "--split", "train"]) == 1
+    assert "not the images of the run" in sentence(capsys)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK", b"nonsense" * 100])
+def test_evaluate_refuses_what_is_no_model(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "parameters.npz"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["evaluate", str(path)]) == 1
+    assert "parameters.npz" in sentence(capsys)
+
+
+def test_evaluate_refuses_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_half_way(tmp_path, monkeypatch)
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "checkpoint.npz")]) == 1
+    assert "no trained model" in sentence(capsys)
+
+
+@pytest.mark.parametrize("model", checks.KINDS)
+def test_check_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", model, "--features", "12"]) == 0
+    output = capsys.readouterr().out
+    assert [line.split(":")[0] for line in output.splitlines() if line.startswith("Report")] == [
+        "Report 002",
+        "Report 003",
+        "Report 000",
+        "Report 004",
+    ]
+    assert "TOO GREAT" not in output
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_check_fails_if_a_gradient_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = checks.grad
+    monkeypatch.setattr(checks, "grad", lambda *given: [gradient * 1.001 for gradient in right(*given)])
+    assert main(["check", "softmax", "--features", "12"]) == 1
+    output = capsys.readouterr()
+    assert "TOO GREAT" in output.out
+    assert output.err == ""
+
+
+def test_fetch_says_where_the_data_is(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", str(cifar.parent)]) == 0  # it is there already
+    assert str(cifar) in capsys.readouterr().out
+
+
+def test_fetch_fails_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        fetch, "fetch_cifar10", functools.partial(fetch.fetch_cifar10, mirrors=["http://127.0.0.1:9/nothing"])
+    )
+    assert main(["fetch", str(tmp_path / "data")]) == 1
+    assert "no mirror delivered CIFAR-10" in sentence(capsys)
+
+
+def test_fetch_says_how_far_it_is_and_can_be_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: str, progress: Any) -> None:
+        for megabytes in (0, 1, 85, 86, 170):
+            progress(megabytes * 1_000_000, 170_000_000)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetch, "fetch_cifar10", interrupted)
+    assert main(["fetch", str(tmp_path)]) == 130
+    output = capsys.readouterr()
+    assert output.out.split("\n")[:3] == ["   0 of 170 MB", "  85 of 170 MB", " 170 of 170 MB"]
+    assert "the same command goes on" in output.err
+
+
+# -- help --------------------------------------------------------------------------------------------------------------
+
+
+def test_without_arguments_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    without = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == without
+    for name in ("train", "evaluate", "check", "fetch"):
+        assert f"    {name}" in without
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "check", "search", "reproduce", "fetch"])
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"tinygrad-cifar {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [[], ["train"], ["evaluate"], ["check"], ["search"], ["reproduce"], ["fetch"]])
+def test_help_fits_a_terminal_of_80_columns(
+    name: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*name, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_the_list_of_experiments_fits_a_terminal_of_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    assert main(["reproduce", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("003-coarse ") for line in lines)
+
+
+def test_help_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; from tinygrad_cifar.cli import main; main(['--help']);"
+        "sys.exit(bool({'matplotlib', 'tqdm', 'urllib.request', 'ssl'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+# -- what a student stumbled over --------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_measured_loss_is_not_finite_has_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The parameters are still finite after the last update, and so were the losses before each."""
+    assert main(["train", "two-layer", "--eta", "1e4", "--first", "300", "--epochs", "2", "--out", str(tmp_path)]) == 1
+    assert "try a smaller learning rate" in sentence(capsys)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_weights_that_are_too_large_to_begin_with_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "--sigma", "1e30", "--lam", "0.1") == 1
+    assert "before the first step; try smaller initial weights" in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train", "softmax", "--out", ""], ["reproduce", "--out", ""], ["reproduce", "--docs", ""], ["fetch", ""]],
+    ids=" ".join,
+)
+def test_a_folder_without_a_name_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "is empty; name a folder" in capsys.readouterr().err
+
+
+def test_evaluate_knows_a_run_that_has_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(b"")
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert "has not ended; its train command with --resume ends it" in sentence(capsys)
+
+
+def test_evaluate_names_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path / "no such")]) == 1
+    assert "no such; give the folder that train wrote" in sentence(capsys)
+
+
+def test_fetch_knows_the_folder_of_the_data_itself(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", str(cifar)]) == 0
+    assert f"CIFAR-10 is in {cifar}" in capsys.readouterr().out
+
+
+def test_a_rate_in_steps_takes_a_step(tmp_path: Path) -> None:
+    assert train(tmp_path, "--schedule", "step", "--decay", "0.5") == 0
+    assert result(tmp_path)["settings"]["n_s"] == result(tmp_path)["steps"] // 2

@@ -1,0 +1,483 @@
+"""A search by command: what it tries, what it leaves, that it goes on, and that its winner can be trained again."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_cifar
+from tests.support.command_line import command, names, sentence
+from tinygrad_cifar.cli import _build_parser, common, main
+from tinygrad_cifar.cli.settings import as_options, given_settings
+from tinygrad_cifar.cli.vary import varied
+from tinygrad_cifar.data import builtin_dataset
+from tinygrad_cifar.search import Choice, LogUniform, Uniform
+
+optuna = pytest.importorskip("optuna", reason="searching needs optuna")
+
+SMALL = ["--train-batches", "1", "--first", "200", "--validation-batch", "2", "--epochs", "1"]
+GRID = ["--vary", "eta=log:0.001:0.1:3", "--vary", "lam=grid:0,0.1"]
+FILES = {"trials.csv", "trials.json", "search.db", "search.db.claims"}
+
+_drawn = functools.cache(builtin_dataset)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the data once, and let threads do the trials: processes have tests of their own."""
+    monkeypatch.setattr(common, "builtin_dataset", _drawn)
+    monkeypatch.setattr("tinygrad_cifar.search.objective.builtin_dataset", _drawn)
+    monkeypatch.setattr("tinygrad_cifar.cli.search.Processes", ThreadPoolExecutor)
+
+
+def search(out: Path, *options: str, model: str = "softmax", figures: bool = False) -> int:
+    drawing = [] if figures else ["--no-figures"]
+    return main(["search", model, "--out", str(out), "--workers", "1", *SMALL, *drawing, *options])
+
+
+def found(out: Path) -> dict[str, Any]:
+    numbers: dict[str, Any] = json.loads((out / "trials.json").read_text())
+    return numbers
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def points(out: Path, *names: str) -> list[tuple[Any, ...]]:
+    return sorted(tuple(trial[name] for name in names) for trial in found(out)["trials"])
+
+
+def complete_attempts(storage: Path) -> list[int]:
+    """Return the points of the complete trials as Optuna has them."""
+    kept = optuna.storages.RDBStorage(f"sqlite:///{storage}")
+    study = optuna.load_study(study_name="search", storage=kept)
+    numbers = [t.user_attrs["point"] for t in study.trials if t.state.name == "COMPLETE"]
+    kept.remove_session()
+    kept.engine.dispose()
+    return sorted(numbers)
+
+
+def last_command(output: str) -> list[str]:
+    """Return the words of the command that is printed to repeat the best."""
+    lines = iter(output.partition("To repeat the best:\n")[2].splitlines())
+    text = ""
+    for line in lines:
+        text += line.removesuffix("\\")
+        if not line.endswith("\\"):
+            break
+    words = shlex.split(text)
+    assert words[0] == "tinygrad-cifar"
+    return words[1:]
+
+
+# -- what is tried -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "dimension"),
+    [
+        ("eta=log:0.001:0.1", "eta", LogUniform(0.001, 0.1)),
+        ("eta=log:1e-5:1e-1:8", "eta", LogUniform(1e-5, 1e-1, 8)),
+        ("momentum=lin:0:0.9:4", "momentum", Uniform(0.0, 0.9, 4)),
+        ("lam=grid:0,0.001,0.01", "lam", Choice([0.0, 0.001, 0.01])),
+        ("batch-size=grid:50,100", "batch_size", Choice([50, 100])),
+        ("batch_size=grid:50,100", "batch_size", Choice([50, 100])),
+        ("hidden=grid:50,200+100", "hidden", Choice([(50,), (200, 100)])),
+        ("flip=grid:yes,no", "flip", Choice([True, False])),
+        ("patience=grid:3", "patience", Choice([3])),
+        ("schedule=grid:cosine,triangular", "schedule", Choice(["cosine", "triangular"])),
+    ],
+)
+def test_what_to_vary_is_said_in_a_word(text: str, name: str, dimension: object) -> None:
+    assert varied(text) == (name, dimension)
+
+
+options_of_a_run = st.fixed_dictionaries(
+    {},
+    optional={
+        "hidden": st.lists(st.integers(1, 999), min_size=1, max_size=3).map(tuple),
+        "eta": st.floats(1e-12, 1e3),
+        "lam": st.floats(0, 1),
+        "flip": st.booleans(),
+        "shuffle": st.booleans(),
+        "epochs": st.integers(1, 99),
+        "schedule": st.sampled_from(["constant", "cosine"]),
+        "train_batches": st.lists(st.integers(1, 5), min_size=1, unique=True).map(tuple),
+        "seed": st.integers(0, 2**63 - 1),
+    },
+)
+
+
+@given(options_of_a_run)
+def test_settings_written_as_options_are_read_back_as_they_were(settings: dict[str, Any]) -> None:
+    words = shlex.split(" ".join(as_options(settings)))
+    assert given_settings(_build_parser().parse_args(["train", "softmax", "--out", "x", *words])) == settings
+
+
+def test_a_grid_tries_every_combination_once(tmp_path: Path) -> None:
+    assert search(tmp_path, *GRID) == 0
+    assert points(tmp_path, "eta", "lam") == [(eta, lam) for eta in (0.001, 0.01, 0.1) for lam in (0.0, 0.1)]
+    assert {trial["state"] for trial in found(tmp_path)["trials"]} == {"complete"}
+
+
+@pytest.mark.parametrize("sampler", [[], ["--sampler", "random"], ["--sampler", "tpe"]])
+def test_points_drawn_lie_in_their_range_and_depend_on_the_seed(sampler: list[str], tmp_path: Path) -> None:
+    how = ["--vary", "eta=log:0.001:0.1", "--trials", "3", *sampler]
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert search(tmp_path / folder, *how, "--seed", seed) == 0
+    etas = [[eta for (eta,) in points(tmp_path / folder, "eta")] for folder in "abc"]
+    assert all(0.001 <= eta <= 0.1 for eta in etas[0])
+    assert etas[0] == etas[1] != etas[2]
+
+
+# -- what it leaves ----------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_and_the_picture_are_written(tmp_path: Path) -> None:
+    assert search(tmp_path, *GRID, figures=True) == 0
+    assert names(tmp_path) == FILES | {"search.png"}
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+    assert len(table(tmp_path)) == 6
+    for row, trial in zip(table(tmp_path), found(tmp_path)["trials"], strict=True):
+        for name in ("eta", "lam", "validation_accuracy", "train_accuracy", "seconds"):
+            assert float(row[name]) == trial[name]
+
+
+def test_searches_of_any_number_and_kind_of_settings_are_drawn(tmp_path: Path) -> None:
+    three = ["--vary", "lam=lin:0:0.1", "--vary", "flip=grid:yes,no", "--vary", "eta=log:0.001:0.1", "--trials", "4"]
+    for k, how in enumerate((["--vary", "eta=log:0.001:0.1:2"], ["--vary", "pixels=grid:scale,centre"], three)):
+        assert search(tmp_path / str(k), *how, figures=True) == 0
+        assert "search.png" in names(tmp_path / str(k))
+
+
+def test_the_best_come_first_and_no_line_is_wider_than_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = ["--vary", "batch-size=grid:20,50", "--vary", "schedule=grid:constant,cosine"]
+    assert search(tmp_path, *GRID, *extra) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert max(len(line) for line in output.out.splitlines() if str(tmp_path) not in line) <= 80
+    ranking = output.out.partition("validation   train")[2].partition("To repeat")[0].splitlines()
+    ranked = [line.split() for line in ranking if line[:2].strip().isdecimal()]
+    assert [row[0] for row in ranked] == [str(k) for k in range(1, 11)]
+    accuracies = sorted((trial["validation_accuracy"] for trial in found(tmp_path)["trials"]), reverse=True)
+    assert [row[1] for row in ranked] == [f"{accuracy:.2%}" for accuracy in accuracies[:10]]
+
+
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [
+        ("softmax", ["--vary", "eta=log:0.001:0.1", "--trials", "3"]),
+        ("two-layer", ["--vary", "epochs=grid:1,2", "--vary", "hidden=grid:10,20"]),  # half a cycle is half of each run
+        # What has an effect on some of the trials may be given to all; the command leaves it out where it has none.
+        ("softmax", ["--vary", "schedule=grid:constant,triangular", "--n-s", "2", "--vary", "eta=grid:0.01,0.1"]),
+        ("perceptron", ["--vary", "schedule=grid:triangular", "--vary", "flip=grid:yes", "--optimiser", "adam"]),
+    ],
+)
+def test_the_printed_command_repeats_the_best(
+    model: str, how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["--train-batches", "1", "--first", "200", "--held-out", "300"]
+    options = ["--out", str(tmp_path), "--workers", "1", "--no-figures"]
+    assert main(["search", model, *options, *base, *how]) == 0
+    again = last_command(capsys.readouterr().out)
+    assert main([*again, "--no-figures"]) == 0
+    result = json.loads((tmp_path / "best" / "result.json").read_text())
+    assert result["settings"] == found(tmp_path)["best"]["settings"]
+    assert result["validation_accuracy"] == pytest.approx(found(tmp_path)["best"]["validation_accuracy"], abs=0.004)
+
+
+def test_from_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, "--vary", "eta=log:1e-4:1:5", "--narrow", figures=True) == 0
+    numbers = found(tmp_path)
+    assert len({trial["search"] for trial in numbers["trials"]}) == 2 * len(numbers["rounds"])
+    assert {trial["seed"] for trial in numbers["trials"]} == {0, 1, 2, 3}
+    finalists = [finalist for r in numbers["rounds"] for finalist in r["finalists"]]
+    assert numbers["best"]["params"] == max(finalists, key=lambda f: f["mean"])["params"]
+    output = capsys.readouterr().out
+    assert "no further one" in output
+    assert "round 1: eta from 0.0001 to 1 on a logarithmic scale, 5 points\n" in output
+    assert sum(line.startswith("round ") for line in output.splitlines()) == len(numbers["rounds"])
+    assert "%" in output.partition("no further one")[2].partition("The best mean")[0]
+    ranked = [line.split()[-1] for line in output.partition("settings\n")[2].partition("\n\n")[0].splitlines()]
+    assert len(set(ranked)) == len(ranked)
+    assert main([*last_command(output), "--no-figures"]) == 0
+    result = json.loads((tmp_path / "best" / "result.json").read_text())
+    assert result["validation_accuracy"] == pytest.approx(numbers["best"]["validation_accuracy"], abs=0.004)
+
+
+def test_what_diverged_is_said_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, "--vary", "eta=grid:0.01,1e200", "--lam", "1e200", "--batch-size", "50") == 1
+    assert "diverged" in sentence(capsys)
+    assert [trial["state"] for trial in found(tmp_path)["trials"]] == ["diverged", "diverged"]
+    assert search(tmp_path / "b", "--vary", "eta=grid:0.01,1e200", "--batch-size", "10", model="svm") == 0
+    assert "1 of 2 trials diverged" in capsys.readouterr().out
+
+
+def test_one_line_for_each_trial_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, *GRID) == 0
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " best " in line]
+    assert lines == [f"{k}/6" for k in range(1, 7)]
+
+
+def test_one_bar_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert search(tmp_path, "--vary", "eta=log:0.01:0.1:2", "--narrow") == 0
+    output = capsys.readouterr()
+    assert "round 1:" in output.err
+    assert "best=" in output.err
+    assert output.err.count("\n") == 1
+    assert "1/2" not in output.out
+    assert "round 1: eta from" in output.out
+
+
+# -- going on, and sharing ---------------------------------------------------------------------------------------------
+
+
+def test_a_finished_search_is_not_done_again(tmp_path: Path) -> None:
+    assert search(tmp_path, *GRID) == 0
+    before = (tmp_path / "trials.csv").read_bytes()
+    assert search(tmp_path, *GRID) == 0
+    assert (tmp_path / "trials.csv").read_bytes() == before
+
+
+def test_a_search_can_have_more_trials_later(tmp_path: Path) -> None:
+    how = ["--vary", "eta=log:0.001:0.1", "--storage", str(tmp_path / "kept.journal")]
+    assert search(tmp_path / "few", *how, "--trials", "2") == 0
+    assert search(tmp_path / "more", *how, "--trials", "4") == 0
+    assert set(points(tmp_path / "few", "eta")) < set(points(tmp_path / "more", "eta"))
+    assert found(tmp_path / "few")["trials"][0] in found(tmp_path / "more")["trials"]
+    assert "search.db" not in names(tmp_path / "few")
+
+
+def test_fewer_trials_than_were_made_take_none_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how = ["--vary", "eta=log:0.001:0.1"]
+    assert search(tmp_path, *how, "--trials", "4") == 0
+    before = (tmp_path / "trials.csv").read_bytes()
+    capsys.readouterr()
+    assert search(tmp_path, *how, "--trials", "2") == 0
+    assert (tmp_path / "trials.csv").read_bytes() == before
+    assert "4 trials of this search were already made" in capsys.readouterr().out
+
+
+def test_a_search_with_another_name_replaces_nothing(tmp_path: Path) -> None:
+    assert search(tmp_path, *GRID, figures=True) == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("trials.*")}
+    assert search(tmp_path, "--vary", "lam=grid:0,1", "--name", "a/b", figures=True) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert {"a%2Fb-trials.csv", "a%2Fb-trials.json", "a%2Fb-search.png"} < names(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts as POSIX systems do")
+def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
+    arguments = ["search", "softmax", "--vary", "eta=log:0.001:0.1:24", "--out", str(tmp_path), "--workers", "2"]
+    # Seconds of work are left when the second trial is told of, however late that is read.
+    arguments += ["--epochs", "60", "--train-batches", "1", "--no-figures"]
+    with command(*arguments) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith(" 2/24"))
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+    assert process.returncode == 130
+    assert error.startswith("tinygrad-cifar: stopped; ")
+    assert error.count("\n") == 1
+    before = complete_attempts(tmp_path / "search.db")
+    assert 2 <= len(before) < 24
+    with command(*arguments) as process:
+        _, error = process.communicate()
+    assert (process.returncode, error) == (0, "")
+    assert complete_attempts(tmp_path / "search.db") == list(range(24))
+    assert [int(row["number"]) for row in table(tmp_path)] == list(range(24))
+
+
+def test_the_same_command_given_twice_at_once_shares_the_work(tmp_path: Path) -> None:
+    arguments = ["search", "softmax", *GRID, *SMALL, "--workers", "1", "--out", str(tmp_path)]
+    both = [command(*arguments) for _ in range(2)]
+    outputs = [process.communicate() for process in both]
+    assert [(p.returncode, error) for p, (_, error) in zip(both, outputs, strict=True)] == [(0, "")] * 2
+    assert complete_attempts(tmp_path / "search.db") == list(range(6))
+    assert [row["attempts"] for row in table(tmp_path)] == ["1"] * 6
+
+
+# -- where -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    distributed = pytest.importorskip("distributed", reason="a cluster needs dask[distributed]")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address=":0"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_a_dask_scheduler_does_the_trials(scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "softmax", *GRID, *SMALL, "--out", str(tmp_path / "there"), "--scheduler", scheduler]) == 0
+    assert "6 trials, 2 workers of" in capsys.readouterr().out
+    assert search(tmp_path / "here", *GRID) == 0
+    results = [points(tmp_path / place, "eta", "lam", "validation_accuracy") for place in ("here", "there")]
+    assert results[0] == results[1]
+
+
+def test_a_scheduler_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("tinygrad_cifar.cli.search._SECONDS_TO_CONNECT", 0.3)
+    for address in ("tcp://127.0.0.1:9", "nonsense"):
+        assert search(tmp_path / "out", *GRID, "--scheduler", address) == 1
+        assert f"no Dask scheduler at {address}" in sentence(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+# -- what is missing or wrong ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("module", "how"), [("optuna", []), ("distributed", ["--scheduler", "tcp://h:1"])])
+def test_what_is_not_installed_is_said_with_how_to_get_it(
+    module: str,
+    how: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert search(tmp_path / "out", *GRID, *how) == 1
+    assert f"pip install {module}" in sentence(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_matplotlib_there_is_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
+    monkeypatch.delattr(tinygrad_cifar, "figures", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert search(tmp_path, *GRID, figures=True) == 0
+    assert names(tmp_path) == FILES
+    assert "pip install matplotlib" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--vary"),
+        (["--vary", "eta"], "NAME=log:LOW:HIGH"),
+        (["--vary", "eta=0.1"], "NAME=log:LOW:HIGH"),
+        (["--vary", "etta=grid:1"], "no setting 'etta'"),
+        (["--vary", "model=grid:svm"], "no setting 'model'"),
+        (["--vary", "eta=grid:"], "which is a number"),
+        (["--vary", "eta=grid:much"], "'much' is no value of eta"),
+        (["--vary", "flip=grid:maybe"], "yes or no"),
+        (["--vary", "eta=grid:0.1,0.1"], "different values"),
+        (["--vary", "eta=log:0:1"], "above 0"),
+        (["--vary", "eta=log:1:0.1"], "from a lower to a higher"),
+        (["--vary", "eta=log:0.1"], "two ends"),
+        (["--vary", "eta=log:a:b"], "numbers"),
+        (["--vary", "eta=lin:0:nan"], "nan"),
+        (["--vary", "eta=log:0.1:1:1"], "at least 2"),
+        (["--vary", "eta=log:0.1:1:99999999999"], "at most"),
+        (["--vary", "eta=log:0.1:1"], "how many points"),
+        (["--vary", "eta=lin:0:1:9999", "--vary", "lam=lin:0:1:9999"], "99980001 points"),
+        (["--vary", "epochs=lin:1:9"], "whole number"),
+        (["--vary", "eta=grid:1", "--vary", "eta=grid:2"], "varied twice"),
+        (["--vary", "eta=grid:1", "--eta", "2"], "both varied and given"),
+        (["--vary", "lam=grid:0,-1"], "with lam=-1"),
+        (["--vary", "optimiser=grid:magic"], "magic"),
+        (["--vary", "eta=grid:1", "--trials", "2", "--sampler", "grid"], "as many trials as points"),
+        (["--vary", "eta=grid:1", "--sampler", "tpe"], "--trials N"),
+        (["--vary", "eta=grid:1", "--trials", "0"], "--trials"),
+        (["--vary", "eta=grid:1", "--seed", "-1"], "seed"),
+        (["--vary", "eta=grid:1", "--first", "99999"], "first=99999"),
+        (["--vary", "eta=grid:1", "--data", "no such folder"], "no such folder"),
+        (["--vary", "seed=grid:1,2", "--narrow"], "seeds of its own"),
+        (["--vary", "eta=grid:1", "--n-s", "9"], "--n-s has no effect with --schedule cosine"),
+        (["--vary", "n-s=grid:9,10"], "--n-s has no effect with --schedule cosine"),
+        (["--vary", "schedule=grid:constant,cosine", "--n-s", "9"], "--n-s has no effect"),
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["--train-batches", "1", "--epochs", "1"]
+    assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *options]) in (1, 2)
+    assert words in sentence(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_needs_something_to_validate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--train-batches", "1", "--held-out", "0"]
+    assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *GRID]) == 1
+    assert "validation" in sentence(capsys)
+
+
+def test_another_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, *GRID) == 0
+    capsys.readouterr()
+    assert search(tmp_path, *GRID, "--batch-size", "50") == 1
+    assert "another objective" in sentence(capsys)
+    assert search(tmp_path, *GRID, "--batch-size", "50", "--name", "smaller") == 0
+
+
+def test_another_space_is_said_as_it_would_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, *GRID) == 0
+    capsys.readouterr()
+    assert search(tmp_path, "--vary", "hidden=grid:5,6+7", model="perceptron") == 1
+    error = sentence(capsys)
+    assert "another --name, or another --out" in error
+    assert search(tmp_path, "--vary", "eta=log:0.001:0.5:3") == 1
+    error = sentence(capsys)
+    assert "it is --vary eta=log:0.001:0.1:3 --vary lam=grid:0,0.1, not --vary eta=log:0.001:0.5:3;" in error
+
+
+def test_a_storage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "letter.txt").write_text("Dear reader, " * 100)
+    assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "letter.txt")) == 1
+    assert "letter.txt cannot be used" in sentence(capsys)
+    assert (tmp_path / "letter.txt").read_text() == "Dear reader, " * 100
+    assert names(tmp_path) <= {"letter.txt", "out"}
+
+
+def test_a_journal_that_is_none_is_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.journal").write_text("Dear diary")
+    assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "own.journal")) == 1
+    assert "own.journal cannot be used" in sentence(capsys)
+    assert (tmp_path / "own.journal").read_text() == "Dear diary"
+    assert names(tmp_path) <= {"own.journal", "out"}
+
+
+def test_it_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--help"]) == 0
+    assert "--vary" in capsys.readouterr().out
+
+
+def test_a_search_that_goes_too_far_ends_with_files_that_can_be_read(tmp_path: Path) -> None:
+    varied = ["--vary", "lam=grid:0.001,1000", "--vary", "eta=grid:0.01,10"]
+    short = ["--first", "1000", "--epochs", "2", "--no-figures"]
+    assert main(["search", "svm", *varied, *short, "--out", str(tmp_path)]) == 0
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads((tmp_path / "trials.json").read_text(), parse_constant=refuse)
+    assert {"complete", "diverged"} == {trial["state"] for trial in found["trials"]}

@@ -1,0 +1,92 @@
+"""What a model gets right: measured of all images, and nothing but measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.some_models import CLASSES, FEATURES, some_images, some_model
+from tests.support.some_runs import DATA, SMALL, each_kind
+from tinygrad_cifar import runs
+from tinygrad_cifar.course.evaluation import confusion_matrix, evaluate
+from tinygrad_cifar.course.models import SVM, Perceptron, SoftmaxRegression
+from tinygrad_cifar.course.preparation import prepare
+from tinygrad_cifar.nn.initialisers import Normal
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+# -- loss, cost, accuracy --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [SoftmaxRegression, SVM])
+@given(seeds, st.sampled_from([0.0, 0.1]))
+def test_scores_are_loss_cost_and_accuracy_of_all_images(make, seed, lam):
+    model = make(FEATURES, CLASSES, rng=np.random.default_rng(seed), init=Normal(1.0))
+    X, labels = some_images(seed)
+    loss = model.loss(X, labels).item()
+    expected = (loss, loss + lam * (model.W.data**2).sum(), np.mean(model.predict(X) == labels))
+    found = evaluate(model, (X, labels), lam)
+    assert (found.loss, found.cost, found.accuracy) == pytest.approx(expected, rel=1e-12)
+
+
+def test_many_images_are_measured_in_blocks_as_if_at_once():
+    X, labels = some_images(count=25_000)
+    model = some_model()
+    found = evaluate(model, (X, labels))
+    assert found.loss == pytest.approx(model.loss(X, labels).item(), rel=1e-12)
+    assert found.accuracy == pytest.approx(np.mean(model.predict(X) == labels), rel=1e-12)
+
+
+def test_measuring_drops_nothing_and_draws_nothing():
+    rng = np.random.default_rng(0)
+    model = Perceptron([FEATURES, 20, CLASSES], rng=rng, dropout=0.9)
+    before = rng.bit_generator.state
+    assert evaluate(model, some_images()) == evaluate(model, some_images())
+    assert rng.bit_generator.state == before
+
+
+def test_measuring_leaves_every_module_in_its_mode():
+    model = Perceptron([FEATURES, 20, CLASSES], rng=np.random.default_rng(0), dropout=0.5)
+    model.dropout.eval()
+    evaluate(model, some_images())
+    assert [module.training for module in model.modules()] == [True, True, True, False]
+
+
+def test_measuring_leaves_no_gradient_and_no_graph():
+    class Watched(SoftmaxRegression):
+        def loss_of(self, scores, labels):
+            assert not scores.requires_grad
+            return super().loss_of(scores, labels)
+
+    model = Watched(FEATURES, CLASSES, rng=np.random.default_rng(0))
+    evaluate(model, some_images())
+    assert model.W.grad is None
+
+
+@pytest.mark.parametrize("count", [0, 22])
+def test_images_and_labels_that_do_not_fit_cannot_be_measured(count):
+    X, labels = some_images()
+    with pytest.raises(ValueError, match="evaluate: there must be images, and a label for each; got"):
+        evaluate(some_model(), (X[: max(count - 5, 0)], labels[:count]))
+
+
+# -- which classes are taken for which -------------------------------------------------------------------------------
+
+
+@each_kind
+def test_the_confusion_matrix_counts_every_image_once(settings):
+    prepared = prepare(DATA, settings)
+    result = runs.run(settings, prepared)
+    counts = confusion_matrix(result.model, prepared.test, 3)
+    assert counts.sum(axis=1).tolist() == np.bincount(DATA.test.labels, minlength=3).tolist()
+    assert counts.trace() == round(result.test.accuracy * len(DATA.test))
+
+
+def test_counting_confusions_leaves_the_model_in_its_mode():
+    prepared = prepare(DATA, SMALL)
+    model = runs.build_model(SMALL, 3072, 3)
+    confusion_matrix(model, prepared.test, 3)
+    assert model.training

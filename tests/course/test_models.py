@@ -1,0 +1,240 @@
+"""The classifiers: their costs against plain NumPy, and their gradients, whole, against centred differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tinygrad_cifar import Tensor
+from tinygrad_cifar.course.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
+from tinygrad_cifar.engine.gradcheck import check_gradients
+from tinygrad_cifar.engine.ops import absolute
+from tinygrad_cifar.nn.functional import generalised_cross_entropy
+from tinygrad_cifar.nn.initialisers import Normal, Zeros
+
+FEATURES, CLASSES = 4, 3
+seeds = st.integers(0, 2**32 - 1)
+lambdas = st.sampled_from([0.0, 0.01, 0.3])
+
+KINDS = {
+    "softmax": lambda **options: SoftmaxRegression(FEATURES, CLASSES, **options),
+    "svm": lambda **options: SVM(FEATURES, CLASSES, **options),
+    "two-layer": lambda **options: TwoLayer(FEATURES, 5, CLASSES, **options),
+    "perceptron": lambda **options: Perceptron([FEATURES, 4, 3, CLASSES], **options),
+}
+each_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+
+
+def some_model(make, seed: int, **options) -> Classifier:
+    """Return a model whose biases are drawn too."""
+    rng = np.random.default_rng(seed)
+    model = make(rng=rng, init=Normal(1.0), **options)
+    for p in model.parameters():
+        p.data = rng.normal(size=p.shape)
+    return model
+
+
+def some_images(seed: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng([seed, 1])
+    return rng.normal(size=(count, FEATURES)), rng.integers(0, CLASSES, count)
+
+
+def by_hand(model: Classifier, X: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return the scores, the mean loss, and how near a kink comes: the smallest |input| of a ReLU or a hinge."""
+    arrays = [p.data for p in model.parameters()]
+    near = [np.inf]
+    for W, b in zip(arrays[:-2:2], arrays[1:-2:2], strict=True):
+        Z = X @ W + b
+        near.append(np.abs(Z).min())
+        X = np.where(Z > 0, Z, 0)
+    scores = X @ arrays[-2] + arrays[-1]
+    if isinstance(model, SVM):
+        wrong = np.arange(CLASSES) != labels[:, np.newaxis]
+        lacking = (scores - scores[np.arange(len(labels)), labels][:, np.newaxis] + 1)[wrong]
+        return scores, lacking[lacking > 0].sum() / len(labels), min(*near, np.abs(lacking).min())
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return scores, -np.log(p[np.arange(len(labels)), labels]).mean(), min(near)
+
+
+def cost_as_a_function(model: Classifier, labels: np.ndarray, lam: float):
+    """Return the cost as a function of the images and of all parameters, which take the places of the model's own."""
+    names = [name for name, _ in model.named_parameters()]
+
+    def cost(X, *parameters):
+        for name, tensor in zip(names, parameters, strict=True):
+            if not tensor.requires_grad:  # the differences come with constants, but the L2 term counts what is learnt
+                tensor.requires_grad = True
+            *way, last = name.split(".")
+            owner = model
+            for part in way:
+                owner = owner[int(part)] if part.isdecimal() else getattr(owner, part)
+            setattr(owner, last, tensor)
+        return model.cost(X, labels, lam)
+
+    return cost
+
+
+@given(seeds)
+def test_an_activation_takes_the_place_of_the_relu(seed):
+    """|z| = max(0, z) + max(0, -z): a network of twice as many ReLUs gives the same scores."""
+    model, (X, _) = some_model(KINDS["two-layer"], seed, activation=absolute), some_images(seed)
+    twice = TwoLayer(FEATURES, 10, CLASSES, rng=np.random.default_rng(0))
+    W1, b1, W2, b2 = (p.data for p in model.parameters())
+    twice.load_state_dict({"W1": np.c_[W1, -W1], "b1": np.r_[b1, -b1], "W2": np.r_[W2, W2], "b2": b2})
+    np.testing.assert_allclose(model(X).data, twice(X).data, rtol=1e-10, atol=1e-10)
+
+
+@given(seeds, st.floats(0, 1))
+def test_a_model_is_trained_by_the_loss_that_its_q_says(seed, q):
+    model, (X, labels) = some_model(KINDS["softmax"], seed), some_images(seed)
+    model.q = q
+    assert model.loss(X, labels).item() == generalised_cross_entropy(model(X), labels, q).item()
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+@each_kind
+@given(seeds)
+def test_scores_are_those_of_plain_numpy(make, seed):
+    model, (X, labels) = some_model(make, seed), some_images(seed)
+    np.testing.assert_allclose(model(X).data, by_hand(model, X, labels)[0], rtol=1e-10, atol=1e-10)
+
+
+@each_kind
+@given(seeds, lambdas)
+def test_the_cost_is_the_mean_loss_and_lambda_times_the_squared_weights(make, seed, lam):
+    model, (X, labels) = some_model(make, seed), some_images(seed)
+    squares = sum((p.data**2).sum() for p in model.parameters() if p.ndim == 2)
+    expected = by_hand(model, X, labels)[1] + lam * squares
+    assert model.cost(X, labels, lam).item() == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
+@each_kind
+@given(seeds)
+def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_images(make, seed):
+    model, (X, labels) = some_model(make, seed), some_images(seed, 6)
+    single = [model.loss(X[i : i + 1], labels[i : i + 1]).item() for i in range(6)]
+    assert model.loss(X, labels).item() == pytest.approx(np.mean(single), rel=1e-10)
+
+
+@each_kind
+@given(seeds)
+def test_images_do_not_see_each_other(make, seed):
+    model, (X, _) = some_model(make, seed), some_images(seed, 6)
+    np.testing.assert_allclose(model(X).data[::-1], model(X[::-1].copy()).data, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "loss"), [("softmax", np.log(3)), ("svm", 2), ("two-layer", np.log(3))])
+def test_a_model_that_knows_nothing_has_the_loss_of_guessing(kind, loss):
+    model = KINDS[kind](rng=np.random.default_rng(0), init=Zeros())
+    assert model.loss(*some_images(0)).item() == pytest.approx(loss)
+
+
+@given(seeds)
+def test_a_perceptron_without_hidden_layers_is_softmax_regression(seed):
+    X, _ = some_images(seed)
+    one = Perceptron([FEATURES, CLASSES], rng=np.random.default_rng(seed), init=Normal(1.0))
+    other = SoftmaxRegression(FEATURES, CLASSES, rng=np.random.default_rng(seed), init=Normal(1.0))
+    assert one(X).data.tobytes() == other(X).data.tobytes()
+
+
+@given(seeds)
+def test_a_perceptron_with_one_hidden_layer_is_the_two_layer_network(seed):
+    X, _ = some_images(seed)
+    one = Perceptron([FEATURES, 5, CLASSES], rng=np.random.default_rng(seed))
+    other = TwoLayer(FEATURES, 5, CLASSES, rng=np.random.default_rng(seed))
+    assert one(X).data.tobytes() == other(X).data.tobytes()
+
+
+# -- derivatives -----------------------------------------------------------------------------------------------------
+
+
+@each_kind
+@given(seeds, lambdas)
+def test_the_gradient_of_the_cost_is_that_of_differences(make, seed, lam):
+    model, (X, labels) = some_model(make, seed), some_images(seed)
+    assume(by_hand(model, X, labels)[2] > 1e-3)
+
+    check_gradients(cost_as_a_function(model, labels, lam), X, *[p.data for p in model.parameters()])
+
+
+@pytest.mark.parametrize("kind", ["softmax", "two-layer", "perceptron"])
+@given(seeds, lambdas)
+def test_the_second_derivative_of_the_cost_is_that_of_differences(kind, seed, lam):
+    model, (X, labels) = some_model(KINDS[kind], seed), some_images(seed, 2)
+    assume(by_hand(model, X, labels)[2] > 1e-3)
+
+    cost = cost_as_a_function(model, labels, lam)
+    check_gradients(cost, X, *[p.data for p in model.parameters()], second_order=True)
+
+
+@given(seeds)
+def test_the_gradient_through_dropout_is_that_of_differences(seed):
+    def make(**options):
+        return Perceptron([FEATURES, 6, CLASSES], dropout=0.5, **options)
+
+    model, (X, labels) = some_model(make, seed), some_images(seed)
+    assume(by_hand(model, X, labels)[2] > 1e-3)
+
+    cost = cost_as_a_function(model, labels, 0.1)
+
+    def cost_with_the_same_units_dropped(*arguments):
+        model.dropout.rng = np.random.default_rng(seed)
+        return cost(*arguments)
+
+    check_gradients(cost_with_the_same_units_dropped, X, *[p.data for p in model.parameters()])
+
+
+# -- dtypes, modes, predictions ----------------------------------------------------------------------------------------
+
+
+@each_kind
+@given(seeds)
+def test_a_float32_model_is_float32_from_scores_to_gradients(make, seed):
+    model, (X, labels) = some_model(make, seed, dtype=np.float32), some_images(seed)
+    cost = model.cost(Tensor(X, dtype=np.float32), labels, 0.1)
+    cost.backward()
+    assert {cost.dtype, *(p.grad.dtype for p in model.parameters())} == {np.dtype(np.float32)}
+
+
+@each_kind
+@given(seeds)
+def test_the_prediction_is_the_class_with_the_highest_score(make, seed):
+    model, (X, _) = some_model(make, seed), some_images(seed, 5)
+    assert model.predict(X).tolist() == [max(range(CLASSES), key=lambda j: row[j]) for row in model(X).data.tolist()]
+
+
+def test_a_prediction_drops_nothing():
+    model = Perceptron([FEATURES, 50, CLASSES], rng=np.random.default_rng(0), dropout=0.9)
+    X, _ = some_images(0, 50)
+    in_training = model.predict(X)
+    assert (in_training == model.eval().predict(X)).all()
+
+
+def test_dropout_acts_after_every_hidden_layer_and_only_there():
+    model = Perceptron([FEATURES, 4, 4, CLASSES], rng=np.random.default_rng(0), dropout=0.5)
+    calls = []
+    model.dropout.forward = lambda x: calls.append(x.shape) or x
+    model(np.ones((2, FEATURES)))
+    assert calls == [(2, 4), (2, 4)]
+
+
+@pytest.mark.parametrize("sizes", [[], [4]])
+def test_a_perceptron_needs_the_sizes_of_images_and_scores(sizes):
+    with pytest.raises(ValueError, match=f"at least the sizes .* got {sizes}".replace("[", r"\[")):
+        Perceptron(sizes, rng=np.random.default_rng(0))
+
+
+@each_kind
+def test_images_of_another_width_are_refused_with_both_shapes(make):
+    with pytest.raises(ValueError, match=r"matmul.*\(2, 5\).*\(4, \d\)"):
+        make(rng=np.random.default_rng(0))(np.ones((2, 5)))
+
+
+@each_kind
+def test_labels_out_of_range_are_refused(make):
+    with pytest.raises(ValueError, match="label 3 is out of range; with 3 classes"):
+        make(rng=np.random.default_rng(0)).loss(np.ones((1, FEATURES)), [3])

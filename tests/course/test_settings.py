@@ -1,0 +1,152 @@
+"""Settings: checked when they are made, kept, compared and described."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.some_runs import KINDS
+from tinygrad_cifar.course.settings import INITIALISERS, Settings, SettingsError, describe
+
+whole = st.integers(1, 1000)
+sizes = st.floats(0, 10)
+any_settings = st.builds(
+    Settings,
+    init=st.sampled_from(sorted(INITIALISERS)),
+    sigma=sizes,
+    pixels=st.sampled_from(["scale", "centre", "standardise", "whiten"]),
+    components=st.integers(1, 3072),
+    q=st.floats(0, 1),
+    train_batches=st.permutations([1, 3, 4, 5]).map(tuple),
+    first=st.none() | whole,
+    lam=sizes,
+    eta=sizes,
+    n_s=whole,
+    warm_up=whole,
+    epochs=whole,
+    batch_size=whole,
+    shuffle=st.booleans(),
+    every=st.none() | whole,
+    patience=st.none() | whole,
+    flip=st.booleans(),
+    shift=st.integers(0, 31),
+    seed=st.integers(0, 2**63 - 1),
+    dtype=st.sampled_from(["float32", "float64"]),
+) | st.sampled_from(list(KINDS.values()))
+
+
+@given(any_settings)
+def test_settings_survive_a_journey_through_json(settings):
+    assert Settings.from_json(json.loads(json.dumps(asdict(settings)))) == settings
+
+
+@given(any_settings)
+def test_settings_survive_copying_pickling_and_printing(settings):
+    assert copy.deepcopy(settings) == pickle.loads(pickle.dumps(settings)) == eval(repr(settings)) == settings
+
+
+@given(any_settings)
+def test_settings_can_be_a_key(settings):
+    assert {settings: 1}[copy.deepcopy(settings)] == 1
+
+
+CHOICES = ["model", "activation", "schedule", "optimiser", "init", "pixels", "dtype"]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("value", ["none of these", None, 3])
+def test_a_choice_that_there_is_not_is_refused_with_those_there_are(name, value):
+    with pytest.raises(SettingsError, match=rf"^{name} must be one of .*{getattr(Settings(), name)}.*; got {value!r}$"):
+        Settings(**{name: value})
+
+
+BELOW_1 = ["components", "epochs", "batch_size", "n_s", "every", "patience", "first"]
+NOT_FINITE = ["q", "eta", "eta_min", "lam", "sigma", "decay", "momentum", "dropout"]
+BELOW_0 = ["held_out", "warm_up", "seed", "shift", *NOT_FINITE]
+OUT_OF_RANGE = [
+    *((name, value) for name in BELOW_1 for value in (0, -1)),
+    *((name, -1) for name in BELOW_0),
+    *((name, value) for name in NOT_FINITE for value in (float("nan"), float("inf"))),
+    *((name, 1.0) for name in ("momentum", "dropout")),
+    ("shift", 32),
+    ("components", 3073),
+    ("q", 1.1),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_a_number_out_of_range_is_refused_with_the_range(name, value):
+    with pytest.raises(SettingsError, match=rf"^{name} must be .* from [01].*; got {value}$"):
+        Settings(**{name: value})
+
+
+WRONG_TYPES = [
+    *((name, "3") for name in (*BELOW_1, *BELOW_0)),
+    *((name, 2.5) for name in (*BELOW_1, "held_out", "warm_up", "seed", "shift")),
+    *((name, None) for name in ("epochs", "batch_size", "eta", "seed")),
+    *((name, "no") for name in ("shuffle", "flip")),
+    ("validation_batch", "2"),
+    ("hidden", 5),
+    ("hidden", ("5",)),
+    ("hidden", (2.5,)),
+    ("train_batches", 1),
+    ("train_batches", ("1",)),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
+def test_a_value_of_another_type_is_refused(name, value):
+    with pytest.raises(SettingsError, match=f"^{name} must be"):
+        Settings(**{"model": "perceptron", name: value})
+
+
+CONTRADICTIONS = [
+    ({"hidden": (5,)}, r"softmax has 0 hidden layers; hidden is \(5,\)"),
+    ({"model": "two-layer"}, r"two-layer has 1 hidden layer; hidden is \(\)"),
+    ({"model": "two-layer", "hidden": (5, 5)}, r"two-layer has 1 hidden layer; hidden is \(5, 5\)"),
+    ({"model": "two-layer", "hidden": (0,)}, "a hidden layer has 1 to .* units"),
+    ({"model": "two-layer", "hidden": (10**9,)}, "a hidden layer has 1 to .* units"),
+    ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout needs the model perceptron, not two-layer"),
+    ({"activation": "absolute"}, "activation absolute needs the model two-layer, not softmax"),
+    ({"model": "svm", "q": 0.5}, "svm has the hinge loss, which has no q"),
+    ({"train_batches": ()}, "train_batches must name different batches, at least one"),
+    ({"train_batches": (1, 1)}, "train_batches must name different batches"),
+    ({"train_batches": (1, 2)}, "batch 2 cannot be trained and validated on at once"),
+    ({"held_out": 5}, "give either held_out or validation_batch"),
+    ({"patience": 2, "validation_batch": None}, "patience watches the validation accuracy"),
+    ({"decay": 0.9}, "decay needs the schedule exponential or step, not constant"),
+    ({"schedule": "triangular", "eta": 0.01, "eta_min": 0.1}, "eta_min must not be greater than eta"),
+    ({"optimiser": "nesterov"}, "the optimiser nesterov does not go with momentum 0"),
+    ({"optimiser": "adam", "momentum": 0.9}, r"the optimiser adam does not go with momentum 0\.9"),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), CONTRADICTIONS)
+def test_settings_that_contradict_each_other_are_refused(values, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        Settings(**values)
+
+
+@pytest.mark.parametrize("values", [{"epoch": 3}, {"epoch": 3, "modell": "svm", "epochs": 1}])
+def test_unknown_settings_are_refused_by_name(values):
+    with pytest.raises(SettingsError, match="unknown settings: epoch"):
+        Settings.from_json(values)
+
+
+@given(any_settings)
+def test_settings_are_described_in_one_line(settings):
+    line = describe(settings)
+    named = (settings.model, f"lambda {settings.lam:g}", f"eta {settings.eta:g}", f"seed {settings.seed}")
+    assert all(word in line for word in named)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("other", [{"flip": True}, {"shift": 3}, {"warm_up": 100}])
+def test_runs_that_differ_in_augmentation_or_warm_up_are_described_differently(other):
+    assert describe(Settings(**other)) != describe(Settings())

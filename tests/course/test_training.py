@@ -1,0 +1,600 @@
+"""Training: what a run leaves behind, that it can be interrupted anywhere, and that it stops when it must."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from contextlib import suppress
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.some_models import CLASSES, FEATURES, some_images, some_model
+from tinygrad_cifar import Tensor, nn
+from tinygrad_cifar.course.evaluation import Scores, evaluate
+from tinygrad_cifar.course.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
+from tinygrad_cifar.course.training import Measurement, Progress, TrainingDiverged, fit
+from tinygrad_cifar.nn.optim import SGD, Adam
+from tinygrad_cifar.nn.schedules import Triangular
+from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def train(model=None, *, eta=0.1, epochs=3, batch_size=5, data=None, **options):
+    """Train a small model, by default in five steps an epoch, and return it with its history."""
+    model = some_model() if model is None else model
+    data = some_images() if data is None else data
+    history = fit(model, SGD(model.parameters(), eta), data, epochs=epochs, batch_size=batch_size, **options)
+    return model, history
+
+
+def bits(state: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in state.items()}
+
+
+# -- the history -----------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 4), st.integers(1, 30), st.none() | st.integers(1, 12))
+def test_measurements_come_after_each_epoch_or_so_many_steps_and_at_both_ends(epochs, batch_size, every):
+    _, history = train(epochs=epochs, batch_size=batch_size, every=every)
+    in_epoch = math.ceil(23 / batch_size)
+    last = epochs * in_epoch
+    assert [row.step for row in history.rows] == sorted({*range(0, last + 1, every or in_epoch), last})
+
+
+@given(st.integers(1, 30), st.none() | st.integers(1, 12))
+def test_epochs_are_steps_over_the_steps_of_an_epoch(batch_size, every):
+    _, history = train(batch_size=batch_size, every=every)
+    assert history.column("epoch").tolist() == [row.step / math.ceil(23 / batch_size) for row in history.rows]
+
+
+def test_the_rate_in_the_history_is_that_of_the_next_step():
+    schedule = Triangular(0.01, 0.1, 4)
+    _, history = train(eta=schedule, every=1)
+    assert history.column("eta").tolist() == [schedule(step) for step in range(16)]
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+def test_the_last_row_is_what_the_model_now_scores(lam):
+    model, data, validation = some_model(), some_images(0), some_images(1)
+    history = fit(
+        model,
+        SGD(model.parameters(), 0.1, weight_decay=2 * lam),
+        data,
+        validation,
+        epochs=2,
+        batch_size=5,
+    )
+    last, found, held_out = history.rows[-1], evaluate(model, data, lam), evaluate(model, validation, lam)
+    assert Scores(last.train_loss, last.train_cost, last.train_accuracy) == found
+    assert Scores(last.validation_loss, last.validation_cost, last.validation_accuracy) == held_out
+
+
+def test_the_first_row_is_what_the_untrained_model_scored():
+    model, history = train()
+    model.load_state_dict(some_model().state_dict())
+    assert history.rows[0].train_loss == evaluate(model, some_images()).loss
+
+
+def test_without_validation_its_columns_are_not_numbers():
+    _, history = train()
+    assert np.isnan([history.column(f"validation_{what}") for what in ("loss", "cost", "accuracy")]).all()
+
+
+def test_other_images_can_be_measured_in_the_place_of_those_trained_on():
+    model, history = train(measured=some_images(5))
+    assert history.rows[-1].train_loss == evaluate(model, some_images(5)).loss
+
+
+def test_the_csv_has_one_named_column_for_each_quantity():
+    _, history = train(validation=some_images(1))
+    rows = list(csv.DictReader(io.StringIO(history.to_csv())))
+    assert [Measurement(int(row.pop("step")), *map(float, row.values())) for row in rows] == history.rows
+
+
+def test_the_csv_has_the_names_of_the_quantities():
+    _, history = train()
+    assert history.to_csv().splitlines()[0] == (
+        "step,epoch,eta,train_loss,train_cost,train_accuracy,validation_loss,validation_cost,validation_accuracy"
+    )
+
+
+# -- updates ---------------------------------------------------------------------------------------------------------
+
+
+class Recorder(SoftmaxRegression):
+    """Remembers the first pixel of all images that it is trained on."""
+
+    def __init__(self) -> None:
+        super().__init__(FEATURES, CLASSES, rng=np.random.default_rng(0))
+        self.seen: list[np.ndarray] = []
+
+    def loss(self, X, labels):
+        self.seen.append(X.data[:, 0].copy())
+        return super().loss(X, labels)
+
+
+def test_without_a_generator_images_come_in_file_order():
+    model, _ = train(Recorder(), epochs=2)
+    X, _ = some_images()
+    assert [batch.tolist() for batch in model.seen] == [X[i : i + 5, 0].tolist() for i in range(0, 23, 5)] * 2
+
+
+@given(seeds)
+def test_with_a_generator_every_epoch_is_another_order_of_all_images(seed):
+    model, _ = train(Recorder(), epochs=3, rng=np.random.default_rng(seed))
+    X, _ = some_images()
+    epochs = [np.concatenate(model.seen[i : i + 5]) for i in (0, 5, 10)]
+    assert [sorted(epoch) for epoch in epochs] == [sorted(X[:, 0])] * 3
+    assert all((one != other).any() for one, other in pairwise(epochs))
+
+
+def test_augmented_images_are_trained_on_and_not_measured():
+    model, history = train(Recorder(), rng=np.random.default_rng(0), augment=lambda X, _: 0 * X + 7)
+    assert set(np.concatenate(model.seen)) == {7}
+    assert history.rows[-1].train_loss == evaluate(model, some_images()).loss
+
+
+@given(st.integers(1, 30))
+def test_an_update_is_one_step_down_the_mean_gradient_of_its_batch(batch_size):
+    model, _ = train(eta=0.5, epochs=1, batch_size=batch_size)
+    X, labels = some_images()
+    W, b = some_model().W.numpy(), np.zeros(CLASSES)
+    for i in range(0, 23, batch_size):
+        x, y = X[i : i + batch_size], labels[i : i + batch_size]
+        p = np.exp(x @ W + b)
+        g = (p / p.sum(axis=1, keepdims=True) - np.eye(CLASSES)[y]) / len(x)
+        W, b = W - 0.5 * x.T @ g, b - 0.5 * g.sum(axis=0)
+    np.testing.assert_allclose(model.W.data, W, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(model.b.data, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [SoftmaxRegression, SVM])
+def test_training_lowers_the_loss(make):
+    model = make(FEATURES, CLASSES, rng=np.random.default_rng(0))
+    _, history = train(model, epochs=20)
+    assert history.rows[-1].train_loss < 0.7 * history.rows[0].train_loss
+
+
+def test_training_in_float32_stays_in_float32():
+    model = SoftmaxRegression(FEATURES, CLASSES, rng=np.random.default_rng(0), dtype=np.float32)
+    train(model, data=some_images(dtype=np.float32))
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+
+
+def test_the_data_is_not_changed():
+    data = some_images()
+    before = [a.copy() for a in data]
+    train(data=data, rng=np.random.default_rng(0))
+    assert all((a == b).all() for a, b in zip(data, before, strict=True))
+
+
+def test_whoever_watches_is_told_of_every_step():
+    told: list[Progress] = []
+    train(watch=told.append)
+    assert sorted({progress.step for progress in told}) == list(range(16))
+    assert {progress.steps for progress in told} == {15}
+
+
+def test_whoever_watches_is_told_the_last_measurement():
+    told: list[Progress] = []
+    _, history = train(watch=told.append)
+    assert told[-1].measured == history.rows[-1]
+
+
+# -- early stopping --------------------------------------------------------------------------------------------------
+
+
+class Scripted(Classifier):
+    """After epoch e, classifies ``script[e]`` of ten images right; its only parameter counts the epochs down."""
+
+    def __init__(self, script: list[int]) -> None:
+        self.script = script
+        self.minus_epoch = Tensor(0.0, requires_grad=True)
+
+    def forward(self, X):
+        right = self.script[round(-self.minus_epoch.item())]
+        return Tensor(np.eye(2)[(np.arange(len(X)) < right).astype(int)]) + 0 * self.minus_epoch
+
+    def loss_of(self, scores, labels):  # noqa: ARG002
+        return scores.sum() * 0 + self.minus_epoch
+
+
+TEN = np.zeros((10, 1)), np.ones(10, int)
+scripts = st.lists(st.integers(0, 10), min_size=2, max_size=9)
+
+
+def run_script(script, patience):
+    options = {"eta": 1, "epochs": len(script) - 1, "batch_size": 10, "data": TEN, "validation": TEN}
+    return train(Scripted(script), **options, patience=patience)
+
+
+def best_and_last(script, patience):
+    best = None
+    for epoch in range(1, len(script)):
+        if best is None or script[epoch] > script[best]:
+            best = epoch
+        if epoch - best >= patience:
+            return best, epoch, True
+    return best, len(script) - 1, False
+
+
+@given(scripts, st.integers(1, 4))
+def test_training_stops_when_patience_runs_out(script, patience):
+    _, history = run_script(script, patience)
+    _, last, stopped = best_and_last(script, patience)
+    assert (history.rows[-1].step, history.stopped_early) == (last, stopped)
+
+
+@given(scripts, st.integers(1, 4))
+def test_the_best_parameters_are_given_back(script, patience):
+    model, history = run_script(script, patience)
+    best, _, _ = best_and_last(script, patience)
+    assert (history.best_epoch, -model.minus_epoch.item()) == (best, best)
+
+
+@given(scripts)
+def test_without_patience_training_goes_on_and_keeps_the_last_parameters(script):
+    model, history = run_script(script, None)
+    assert (-model.minus_epoch.item(), history.stopped_early) == (len(script) - 1, False)
+
+
+# -- going on after an interruption ----------------------------------------------------------------------------------
+
+
+def noise(X, rng):
+    return X + rng.normal(size=X.shape)
+
+
+KINDS_OF_RUN = {
+    "file order": {},
+    "shuffled": {"shuffle": True},
+    "momentum": {"shuffle": True, "optimiser": "momentum"},
+    "adam": {"shuffle": True, "optimiser": "adam"},
+    "dropout": {"shuffle": True, "optimiser": "momentum", "dropout": 0.5},
+    "one generator": {"shuffle": True, "dropout": 0.5, "one_generator": True},
+    "augmented": {"shuffle": True, "augment": noise},
+    "often measured": {"shuffle": True, "every": 3},
+    "patient": {"shuffle": True, "patience": 2, "epochs": 6},
+    "patient and often measured": {"shuffle": True, "patience": 1, "epochs": 6, "every": 2, "optimiser": "adam"},
+    "float32": {"shuffle": True, "optimiser": "momentum", "dtype": np.float32},
+    "MT19937": {"shuffle": True, "bits": np.random.MT19937},
+    "SFC64": {"shuffle": True, "bits": np.random.SFC64},
+}
+
+
+class Session:
+    """One process's share of a run: everything it makes anew."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        seed,
+        *,
+        shuffle=False,
+        optimiser="sgd",
+        dropout=0.0,
+        one_generator=False,
+        dtype=np.float64,
+        bits=np.random.PCG64,
+        epochs=4,
+        batch_size=6,
+        **options,
+    ) -> None:
+        rng = np.random.Generator(bits(seed))
+        self.model = Perceptron([FEATURES, 8, CLASSES], rng=rng, dropout=dropout, dtype=dtype)
+        rate = Triangular(0.01, 0.3, 5)
+        self.optimiser = {
+            "sgd": lambda p: SGD(p, rate, weight_decay=0.01),
+            "momentum": lambda p: SGD(p, rate, momentum=0.9, weight_decay=0.01),
+            "adam": lambda p: Adam(p, rate),
+        }[optimiser](self.model.parameters())
+        self.rng = (rng if one_generator else np.random.Generator(bits(seed + 1))) if shuffle else None
+        self.options = {"epochs": epochs, "batch_size": batch_size, **options}
+        self.data = [some_images(0, dtype=dtype), some_images(1, dtype=dtype)]
+
+    def fit(self, **more):
+        self.history = fit(self.model, self.optimiser, *self.data, rng=self.rng, **(self.options | more))
+        return self
+
+    def outcome(self) -> tuple:
+        """Return everything that two runs must agree on, as bits and text."""
+        return (
+            bits(self.model.state_dict()),
+            bits(self.optimiser.state_dict()),
+            self.history.to_csv(),
+            self.history.best_epoch,
+            self.history.stopped_early,
+            None if self.rng is None else repr(self.rng.random(3)),
+        )
+
+
+def interrupt_at(step):
+    def watch(progress):
+        if progress.step == step:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+# Each example writes a dozen checkpoints to the disk, and there are a dozen kinds.
+fewer = settings(max_examples=settings.default.max_examples // 5)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_RUN.values(), ids=KINDS_OF_RUN)
+@fewer
+@given(seed=seeds, steps=st.lists(st.integers(1, 16), min_size=1, max_size=2).map(sorted))
+def test_a_run_that_was_interrupted_ends_with_the_same_bits(kind, seed, steps, tmp_path_factory):
+    checkpoint = tmp_path_factory.mktemp("run") / "run.npz"
+    for others, step in enumerate(steps):
+        with suppress(KeyboardInterrupt):  # other seeds the second time: all that matters is in the checkpoint
+            Session(seed + 10 * others, **kind).fit(checkpoint=checkpoint, watch=interrupt_at(step))
+    resumed = Session(seed + 7, **kind).fit(checkpoint=checkpoint)
+    assert resumed.outcome() == Session(seed, **kind).fit().outcome()
+
+
+def test_a_checkpoint_changes_nothing_about_the_run(tmp_path):
+    kind = KINDS_OF_RUN["dropout"]
+    assert Session(0, **kind).fit(checkpoint=tmp_path / "run.npz").outcome() == Session(0, **kind).fit().outcome()
+
+
+def test_a_checkpoint_can_be_named_by_text(tmp_path):
+    Session(0).fit(checkpoint=str(tmp_path / "run.npz"))
+    assert (tmp_path / "run.npz").exists()
+
+
+def test_a_finished_run_is_not_trained_any_further(tmp_path):
+    finished = Session(0, patience=3, shuffle=True).fit(checkpoint=tmp_path / "run.npz")
+    steps = []
+    again = Session(1, patience=3, shuffle=True).fit(
+        checkpoint=tmp_path / "run.npz", watch=lambda progress: steps.append(progress.step)
+    )
+    assert set(steps) <= {finished.history.rows[-1].step}
+    assert again.outcome() == finished.outcome()
+
+
+def test_the_checkpoint_holds_the_end_of_the_last_whole_epoch(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        Session(0).fit(checkpoint=tmp_path / "run.npz", watch=interrupt_at(10))
+    assert load_checkpoint(tmp_path / "run.npz")[0]["optimiser/steps"] == 8
+
+
+# -- checkpoints of another run --------------------------------------------------------------------------------------
+
+
+class Other(Perceptron):
+    pass
+
+
+def other_model(session):
+    session.model = Other([FEATURES, 8, CLASSES], rng=np.random.default_rng(0))
+    session.optimiser = SGD(session.model.parameters(), 0.1)
+
+
+def other_size(session):
+    session.model = Perceptron([FEATURES, 9, CLASSES], rng=np.random.default_rng(0))
+    session.optimiser = SGD(session.model.parameters(), 0.1)
+
+
+def another(name, value):
+    return lambda session: session.options.update({name: value})
+
+
+def other_generator(session):
+    session.rng = np.random.Generator(np.random.SFC64(0))
+
+
+def no_generator(session):
+    session.rng = None
+
+
+def adam(session):
+    session.optimiser = Adam(session.model.parameters())
+
+
+def momentum(session):
+    session.optimiser = SGD(session.model.parameters(), 0.1, momentum=0.9)
+
+
+def fewer_images(session):
+    session.data[0] = some_images(0, 22)
+
+
+OTHERS = [
+    (other_model, "its model is Perceptron, not Other"),
+    (other_size, r"layers.0.W is float64 of shape \(4, 8\)"),
+    (adam, "its optimiser is SGD, not Adam"),
+    (momentum, "the state lacks velocity.0"),
+    (another("epochs", 5), "its epochs is 4, not 5"),
+    (another("batch_size", 7), "its batch_size is 6, not 7"),
+    (another("every", 2), "its every is None, not 2"),
+    (another("patience", 2), "its patience is None, not 2"),
+    (another("identity", {"data": "shapes"}), "'data'|its data"),
+    (other_generator, "its random generators"),
+    (no_generator, "its random generators"),
+    (fewer_images, "its images is 23, not 22"),
+]
+others = pytest.mark.parametrize(("change", "sentence"), OTHERS, ids=[sentence for _, sentence in OTHERS])
+
+
+@others
+def test_a_checkpoint_of_another_run_is_refused_by_name(tmp_path, change, sentence):
+    Session(0, shuffle=True).fit(checkpoint=tmp_path / "run.npz")
+    session = Session(0, shuffle=True)
+    change(session)
+    with pytest.raises(CheckpointError, match=rf"run.npz belongs to another run: .*({sentence})"):
+        session.fit(checkpoint=tmp_path / "run.npz")
+
+
+@others
+def test_a_refused_checkpoint_changes_neither_model_nor_optimiser_nor_file(tmp_path, change, sentence):
+    path = tmp_path / "run.npz"
+    Session(0, shuffle=True).fit(checkpoint=path)
+    content = path.read_bytes()
+    session = Session(1, shuffle=True)
+    change(session)
+    before = bits(session.model.state_dict()), bits(session.optimiser.state_dict())
+    with pytest.raises(CheckpointError, match=sentence):
+        session.fit(checkpoint=path)
+    assert (bits(session.model.state_dict()), bits(session.optimiser.state_dict())) == before
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    Session(0).fit(checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        Session(0).fit(checkpoint=path)
+
+
+PARTS = ["identity", "epochs_done", "best_accuracy", "best_epoch", "stopped_early", "seconds", "rows", "generators"]
+nonsense = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "run.npz"
+    Session(0, shuffle=True).fit(checkpoint=path)
+    return path
+
+
+@pytest.mark.parametrize("part", PARTS)
+@fewer
+@given(value=nonsense | st.just(...))
+def test_nonsense_in_a_checkpoint_is_refused_or_does_no_harm(part, value, finished, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "run.npz"
+    arrays, text = load_checkpoint(finished)
+    del text[part]
+    save_checkpoint(path, arrays, text if value is ... else text | {part: value})
+    try:
+        Session(0, shuffle=True).fit(checkpoint=path, watch=lambda _: None)
+    except CheckpointError as refused:
+        assert "belongs to another run" in str(refused)  # noqa: PT017
+
+
+def test_an_error_of_whoever_watches_is_not_blamed_on_the_checkpoint(tmp_path):
+    def watch(_):
+        raise ValueError("mine")
+
+    Session(0).fit(checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="mine"):
+        Session(0).fit(checkpoint=tmp_path / "run.npz", watch=watch)
+
+
+# -- divergence ------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 22))
+def test_a_loss_that_is_not_a_number_is_named_with_its_step(image):
+    X, labels = some_images()
+    X[image] = np.nan
+    step = image // 5 + 1
+    with pytest.raises(TrainingDiverged, match=rf"loss became nan at step {step} \(epoch 1, learning rate 0.1\)"):
+        train(data=(X, labels), measured=some_images(1))
+
+
+@given(st.integers(0, 14))
+def test_a_parameter_that_is_not_a_number_is_not_kept(step):
+    """Whether it happens within an epoch or at its very end, when no other loss would tell."""
+    epoch = step // 5 + 1
+    with pytest.raises(TrainingDiverged, match=rf"at step ({step + 1}|{step + 2}) \(epoch {epoch}, learning rate"):
+        train(eta=lambda t: math.nan if t == step else 0.1)
+
+
+@pytest.mark.parametrize("step", range(15))
+def test_divergence_leaves_the_checkpoint_of_the_last_good_epoch(tmp_path, step):
+    with pytest.raises(TrainingDiverged):
+        train(eta=lambda t: math.nan if t == step else 0.1, checkpoint=tmp_path / "run.npz")
+    arrays, _ = load_checkpoint(tmp_path / "run.npz")
+    assert arrays["optimiser/steps"] == step - step % 5
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+@pytest.mark.parametrize("eta", [1e3, 1e100, 1e300, 1e308])
+def test_a_rate_that_is_far_too_high_warns_of_nothing(eta):
+    """Overflows are part of diverging: the one sentence is enough."""
+    model = TwoLayer(FEATURES, 8, CLASSES, rng=np.random.default_rng(0))
+    try:
+        train(model, eta=eta, epochs=20)
+    except TrainingDiverged as diverged:
+        assert "try a smaller learning rate" in str(diverged)  # noqa: PT017
+
+
+# -- what cannot be asked --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "every", "patience"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_numbers_below_one_are_refused(name, number):
+    with pytest.raises(ValueError, match=f"fit: {name} must be at least 1, got {number}"):
+        train(**{name: number})
+
+
+def test_patience_without_validation_is_refused():
+    with pytest.raises(ValueError, match="patience watches the validation accuracy"):
+        train(patience=1)
+
+
+def test_augmentation_without_a_generator_is_refused():
+    with pytest.raises(ValueError, match="augment draws random numbers"):
+        train(augment=noise)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda X, labels: (X.tolist(), labels), r"images must be a NumPy array, not list; give np.array\("),
+        (lambda X, labels: (X, labels.tolist()), r"labels must be a NumPy array, not list"),
+        (lambda X, labels: (Tensor(X), labels), r"images are a Tensor; give the numbers alone, which are its .data"),
+    ],
+)
+@pytest.mark.parametrize("which", ["train", "validation"])
+def test_images_and_labels_that_are_no_arrays_are_refused(which, change, words):
+    examples = {"train": some_images(), "validation": some_images()}
+    examples[which] = change(*examples[which])
+    with pytest.raises(TypeError, match=f"fit: the {words}"):
+        train(data=examples["train"], validation=examples["validation"])
+
+
+def test_a_seed_in_the_place_of_a_generator_is_refused():
+    with pytest.raises(TypeError, match=r"as np.random.default_rng\(0\); got 0"):
+        train(rng=0)
+
+
+@pytest.mark.parametrize("which", ["data", "validation", "measured"])
+@pytest.mark.parametrize(("images", "labels"), [(0, 0), (5, 4)])
+def test_images_and_labels_that_do_not_fit_are_refused(which, images, labels):
+    X, y = some_images()
+    with pytest.raises(ValueError, match=f"there must be images, and a label for each; got {images} and {labels}"):
+        train(**{which: (X[:images], y[:labels])})
+
+
+def test_a_label_out_of_range_is_refused():
+    X, labels = some_images()
+    labels[3] = 3
+    with pytest.raises(ValueError, match="label 3 is out of range"):
+        train(data=(X, labels))
+
+
+def test_a_module_of_ones_own_can_be_trained():
+    class Own(Classifier):
+        def __init__(self) -> None:
+            self.layers = nn.Sequential(
+                nn.Normalize(np.zeros(FEATURES)), nn.Linear(FEATURES, CLASSES, rng=np.random.default_rng(0))
+            )
+
+        def forward(self, X):
+            return self.layers(X)
+
+    _, history = train(Own(), epochs=20)
+    assert history.rows[-1].train_loss < history.rows[0].train_loss

@@ -1,0 +1,141 @@
+"""Products cut into pieces: the same numbers as NumPy's, to rounding, whatever the shapes and the order in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_cifar as tg
+from tinygrad_cifar.engine import blocked_matmul as products
+from tinygrad_cifar.system.blas import Runtime
+
+
+@pytest.fixture(autouse=True)
+def _cutting(monkeypatch):
+    """Cut whatever BLAS this machine has; where it is another, nothing is cut and nothing would be tested."""
+    monkeypatch.setattr(products, "_cuts", lambda: True)
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """What has been multiplied, as the shapes that NumPy was given."""
+    seen = []
+
+    def spy(x, y, *args, **kwargs):
+        seen.append((np.shape(x), np.shape(y)))
+        return np.matmul(x, y, *args, **kwargs)
+
+    monkeypatch.setattr(products, "np", _NumPy(spy))
+    return seen
+
+
+class _NumPy:
+    """NumPy with another matmul."""
+
+    def __init__(self, matmul):
+        self.matmul = matmul
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+layouts = st.sampled_from(["C", "F", "every other row", "every other column", "reversed"])
+
+
+def _laid_out(array, layout):
+    if layout == "every other row":
+        return np.repeat(array, 2, axis=0)[::2]
+    if layout == "every other column":
+        return np.repeat(array, 2, axis=1)[:, ::2]
+    if layout == "reversed":
+        return np.ascontiguousarray(array[::-1, ::-1])[::-1, ::-1]
+    return np.array(array, order=layout)
+
+
+@given(
+    m=st.sampled_from([10, 100, 1000, 3072]),
+    k=st.sampled_from([3, 100, 1024, 3072]),
+    n=st.sampled_from([1, 10, 50, 64]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    x_layout=layouts,
+    y_layout=layouts,
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_product_is_numpys_to_rounding(m, k, n, dtype, x_layout, y_layout, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((m, k), dtype), rng.standard_normal((k, n), dtype)
+    product = products.matmul(_laid_out(x, x_layout), _laid_out(y, y_layout))
+    assert product.dtype == dtype
+    assert product.flags.owndata
+    # The error of a sum of k products is bounded by k * eps times the sum of their magnitudes, in any order.
+    bound = 2 * k * np.finfo(dtype).eps * (np.abs(x) @ np.abs(y))
+    assert (np.abs(product - np.matmul(x, y)) <= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "cut"),
+    [
+        (100, 3072, 10, ((4, 100, 768), (4, 768, 10))),  # the scores of softmax regression: along the pixels
+        (3072, 100, 10, ((4, 768, 100), (100, 10))),  # its gradient: along the rows
+        (100, 3072, 50, ((16, 100, 192), (16, 192, 50))),
+        (100, 3072, 512, ((100, 3072), (3072, 512))),  # pieces would be too short
+        (100, 50, 10, ((100, 50), (50, 10))),  # small already
+        (100, 3089, 10, ((100, 3089), (3089, 10))),  # a prime number has no equal pieces
+    ],
+)
+def test_the_long_side_is_cut_into_equal_pieces(pieces, m, k, n, cut):
+    products.matmul(np.ones((m, k)), np.ones((k, n)))
+    assert pieces == [cut]
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (np.ones((100, 3072), int), np.ones((3072, 10), int)),
+        (np.ones((100, 3072), np.float32), np.ones((3072, 10))),
+        (np.ones((2, 100, 3072)), np.ones((3072, 10))),
+        (np.ones((100, 3072)), np.ones(3072)),
+        (np.ones((100, 3072), complex), np.ones((3072, 10), complex)),
+    ],
+    ids=["integers", "two types", "three axes", "a vector", "complex"],
+)
+def test_what_the_kernels_do_not_speed_up_is_left_to_numpy(pieces, x, y):
+    products.matmul(x, y)
+    assert pieces == [(x.shape, y.shape)]
+
+
+def test_the_gradient_of_a_cut_product_is_that_of_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = tg.Tensor(rng.normal(size=(100, 3072)), requires_grad=True)
+    W = tg.Tensor(rng.normal(size=(3072, 10)), requires_grad=True)
+    G = rng.normal(size=(100, 10))
+    cut = tg.grad(X @ W, [X, W], gradient=G)
+    monkeypatch.setattr(products, "_cuts", lambda: False)
+    whole = tg.grad(X @ W, [X, W], gradient=G)
+    for one, other in zip(cut, whole, strict=True):
+        np.testing.assert_allclose(one.data, other.data, rtol=0, atol=1e-10)
+
+
+def test_a_product_of_shapes_that_do_not_fit_says_so():
+    with pytest.raises(ValueError, match=r"matmul.*\(100, 3072\).*\(3071, 10\)"):
+        tg.Tensor(np.ones((100, 3072))) @ np.ones((3071, 10))
+
+
+@pytest.mark.parametrize(
+    ("blas", "kernel", "threads", "cuts"),
+    [
+        ("OpenBLAS 0.3.31", "SkylakeX", 1, True),
+        ("OpenBLAS 0.3.31", "SapphireRapids", 1, True),
+        ("OpenBLAS 0.3.31", "Haswell", 1, False),
+        ("OpenBLAS 0.3.31", "SkylakeX", 2, False),
+        ("OpenBLAS 0.3.31", "unknown", None, False),
+        ("mkl", "unknown", None, False),
+    ],
+)
+def test_only_known_kernels_on_one_thread_are_given_pieces(monkeypatch, blas, kernel, threads, cuts):
+    monkeypatch.undo()
+    monkeypatch.setattr(products, "runtime", lambda: Runtime(blas, kernel, threads, 2, {}))
+    assert products._cuts.__wrapped__() is cuts

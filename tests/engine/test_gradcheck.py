@@ -1,0 +1,417 @@
+"""The instrument itself: what it measures where derivatives are known, and what it says when they differ."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+import tinygrad_cifar as tg
+from tinygrad_cifar import Tensor
+from tinygrad_cifar.engine.gradcheck import (
+    GradientError,
+    check_gradients,
+    complex_step,
+    numerical_gradient,
+    relative_error,
+    relative_errors,
+    summary,
+)
+
+_numbers = itertools.count()
+
+
+def operation(forward, rule):
+    """Register a primitive of one input with a rule that may be wrong."""
+    return tg.primitive(f"of_test_gradcheck_{next(_numbers)}", forward, x=rule)
+
+
+hundreds = st.floats(-100, 100)
+
+
+def matrices(elements=hundreds):
+    return npst.arrays(np.float64, npst.array_shapes(min_dims=1, max_dims=2, max_side=4), elements=elements)
+
+
+@st.composite
+def pairs(draw):
+    first = draw(matrices())
+    return first, draw(npst.arrays(np.float64, first.shape, elements=hundreds))
+
+
+# -- numerical gradients ---------------------------------------------------------------------------------------------
+
+
+@given(x=matrices())
+def test_centred_differences_of_a_square(x):
+    np.testing.assert_allclose(numerical_gradient(lambda x: np.sum(x * x), x), 2 * x, rtol=1e-6, atol=1e-5)
+
+
+@given(x=matrices(st.floats(-2, 2)))
+def test_one_sided_differences_of_a_sine(x):
+    estimate = numerical_gradient(lambda x: np.sum(np.sin(x)), x, method="forward")
+    np.testing.assert_allclose(estimate, np.cos(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(("method", "error"), [("centred", 0.0), ("forward", 0.5)])
+def test_the_step_is_the_one_asked_for(method, error):
+    """With h = 1/2, x**2 has an exact centred difference and a forward one that is wrong by h."""
+    assert numerical_gradient(lambda x: x * x, 3.0, method=method, h=0.5) == 6 + error
+
+
+@pytest.mark.parametrize("x", [1e-6, 1.0, 1e3, 1e6, -1e6])
+def test_the_default_step_grows_with_the_point(x):
+    assert numerical_gradient(lambda x: x**3, x) == pytest.approx(3 * x * x, rel=1e-6, abs=1e-9)
+
+
+def test_the_input_is_chosen_by_its_position():
+    x, y = np.array([1.0, 2.0]), np.array([5.0, 7.0])
+    gradients = [numerical_gradient(lambda x, y: np.sum(x * y), (x, y), i) for i in (0, 1)]
+    np.testing.assert_allclose(gradients, [y, x], rtol=1e-9)
+
+
+def test_a_cotangent_weighs_the_results():
+    weighed = numerical_gradient(lambda x: 2 * x, np.zeros(3), cotangent=[1.0, 10.0, 100.0])
+    np.testing.assert_allclose(weighed, [2.0, 20.0, 200.0], rtol=1e-9)
+
+
+def test_tensors_are_given_to_the_function_as_tensors():
+    seen = []
+    numerical_gradient(lambda x, y: (seen.append((type(x), type(y))), 0.0)[1], (Tensor([1.0]), np.ones(1)))
+    assert set(seen) == {(Tensor, np.ndarray)}
+
+
+def test_the_point_is_left_as_it_was():
+    x = np.array([1.0, 2.0])
+    numerical_gradient(np.sum, x)
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_a_function_cannot_write_into_the_point():
+    def writes(x):
+        x += 1
+        return np.sum(x)
+
+    with pytest.raises(ValueError, match="read-only"):
+        numerical_gradient(writes, np.ones(2))
+
+
+def test_an_input_without_elements_has_a_gradient_without_elements():
+    assert numerical_gradient(np.sum, np.zeros((0, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("differentiate", [numerical_gradient, complex_step])
+class TestQuestionsThatAreWrong:
+    @pytest.mark.parametrize("kind", [np.float16, np.float32])
+    def test_less_than_float64(self, differentiate, kind):
+        with pytest.raises(
+            TypeError, match=r"input 0 is float.., but the check works in float64.*astype\(np.float64\)"
+        ):
+            differentiate(np.sum, np.ones(2, kind))
+
+    def test_integers(self, differentiate):
+        with pytest.raises(TypeError, match="input 0 is int64, which has no gradient"):
+            differentiate(np.sum, np.ones(2, np.int64))
+
+    def test_several_results_without_a_cotangent(self, differentiate):
+        with pytest.raises(ValueError, match=r"shape \(2,\); only a single number has a gradient"):
+            differentiate(lambda x: 2 * x, np.ones(2))
+
+    def test_a_cotangent_of_another_shape(self, differentiate):
+        with pytest.raises(ValueError, match=r"cotangent must be real numbers of shape \(2,\).* got float64 of \(3,\)"):
+            differentiate(lambda x: 2 * x, np.ones(2), cotangent=np.ones(3))
+
+    @pytest.mark.parametrize("index", [1, -1])
+    def test_no_such_input(self, differentiate, index):
+        with pytest.raises(ValueError, match=f"there is no input {index}; 1 were given"):
+            differentiate(np.sum, np.ones(2), index)
+
+    def test_two_results(self, differentiate):
+        with pytest.raises(TypeError, match="must return one tensor or array of numbers, not tuple"):
+            differentiate(lambda x: (x, x), np.ones(2))
+
+    def test_no_numbers(self, differentiate):
+        with pytest.raises(TypeError, match="must return one tensor or array of numbers, not str"):
+            differentiate(lambda x: "nothing", np.ones(2))  # noqa: ARG005
+
+
+def test_an_unknown_method():
+    with pytest.raises(ValueError, match="must be 'centred' or 'forward', not 'backward'"):
+        numerical_gradient(np.sum, np.ones(2), method="backward")
+
+
+@pytest.mark.parametrize("h", [0.0, -1e-6, math.nan])
+def test_a_step_that_is_no_step(h):
+    with pytest.raises(ValueError, match="the step h must be positive"):
+        numerical_gradient(np.sum, np.ones(2), h=h)
+
+
+def test_a_function_that_computes_in_float32():
+    with pytest.raises(TypeError, match="returned float32 numbers; differences need it to compute in float64"):
+        numerical_gradient(lambda x: np.sum(x.astype(np.float32)), np.ones(2))
+
+
+def test_the_edge_of_a_domain():
+    with pytest.raises(ValueError, match=r"input 0 at \[1\] is nan, since f is not finite within 6.1e-06 of the point"):
+        numerical_gradient(lambda x: np.sum(np.sqrt(x)), np.array([1.0, 1e-7]))
+
+
+# -- the complex step ------------------------------------------------------------------------------------------------
+
+
+@given(x=matrices(st.floats(-3, 3)))
+def test_the_complex_step_is_exact(x):
+    slope = complex_step(lambda x: np.sum(np.exp(x) * x), x)
+    np.testing.assert_allclose(slope, (1 + x) * np.exp(x), rtol=1e-13, atol=1e-15)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_the_complex_step_goes_through_a_composition_of_operations(seed):
+    W, x = np.random.default_rng(seed).normal(size=(2, 3, 3))
+
+    def f(W, x):
+        return tg.logsumexp(tg.tanh(x @ W)) + tg.mean(tg.softplus(W))
+
+    t = Tensor(W, requires_grad=True)
+    f(t, x).backward()
+    np.testing.assert_allclose(complex_step(f, (W, x)), t.grad.data, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("loses", [np.abs, np.real, lambda x: x > 0], ids=["abs", "real", "comparison"])
+def test_a_function_that_loses_the_imaginary_part(loses):
+    with pytest.raises(TypeError, match="it is not analytic"):
+        complex_step(lambda x: np.sum(loses(x)), np.ones(2))
+
+
+def test_labels_stay_integers():
+    labels = np.array([1, 0])
+    gradient = complex_step(lambda x, labels: np.sum(x[labels] * [1.0, 2.0]), (np.zeros(2), labels))
+    assert gradient.tolist() == [2.0, 1.0]
+
+
+# -- measures of disagreement ----------------------------------------------------------------------------------------
+
+
+@given(pair=pairs())
+def test_relative_errors_lie_between_0_and_1(pair):
+    errors = relative_errors(*pair)
+    assert errors.shape == pair[0].shape
+    assert np.all((errors >= 0) & (errors <= 1 + 1e-15))
+
+
+@given(pair=pairs())
+def test_measures_do_not_care_which_gradient_is_which(pair):
+    a, b = pair
+    np.testing.assert_array_equal(relative_errors(a, b), relative_errors(b, a))
+    assert relative_error(a, b) == relative_error(b, a)
+
+
+@given(x=matrices())
+def test_a_gradient_agrees_with_itself(x):
+    assert relative_errors(x, x).max() == relative_error(x, x) == summary(x, x).sum_of_differences == 0
+
+
+@given(x=matrices(st.floats(0.1, 100) | st.floats(-100, -0.1)))
+def test_a_gradient_and_its_negative_have_nothing_in_common(x):
+    assert np.all(relative_errors(x, -x) == 1)
+    assert relative_error(x, -x) == pytest.approx(1)
+
+
+def test_report_002_by_hand():
+    """|ga - gn| / max(eps, |ga| + |gn|), eps 1e-5."""
+    np.testing.assert_allclose(relative_errors([[3.0, 1e-7]], [[1.0, -1e-7]]), [[0.5, 0.02]], rtol=1e-12)
+
+
+def test_report_003_by_hand():
+    """sum |ga - gn| / sum max(eps, |ga| + |gn|): a large element hides a small one."""
+    assert relative_error([3.0, 0.0], [1.0, 0.0]) == pytest.approx(0.5)
+    assert relative_error([3.0, 96.0], [1.0, 96.0]) == pytest.approx(2 / 196)
+
+
+def test_report_004_by_hand():
+    figures = summary(Tensor([[1.0, -3.0]]), np.array([[0.5, -4.0]]))
+    assert figures == (1.5, (2.0, 2.25), (1.0, 0.5), (3.0, 4.0))
+
+
+def test_a_summary_prints_the_four_figures_of_both():
+    assert str(summary([1.0], [2.0])).splitlines() == [
+        "sum of absolute differences: 1.000e+00",
+        "mean of absolute values: analytic 1.000e+00, numerical 2.000e+00",
+        "min of absolute values: analytic 1.000e+00, numerical 2.000e+00",
+        "max of absolute values: analytic 1.000e+00, numerical 2.000e+00",
+    ]
+
+
+@pytest.mark.parametrize("measure", [relative_errors, relative_error, summary])
+def test_gradients_of_two_shapes_are_not_compared(measure):
+    with pytest.raises(ValueError, match=r"shapes \(3,\) and \(3, 1\); they must have one shape"):
+        measure(np.ones(3), np.ones((3, 1)))
+
+
+def test_gradients_without_elements():
+    assert relative_error([], []) == 0
+    assert relative_errors([], []).shape == (0,)
+    with pytest.raises(ValueError, match="no elements to compare"):
+        summary([], [])
+
+
+# -- the check -------------------------------------------------------------------------------------------------------
+
+x = np.array([0.5, -1.5, 2.0])
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_right_gradient_passes_with_a_small_error(seed):
+    W, b, x = (np.random.default_rng(seed).normal(size=shape) for shape in [(3, 2), (2,), (4, 3)])
+    error = check_gradients(lambda W, b, x: tg.tanh(x @ W + b), W, b, x, second_order=True)
+    # The differences are off by some 1e-10; the relative error counts elements as if they were 1e-5 at least.
+    assert error < 1e-5
+
+
+FAULTS = {
+    "zero": lambda g, x: 0 * g * x,
+    "negative": lambda g, x: -2 * g * x,
+    "1.001 times": lambda g, x: 2.002 * g * x,
+    "ignores the cotangent": lambda g, x: 2 * x + 0 * g,
+    "mean of the cotangent": lambda g, x: 2 * x * (g * 0 + np.mean(g)),
+    "reversed": lambda g, x: (2 * g * x)[::-1],
+    "clipped": lambda g, x: tg.clip(2 * g * x, -0.1, 0.1),
+    "not a number": lambda g, x: 2 * g * x * np.nan,
+    "infinite": lambda g, x: 2 * g * x * np.inf,
+}
+
+
+@pytest.mark.parametrize("rule", FAULTS.values(), ids=FAULTS)
+def test_a_wrong_rule_is_caught(rule):
+    with pytest.raises(GradientError):
+        check_gradients(operation(lambda x: x * x, rule), x)
+
+
+def test_a_rule_that_ignores_the_cotangent_is_caught_behind_a_single_number():
+    total = operation(lambda x: x.sum(), lambda g, x: x * 0 + 1 + 0 * g)
+    with pytest.raises(GradientError):
+        check_gradients(total, x)
+
+
+def test_a_wrong_second_derivative_is_caught():
+    """The first derivative is right, but computed from a constant: nothing of it can be differentiated."""
+    square = operation(lambda x: x * x, lambda g, x: 2 * g * (x if isinstance(x, np.ndarray) else x.detach()))
+    check_gradients(square, x)
+    with pytest.raises(GradientError, match="the second derivative is wrong in 3 of 3"):
+        check_gradients(square, x, second_order=True)
+
+
+def test_a_wrong_gradient_of_the_second_input_is_caught():
+    wrong = tg.primitive("of_test_gradcheck_two", lambda x, y: x * y, x=lambda g, y: g * y, y=lambda g, x: -g * x)
+    with pytest.raises(GradientError) as caught:
+        check_gradients(wrong, x, x + 1)
+    assert caught.value.input == 1
+
+
+def test_the_error_says_what_is_wrong_and_where():
+    def cost(W):
+        return wrong(W) * 3.0
+
+    wrong = tg.primitive(
+        "of_test_gradcheck_message", lambda x: 2 * x, x=lambda g, x_shape: 2 * g * (np.arange(4).reshape(x_shape) < 3)
+    )
+    with pytest.raises(GradientError) as caught:
+        check_gradients(cost, np.ones((2, 2)), cotangent=np.ones((2, 2)))
+    assert str(caught.value).splitlines() == [
+        "cost (made of multiply, of_test_gradcheck_message): the gradient is wrong in 1 of 4 elements",
+        "of input 0, of shape (2, 2); at [1, 1]",
+        "    backward gives             0",
+        "    centred differences give   6",
+        "    they differ by             6 (relative error 1), and may by 6.02e-06",
+    ]
+
+
+def test_the_error_carries_both_gradients():
+    with pytest.raises(GradientError) as caught:
+        check_gradients(operation(lambda x: x * x, FAULTS["negative"]), x, cotangent=np.ones(3))
+    np.testing.assert_allclose(caught.value.analytic, -2 * x)
+    np.testing.assert_allclose(caught.value.numerical, 2 * x, rtol=1e-9)
+
+
+def test_the_error_is_an_assertion():
+    assert issubclass(GradientError, AssertionError)
+
+
+def test_tolerances_are_the_callers():
+    almost = operation(lambda x: x * x, FAULTS["1.001 times"])
+    assert check_gradients(almost, x, rtol=2e-3) == pytest.approx(0.001 / 2.001, rel=1e-3)
+    check_gradients(almost, x, rtol=0, atol=1.0)
+    with pytest.raises(GradientError, match=r"may by 0$"):
+        check_gradients(almost, x, rtol=0, atol=0)
+
+
+def test_the_default_tolerance_grows_with_the_values():
+    """Differences of numbers around 1e6 cannot be right to 1e-8."""
+    check_gradients(lambda x: tg.sum(x) + 1e6, x)
+
+
+def test_a_seed_makes_it_repeatable():
+    errors = [check_gradients(tg.exp, x, rng=rng) for rng in (5, 5, np.random.default_rng(5))]
+    assert errors[0] == errors[1] == errors[2]
+
+
+def test_labels_and_masks_are_passed_on():
+    keep = np.array([True, False, True])
+    assert check_gradients(lambda x, i, keep: tg.where(keep, x[i], 0.0), x, np.array([0, 0, 2]), keep) < 1e-8
+
+
+def test_tensors_that_require_gradients_are_left_alone():
+    t = Tensor(x, requires_grad=True)
+    check_gradients(tg.exp, t)
+    assert t.grad is None
+
+
+def test_an_input_that_makes_no_difference_has_gradient_zero():
+    assert check_gradients(lambda x, y: x + 0 * y.detach(), x, x, second_order=True) < 1e-8
+
+
+@pytest.mark.parametrize("cut", [lambda t: t.detach() * 2, lambda t: Tensor(2 * t.data)], ids=["detach", "data"])
+def test_a_result_that_was_not_recorded(cut):
+    with pytest.raises(GradientError, match="the result is not recorded, so it has no gradient"):
+        check_gradients(cut, x)
+
+
+def test_a_result_that_is_no_tensor():
+    with pytest.raises(TypeError, match="must return one tensor, not list"):
+        check_gradients(lambda t: [t], x)
+
+
+def test_a_function_that_is_not_repeatable():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="gives another result when called again; seed it inside"):
+        check_gradients(lambda t: t * rng.normal(), x)
+
+
+def test_nothing_to_differentiate():
+    with pytest.raises(TypeError, match="give at least one float64 input"):
+        check_gradients(tg.sum, np.arange(3))
+
+
+def test_float32_is_refused():
+    with pytest.raises(TypeError, match="input 1 is float32, but the check works in float64"):
+        check_gradients(tg.add, x, x.astype(np.float32))
+
+
+def test_a_function_that_ignores_its_inputs_is_not_said_to_be_right():
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ValueError, match="depends on none of its inputs"):
+        check_gradients(lambda _: (w * w).sum(), np.ones(2))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e5, 1e10])
+def test_a_large_constant_does_not_hide_a_wrong_gradient(size):
+    wrong = tg.primitive(f"of_test_gradcheck_{next(_numbers)}", lambda x: x + size, x=lambda g: 50 * g)
+    with pytest.raises(GradientError):
+        check_gradients(wrong, np.ones(3), cotangent=np.ones(3))
+    right = tg.primitive(f"of_test_gradcheck_{next(_numbers)}", lambda x: x + size, x=lambda g: g)
+    check_gradients(right, np.ones(3), cotangent=np.ones(3))

@@ -1,0 +1,462 @@
+"""Threads and tasks: gradients are right, nothing is lost, and no state of one is another's; and what can be copied.
+
+The amounts are those of the Hypothesis profile: with ``thorough``, eight threads compute 10,000 gradients each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import copy
+import pickle
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+import tinygrad_cifar as tg
+from tinygrad_cifar import (
+    NonFiniteError,
+    Tensor,
+    count_kinks,
+    grad,
+    is_recording,
+    models,
+    nn,
+    no_grad,
+    optim,
+    schedules,
+    trace_nonfinite,
+    training,
+)
+from tinygrad_cifar.engine.modes import watchers
+
+THREADS = 8
+LARGE = 200_000  # NumPy lets other threads run while it computes, and this takes it a while
+EACH = 10_000 if settings.default.max_examples >= 300 else 250
+DEPOSITS = EACH // 10
+
+
+@pytest.fixture(autouse=True)
+def threads_take_turns_all_the_time() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:
+    """Run ``work(number)`` in as many threads, all at once; return their results or raise the first error."""
+    ready = threading.Barrier(count)
+    results: list[Any] = [None] * count
+    errors: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        ready.wait()
+        try:
+            results[number] = work(number)
+        except BaseException as error:  # noqa: BLE001 (raised below)
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
+
+
+# -- gradients ---------------------------------------------------------------------------------------------------------
+# Each is right or wrong to the last bit: whole numbers, small enough.
+
+W = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+
+
+def of_a_leaf(k: float) -> bool:
+    x = Tensor([k, 2.0], requires_grad=True)
+    (x * x + 3 * x).sum().backward()
+    return x.grad.data.tolist() == [2 * k + 3, 7.0]
+
+
+def of_a_shared_leaf(k: float) -> bool:
+    x = Tensor([[k, 1.0]], requires_grad=True)
+    by_x, by_w = grad((x @ W).sum(), [x, W])
+    return by_x.data.tolist() == [[3.0, 7.0]] and by_w.data.tolist() == [[k, k], [1.0, 1.0]]
+
+
+def nested(k: float) -> bool:
+    x = Tensor(k, requires_grad=True)
+    first = grad(x**3, x, create_graph=True)
+    second = grad(first * x, x, create_graph=True)
+    return grad(second, x).item() == 18 * k
+
+
+def inside_a_function(k: float) -> bool:
+    """One derivative is computed while another program is being recorded."""
+
+    def inner(t: float) -> float:
+        y = Tensor(t, requires_grad=True)
+        return grad(y * y, y).item()
+
+    x = Tensor(k, requires_grad=True)
+    return grad(x * inner(k) * x, x).item() == 4 * k * k
+
+
+def with_a_pause(k: float) -> bool:
+    x = Tensor([k, k], requires_grad=True)
+    y = x * x
+    with no_grad():
+        hidden = x * 100
+    return not hidden.requires_grad and grad((y * hidden).sum(), x).data.tolist() == [200 * k * k] * 2
+
+
+def after_a_step(k: float) -> bool:
+    x = Tensor([k], requires_grad=True)
+    optimiser = optim.SGD([x], 1.0)
+    y = (x * x).sum()
+    (x * 4).sum().backward()
+    optimiser.step()
+    return x.data.tolist() == [k - 4] and grad(y, x).data.tolist() == [2 * k]
+
+
+KINDS = [of_a_leaf, of_a_shared_leaf, nested, inside_a_function, with_a_pause, after_a_step]
+
+
+def test_eight_threads_compute_no_wrong_gradient():
+    def work(number: int) -> int:
+        return sum(not KINDS[(number + i) % len(KINDS)](float(1 + i % 100)) for i in range(EACH))
+
+    assert in_threads(work) == [0] * THREADS
+
+
+def test_one_graph_walked_by_all_at_once():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (tg.exp(x * 0) * x * x).sum()
+
+    def work(_: int) -> set[str]:
+        return {str(grad(y, x, retain_graph=True).data.tolist()) for _ in range(EACH // 10)}
+
+    assert in_threads(work) == [{"[2.0, 4.0]"}] * THREADS
+
+
+def test_a_graph_that_is_used_up_by_one_is_an_error_for_the_others_and_never_a_wrong_gradient():
+    def work_on(x: Tensor, y: Tensor) -> Callable[[int], Any]:
+        def work(_: int) -> Any:
+            try:
+                return grad(y, x).data.tolist()
+            except RuntimeError as error:
+                return "has been used up" in str(error) or str(error)
+
+        return work
+
+    for _ in range(EACH // 25):
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        y = x
+        for _ in range(5):
+            y = y * 2
+        outcomes = in_threads(work_on(x, y.sum()), 4)
+        assert all(outcome in ([32.0, 32.0], True) for outcome in outcomes), outcomes
+
+
+def test_deposits_of_all_into_one_leaf_add_up():
+    x = Tensor(np.ones(LARGE), requires_grad=True)
+
+    def work(number: int) -> None:
+        for _ in range(DEPOSITS):
+            (x * float(number + 1)).sum().backward()
+
+    in_threads(work)
+    assert set(x.grad.data.tolist()) == {DEPOSITS * 36.0}
+
+
+def test_deposits_into_several_leaves_at_once_add_up():
+    a, b = Tensor(np.ones(LARGE), requires_grad=True), Tensor(np.ones(LARGE), requires_grad=True)
+
+    def work(number: int) -> None:
+        for _ in range(DEPOSITS):
+            ((a + b) if number % 2 else (b * 2 + a)).sum().backward()
+
+    in_threads(work)
+    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({DEPOSITS * 8.0}, {DEPOSITS * 12.0})
+
+
+def test_models_trained_side_by_side_end_as_if_each_were_alone():
+    def trained(seed: int) -> bytes:
+        rng = np.random.default_rng(seed)
+        model = models.Perceptron([4, 5, 2], rng=rng, dropout=0.3)
+        data = rng.normal(size=(40, 4)), rng.integers(0, 2, 40)
+        optimiser = optim.Adam(model.parameters(), 0.01)
+        training.fit(model, optimiser, data, epochs=3, batch_size=4, rng=rng)
+        return b"".join(p.data.tobytes() for p in model.parameters())
+
+    assert in_threads(trained) == [trained(seed) for seed in range(THREADS)]
+
+
+# -- state -------------------------------------------------------------------------------------------------------------
+
+
+class Stray(Exception):  # noqa: N818
+    pass
+
+
+def stumble(rng: random.Random) -> None:
+    if rng.random() < 0.3:
+        raise Stray
+
+
+def wander(rng: random.Random, depth: int = 0) -> None:
+    """Enter and leave blocks at random, also by exceptions, and check at every step that the state is one's own."""
+    recording, watching = is_recording(), watchers()
+    assert (Tensor(1.0, requires_grad=True) * 2).requires_grad == recording
+    if depth < 4:
+        for _ in range(2):
+            block = rng.choice([no_grad, trace_nonfinite, count_kinks])
+            with contextlib.suppress(Stray), block():
+                assert is_recording() == (recording and block is not no_grad)
+                assert len(watchers()) == len(watching) + (block is not no_grad)
+                wander(rng, depth + 1)
+                stumble(rng)
+            assert is_recording() == recording
+            assert watchers() == watching
+
+
+def test_states_of_threads_do_not_mix_whatever_is_raised():
+    def work(number: int) -> None:
+        for i in range(EACH // 100):
+            wander(random.Random(1000 * number + i))
+
+    in_threads(work)
+
+
+def test_states_of_tasks_do_not_mix_whatever_is_raised():
+    async def stroll(rng: random.Random, depth: int = 0) -> None:
+        recording, watching = is_recording(), watchers()
+        for _ in range(2 * (depth < 4)):
+            block = rng.choice([no_grad, trace_nonfinite, count_kinks])
+            with contextlib.suppress(Stray), block():
+                await asyncio.sleep(0)
+                assert is_recording() == (recording and block is not no_grad)
+                await stroll(rng, depth + 1)
+                stumble(rng)
+            await asyncio.sleep(0)
+            assert (is_recording(), watchers()) == (recording, watching)
+
+    async def crowd() -> None:
+        await asyncio.gather(*[stroll(random.Random(i)) for i in range(20)])
+
+    asyncio.run(crowd())
+
+
+def test_counters_of_threads_count_their_own():
+    def work(number: int) -> dict[str, int]:
+        with count_kinks() as kinks:
+            for _ in range(50):
+                tg.relu(Tensor(np.zeros(number + 1)))
+        return dict(kinks)
+
+    assert in_threads(work) == [{"relu": 50 * (number + 1)} for number in range(THREADS)]
+
+
+def test_a_trace_stops_its_own_thread_alone():
+    def work(number: int) -> bool:
+        if number % 2:
+            with trace_nonfinite(), pytest.raises(NonFiniteError):
+                tg.log(Tensor(0.0))
+            return True
+        with np.errstate(all="ignore"):
+            return all(tg.log(Tensor(0.0)).item() == -np.inf for _ in range(50))
+
+    assert all(in_threads(work))
+
+
+def test_numpys_error_state_is_restored_by_a_trace_that_failed():
+    before = np.geterr()
+    with pytest.raises(NonFiniteError), trace_nonfinite():
+        tg.log(Tensor(0.0))
+    assert np.geterr() == before
+
+
+def test_a_generator_that_pauses_inside_no_grad_leaks_into_whoever_goes_on():
+    """As with every context variable: a block must not be left open across a yield. Closing it restores the state."""
+
+    def paused() -> Iterator[None]:
+        with no_grad():
+            yield
+
+    pause = paused()
+    next(pause)
+    assert not is_recording()
+    pause.close()
+    assert is_recording()
+
+
+def test_blocks_may_be_left_in_the_order_in_which_they_were_entered():
+    def paused() -> Iterator[None]:
+        with no_grad():
+            yield
+
+    first, second = paused(), paused()
+    next(first), next(second)
+    first.close()
+    assert not is_recording()
+    second.close()
+    assert is_recording()
+
+
+def test_a_generator_may_be_closed_in_another_context_than_it_was_begun_in():
+    def paused() -> Iterator[None]:
+        with no_grad():
+            yield
+
+    pause = paused()
+    contextvars.copy_context().run(next, pause)
+    pause.close()
+    assert is_recording()
+
+
+def test_one_block_may_be_entered_twice():
+    block = no_grad()
+    with block:
+        with block:
+            pass
+        assert not is_recording()
+    assert is_recording()
+
+
+@no_grad()
+def _a_function() -> bool:
+    return is_recording()
+
+
+@no_grad()
+async def _a_coroutine() -> bool:
+    await asyncio.sleep(0)
+    return is_recording()
+
+
+@no_grad()
+def _a_generator() -> Iterator[bool]:
+    with contextlib.suppress(KeyError):
+        while True:
+            yield is_recording()
+    yield is_recording()
+
+
+def test_a_decorated_function_does_not_record():
+    assert not _a_function()
+    assert not asyncio.run(_a_coroutine())
+    assert is_recording()
+
+
+def test_a_decorated_generator_does_not_record_and_leaves_others_alone():
+    generator = _a_generator()
+    assert [next(generator), is_recording(), generator.send(None), is_recording()] == [False, True, False, True]
+    assert generator.throw(KeyError()) is False
+    generator.close()
+    assert is_recording()
+
+
+def test_a_decorated_generator_returns_what_it_returns():
+    @no_grad()
+    def counted() -> Iterator[int]:
+        got = yield 1
+        return got
+
+    def delegated() -> Iterator[int]:
+        assert (yield from counted()) == 5
+
+    generator = delegated()
+    assert next(generator) == 1
+    with pytest.raises(StopIteration):
+        generator.send(5)
+
+
+def test_an_asynchronous_generator_cannot_be_decorated():
+    with pytest.raises(TypeError, match="write 'with no_grad"):
+
+        @no_grad()
+        async def numbers() -> Any:
+            yield 1
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------
+
+JOURNEYS = {"pickle": lambda x: pickle.loads(pickle.dumps(x)), "deepcopy": copy.deepcopy}
+
+
+class Activated(nn.Module):
+    """A module of the user's own, which holds functions and settings beside its parameters."""
+
+    def __init__(self) -> None:
+        self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
+        self.activation = tg.relu
+        self.reduce = tg.sum
+        self.scale = 2.0
+
+    def forward(self, x: Any) -> Any:
+        return self.reduce(self.activation(self.layer(x))) * self.scale
+
+
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
+def test_a_module_that_holds_operations_travels(journey):
+    model = Activated()
+    twin = journey(model)
+    assert twin(np.ones((1, 2))).item() == model(np.ones((1, 2))).item()
+    assert twin.activation is tg.relu
+
+
+@pytest.mark.parametrize("name", tg.engine.ops.__all__)
+def test_every_operation_travels(name):
+    operation = getattr(tg, name)
+    assert pickle.loads(pickle.dumps(operation)) is operation
+
+
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
+def test_a_model_and_its_optimiser_travel_together_and_train_on_to_the_same_bits(journey):
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(20, 3)), rng.integers(0, 2, 20)
+
+    def trained(model: Any, optimiser: Any) -> bytes:
+        for _ in range(3):
+            optimiser.zero_grad()
+            model.loss(X, labels).backward()
+            optimiser.step()
+        return b"".join(p.data.tobytes() for p in model.parameters())
+
+    model = models.TwoLayer(3, 4, 2, rng=rng)
+    optimiser = optim.Adam(model.parameters(), schedules.Triangular(0.0, 0.1, 4))
+    trained(model, optimiser)
+    twins = journey((model, optimiser))
+    assert twins[1].parameters[0] is twins[0].W1
+    assert trained(*twins) == trained(model, optimiser)
+
+
+@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
+def test_a_counter_of_kinks_travels(journey):
+    with count_kinks() as kinks:
+        tg.relu(Tensor([0.0, 0.0]))
+    twin = journey(kinks)
+    assert twin == kinks == {"relu": 2}
+
+
+@pytest.mark.parametrize("error", [NonFiniteError("why"), training.TrainingDiverged("why")], ids=type)
+def test_errors_travel_from_a_worker(error):
+    twin = pickle.loads(pickle.dumps(error))
+    assert (type(twin), str(twin)) == (type(error), "why")
+
+
+def test_a_copy_made_in_the_middle_of_a_graph_has_no_part_in_it():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).sum()
+    twin = copy.deepcopy(x)
+    twin.overwrite(lambda array: array.fill(50))
+    y.backward()
+    assert (x.grad.data.tolist(), twin.grad) == ([2.0, 4.0], None)

@@ -1,0 +1,459 @@
+"""What trace_nonfinite and count_kinks see, and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import re
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tinygrad_cifar as tg
+from tinygrad_cifar import NonFiniteError, Tensor, count_kinks, from_numpy, grad, models, nn, optim, trace_nonfinite
+from tinygrad_cifar import training as fitting
+from tinygrad_cifar.engine.ops.kinks import KINKS
+
+
+def variable(*numbers, dtype=float):
+    return Tensor(list(numbers), requires_grad=True, dtype=dtype)
+
+
+def complaint(run) -> str:
+    """Return what is said of a function, or nothing."""
+    try:
+        with trace_nonfinite():
+            run()
+    except NonFiniteError as error:
+        return str(error)
+    return ""
+
+
+def line_of(function, text: str) -> str:
+    """Return ``file:line`` of the line of a function that holds the text."""
+    lines, first = inspect.getsourcelines(function)
+    return f"{__file__}:{first + next(i for i, line in enumerate(lines) if text in line)}"
+
+
+# -- forward: the first operation that makes something worse of what it is given ---------------------------------------
+
+FORWARD = {
+    "log": lambda: tg.log(variable(1, 0)),
+    "sqrt": lambda: tg.sqrt(variable(1, -1)),
+    "divide": lambda: variable(1, 2) / np.array([1.0, 0.0]),
+    "exp": lambda: tg.exp(variable(1, 1000)),
+    "power": lambda: variable(1, 0) ** -1,
+    "multiply": lambda: variable(1, 1e200) * 1e200,
+    "matmul": lambda: variable(1e200, 1) @ variable(1e200, 1),
+    "sum": lambda: variable(1.5e308, 1.5e308).sum(),
+    "norm": lambda: tg.norm(variable(1e200, 1)),
+    "prod": lambda: variable(1e200, 1e200).prod(),
+    "cosh": lambda: tg.cosh(variable(1000.0)),
+    "einsum": lambda: tg.einsum("i,i", variable(1e200, 1), variable(1e200, 1)),
+    "astype": lambda: tg.astype(variable(1e300, 1), np.float32),
+}
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_an_operation_that_overflows_or_leaves_its_domain_is_named_with_a_rewrite(name):
+    said = complaint(FORWARD[name])
+    assert re.match(rf"{name}, at .*, made (-?inf|nan)", said)
+    assert "Known rewrite: " in said
+
+
+def test_the_first_of_several_is_named():
+    assert complaint(lambda: tg.sqrt(tg.log(variable(0, 1)))).startswith("log,")
+
+
+MADE_ELSEWHERE = {
+    "an infinity goes through": lambda: variable(np.inf, 1) + 1,
+    "a NaN goes through": lambda: tg.exp(variable(np.nan, 1)).sum().backward(),
+    "an infinity becomes a smaller one": lambda: tg.sqrt(variable(np.inf, 1)),
+    "a mask of minus infinity": lambda: tg.softmax(tg.where([True, False], variable(1, 2), -np.inf)).sum().backward(),
+    "one of many": lambda: tg.concatenate([variable(1), variable(np.nan)]).sum(),
+    "a sum that overflows where no element does": lambda: variable(1.5e308, 1.5e308) * 1.0,
+    "float16, whose sums overflow soon": lambda: tg.relu(Tensor(np.full(5000, 100.0, np.float16))),
+    "whole numbers": lambda: Tensor([1, 2]) + Tensor([2, 3]),
+    "nothing at all": lambda: variable() * 2,
+}
+
+
+@pytest.mark.parametrize("run", MADE_ELSEWHERE.values(), ids=MADE_ELSEWHERE)
+def test_what_was_there_before_is_not_reported(run):
+    assert complaint(run) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [("multiply", lambda: variable(np.inf, 1) * 0.0), ("subtract", lambda: variable(np.inf) - variable(np.inf))],
+)
+def test_a_nan_made_of_infinities_is_worse_than_they_are(name, run):
+    assert complaint(run).startswith(f"{name},")
+    assert "is NaN: " in complaint(run)
+
+
+def test_constants_are_watched_too():
+    assert complaint(lambda: tg.log(Tensor([0.0]))).startswith("log,")
+
+
+def test_elements_and_ranges_are_told():
+    assert re.search(
+        r"made -inf in 2 of 4 elements, first at index \(0, 1\)\. Its inputs: x is float64 of shape \(2, 2\) from 0 "
+        r"to 3, 2 of them 0\.",
+        complaint(lambda: tg.log(Tensor([[1.0, 0.0], [0.0, 3.0]]))),
+    )
+
+
+def test_each_input_is_told_by_name():
+    said = complaint(lambda: variable(np.inf, 2) - variable(np.inf, np.nan))
+    assert "x is float64 of shape (2,) from 2 to 2, 1 of them infinite" not in said  # the NaN was there
+    said = complaint(lambda: variable(np.inf, 2) - variable(np.inf, 1))
+    assert "x is float64 of shape (2,) from 2 to 2, 1 of them infinite; y is float64 of shape (2,) from 1 to 1" in said
+
+
+# -- backward ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_derivative_is_named_with_the_line_of_its_operation():
+    def run():
+        x = variable(0, 1)
+        y = tg.sqrt(x)
+        y.sum().backward()
+
+    said = complaint(run)
+    assert said.startswith(
+        f"the derivative of sqrt for x, computed at {line_of(run, 'tg.sqrt')}, made inf at index (0,)"
+    )
+    assert "add an epsilon under it" in said
+
+
+def test_the_classical_trap_of_one_where_is_told_of_with_the_second():
+    def run():
+        x = variable(0, 1)
+        tg.where(x.data > 0, tg.sqrt(x), 0.0).sum().backward()
+
+    assert "the derivative of sqrt for x" in complaint(run)
+    assert "a second where around it" in complaint(run)
+
+
+def test_the_double_where_is_silent():
+    def run():
+        x = variable(0, 1)
+        positive = x.data > 0
+        tg.where(positive, tg.sqrt(tg.where(positive, x, 1.0)), 0.0).sum().backward()
+
+    assert complaint(run) == ""
+
+
+def test_an_operation_from_before_the_block_is_said_to_be_from_there():
+    y = tg.sqrt(variable(0.0)).sum()
+    assert complaint(y.backward).startswith(
+        "the derivative of sqrt for x, computed outside of any trace_nonfinite block, made inf"
+    )
+
+
+def test_an_operation_from_an_earlier_block_keeps_its_line():
+    def forward():
+        return tg.sqrt(variable(0.0)).sum()
+
+    with trace_nonfinite():
+        y = forward()
+    assert line_of(forward, "tg.sqrt") in complaint(y.backward)
+
+
+def test_parts_that_overflow_when_added_are_told_of():
+    def run():
+        x = variable(1.0, dtype=np.float32)
+        x = x * 1.0
+        (x + x).backward(gradient=np.array([3e38], np.float32))
+
+    assert complaint(run).startswith("adding up, after the derivative of add for y, computed at ")
+
+
+def test_broadcasting_undone_with_an_overflow_is_told_of():
+    x = variable(1.0, dtype=np.float32)
+    y = x * np.full(10, 3e38, np.float32)
+    assert "adding up, after the derivative of multiply for x" in complaint(lambda: y.backward(np.ones(10)))
+
+
+def test_a_second_derivative_is_watched():
+    def run():
+        x = variable(0, 1)
+        (slope,) = grad((x**1.5).sum(), [x], create_graph=True)
+        slope.sum().backward()
+
+    assert "made inf" in complaint(run)
+
+
+def test_an_operation_inside_a_recorded_rule_is_told_of_as_the_rule():
+    def run():
+        x = variable(0, 1)
+        grad(tg.sqrt(x).sum(), x, create_graph=True)
+
+    said = complaint(run)
+    assert said.startswith(f"divide, in the derivative of sqrt for x, computed at {line_of(run, 'tg.sqrt')}, made inf")
+    assert "add an epsilon under it" in said
+
+
+def test_after_a_rule_that_failed_operations_are_the_programs_again():
+    wrong = tg.primitive("of_test_tracing_fails", lambda x: x * 1.0, x=lambda g: g.no_such_thing)
+
+    def run():
+        with pytest.raises(AttributeError):
+            wrong(variable(1.0)).sum().backward(create_graph=True)
+        tg.log(variable(0.0))
+
+    assert complaint(run).startswith("log, at ")
+
+
+# -- where: the user's line, and the layer on the way ------------------------------------------------------------------
+
+
+def test_an_operation_inside_a_module_is_told_with_the_users_line_and_the_modules():
+    layer = nn.Linear(2, 1, rng=np.random.default_rng(0))
+    layer.W.data = np.full((2, 1), 1e308)
+
+    def run():
+        return layer(np.full((3, 2), 10.0))
+
+    said = complaint(run)
+    assert re.match(
+        rf"matmul, at {re.escape(line_of(run, 'layer('))} \(through tinygrad_cifar.nn\.py:\d+\), made", said
+    )
+
+
+def test_training_that_overflows_is_traced_to_the_layer_and_the_call_of_fit():
+    rng = np.random.default_rng(0)
+    model = models.TwoLayer(4, 3, 2, rng=rng)
+    data = rng.normal(size=(20, 4)), rng.integers(0, 2, 20)
+
+    def run():
+        fitting.fit(model, optim.SGD(model.parameters(), 1e200), data, epochs=3, batch_size=5)
+
+    said = complaint(run)
+    assert re.match(
+        rf"matmul, at {re.escape(line_of(run, 'fit('))} \(through tinygrad_cifar.course.models\.py:\d+\)", said
+    )
+
+
+def test_a_folder_whose_name_begins_like_the_packages_is_the_users():
+    code = compile("def f(x):\n    return tg.log(x)\n", tg.__path__[0] + "_of_mine/own.py", "exec")
+    names = {"tg": tg}
+    exec(code, names)
+    assert "tinygrad_cifar_of_mine/own.py:2, made" in complaint(lambda: names["f"](variable(0.0)))
+
+
+# -- the block ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_the_block_nothing_is_raised():
+    with np.errstate(all="ignore"):
+        assert tg.log(variable(0.0)).data.tolist() == [-np.inf]
+
+
+def test_the_block_ends_with_the_error():
+    complaint(lambda: tg.log(variable(0.0)))
+    with np.errstate(all="ignore"):
+        tg.log(variable(0.0))
+
+
+def test_numpys_own_warnings_are_silent_inside_and_back_outside():
+    complaint(lambda: np.log(np.zeros(1)))
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        np.log(np.zeros(1))
+
+
+def test_blocks_nest():
+    with trace_nonfinite():
+        assert complaint(lambda: tg.log(variable(0.0)))
+        with pytest.raises(NonFiniteError):
+            tg.log(variable(0.0))
+
+
+def test_no_grad_inside_the_block_is_watched():
+    def run():
+        with tg.no_grad():
+            tg.log(variable(0.0))
+
+    assert complaint(run).startswith("log,")
+
+
+def in_a_thread(run) -> str:
+    said = []
+    thread = threading.Thread(target=lambda: said.append(run()))
+    thread.start()
+    thread.join()
+    return said[0]
+
+
+def log_of_zero():
+    with np.errstate(all="ignore"):
+        return tg.log(variable(0.0)).item()
+
+
+def test_another_thread_is_not_watched():
+    with trace_nonfinite():
+        assert in_a_thread(log_of_zero) == -np.inf
+
+
+def test_a_thread_can_enter_its_own_block():
+    assert in_a_thread(lambda: complaint(log_of_zero)).startswith("log,")
+
+
+def test_a_thread_that_runs_in_a_copy_of_the_context_is_watched():
+    with trace_nonfinite():
+        context = contextvars.copy_context()
+
+    def run():
+        with pytest.raises(NonFiniteError) as caught:
+            context.run(log_of_zero)
+        return str(caught.value)
+
+    assert in_a_thread(run).startswith("log,")
+
+
+def test_tasks_beside_the_block_are_not_watched_and_those_begun_inside_are():
+    async def watched():
+        with trace_nonfinite():
+            child = asyncio.create_task(unwatched())
+            await asyncio.sleep(0)
+            with pytest.raises(NonFiniteError):
+                await child
+
+    async def unwatched():
+        await asyncio.sleep(0)
+        return log_of_zero()
+
+    async def both():
+        return (await asyncio.gather(watched(), unwatched()))[1]
+
+    assert asyncio.run(both()) == -np.inf
+
+
+def test_a_long_block_holds_no_more_than_a_short_one():
+    x = variable(1.0, 2.0)
+
+    def steps(count):
+        for _ in range(count):
+            (x * x).sum().backward()
+            x.grad = None
+
+    with trace_nonfinite():
+        steps(10)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            steps(1000)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert held < 20_000
+
+
+def test_the_results_are_the_same_bits_under_the_watch():
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(20, 4)), rng.integers(0, 2, 20)
+
+    def gradients():
+        model = models.TwoLayer(4, 3, 2, rng=np.random.default_rng(1))
+        model.cost(from_numpy(X.copy()), labels, 0.1).backward()
+        return [p.grad.data.tobytes() for p in model.parameters()]
+
+    plain = gradients()
+    with trace_nonfinite():
+        assert gradients() == plain
+
+
+# -- kinks -------------------------------------------------------------------------------------------------------------
+
+ON_THE_KINK = {
+    "relu": (lambda: tg.relu(variable(0, 1, -0.0)), 2),
+    "absolute": (lambda: abs(variable(0, 1)), 1),
+    "sign": (lambda: tg.sign(variable(0, 1)), 1),
+    "maximum": (lambda: tg.maximum(variable(1, 2), variable(1, 3)), 1),
+    "minimum": (lambda: tg.minimum(variable(1, 2), 1.0), 1),
+    "clip": (lambda: tg.clip(variable(0, 0.5, 1), 0.0, 1.0), 2),
+    "max": (lambda: tg.max(variable(3, 1, 3)), 2),
+    "min": (lambda: tg.min(Tensor([[1.0, 1.0], [1.0, 2.0]]), axis=1), 2),
+    "norm": (lambda: tg.norm(Tensor([[0.0, 0.0], [1.0, 0.0]]), axis=1), 2),
+}
+
+
+def test_every_kink_of_the_table_is_counted_here():
+    assert ON_THE_KINK.keys() == KINKS.keys()
+
+
+@pytest.mark.parametrize("name", ON_THE_KINK)
+def test_elements_on_a_kink_are_counted(name):
+    run, count = ON_THE_KINK[name]
+    with count_kinks() as kinks:
+        run()
+    assert kinks == {name: count}
+
+
+def test_elements_beside_a_kink_are_not():
+    with count_kinks() as kinks:
+        tg.relu(variable(5e-324, -1)) + abs(variable(1)) + tg.clip(variable(2), 0, None) + tg.maximum(variable(1), 2)
+        tg.max(variable(1, 2)), tg.norm(variable(1, 0))
+    assert kinks == {}
+
+
+def test_kinks_of_several_operations_add_up():
+    with count_kinks() as kinks:
+        for _ in range(3):
+            tg.relu(variable(0, 0, 1))
+        abs(variable(0))
+    assert kinks == {"relu": 6, "absolute": 1}
+
+
+def test_the_hinge_at_its_margin_is_counted():
+    with count_kinks() as kinks:
+        tg.functional.hinge(Tensor([[2.0, 1.0, 0.0]]), [0])
+    assert kinks == {"relu": 1}
+
+
+def test_what_derivatives_are_made_of_is_not_counted():
+    """The rule of absolute takes the sign, which has a jump of its own."""
+    x = variable(0, 1)
+    with count_kinks() as kinks:
+        grad(abs(x).sum(), x, create_graph=True)
+    assert kinks == {"absolute": 1}
+
+
+def test_a_counter_keeps_counting_after_a_rule_that_failed():
+    wrong = tg.primitive("of_test_tracing_fails_too", lambda x: x * 1.0, x=lambda g: g.no_such_thing)
+    with count_kinks() as kinks:
+        with pytest.raises(AttributeError):
+            wrong(variable(1.0)).sum().backward()
+        tg.relu(variable(0))
+    assert kinks == {"relu": 1}
+
+
+def test_a_run_can_be_counted_through_training():
+    model = models.TwoLayer(3, 4, 2, rng=np.random.default_rng(0))
+    data = np.zeros((6, 3)), np.array([0, 1] * 3)
+    with count_kinks() as kinks:
+        fitting.evaluate(model, data)
+    assert kinks == {"relu": 24}  # six black images, four hidden units, biases of 0
+
+
+def test_a_counter_and_a_trace_do_not_disturb_each_other():
+    with count_kinks() as kinks, trace_nonfinite():
+        tg.relu(variable(0)).sum().backward()
+        with pytest.raises(NonFiniteError):
+            tg.log(variable(0))
+    assert kinks == {"relu": 1}
+
+
+def test_nothing_is_left_on():
+    complaint(lambda: tg.log(variable(0)))
+    with count_kinks() as kinks:
+        pass
+    tg.relu(variable(0))
+    assert kinks == {}
+    assert sys.modules["tinygrad_cifar.engine.modes"].watchers() == ()

@@ -1,0 +1,293 @@
+"""Primitives of a user's own: made of anything, of any names and orders, and not trusted with the graph's arrays."""
+
+from __future__ import annotations
+
+import operator
+from functools import partial, wraps
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_cifar as tg
+from tinygrad_cifar.engine import primitives
+from tinygrad_cifar.engine.primitives import PRIMITIVES
+
+
+@pytest.fixture(autouse=True)
+def _a_table_of_ones_own(monkeypatch):
+    """Let each test have the names that it wants."""
+    monkeypatch.setattr("tinygrad_cifar.engine.primitives.PRIMITIVES", dict(PRIMITIVES))
+
+
+def leaf(*numbers):
+    return tg.Tensor(list(numbers), requires_grad=True)
+
+
+# -- names and orders --------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.permutations(["x", "y"]) | st.permutations(["a", "b"]) | st.permutations(["b", "y"]),
+    st.booleans(),
+    st.sampled_from([(True, True), (True, False), (False, True)]),
+)
+def test_a_primitive_of_two_has_its_gradients_by_name(names, reverse, recorded):
+    """Whatever the inputs are called, in whatever order the rules come, and although the constants are changed."""
+    primitives.PRIMITIVES.pop("product", None)
+    first, second = names
+    forward = eval(f"lambda {first}, {second}: {first}**2 * {second}")
+    rules = {
+        first: eval(f"lambda g, {first}, {second}: g * 2 * {first} * {second}"),
+        second: eval(f"lambda g, {first}: g * {first}**2"),
+    }
+    product = tg.primitive("product", forward, **dict(list(rules.items())[:: -1 if reverse else 1]))
+    arrays = [np.array([2.0, 3.0]), np.array([5.0, 7.0])]
+    expected = [2 * arrays[0] * arrays[1], arrays[0] ** 2]
+    inputs = [tg.Tensor(array, requires_grad=True) if on else array for array, on in zip(arrays, recorded, strict=True)]
+    out = product(*inputs).sum()
+    for array in arrays:
+        array[:] = 0
+    out.backward()
+    for given_, gradient, on in zip(inputs, expected, recorded, strict=True):
+        if on:
+            np.testing.assert_array_equal(given_.grad.data, gradient)
+
+
+def test_a_ufuncs_rules_may_come_in_any_order():
+    quotient = tg.primitive("quotient", np.divide, y=lambda g, x, y: -g * x / y**2, x=lambda g, y: g / y)
+    x, y = leaf(6.0), leaf(2.0)
+    quotient(x, y).backward([1.0])
+    assert (x.grad.item(), y.grad.item()) == (0.5, -1.5)
+
+
+def test_two_inputs_may_be_given_by_name_and_left_out():
+    scaled = tg.primitive("scaled", lambda x, by=2.0: x * by, x=lambda g, by: g * by, by=lambda g, x: g * x)
+    x = leaf(3.0)
+    assert tg.grad(scaled(x), x, [1.0]).item() == 2
+    assert tg.grad(scaled(x, by=np.array([5.0])), x, [1.0]).item() == 5
+
+
+def test_an_input_may_be_called_name():
+    kept = tg.primitive("kept", lambda name: name * 1, name=lambda g: g)
+    x = leaf(3.0)
+    assert tg.grad(kept(x), x, [1.0]).item() == 1
+
+
+def test_a_decorated_computation_has_the_arguments_of_what_it_decorates():
+    def traced(function):
+        @wraps(function)
+        def wrapper(*arguments):
+            return function(*arguments)
+
+        return wrapper
+
+    scaled = tg.primitive("scaled", traced(lambda x, by=2.0: x * by), x=traced(lambda g, by: g * by))
+    x = leaf(3.0)
+    assert tg.grad(scaled(x), x, [1.0]).item() == 2
+
+
+def test_a_by_product_is_for_one_rule():
+    with pytest.raises(TypeError, match="both: a by-product needs a rule for x and for no other input"):
+        tg.primitive("both", lambda x, y: (x * y, x), by_product="p", x=lambda g, p: g * p, y=lambda g: g)
+
+
+# -- what the graph holds ----------------------------------------------------------------------------------------------
+
+
+def test_a_rule_cannot_write_into_its_cotangent():
+    doubled = tg.primitive("doubled", lambda x: 2 * x, x=lambda g: np.multiply(g, 2, out=g))
+    x, z = leaf(1.0), leaf(1.0)
+    with pytest.raises(ValueError, match="read-only"):
+        (doubled(x) + z).backward([1.0])
+
+
+def test_a_rule_cannot_write_into_what_was_remembered():
+    squared = tg.primitive("squared", lambda x: x * x, x=lambda g, x: np.multiply(2 * g, x, out=x))
+    x = leaf(3.0)
+    with pytest.raises(ValueError, match="read-only"):
+        squared(x).backward([1.0])
+    assert x.item() == 3
+
+
+CONSTANT = np.array([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [lambda x, c: c, lambda x, c: c[::-1], lambda x, c: CONSTANT],  # noqa: ARG005
+    ids=["its argument", "a view of it", "a constant of its own"],
+)
+def test_a_result_that_somebody_else_holds_is_copied(forward):
+    taken = tg.primitive("taken", forward, x=lambda g: 0 * g)
+    c = np.array([3.0, 4.0])
+    out = taken(leaf(0.0, 0.0), c)
+    before = out.numpy()
+    c[:], CONSTANT[:] = 9.0, 9.0
+    np.testing.assert_array_equal(out.data, before)
+    CONSTANT[:] = 1.0, 2.0
+
+
+def test_a_cotangent_that_a_rule_has_kept_is_copied():
+    kept = np.array([3.0])
+    constant = tg.primitive("constant", lambda x: x * 3, x=lambda g: kept)  # noqa: ARG005
+    x = leaf(1.0)
+    constant(x).backward([1.0])
+    kept[:] = 9
+    assert x.grad.item() == 3
+
+
+def test_a_result_of_ones_own_is_not_copied():
+    made = []
+
+    def forward(x):
+        out = x * 2
+        made.append(out.ctypes.data)
+        return out
+
+    assert tg.primitive("made", forward, x=lambda g: 2 * g)(leaf(1.0)).data.ctypes.data == made[0]
+
+
+def test_arrays_in_a_dictionary_are_remembered_as_they_were():
+    scaled = tg.primitive("scaled", lambda x, how: x * how["by"], x=lambda g, how: g * how["by"])
+    x, how = leaf(1.0), {"by": np.array([2.0])}
+    out = scaled(x, how)
+    how["by"][:] = 0
+    assert tg.grad(out, x, [1.0]).item() == 2
+
+
+@pytest.mark.parametrize("kind", [int, complex])
+def test_a_computation_must_not_leave_the_real_numbers(kind):
+    odd = tg.primitive("odd", lambda x: x.astype(kind), x=lambda g: g)
+    with pytest.raises(TypeError, match=f"the computation returned {np.dtype(kind)} for floating-point numbers"):
+        odd(leaf(1.0))
+
+
+def test_a_cotangent_must_not_leave_the_real_numbers():
+    odd = tg.primitive("odd", lambda x: x * 1, x=lambda g: g * 1j)
+    with pytest.raises(TypeError, match=r"the rule of odd for x returned .*, which is no array of real numbers"):
+        odd(leaf(1.0)).backward([1.0])
+
+
+def test_an_error_of_ones_own_is_left_as_it_is():
+    class OwnError(ValueError):
+        pass
+
+    def forward(x):  # noqa: ARG001
+        raise OwnError("no")
+
+    with pytest.raises(OwnError, match=r"^no$"):
+        tg.primitive("failing", forward, x=lambda g: g)(leaf(1.0))
+
+
+# -- how they are made -------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_of_the_wrong_shape_is_named():
+    wrong = tg.primitive("of_test_engine_wrong_shape", lambda x: x * 2, x=lambda g: g.sum())
+    with pytest.raises(
+        RuntimeError, match=r"rule of of_test_engine_wrong_shape for x returned shape \(\) for .* \(2,\)"
+    ):
+        wrong(leaf(1.0, 2.0)).sum().backward()
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="a primitive named exp exists already"):
+        tg.primitive("exp", np.exp, x=lambda g, out: g * out)
+
+
+def test_a_rule_can_only_ask_for_what_there_is():
+    with pytest.raises(TypeError, match="the rule for x names weight, which is no argument"):
+        tg.primitive("of_test_engine_asks", lambda x: x, x=lambda g, weight: g * weight)
+
+
+def test_a_default_argument_of_a_primitive_reaches_its_rule():
+    flip = tg.primitive("flip_rows", lambda x, axis=0: np.flip(x, axis), x=lambda g, axis: tg.flip(g, axis))  # noqa: PLW0108
+    x = tg.Tensor(np.zeros((2, 3)), requires_grad=True)
+    (flip(x) * np.arange(6.0).reshape(2, 3)).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [[3, 4, 5], [0, 1, 2]])
+    np.testing.assert_array_equal(flip(np.arange(6).reshape(2, 3), axis=1), [[2, 1, 0], [5, 4, 3]])
+    with pytest.raises(TypeError, match="flip_rows: takes the arguments x, axis"):
+        flip(x, 1, 2)
+
+
+class _Scale:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * x
+
+
+def test_a_primitive_can_be_made_of_anything_that_can_be_called():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    twice = tg.primitive("twice", partial(operator.mul, 2.0), b=lambda g: 2 * g)
+    scale = tg.primitive("scale", _Scale(3.0), x=_Scale(3.0))
+    running = tg.primitive("running", np.cumsum, a=lambda g: g[::-1].cumsum()[::-1])
+    np.testing.assert_array_equal(tg.grad(twice(x).sum(), x).data, [2, 2])
+    np.testing.assert_array_equal(tg.grad(scale(x).sum(), x).data, [3, 3])
+    np.testing.assert_array_equal(tg.grad(running(x).sum(), x).data, [2, 1])
+
+
+def test_a_function_whose_arguments_have_no_names_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"biggest: the arguments of .*max.* have no names; wrap it in a lambda"):
+        tg.primitive("biggest", max, x=lambda g: g)
+
+
+def test_a_cell_that_is_run_again_replaces_its_own_primitive(monkeypatch):
+    monkeypatch.setattr("tinygrad_cifar.engine.primitives.PRIMITIVES", dict(PRIMITIVES))
+    cell = "cube = primitive('cube', lambda x: x**3, x=lambda g, x: {} * g * x**2)"
+    notebook = {"__name__": "__main__", "primitive": tg.primitive}
+    exec(cell.format(2), notebook)
+    x = tg.Tensor(2.0, requires_grad=True)
+    before = notebook["cube"](x)
+    exec(cell.format(3), notebook)
+    assert tg.grad(notebook["cube"](x), x).item() == 12
+    assert tg.grad(before, x).item() == 8  # what was recorded keeps its rule
+    with pytest.raises(ValueError, match="cube exists already, in __main__; choose another name"):
+        exec(cell.format(3), notebook | {"__name__": "another"})
+    with pytest.raises(ValueError, match=r"exp exists already, in tinygrad_cifar\.ops\.elementwise"):
+        tg.primitive("exp", np.exp, x=lambda g, out: g * out)
+
+
+def test_a_primitive_cannot_write_into_what_other_graphs_hold():
+    double = tg.primitive("double", lambda x: np.multiply(x, 2, out=x), x=lambda g: 2 * g)
+    w = tg.Tensor([2.0, 3.0], requires_grad=True)
+    square = (w * w).sum()
+    with pytest.raises(ValueError, match=r"double\(float64 array of shape \(2,\)\): output array is read-only"):
+        double(w)
+    np.testing.assert_array_equal(tg.grad(square, w).data, [4, 6])
+
+
+@pytest.mark.parametrize(
+    ("forward", "rule", "message"),
+    [
+        (lambda x: x * 1, lambda g: None, "the rule of odd for x returned None, which is no array"),  # noqa: ARG005
+        (lambda x: x * 1, lambda g: [1.0, 2.0], r"the rule of odd for x returned \[1.0, 2.0\], which is no array"),  # noqa: ARG005
+        (lambda x: None, lambda g: g, "odd: its computation returned None, which is no array of numbers"),  # noqa: ARG005
+    ],
+)
+def test_what_is_no_array_is_refused_by_the_primitives_name(forward, rule, message):
+    odd = tg.primitive("odd", forward, x=rule)
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(TypeError, match=message):
+        tg.grad(odd(x).sum(), x)
+
+
+def test_a_rule_for_one_input_of_a_ufunc_may_name_the_other():
+    scaled = tg.primitive("scaled", np.multiply, x=lambda g, y: g * y)
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    np.testing.assert_array_equal(tg.grad(scaled(x, 3.0).sum(), x).data, [3, 3])
+    with pytest.raises(TypeError, match="wrong: there is a rule for z, but the inputs are x, y"):
+        tg.primitive("wrong", np.multiply, z=lambda g: g)
+
+
+def test_a_shape_that_was_broadcast_is_told_from_a_wrong_rule():
+    rules = {"x": lambda g, y: g * y, "y": lambda g, x: g * x}
+    x, y = tg.Tensor(np.ones((4, 3)), requires_grad=True), tg.Tensor(np.ones(3), requires_grad=True)
+    product = tg.primitive("product", np.multiply, **rules)
+    with pytest.raises(RuntimeError, match=r"returned shape \(4, 3\) for an input of \(3,\); .*broadcasts=True"):
+        tg.grad(product(x, y).sum(), y)
+    product = tg.primitive("product_with_broadcasting", np.multiply, broadcasts=True, **rules)
+    np.testing.assert_array_equal(tg.grad(product(x, y).sum(), y).data, [4, 4, 4])

@@ -1,0 +1,319 @@
+"""What has to hold of every primitive, as functions of its specification and one drawn case.
+
+Each raises an AssertionError where it does not hold. The tests call them with cases that Hypothesis draws; whatever
+else wants to ask the same questions (with a fault planted in a rule, or to measure the worst error) can call them too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tinygrad_cifar as tg
+from tests.evidence.specs import Array, Case, Spec
+from tinygrad_cifar import Tensor
+from tinygrad_cifar.engine.gradcheck import check_gradients, complex_step
+from tinygrad_cifar.engine.graph import Node
+
+
+def leaves(case: Case) -> list[Tensor]:
+    return [Tensor(array, requires_grad=True) for array in case.arrays]
+
+
+def cotangent_of(out: Any, rng: np.random.Generator) -> Array:
+    """Draw weights of both signs, unequal, many of them above 50: a rule cannot ignore, average or clip them."""
+    return rng.uniform(-500, 500, out.shape).astype(out.dtype)
+
+
+def node_of(out: Tensor) -> Node | None:
+    return out._node
+
+
+def bound(spec: Spec, case: Case) -> Any:
+    """Return the operation as a function of the case's arrays alone."""
+
+    def operation(*arrays: Any) -> Any:
+        return spec.call(*arrays, *case.parameters)
+
+    operation.__name__ = f"the operation with parameters {case.parameters}"
+    return operation
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+def value(spec: Spec, case: Case, rng: np.random.Generator) -> float:  # noqa: ARG001
+    """The value is the reference's, exactly of its shape, for tensors and for arrays; return the worst error."""
+    expected = np.asarray(spec.reference(*case.arrays, *case.parameters))
+    out = bound(spec, case)(*leaves(case))
+    assert isinstance(out, Tensor)
+    assert out.shape == expected.shape
+    np.testing.assert_allclose(out.data, expected, rtol=1e-13, atol=1e-13)
+    plain = bound(spec, case)(*case.arrays)
+    assert not isinstance(plain, Tensor)
+    np.testing.assert_array_equal(plain, out.data)
+    return float(np.max(np.abs(out.data - expected) / (1 + np.abs(expected)), initial=0.0))
+
+
+def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """How inputs and indices lie in memory makes no difference, nor that inputs cannot be written to."""
+    operation = bound(spec, case)
+    straight = leaves(case)
+    out = operation(*straight)
+    g = cotangent_of(out, rng)
+    expected = tg.grad(out, straight, g) if out.requires_grad else ()
+    for laid_out in LAYOUTS:
+        operation = bound(spec, Case(case.arrays, tuple(_indices_laid_out(laid_out, p) for p in case.parameters)))
+        plain = operation(*[read_only(laid_out(np.array, array)) for array in case.arrays])
+        np.testing.assert_allclose(plain, out.data, rtol=1e-13, atol=1e-13)
+        views = [laid_out(_leaf, array) for array in case.arrays]
+        again = operation(*views)
+        np.testing.assert_allclose(again.data, out.data, rtol=1e-13, atol=1e-13)
+        gradients = tg.grad(again, views, g) if expected else ()
+        for gradient, other in zip(gradients, expected, strict=True):
+            np.testing.assert_allclose(gradient.data, other.data, rtol=1e-11, atol=1e-11)
+
+
+def _indices_laid_out(laid_out: Callable[..., Any], parameter: Any) -> Any:
+    if isinstance(parameter, tuple):
+        return tuple(_indices_laid_out(laid_out, part) for part in parameter)
+    return laid_out(np.array, parameter) if isinstance(parameter, np.ndarray) else parameter
+
+
+def _leaf(array: Array) -> Tensor:
+    return Tensor(array, requires_grad=True)
+
+
+def transposed(make: Callable[[Array], Any], x: Array) -> Any:
+    """Return a view of what ``make`` makes that has the numbers of x in Fortran's order."""
+    return make(x.T.copy(order="C")).T
+
+
+def with_gaps(make: Callable[[Array], Any], x: Array) -> Any:
+    """Return a view in which each number is followed by a gap."""
+    return make(np.stack([x, x], -1))[..., 0]
+
+
+def backwards(make: Callable[[Array], Any], x: Array) -> Any:
+    """Return a view that goes through memory from the last to the first."""
+    last_to_first = (*[slice(None, None, -1)] * x.ndim, ...)
+    return make(x[last_to_first])[last_to_first]
+
+
+LAYOUTS = (transposed, with_gaps, backwards)
+
+
+def read_only(array: Array) -> Array:
+    array.flags.writeable = False
+    return array
+
+
+# -- derivatives -----------------------------------------------------------------------------------------------------
+
+
+def differences(spec: Spec, case: Case, rng: np.random.Generator) -> float:
+    """The gradient is that of centred differences, element by element, under a random cotangent."""
+    return _against_differences(spec, case, rng, second_order=False)
+
+
+def second_order(spec: Spec, case: Case, rng: np.random.Generator) -> float:
+    """The gradient of the gradient is that of centred differences of the gradient."""
+    return _against_differences(spec, case, rng, second_order=True)
+
+
+def _against_differences(spec: Spec, case: Case, rng: np.random.Generator, *, second_order: bool) -> float:
+    out = bound(spec, case)(*leaves(case))
+    if not out.requires_grad:
+        return _has_no_rules(out)
+    g = cotangent_of(out, rng)
+    return check_gradients(bound(spec, case), *case.arrays, cotangent=g, rng=rng, second_order=second_order)
+
+
+def _has_no_rules(out: Tensor) -> float:
+    assert out.is_leaf
+    return 0.0
+
+
+def step_into_the_complex_plane(spec: Spec, case: Case, rng: np.random.Generator) -> float:
+    """The gradient of an analytic operation is that of the complex step to 1e-12; return the worst error."""
+    if not spec.analytic:
+        return 0.0
+    variables = leaves(case)
+    out = bound(spec, case)(*variables)
+    g = cotangent_of(out, rng)
+    worst = 0.0
+    for i, gradient in enumerate(tg.grad(out, variables, g)):
+        expected = complex_step(bound(spec, case), case.arrays, i, cotangent=g)
+        # A sum of large terms can be small; its error is to be judged by the terms.
+        terms = max(np.max(np.abs(expected), initial=0.0), 0.1 * np.max(np.abs(g), initial=0.0))
+        scale = np.maximum(np.abs(expected), 1e-2 * terms)
+        error = np.abs(gradient.data - expected)
+        assert np.all(error <= 1e-12 * scale), f"input {i}: {gradient.data} is not {expected}"
+        worst = max(worst, float(np.max(error / np.where(scale == 0, 1, scale), initial=0.0)))
+    return worst
+
+
+def duality(spec: Spec, case: Case, rng: np.random.Generator) -> float:
+    """``<J v, u> = <v, J' u>`` up to rounding, for random u and v; return the error, relative to the lengths.
+
+    ``J v`` is the reverse mode's own, made of the rules' rules; where the operation is analytic, it is also the step
+    into the complex plane along v.
+    """
+    variables = leaves(case)
+    out = bound(spec, case)(*variables)
+    if not out.requires_grad:
+        return _has_no_rules(out)
+    u = cotangent_of(out, rng)
+    v = [rng.uniform(-2, 2, array.shape) for array in case.arrays]
+    _, moved = tg.jvp(bound(spec, case), case.arrays, v)
+    pulled = [gradient.data for gradient in tg.grad(out, variables, u)]
+    if spec.analytic:
+        shifted = [array + 1e-30j * direction for array, direction in zip(case.arrays, v, strict=True)]
+        expected = np.asarray(bound(spec, case)(*shifted)).imag / 1e-30
+        np.testing.assert_allclose(moved.data, expected, rtol=1e-12, atol=1e-12 * (1 + _length(expected)))
+    left = np.vdot(moved.data, u)
+    right = sum(np.vdot(direction, part) for direction, part in zip(v, pulled, strict=True))
+    lengths = _length(moved.data) * _length(u) + _length(*v) * (_length(*pulled) + _length(u))
+    count = out.size + sum(array.size for array in case.arrays)
+    assert abs(left - right) <= 4 * EPS * (4 + count) * lengths, f"<J v, u> is {left}, but <v, J' u> is {right}"
+    return float(abs(left - right) / lengths) if lengths else 0.0
+
+
+EPS = np.finfo(np.float64).eps
+
+
+def _length(*arrays: Array) -> float:
+    return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
+
+
+# -- the rule by itself ----------------------------------------------------------------------------------------------
+# The backward walk corrects shapes that were broadcast, and types. What a rule returns is looked at before that.
+
+
+def rule_shape_and_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """A rule returns the input's shape exactly, unless the operation broadcasts, and its cotangent's type."""
+    for dtype in (np.float64, np.float32):
+        typed = case.astype(dtype)
+        for asked in [typed] if spec.keeps_dtype else [Case(typed.arrays, (to,)) for to in (np.float64, np.float32)]:
+            out = bound(spec, asked)(*leaves(asked))
+            assert out.dtype == dtype or not spec.keeps_dtype
+            for parent, rule, arguments in _edges(out):
+                part = rule.apply(cotangent_of(out, rng), *arguments)
+                assert part.dtype == out.dtype
+                if node_of(out).primitive.broadcasts:
+                    assert np.broadcast_shapes(part.shape, parent.shape) == part.shape
+                else:
+                    assert part.shape == parent.shape
+
+
+def rule_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """A rule changes neither its cotangent, nor the inputs, nor the result, and gives the same answer twice.
+
+    That is the engine's contract: nobody writes into a cotangent, so several inputs may be handed the same one.
+    """
+    variables = leaves(case)
+    out = bound(spec, case)(*variables)
+    for _, rule, arguments in _edges(out):
+        g = cotangent_of(out, rng)
+        remembered = [*_arrays(arguments), g, out._array, *[variable._array for variable in variables]]
+        before = [array.tobytes() for array in remembered]
+        first = np.array(rule.apply(g, *arguments))
+        assert [array.tobytes() for array in remembered] == before
+        np.testing.assert_array_equal(rule.apply(g, *arguments), first)
+
+
+def rule_keeps_nothing(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """What a rule has given out stays as it is when the rule is applied again, to another cotangent."""
+    out = bound(spec, case)(*leaves(case))
+    for _, rule, arguments in _edges(out):
+        first = rule.apply(cotangent_of(out, rng), *arguments)
+        before = np.array(first)
+        rule.apply(cotangent_of(out, rng), *arguments)
+        np.testing.assert_array_equal(first, before)
+
+
+def rule_takes_any_cotangent(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """A rule does the same for a cotangent that is a view of something else and cannot be written to."""
+    out = bound(spec, case)(*leaves(case))
+    for _, rule, arguments in _edges(out):
+        g = cotangent_of(out, rng)
+        expected = rule.apply(g, *arguments)
+        for laid_out in LAYOUTS:
+            view = read_only(laid_out(np.array, g))
+            np.testing.assert_allclose(rule.apply(view, *arguments), expected, rtol=1e-11, atol=1e-11)
+
+
+def rule_is_linear(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """A rule is linear in its cotangent."""
+    out = bound(spec, case)(*leaves(case))
+    for _, rule, arguments in _edges(out):
+        g, h = cotangent_of(out, rng), cotangent_of(out, rng)
+        both = rule.apply(2 * g - h, *arguments)
+        separate = 2 * rule.apply(g, *arguments) - rule.apply(h, *arguments)
+        np.testing.assert_allclose(both, separate, rtol=1e-10, atol=1e-10)
+
+
+def _edges(out: Tensor) -> Any:
+    node = node_of(out)
+    return () if node is None else node.edges
+
+
+def _arrays(arguments: tuple[Any, ...]) -> list[Array]:
+    flat: list[Array] = []
+    for argument in arguments:
+        if isinstance(argument, np.ndarray):
+            flat.append(argument)
+        elif isinstance(argument, tuple):
+            flat += _arrays(argument)
+    return flat
+
+
+# -- precision -------------------------------------------------------------------------------------------------------
+
+
+def gradients_have_the_leafs_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """Each leaf's gradient has the leaf's type, whatever the others have."""
+    kinds = [np.dtype(rng.choice([np.float32, np.float64])) for _ in case.arrays]
+    variables = [Tensor(a, requires_grad=True, dtype=k) for a, k in zip(case.arrays, kinds, strict=True)]
+    out = bound(spec, case)(*variables)
+    if not out.requires_grad:
+        return
+    gradients = tg.grad(out, variables, cotangent_of(out, rng))
+    assert [gradient.dtype for gradient in gradients] == kinds
+    assert [gradient.shape for gradient in gradients] == [array.shape for array in case.arrays]
+
+
+def float32_agrees(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+    """In float32, value and gradient are those of float64, rounded."""
+    rounded = case.astype(np.float32)
+    small, large = leaves(rounded), leaves(rounded.astype(np.float64))
+    out, exact = bound(spec, rounded)(*small), bound(spec, rounded)(*large)
+    np.testing.assert_allclose(out.data, exact.data, rtol=1e-5, atol=1e-4)
+    if out.requires_grad:
+        g = cotangent_of(out, rng)
+        for gradient, expected in zip(tg.grad(out, small, g), tg.grad(exact, large, g), strict=True):
+            largest = np.max(np.abs(expected.data), initial=1.0)
+            np.testing.assert_allclose(gradient.data, expected.data, rtol=1e-4, atol=1e-5 * largest)
+
+
+ORACLES = {
+    check.__name__: check
+    for check in (
+        value,
+        layout,
+        differences,
+        second_order,
+        step_into_the_complex_plane,
+        duality,
+        rule_shape_and_dtype,
+        rule_writes_nowhere,
+        rule_keeps_nothing,
+        rule_takes_any_cotangent,
+        rule_is_linear,
+        gradients_have_the_leafs_dtype,
+        float32_agrees,
+    )
+}

@@ -1,0 +1,732 @@
+"""One specification for each primitive: how to draw its inputs, what its value is, and where its kinks are.
+
+A :class:`Case` is one call: the arrays that gradient flows to, and the remaining arguments. Cases lie inside the
+smooth domain, so differences across a kink never spoil a comparison; at the kinks themselves, a :class:`Kink` says
+which of the possible values the table takes. References are computed without the operation, number by number where
+that is possible.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+import tinygrad_cifar as tg
+from tinygrad_cifar.engine.ops.elementwise import _sech2
+from tinygrad_cifar.engine.ops.indexing import _scatter
+from tinygrad_cifar.engine.ops.losses import cross_entropy
+
+Array = np.ndarray
+Shape = tuple[int, ...]
+Fill = Callable[[np.random.Generator, Shape], Array]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: ``call(*arrays, *parameters)``, with gradient for the arrays."""
+
+    arrays: tuple[Array, ...]
+    parameters: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:  # a single random number is no array yet
+        object.__setattr__(self, "arrays", tuple(np.asarray(array) for array in self.arrays))
+
+    def astype(self, dtype: Any) -> Case:
+        """Return the case with its numbers converted, also those of parameters that are arrays."""
+        return Case(
+            tuple(array.astype(dtype) for array in self.arrays),
+            tuple(p.astype(dtype) if isinstance(p, np.ndarray) and p.dtype.kind == "f" else p for p in self.parameters),
+        )
+
+
+@dataclass(frozen=True)
+class Kink:
+    """A point where several derivatives would do, and the one that the table takes."""
+
+    name: str
+    case: Case
+    cotangent: Any
+    gradients: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the oracle knows of a primitive.
+
+    Attributes
+    ----------
+    call
+        The operation as a user calls it: first the arrays, then the parameters.
+    cases
+        Calls inside the smooth domain.
+    reference
+        The value, computed in another way.
+    analytic
+        Whether the operation can be stepped into the complex plane.
+    keeps_dtype
+        Whether the result has the inputs' type.
+    """
+
+    call: Callable[..., Any]
+    cases: st.SearchStrategy[Case]
+    reference: Callable[..., Any]
+    analytic: bool = True
+    keeps_dtype: bool = True
+    kinks: tuple[Kink, ...] = field(default=())
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+# Hypothesis draws shapes, arguments and a seed; the numbers come from the seed. They are unequal and of ordinary
+# size, which is what a comparison needs, and a failing case still shrinks to its smallest shape.
+
+seeds = st.integers(0, 2**32 - 1)
+mostly = st.sampled_from([True, True, True, False])
+
+
+def between(low: float, high: float) -> Fill:
+    return lambda rng, shape: rng.uniform(low, high, shape)
+
+
+def either_side(low: float, high: float) -> Fill:
+    """Fill with numbers between ``low`` and ``high`` and their negatives: at least ``low`` away from 0."""
+    return lambda rng, shape: rng.uniform(low, high, shape) * rng.choice([-1.0, 1.0], shape)
+
+
+def on_grid(offset: float) -> Fill:
+    """Fill with half-integers plus an offset: two offsets keep two arrays apart."""
+    return lambda rng, shape: rng.integers(-6, 6, shape) / 2 + offset
+
+
+def distinct(rng: np.random.Generator, shape: Shape) -> Array:
+    """Fill with numbers that are at least 0.2 apart, in any order."""
+    size = math.prod(shape)
+    return (rng.permutation(size) * 0.5 + rng.uniform(0, 0.3, size) - size / 4).reshape(shape)
+
+
+moderate = between(-2, 2)
+
+
+# -- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def shapes(min_dims: int = 0, max_dims: int = 3) -> st.SearchStrategy[Shape]:
+    """Mostly sides of 2 and 3, which can tell any two elements apart; sometimes none, or sides of 0 and 1."""
+    ordinary = npst.array_shapes(min_dims=max(min_dims, 1), max_dims=max_dims, min_side=2, max_side=3)
+    odd = npst.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=0, max_side=2)
+    return st.one_of(ordinary, ordinary.map(tuple), odd)
+
+
+def broadcastable(count: int) -> st.SearchStrategy[tuple[Shape, ...]]:
+    """Shapes that NumPy broadcasts against each other."""
+    equal = npst.array_shapes(min_dims=1, max_dims=2, min_side=2, max_side=4).map(lambda shape: (shape,) * count)
+    stretched = partial(npst.mutually_broadcastable_shapes, num_shapes=count, max_dims=3, max_side=3)
+    return st.one_of(
+        equal,
+        stretched(min_side=1).map(lambda shapes: shapes.input_shapes),
+        stretched(min_side=0).map(lambda shapes: shapes.input_shapes),
+    )
+
+
+@st.composite
+def elementwise(draw: Any, *fills: Fill, parameters: st.SearchStrategy[Any] | None = None) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    arrays = tuple(fill(rng, shape) for fill, shape in zip(fills, draw(broadcastable(len(fills))), strict=True))
+    return Case(arrays, () if parameters is None else draw(parameters))
+
+
+def by_number(function: Callable[..., float]) -> Callable[..., Array]:
+    """Apply a function of Python numbers to each element."""
+    return np.vectorize(function, otypes=[float])
+
+
+def unary(
+    call: Callable[..., Any], function: Callable[[float], float], fill: Fill, *kinks: Kink, analytic: bool = True
+) -> Spec:
+    return Spec(call, elementwise(fill), by_number(function), analytic=analytic, kinks=kinks)
+
+
+def binary(
+    call: Callable[..., Any],
+    function: Callable[[float, float], float],
+    x: Fill,
+    y: Fill,
+    *kinks: Kink,
+    analytic: bool = True,
+) -> Spec:
+    """Specify an operation of two inputs, the second of which may be a plain number."""
+    number = elementwise(x, parameters=st.sampled_from([(2.375,), (-1.125,)]))
+    cases = st.one_of(elementwise(x, y), elementwise(x, y), number)
+    return Spec(call, cases, by_number(function), analytic=analytic, kinks=kinks)
+
+
+def kink(name: str, arrays: Sequence[Any], gradients: Sequence[Any], *parameters: Any, cotangent: Any) -> Kink:
+    case = Case(tuple(np.array(array, dtype=float) for array in arrays), parameters)
+    return Kink(name, case, np.array(cotangent, dtype=float), tuple(gradients))
+
+
+# -- powers, bounds, conditions, types ---------------------------------------------------------------------------------
+
+
+def powers() -> st.SearchStrategy[Case]:
+    whole = elementwise(either_side(0.4, 2), parameters=st.sampled_from([(0,), (1,), (2,), (3,), (-1,), (-2.0,)]))
+    fractional = elementwise(between(0.3, 3), parameters=st.sampled_from([(0.5,), (-1.5,)]))
+    both = elementwise(between(0.3, 3), moderate)
+    to_whole = elementwise(between(0.3, 3), lambda rng, shape: rng.integers(-2, 3, shape).astype(float))  # 0 among them
+    return st.one_of(both, both, to_whole, whole, fractional)
+
+
+@st.composite
+def clips(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    low, high = map(np.asarray, np.sort(rng.integers(-4, 4, (2, *shape)) / 2, axis=0))
+    bounds = [(-1.0, 1.5), (None, 0.5), (-0.5, None), (-1, 1), (low, high), (None, high)]
+    return Case((on_grid(0.25)(rng, shape),), draw(st.sampled_from(bounds)))
+
+
+@st.composite
+def wheres(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    condition, x, y = draw(broadcastable(3))
+    condition = rng.random(condition) < 0.5
+    if draw(mostly):
+        return Case((moderate(rng, x), moderate(rng, y)), (condition,))
+    return Case((moderate(rng, x),), (1.5, condition))
+
+
+# -- reductions ------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def reductions(draw: Any, fill: Fill, *, of_nothing: bool = True) -> Case:
+    """Draw an axis in each of the ways it can be written; ``of_nothing`` is whether no elements are enough."""
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    every = npst.valid_tuple_axes(len(shape), min_size=0)
+    one = st.integers(-len(shape), len(shape) - 1) if shape else st.none()
+    axis = draw(st.one_of(one, one.map(lambda axis: axis), every, st.none()))
+    if not of_nothing:
+        assume(all(shape[i] for i in _axes(axis, len(shape))))
+    return Case((fill(rng, shape),), (axis, draw(st.booleans())))
+
+
+def _axes(axis: Any, ndim: int) -> list[int]:
+    if axis is None:
+        return list(range(ndim))
+    return [i % ndim for i in ((axis,) if isinstance(axis, int) else axis)]
+
+
+def reduced(function: Callable[[list[float]], float]) -> Callable[..., Array]:
+    """Apply a function of a list of numbers to what each result stands for."""
+
+    def reference(x: Array, axis: Any, keepdims: bool) -> Array:
+        axes = _axes(axis, x.ndim)
+        kept = [i for i in range(x.ndim) if i not in axes]
+        moved = x.transpose(kept + axes)
+        out = np.empty([x.shape[i] for i in kept])
+        for at in np.ndindex(out.shape):
+            out[at] = function(moved[at].ravel().tolist())
+        return np.expand_dims(out, tuple(axes)) if keepdims else out
+
+    return reference
+
+
+def reduction(
+    call: Callable[..., Any], function: Callable[[list[float]], float], fill: Fill, *kinks: Kink, **options: Any
+) -> Spec:
+    analytic = options.pop("analytic", True)
+    return Spec(call, reductions(fill, **options), reduced(function), analytic=analytic, kinks=kinks)
+
+
+def _log_of_sum(numbers: list[float]) -> float:
+    return math.log(math.fsum(map(math.exp, numbers)))
+
+
+@st.composite
+def cumulations(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes(min_dims=1))
+    return Case((moderate(rng, shape),), (draw(st.integers(-len(shape), len(shape) - 1)),))
+
+
+def _cumulated(x: Array, axis: int) -> Array:
+    out = np.empty(x.shape)
+    for at in np.ndindex(x.shape):
+        before = list(at)
+        before[axis] = slice(at[axis] + 1)
+        out[at] = math.fsum(x[tuple(before)].tolist())
+    return out
+
+
+@st.composite
+def softmaxes(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes(min_dims=1))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    assume(shape[axis])
+    return Case((moderate(rng, shape),), (axis,))
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    out = np.empty(x.shape)
+    for at in np.ndindex(x.shape):
+        line = list(at)
+        line[axis] = slice(None)
+        out[at] = math.exp(x[at] - _log_of_sum(x[tuple(line)].tolist()))
+    return out
+
+
+@st.composite
+def classifications(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    batch, classes = draw(st.sampled_from([(2, 3), (3, 2), (4, 4), (1, 3), (1, 1)]))
+    return Case((moderate(rng, (batch, classes)),), (rng.integers(0, classes, batch),))
+
+
+def _cross_entropy(scores: Array, labels: Array) -> Any:
+    rows = zip(scores.tolist(), labels.tolist(), strict=True)
+    return math.fsum(_log_of_sum(row) - row[label] for row, label in rows) / len(labels)
+
+
+# -- products --------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def products(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    sides = draw(st.sampled_from([(2, 3), (2, 3), (0, 2)]))
+    drawn = npst.mutually_broadcastable_shapes(
+        signature=np.matmul.signature, max_dims=1, min_side=sides[0], max_side=sides[1]
+    )
+    return Case(tuple(moderate(rng, shape) for shape in draw(drawn).input_shapes))
+
+
+def _product(x: Array, y: Array) -> Array:
+    rows = x if x.ndim > 1 else x[None, :]
+    columns = y if y.ndim > 1 else y[:, None]
+    out = (rows[..., :, :, None] * columns[..., None, :, :]).sum(-2)
+    out = out if y.ndim > 1 else out[..., 0]
+    return out if x.ndim > 1 else (out[..., 0, :] if y.ndim > 1 else out[..., 0])
+
+
+# As a user writes them, and written out in full.
+SUBSCRIPTS = {
+    "ij,jk->ik": "ij,jk->ik",
+    "ij,jk": "ij,jk->ik",
+    "ij , jk -> ki": "ij,jk->ki",
+    "i,i->": "i,i->",
+    "i,j->ij": "i,j->ij",
+    "ij->ji": "ij->ji",
+    "ji": "ji->ij",
+    "ij->j": "ij->j",
+    "i->": "i->",
+    "->": "->",
+    ",i->i": ",i->i",
+    "ii->": "ii->",
+    "ii->i": "ii->i",
+    "ii,i->i": "ii,i->i",
+    "iij->j": "iij->j",
+    "ij,i->": "ij,i->",
+    "ij,k->ik": "ij,k->ik",
+    "ij,ij->ij": "ij,ij->ij",
+    "bij,bjk->bik": "bij,bjk->bik",
+    "ij,jk,ki->": "ij,jk,ki->",
+    "i,ij,j->": "i,ij,j->",
+    "...ij->...ji": "abij->abji",
+    "...i,i->...": "abi,i->ab",
+    "...i,...i": "abi,abi->ab",
+    "i...,j...->...ij": "ia,ja->aij",
+}
+
+
+@st.composite
+def contractions(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    subscripts = draw(st.sampled_from(sorted(SUBSCRIPTS)))
+    terms = SUBSCRIPTS[subscripts].split("->")[0].split(",")
+    labels = sorted(set("".join(terms)))
+    side = st.sampled_from([2, 3, 2, 3, 2, 3, 1, 0])
+    sizes = {label: draw(side) for label in labels}
+    return Case(tuple(moderate(rng, tuple(sizes[label] for label in term)) for term in terms), (subscripts,))
+
+
+def _contracted(*arguments: Any) -> Array:
+    *xs, subscripts = arguments
+    left, right = SUBSCRIPTS[subscripts].split("->")
+    terms = left.split(",")
+    sizes = {label: size for term, x in zip(terms, xs, strict=True) for label, size in zip(term, x.shape, strict=True)}
+    out = np.zeros([sizes[label] for label in right])
+    for place in itertools.product(*[range(size) for size in sizes.values()]):
+        at = dict(zip(sizes, place, strict=True))
+        factors = [float(x[tuple(at[label] for label in term)]) for term, x in zip(terms, xs, strict=True)]
+        out[tuple(at[label] for label in right)] += math.prod(factors)
+    return out
+
+
+# -- shapes ----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def reshapes(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    size = math.prod(shape)
+    targets = [shape[::-1], (1, *shape), (*shape, 1), (size,), size, (-1,), -1, (*shape[::-1], -1) if size else (0,)]
+    return Case((moderate(rng, shape),), (draw(st.sampled_from(targets)),))
+
+
+def _reshaped(x: Array, shape: Any) -> Array:
+    shape = [shape] if isinstance(shape, int) else list(shape)
+    known = math.prod(size for size in shape if size != -1)
+    shape = [x.size // known if size == -1 else size for size in shape]
+    out = np.empty(shape)
+    for at, number in zip(np.ndindex(*shape), x.ravel().tolist(), strict=True):
+        out[at] = number
+    return out
+
+
+@st.composite
+def permutations(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    order = draw(st.permutations(range(len(shape))))
+    signed = tuple(draw(st.sampled_from([i, i - len(shape)])) for i in order)
+    return Case((moderate(rng, shape),), (draw(st.sampled_from([signed, signed, list(signed), None])),))
+
+
+def _permuted(x: Array, axes: Sequence[int] | None) -> Array:
+    axes = range(x.ndim)[::-1] if axes is None else [axis % x.ndim for axis in axes]
+    out = np.empty([x.shape[axis] for axis in axes])
+    for at in np.ndindex(x.shape):
+        out[tuple(at[axis] for axis in axes)] = x[at]
+    return out
+
+
+@st.composite
+def stretched(draw: Any, *, narrow: bool) -> Case:
+    """Draw a shape and one that it broadcasts to; the array has the narrow one or the wide one."""
+    rng = np.random.default_rng(draw(seeds))
+    wide = draw(shapes(max_dims=3))
+    flattened = tuple(1 if draw(st.booleans()) else size for size in wide)
+    small = flattened[draw(st.integers(0, len(wide))) :]
+    return Case((moderate(rng, small if narrow else wide),), (wide if narrow else small,))
+
+
+def _repeated(x: Array, shape: Shape) -> Array:
+    out = np.empty(shape)
+    for at in np.ndindex(shape):
+        place = at[len(shape) - x.ndim :]
+        out[at] = x[tuple(0 if size == 1 else i for i, size in zip(place, x.shape, strict=True))]
+    return out
+
+
+def _collected(x: Array, shape: Shape) -> Array:
+    out = np.zeros(shape)
+    for at in np.ndindex(x.shape):
+        place = at[x.ndim - len(shape) :]
+        out[tuple(0 if size == 1 else i for i, size in zip(place, shape, strict=True))] += x[at]
+    return out
+
+
+@st.composite
+def flips(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    one = st.integers(-len(shape), len(shape) - 1) if shape else st.none()
+    axis = draw(st.one_of(one, npst.valid_tuple_axes(len(shape), min_size=0), st.none()))
+    return Case((moderate(rng, shape),), (axis,))
+
+
+def _flipped(x: Array, axis: Any) -> Array:
+    axes = _axes(axis, x.ndim)
+    out = np.empty(x.shape)
+    for at in np.ndindex(x.shape):
+        out[tuple(x.shape[i] - 1 - place if i in axes else place for i, place in enumerate(at))] = x[at]
+    return out
+
+
+@st.composite
+def pads(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    width = st.integers(0, 2)
+    each = st.tuples(*[st.tuples(width, width) for _ in shape]) if shape else width
+    widths = draw(st.one_of(each, each.map(lambda widths: widths), width, st.tuples(width, width)))
+    return Case((moderate(rng, shape),), (widths, draw(st.sampled_from([0.0, 1.5]))))
+
+
+@st.composite
+def joins(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes(min_dims=1))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    sizes = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    parts = [[*shape] for _ in sizes]
+    for part, size in zip(parts, sizes, strict=True):
+        part[axis] = size
+    return Case(tuple(moderate(rng, tuple(part)) for part in parts), (axis,))
+
+
+def _joined(*arguments: Any) -> Array:
+    *xs, axis = arguments
+    lines = [line for x in xs for line in np.moveaxis(x, axis, 0)]
+    shape = list(xs[0].shape)
+    shape[axis] = len(lines)
+    out = np.empty(shape)
+    for i, line in enumerate(lines):
+        np.moveaxis(out, axis, 0)[i] = line
+    return out
+
+
+# -- indexing --------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def indices(draw: Any, shape: Shape) -> Any:
+    """Draw an index: slices, integers, None and an ellipsis; arrays of integers with repeats; a mask; a mixture."""
+    kinds = ["basic", "basic", "mask"]
+    if shape and all(shape):
+        kinds += ["integers", "integers", "list", "mixed", "table"]
+    kind = draw(st.sampled_from(kinds))
+    if kind == "basic":
+        return draw(npst.basic_indices(shape, allow_newaxis=True, max_dims=4))
+    if kind == "mask":
+        rng = np.random.default_rng(draw(seeds))
+        return rng.random(shape[: draw(st.integers(0, len(shape)))]) < 0.6
+    if kind == "table":  # more places than there are, so that one is named twice in many an order
+        return np.random.default_rng(draw(seeds)).integers(-shape[0], shape[0], (2, shape[0]))
+    first = st.integers(-shape[0], shape[0] - 1)
+    if kind == "list":
+        return draw(st.lists(first, min_size=1, max_size=4))
+    rows = np.array(draw(st.lists(first, min_size=1, max_size=4)))
+    if kind == "mixed":
+        return (rows, draw(st.sampled_from([..., slice(None, None, -1), None]))) if len(shape) > 1 else rows
+    return draw(npst.integer_array_indices(shape, result_shape=npst.array_shapes(max_dims=2, max_side=3)))
+
+
+@st.composite
+def choices(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    return Case((moderate(rng, shape),), (draw(indices(shape)),))
+
+
+def _places(shape: Shape, index: Any) -> Array:
+    """Return which element of an array, counted in order, each chosen one is."""
+    return np.asarray(np.arange(math.prod(shape)).reshape(shape)[index])
+
+
+def _chosen(x: Array, index: Any) -> Array:
+    numbers = x.ravel().tolist()
+    places = _places(x.shape, index)
+    return np.array([numbers[i] for i in places.ravel()], dtype=float).reshape(places.shape)
+
+
+@st.composite
+def scatters(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    index = draw(indices(shape))
+    index = np.array(index) if isinstance(index, list) else index
+    return Case((moderate(rng, _places(shape, index).shape),), (index, shape))
+
+
+def _scattered(x: Array, index: Any, shape: Shape) -> Array:
+    out = [0.0] * math.prod(shape)
+    for place, number in zip(_places(shape, index).ravel(), x.ravel().tolist(), strict=True):
+        out[place] += number
+    return np.array(out).reshape(shape)
+
+
+@st.composite
+def updates(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    index = draw(indices(shape))
+    target = _places(shape, index).shape
+    flat = tuple(1 if draw(st.booleans()) else size for size in target)
+    values = [target, target, target, flat, flat[draw(st.integers(0, len(flat))) :], ()]
+    if target and not isinstance(index, (np.ndarray, np.bool_)):  # NumPy takes more axes than there are, but not always
+        values.append((1, *target))
+    value = moderate(rng, draw(st.sampled_from(values)))
+    if draw(mostly):
+        return Case((moderate(rng, shape), value), (index,))
+    return Case((moderate(rng, shape),), (0.5, index))
+
+
+def _updated(x: Array, value: Any, index: Any) -> Array:
+    out = x.ravel().tolist()
+    places = _places(x.shape, index)
+    value = np.asarray(value)
+    value = value.reshape(value.shape[max(value.ndim - places.ndim, 0) :])
+    for place, number in zip(places.ravel(), np.broadcast_to(value, places.shape).ravel().tolist(), strict=True):
+        out[place] = number
+    return np.array(out).reshape(x.shape)
+
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+SPECS: dict[str, Spec] = {
+    "add": binary(tg.add, operator.add, moderate, moderate),
+    "subtract": binary(tg.subtract, operator.sub, moderate, moderate),
+    "multiply": binary(tg.multiply, operator.mul, moderate, moderate),
+    "divide": binary(tg.divide, operator.truediv, moderate, either_side(0.4, 2)),
+    "negative": unary(tg.negative, operator.neg, moderate),
+    "square": unary(tg.square, lambda x: x * x, moderate),
+    "sqrt": unary(tg.sqrt, math.sqrt, between(0.3, 4)),
+    "power": Spec(
+        tg.power,
+        powers(),
+        by_number(operator.pow),
+        kinks=(
+            kink("0 ** 0 does not change with its base", [[0.0]], [[0.0]], 0, cotangent=[3.0]),
+            kink("x ** 1 at 0", [[0.0]], [[3.0]], 1, cotangent=[3.0]),
+            kink("x ** 2 at 0", [[0.0]], [[0.0]], 2, cotangent=[3.0]),
+            kink("0 ** y does not change with its exponent", [[0.0], [2.0]], [[0.0], [0.0]], cotangent=[3.0]),
+        ),
+    ),
+    "exp": unary(tg.exp, math.exp, moderate),
+    "expm1": unary(tg.expm1, math.expm1, moderate),
+    "log": unary(tg.log, math.log, between(0.3, 4)),
+    "log1p": unary(tg.log1p, math.log1p, between(-0.7, 3)),
+    "sin": unary(tg.sin, math.sin, moderate),
+    "cos": unary(tg.cos, math.cos, moderate),
+    "tan": unary(tg.tan, math.tan, between(-1.2, 1.2)),
+    "arctan": unary(tg.arctan, math.atan, moderate),
+    "sinh": unary(tg.sinh, math.sinh, moderate),
+    "cosh": unary(tg.cosh, math.cosh, moderate),
+    "tanh": unary(tg.tanh, math.tanh, moderate),
+    "sech2": unary(_sech2, lambda x: 1 - math.tanh(x) ** 2, moderate),
+    "sigmoid": unary(tg.sigmoid, lambda x: 1 / (1 + math.exp(-x)), moderate),
+    "softplus": unary(tg.softplus, lambda x: math.log(1 + math.exp(x)), moderate),
+    "sign": unary(
+        tg.sign,
+        lambda x: math.copysign(1, x),
+        either_side(0.2, 2),
+        analytic=False,
+    ),
+    "absolute": unary(
+        tg.absolute,
+        abs,
+        either_side(0.2, 2),
+        kink("absolute at 0", [[0.0, -0.0]], [[0.0, 0.0]], cotangent=[3.0, 5.0]),
+        analytic=False,
+    ),
+    "relu": unary(
+        tg.relu,
+        lambda x: max(x, 0.0),
+        either_side(0.2, 2),
+        kink("relu at 0", [[0.0, -0.0]], [[0.0, 0.0]], cotangent=[3.0, 5.0]),
+        analytic=False,
+    ),
+    "maximum": binary(
+        tg.maximum,
+        max,
+        on_grid(0),
+        on_grid(0.25),
+        kink("a tie of maximum", [[1.0], [1.0]], [[1.5], [1.5]], cotangent=[3.0]),
+        kink("a tie of maximum with a number", [[1.0]], [[1.5]], 1.0, cotangent=[3.0]),
+        analytic=False,
+    ),
+    "minimum": binary(
+        tg.minimum,
+        min,
+        on_grid(0),
+        on_grid(0.25),
+        kink("a tie of minimum", [[1.0], [1.0]], [[1.5], [1.5]], cotangent=[3.0]),
+        kink("a tie of minimum with a number", [[1.0]], [[1.5]], 1.0, cotangent=[3.0]),
+        analytic=False,
+    ),
+    "clip": Spec(
+        tg.clip,
+        clips(),
+        lambda x, low, high: by_number(lambda x, low, high: min(max(x, low), high))(
+            x, -math.inf if low is None else low, math.inf if high is None else high
+        ),
+        analytic=False,
+        kinks=(kink("clip at its ends", [[-1.0, 2.0]], [[3.0, 5.0]], -1, 2, cotangent=[3.0, 5.0]),),
+    ),
+    "where": Spec(
+        lambda x, y, condition: tg.where(condition, x, y),
+        wheres(),
+        lambda x, y, condition: by_number(lambda c, x, y: x if c else y)(condition, x, y),
+    ),
+    "astype": Spec(
+        tg.astype,
+        elementwise(moderate, parameters=st.just((np.float64,))),
+        lambda x, dtype: np.array(x.tolist(), dtype=dtype).reshape(x.shape),
+        analytic=False,
+        keeps_dtype=False,
+    ),
+    "sum": reduction(tg.sum, math.fsum, moderate),
+    "max": reduction(
+        tg.max,
+        max,
+        distinct,
+        kink("a tie of max", [[2.0, 1.0, 2.0, 2.0]], [[1.0, 0.0, 1.0, 1.0]], cotangent=3.0),
+        kink("a tie of max in rows", [[[2.0, 2.0], [1.0, 0.0]]], [[[1.5, 1.5], [5.0, 0.0]]], 1, cotangent=[3.0, 5.0]),
+        analytic=False,
+        of_nothing=False,
+    ),
+    "min": reduction(
+        tg.min,
+        min,
+        distinct,
+        kink("a tie of min", [[2.0, 3.0, 2.0, 2.0]], [[1.0, 0.0, 1.0, 1.0]], cotangent=3.0),
+        kink("a tie of min in rows", [[[2.0, 2.0], [1.0, 0.0]]], [[[1.5, 1.5], [0.0, 5.0]]], 1, cotangent=[3.0, 5.0]),
+        analytic=False,
+        of_nothing=False,
+    ),
+    "prod": reduction(
+        tg.prod,
+        math.prod,
+        either_side(0.5, 1.8),
+        kink("one zero in a product", [[2.0, 0.0, 5.0]], [[0.0, 30.0, 0.0]], cotangent=3.0),
+        kink("two zeros in a product", [[2.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]], cotangent=3.0),
+    ),
+    "logsumexp": reduction(tg.logsumexp, _log_of_sum, moderate, of_nothing=False),
+    "norm": reduction(
+        tg.norm,
+        lambda numbers: math.hypot(*numbers),
+        either_side(0.3, 2),
+        kink("the norm of 0", [[0.0, 0.0]], [[0.0, 0.0]], cotangent=3.0),
+    ),
+    "softmax": Spec(tg.softmax, softmaxes(), _softmax),
+    "cross_entropy": Spec(cross_entropy, classifications(), _cross_entropy),
+    "cumsum": Spec(tg.cumsum, cumulations(), _cumulated),
+    "matmul": Spec(tg.matmul, products(), _product),
+    "einsum": Spec(lambda *arguments: tg.einsum(arguments[-1], *arguments[:-1]), contractions(), _contracted),
+    "reshape": Spec(tg.reshape, reshapes(), _reshaped),
+    "transpose": Spec(tg.transpose, permutations(), _permuted),
+    "broadcast_to": Spec(tg.broadcast_to, stretched(narrow=True), _repeated),
+    "sum_to": Spec(tg.sum_to, stretched(narrow=False), _collected),
+    "flip": Spec(tg.flip, flips(), _flipped),
+    "pad": Spec(tg.pad, pads(), lambda x, widths, value: np.pad(x, widths, constant_values=value) if x.ndim else x),
+    "concatenate": Spec(lambda *arguments: tg.concatenate(arguments[:-1], arguments[-1]), joins(), _joined),
+    "getitem": Spec(tg.getitem, choices(), _chosen),
+    "scatter": Spec(_scatter, scatters(), _scattered),
+    "index_update": Spec(
+        lambda x, value, index: tg.index_update(x, index, value),
+        updates(),
+        _updated,
+        kinks=(
+            kink(
+                "the last of several values written to one place stays",
+                [[1.0, 2.0], [7.0, 8.0, 9.0]],
+                [[0.0, 0.0], [0.0, 3.0, 5.0]],
+                [1, 0, 1],
+                cotangent=[3.0, 5.0],
+            ),
+        ),
+    ),
+}

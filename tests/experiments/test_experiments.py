@@ -1,0 +1,543 @@
+"""Every published number is declared once and stands beside ours; nothing is computed twice, whoever is killed."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.official_format import draw_batches, python_version_files
+from tests.support.small_report import NAMES, small_report
+from tinygrad_cifar.cli import main
+from tinygrad_cifar.course.preparation import cut
+from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.data import builtin_dataset
+from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS
+from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Number, Training
+from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdown
+from tinygrad_cifar.experiments.outcomes import Outcomes
+from tinygrad_cifar.experiments.reproduce import choose
+from tinygrad_cifar.experiments.results import Row
+from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
+
+# Every accuracy in the reports' tables and texts, in percent.
+PUBLISHED = {
+    "000": [40.97, 27.71, 45.25, 38.90, 44.58, 39.00, 39.92, 37.08],
+    "001": [36.5, 36.5, 36.46, 36.39, 38.09, 38.65, 36.01],
+    "002": [24.61, 37.53, 33.17, 22.03],
+    "003": [
+        *(94, 19.17, 45.25, 45.85, 50.12, 52.06),
+        *(48.04, 50.92, 51.8, 51.8, 51.92, 51.7, 51.1, 51.28),
+        *(51.46, 51.96, 52.06, 52.04, 51.46, 51.46, 51.12, 51.12, 50.76, 50.7),
+        *(50.52, 49.92, 49.72, 49.24, 49.18, 49.16, 49.08, 48.94, 48.18, 48.02),
+    ],
+    "record": [],
+    "004": [35.39, 33.91, 33.56, 32.39, 33.63, 33.33, 39.93, 37.37, 39.54, 37.09, 38.95, 36.95, 54.23, 50.67],
+}
+
+CHEAP = ["003-sanity", "004-momentum"]
+
+
+def declared() -> list[Experiment]:
+    return list(EXPERIMENTS.values())
+
+
+def trainings(*, small: bool) -> list[Training]:
+    return [job for e in declared() for job in e.jobs(small=small) if isinstance(job, Training)]
+
+
+def sentence(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err
+    assert error.startswith("tinygrad-cifar: "), error
+    assert error.count("\n") == 1, error
+    return error
+
+
+# -- the declarations --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_every_published_accuracy_is_declared(report: str) -> None:
+    numbers = [n.published for e in declared() if e.report == report for n in e.numbers if n.published is not None]
+    assert Counter(numbers) == Counter(PUBLISHED[report])
+
+
+def test_every_gradient_check_of_the_reports_is_declared() -> None:
+    checks = {(job.report, job.kind) for e in declared() for job in e.jobs() if isinstance(job, GradientCheck)}
+    assert checks == {
+        ("000", "softmax"),
+        ("002", "softmax"),
+        ("003", "two-layer"),
+        ("004", "softmax"),
+        ("004", "two-layer"),
+    }
+
+
+def test_a_key_is_that_of_one_job_only() -> None:
+    jobs = [job for e in declared() for job in e.jobs()]
+    assert len({job.key for job in jobs}) == len(set(jobs))
+
+
+def test_what_experiments_share_is_one_job() -> None:
+    decaying = EXPERIMENTS["001-decay"].trainings("decay 0.9")[0]
+    in_the_grid = EXPERIMENTS["001-grid"].trainings("lambda 0, batch 100, eta 0.02")[0]
+    assert decaying.key == in_the_grid.key
+
+
+def test_what_is_cheap_has_three_seeds() -> None:
+    for experiment in declared():
+        compared = [n for n in experiment.numbers if not n.minor]
+        assert not compared or experiment.seeds >= 3 or experiment.on_request, experiment.name
+
+
+def test_a_number_of_a_run_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="'missing'"):
+        Experiment(
+            name="x", report="000", source="", title="", about="", numbers=(Number("a", "missing", "test", 1.0),)
+        )
+
+
+def test_figures_have_files_of_their_own() -> None:
+    files = [f"{e.name}-{picture.slug}" for e in declared() for picture in e.pictures]
+    assert len(set(files)) == len(files)
+
+
+def test_small_runs_fit_the_builtin_data() -> None:
+    dataset = builtin_dataset()
+    fields = ("train_batches", "first", "held_out", "validation_batch", "batch_size")
+    for settings in {tuple(getattr(job.settings, name) for name in fields) for job in trainings(small=True)}:
+        cut(dataset, Settings(**dict(zip(fields, settings, strict=True))))
+
+
+@given(cycles=st.integers(1, 5), epochs_of_a_half=st.integers(1, 4))
+def test_a_small_run_has_as_many_cycles(cycles: int, epochs_of_a_half: int) -> None:
+    settings = Settings(schedule="triangular", n_s=100 * epochs_of_a_half * 10, epochs=20 * cycles * epochs_of_a_half)
+    small = Training(settings).small().settings
+    steps = small.epochs * (2000 // small.batch_size)
+    assert steps / (2 * small.n_s) == pytest.approx(cycles, rel=0.02)
+
+
+def test_a_run_that_settings_are_chosen_by_is_kept_from_the_test_images() -> None:
+    for experiment in declared():
+        tested = {number.run for number in experiment.numbers if number.quantity == "test"}
+        assert all(
+            job.test == (run not in experiment.untested) for run in experiment.runs for job in experiment.trainings(run)
+        )
+        assert not tested & set(experiment.untested)
+
+
+def test_a_run_without_the_test_images_is_another_job() -> None:
+    settings = Settings()
+    assert Training(settings).key != Training(settings, test=False).key
+    assert not Training(settings, test=False).small().test
+
+
+def test_a_record_validates_with_the_settings_that_it_is_trained_with() -> None:
+    for experiment in (e for e in declared() if e.report == "record"):
+        chosen, final = experiment.runs.values()
+        assert replace(chosen, held_out=0) == final
+        assert not final.held_out
+        assert final.validation_batch is None
+
+
+def test_records_take_at_most_ten_minutes_of_two_cores() -> None:
+    for experiment in (e for e in declared() if e.report == "record"):
+        assert sum(job.cost for job in experiment.jobs()) <= 2 * 10 * 60
+
+
+def test_without_names_what_is_there_on_request_is_left_out() -> None:
+    assert choose([]) == [e for e in declared() if not e.on_request]
+    assert all(e.on_request for e in choose(["record"]))
+
+
+# -- the comparison ----------------------------------------------------------------------------------------------------
+
+percents = st.floats(0, 100)
+
+
+@given(ours=st.lists(percents, min_size=1, max_size=5), published=percents)
+def test_the_difference_is_ours_less_the_published(ours: list[float], published: float) -> None:
+    row = Row(Number("", "", "test", published), ours, 1.0, None)
+    assert row.difference == pytest.approx(sum(ours) / len(ours) - published)
+    assert row.near == (abs(row.difference) <= 2)
+    assert math.isnan(row.spread) == (len(ours) == 1)
+
+
+def test_without_a_published_number_there_is_no_difference() -> None:
+    row = Row(Number("", "", "test", None), [40.0], 1.0, None)
+    assert not row.compared
+    assert math.isnan(row.difference)
+
+
+def test_a_departure_says_what_is_known_and_what_the_runs_show() -> None:
+    row = Row(Number("", "", "test", 24.61, "It jumps."), [17.0, 21.0], 1.0, (12.0, 30.0))
+    assert row.departure().startswith("It jumps. ")
+    assert "between 17.00 and 21.00 %" in row.departure()
+    assert "from 12.0 to 30.0 %" in row.departure()
+
+
+def test_a_departure_names_the_run_beside_it() -> None:
+    row = Row(Number("", "", "test", 51.28, "A reason.", "lambda 0"), [38.0], 1.0, beside=51.77)
+    assert row.departure() == "A reason. Ours with lambda 0 has 51.77 %."
+
+
+def test_other_data_is_never_compared() -> None:
+    assert not Row(Number("", "", "test", 40.0), [40.0], 1.0, None, comparable=False).compared
+
+
+# -- documents ---------------------------------------------------------------------------------------------------------
+
+
+class Texts(html.parser.HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.links: list[str] = []
+        self.inside: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        if self.inside[-1:] != ["style"]:
+            self.texts.append(data)
+
+
+@given(st.text("ab<>&\"'|\u00e9 ", min_size=1).filter(str.strip))
+def test_any_text_comes_through_html(text: str) -> None:
+    page = to_html("title", [Text(text), Table(["h"], [[text]])], "figures")
+    assert "".join(Texts(page).texts).count(text) >= 2
+
+
+def test_a_bar_does_not_end_a_cell() -> None:
+    assert r"| a \| b |" in to_markdown([Table(["|g|"], [["a | b"]])], "figures")
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(EXPERIMENTS)
+
+
+def test_an_unknown_name_is_told_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "005", "--out", str(tmp_path / "out")]) == 1
+    error = sentence(capsys)
+    assert "005" in error
+    assert all(name in error for name in EXPERIMENTS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_to_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce"]) == 2
+    assert "--out" in sentence(capsys)
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["reproduce", "--out", str(tmp_path / "file" / "out")]) == 1
+    assert "choose another --out" in sentence(capsys)
+
+
+def test_results_of_other_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "data.json").write_text(json.dumps({"name": "CIFAR-10", "sha256": "0" * 64}))
+    assert main(["reproduce", "--out", str(out)]) == 1
+    assert "other data (CIFAR-10" in sentence(capsys)
+
+
+def test_a_folder_that_says_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "data.json").write_text("[]")
+    assert main(["reproduce", "--out", str(out)]) == 1
+    assert "choose another --out" in sentence(capsys)
+
+
+def test_a_run_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content in python_version_files(draw_batches(40)).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    status = main(["reproduce", "003-sanity", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert status == 1
+    assert "two-layer 50" in sentence(capsys)
+
+
+# -- what it writes ----------------------------------------------------------------------------------------------------
+
+
+def page() -> str:
+    return (small_report() / "out" / "index.html").read_text()
+
+
+def written() -> dict[str, dict[str, object]]:
+    numbers = json.loads((small_report() / "out" / "results.json").read_text())
+    return {experiment["name"]: experiment for experiment in numbers["experiments"]}
+
+
+def test_everything_asked_for_is_there() -> None:
+    assert set(written()) == set(NAMES)
+    assert all(f'id="{name}"' in page() for name in NAMES)
+
+
+def test_no_two_headings_share_a_name() -> None:
+    names = re.findall(r'id="([^"]*)"', page())
+    assert len(set(names)) == len(names)
+
+
+def test_every_declared_figure_is_drawn_and_shown() -> None:
+    for name in NAMES:
+        for picture in EXPERIMENTS[name].pictures:
+            file = f"figures/{name}-{picture.slug}.png"
+            assert (small_report() / "out" / file).read_bytes().startswith(b"\x89PNG")
+            assert f'src="{file}"' in page()
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    links = [link for link in Texts(page()).links if not link.startswith(("#", "data:"))]
+    assert links
+    assert all((small_report() / "out" / link).is_file() for link in links)
+    assert "<script" not in page()
+
+
+def test_every_page_says_that_it_is_not_cifar10() -> None:
+    folder = small_report()
+    pages = [folder / "out" / "index.html", *(folder / "out").glob("*.md"), *(folder / "docs/reports").glob("*.md")]
+    assert len(pages) == 1 + 2 * len({EXPERIMENTS[name].report for name in NAMES})
+    assert all("This is not CIFAR-10." in path.read_text() for path in pages)
+    assert "within 2 points" not in page()
+
+
+def test_the_json_has_the_numbers_of_the_page() -> None:
+    numbers = written()["000-softmax"]["numbers"]
+    assert isinstance(numbers, list)
+    for number, declared_as in zip(numbers, EXPERIMENTS["000-softmax"].numbers, strict=True):
+        assert f"{number['ours']:.2f} ± {number['standard_deviation']:.2f}" in page()
+        assert len(number["seeds"]) == EXPERIMENTS["000-softmax"].seeds_of(declared_as.run)
+
+
+def test_gradient_checks_run_small_are_compared_with_nothing_published() -> None:
+    for name in ("000-gradients", "002-gradients", "004-gradients"):
+        rows = written()[name]["gradients"]
+        assert isinstance(rows, list)
+        assert rows
+        assert not [row for row in rows if row["published"] is not None or row["passed"] is not None]
+        assert all(0 <= row["centred"] <= row["one_sided"] for row in rows if row["analytic"] is None)
+
+
+def test_documentation_links_to_figures_that_are_there() -> None:
+    docs = small_report() / "docs"
+    linked = [
+        (path.parent / link).resolve()
+        for path in (docs / "reports").glob("*.md")
+        for link in re.findall(r"\]\(([^)]*)\)", path.read_text())
+    ]
+    assert sorted(linked) == sorted(path.resolve() for path in (docs / "images" / "reports").glob("*.png"))
+
+
+def test_a_record_is_written_down_like_a_report(tmp_path: Path) -> None:
+    assert main(["reproduce", "record-linear", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]) == 0
+    page = (tmp_path / "docs" / "reports" / "record.md").read_text()
+    assert page.startswith(f"# {REPORTS['record']}\n")
+    assert "This is not CIFAR-10." in page
+    assert "pixels whiten, components 400" in page
+    assert "flip yes, shift 2" in page
+    assert "published" not in page.split("published ones.")[1]
+    images = re.findall(r"\]\(([^)]*)\)", page)
+    assert [Path(image).name for image in images] == [
+        f"record-linear-{picture.slug}.png" for picture in EXPERIMENTS["record-linear"].pictures
+    ]
+    assert all((tmp_path / "docs" / "reports" / image).is_file() for image in images)
+    runs = json.loads((tmp_path / "out" / "results.json").read_text())["experiments"][0]["runs"]
+    chosen, final = (run["seeds"][0] for run in runs.values())
+    assert (chosen["test_accuracy"], final["validation_accuracy"]) == (None, None)
+    assert chosen["validation_accuracy"] is not None
+    assert final["test_accuracy"] is not None
+
+
+# -- stopping and going on ---------------------------------------------------------------------------------------------
+
+
+def outcomes(out: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (out / "runs").glob("*.npz")}
+
+
+def stopped_midway(out: Path, how: signal.Signals) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinygrad_cifar", "reproduce", *CHEAP, "--out", str(out), "--workers", "1"],
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    while process.poll() is None and not outcomes(out):
+        time.sleep(0.01)
+    process.send_signal(how)
+    return process
+
+
+def test_a_killed_command_goes_on_and_does_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stopped_midway(tmp_path, signal.SIGKILL).communicate()
+    kept = outcomes(tmp_path)
+    assert kept
+    assert main(["reproduce", *CHEAP, "--out", str(tmp_path)]) == 0
+    assert outcomes(tmp_path).items() >= kept.items()
+    jobs = [job for name in CHEAP for job in EXPERIMENTS[name].jobs(small=True)]
+    assert set(outcomes(tmp_path)) == {f"{job.key}.npz" for job in jobs}
+    finished = outcomes(tmp_path)
+    capsys.readouterr()
+    assert main(["reproduce", CHEAP[0], "--out", str(tmp_path)]) == 0
+    assert "0 runs done" in capsys.readouterr().out
+    assert outcomes(tmp_path) == finished
+    assert f'id="{CHEAP[1]}"' in (tmp_path / "index.html").read_text(), "what was done before stays on the page"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends the signal of Ctrl-C")
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    process = stopped_midway(tmp_path, signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on from there" in error
+    assert str(tmp_path) in error
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> list[Path]:
+    """Return the files of an experiment that is done."""
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 0
+    files = sorted((tmp_path / "runs").glob("*.npz"))
+    assert len(files) > 1
+    return files
+
+
+def rows(file: Path) -> list[list[float]]:
+    """Return what was measured in the run of a file."""
+    found: list[list[float]] = load_checkpoint(file)[1]["rows"]
+    return found
+
+
+def done_again(file: Path, expected: list[list[float]], caplog: pytest.LogCaptureFixture) -> None:
+    """Give the command again: it must say one line that names the file, and redo its run and no other."""
+    others = {path: path.stat().st_mtime_ns for path in file.parent.glob("*.npz") if path != file}
+    caplog.clear()
+    assert main(["reproduce", "003-sanity", "--out", str(file.parent.parent)]) == 0
+    (message,) = caplog.messages
+    assert str(file) in message
+    assert "\n" not in message
+    assert rows(file) == expected
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+
+
+def test_a_run_whose_file_is_that_of_another_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(kept[0])
+    kept[0].write_bytes(kept[1].read_bytes())
+    done_again(kept[0], before, caplog)
+
+
+def test_a_run_whose_file_is_of_other_data_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(kept[0])
+    arrays, text = load_checkpoint(kept[0])
+    text["of"]["data"] = "0" * 64
+    save_checkpoint(kept[0], arrays, text)
+    done_again(kept[0], before, caplog)
+
+
+def test_a_run_whose_file_is_a_trained_model_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(kept[0])
+    assert main(["train", "softmax", "--epochs", "1", "--out", str(kept[0].parent.parent / "trained")]) == 0
+    kept[0].write_bytes((kept[0].parent.parent / "trained" / "parameters.npz").read_bytes())
+    done_again(kept[0], before, caplog)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:0],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:300] + bytes([content[300] ^ 1]) + content[301:],
+    ],
+    ids=["empty", "cut", "one bit"],
+)
+def test_a_run_whose_file_is_damaged_is_done_again(
+    damage: Callable[[bytes], bytes], kept: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = rows(kept[0])
+    kept[0].write_bytes(damage(kept[0].read_bytes()))
+    done_again(kept[0], before, caplog)
+
+
+@given(place=st.integers(0), bit=st.integers(0, 7))
+def test_a_damaged_outcome_is_never_another(place: int, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        job, outcomes = Training(Settings()), Outcomes(Path(folder), "0" * 64)
+        text = {"rows": [[1, *[0.5] * 8]], "scores": {"seconds": 1.0}, "cpu": 1.0}
+        outcomes.save(job, {}, text)
+        content, whole = bytearray(outcomes.path(job).read_bytes()), outcomes.trained(job)
+        content[place % len(content)] ^= 1 << bit
+        outcomes.path(job).write_bytes(content)
+        assert not outcomes.has(job) or outcomes.trained(job) == whole  # not every bit of an archive means something
+
+
+def test_a_folder_in_the_place_of_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "runs" / f"{EXPERIMENTS['003-sanity'].jobs(small=True)[0].key}.npz"
+    place.mkdir(parents=True)
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 1
+    assert f"{place} is a folder" in sentence(capsys)
+
+
+@pytest.mark.parametrize("missing", ["rows", "scores", "cpu"])
+def test_a_run_whose_file_lacks_a_part_is_not_there(missing: str, tmp_path: Path) -> None:
+    job, outcomes = Training(Settings()), Outcomes(tmp_path, "0" * 64)
+    text = {"rows": [], "scores": {"seconds": 1.0}, "cpu": 1.0}
+    outcomes.save(job, {}, text)
+    assert outcomes.has(job)
+    outcomes.save(job, {}, {name: value for name, value in text.items() if name != missing})
+    assert not outcomes.has(job)
+
+
+def test_another_seed_is_another_job() -> None:
+    job = trainings(small=False)[0]
+    assert Training(replace(job.settings, seed=99)).key != job.key
+
+
+def test_a_page_of_the_documentation_is_not_replaced_by_a_part_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    docs, whole = tmp_path / "docs", small_report() / "docs" / "reports" / "report_000.md"
+    (docs / "reports").mkdir(parents=True)
+    copy = docs / "reports" / "report_000.md"
+    copy.write_bytes(whole.read_bytes())
+    assert main(["reproduce", "000-gradients", "--out", str(tmp_path / "out"), "--docs", str(docs)]) == 0
+    assert copy.read_bytes() == whole.read_bytes()
+    assert "report_000.md has 000-softmax, which this folder has not: it is left as it is" in caplog.text
+
+
+def test_pages_are_read_as_they_were_written_whatever_the_locale(tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(small_report() / "out", copied)
+    command = [sys.executable, "-m", "tinygrad_cifar", "reproduce", "000-softmax", "--out", str(copied), "--docs"]
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([*command, str(tmp_path / "docs")], env=plain, check=True, capture_output=True)
+    assert " ± " in (tmp_path / "docs" / "reports" / "report_000.md").read_text(encoding="utf-8")

@@ -1,0 +1,127 @@
+"""The reports' checks come out as published, pass for right gradients, and catch wrong ones."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cifar as tg
+from tinygrad_cifar import models
+from tinygrad_cifar.data import builtin_dataset
+from tinygrad_cifar.experiments.report_checks import KINDS, Check, checks_of_reports, compare_gradients
+
+DATA = builtin_dataset()
+_numbers = itertools.count()
+
+
+@functools.cache
+def redone(kind: str, features: int = 60) -> dict[str, Check]:
+    return {check.report: check for check in checks_of_reports(kind, DATA, features=features)}
+
+
+def a_model(dtype: type = np.float64) -> models.SoftmaxRegression:
+    return models.SoftmaxRegression(6, 3, rng=np.random.default_rng(0), dtype=dtype)
+
+
+X = np.random.default_rng(1).normal(size=(5, 6))
+LABELS = np.array([0, 1, 2, 2, 0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("report", ["000", "002", "003", "004"])
+def test_right_gradients_pass(kind: str, report: str) -> None:
+    check = redone(kind)[report]
+    assert check.passed
+    assert any(figure.bound is not None for figure in check.figures)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_parameter_is_checked_by_every_report(kind: str) -> None:
+    names = {"W1", "b1", "W2", "b2"} if kind == "two-layer" else {"W", "b"}
+    for check in redone(kind).values():
+        assert {figure.parameter for figure in check.figures} == names
+        assert {comparison.parameter for comparison in check.comparisons} == names
+
+
+def test_report_002_published_the_error_of_its_own_formula() -> None:
+    """One-sided differences of step 1e-6 give its 2.3627e-7; ours agree with centred ones a hundred times better."""
+    (bias,) = (figure for figure in redone("softmax")["002"].figures if figure.parameter == "b")
+    assert bias.one_sided == pytest.approx(2.3627e-7, rel=0.1)
+    assert bias.centred < 2.3627e-9
+
+
+def test_report_004_published_the_error_of_its_own_formula() -> None:
+    (weights,) = (f for f in redone("softmax")["004"].figures if f.parameter == "W" and f.name == "sum of differences")
+    assert weights.bound == pytest.approx(7.833e-3 * 60 / 3072)
+    assert weights.one_sided == pytest.approx(weights.bound, rel=0.3)
+    assert weights.centred < weights.bound / 1000
+
+
+def test_report_003_draws_twenty_nine_times_from_a_network_of_full_size() -> None:
+    comparisons = redone("two-layer")["003"].comparisons
+    assert len(comparisons) == 29 * 4
+    assert [c.analytic.shape for c in comparisons[:4]] == [(20, 50), (50,), (50, 10), (10,)]
+    assert len({c.analytic.tobytes() for c in comparisons}) == len(comparisons)
+
+
+def test_a_kink_beside_the_point_is_not_taken_for_a_wrong_gradient() -> None:
+    """Of this seed's units, one changes sign within the step of a centred difference."""
+    (check,) = (c for c in checks_of_reports("two-layer", DATA, features=10, seed=3) if c.report == "003")
+    assert check.passed
+
+
+def test_report_004_gives_four_figures_per_matrix() -> None:
+    figures = [f for f in redone("two-layer")["004"].figures if f.parameter == "W2"]
+    assert [f.name for f in figures] == ["sum of differences", "mean |g|", "min |g|", "max |g|"]
+    assert figures[3].analytic == pytest.approx(figures[3].centred)
+
+
+def test_the_matrix_of_errors_has_the_gradients_shape() -> None:
+    weights = redone("softmax")["002"].comparisons[0]
+    errors = weights.errors()
+    assert errors.shape == (60, 10)
+    assert errors.max() == redone("softmax")["002"].figures[0].centred
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [lambda g: g * 1.001, lambda g: -g, lambda g: 0 * g, lambda g: g + 1e-3],
+    ids=["scaled", "sign", "zero", "shifted"],
+)
+def test_a_wrong_rule_is_caught(fault: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"of_test_checks_{next(_numbers)}"
+    wrong = tg.primitive(name, lambda x: x.copy(), x=fault)
+    right = models.SoftmaxRegression.forward
+    monkeypatch.setattr(models.SoftmaxRegression, "forward", lambda self, images: wrong(right(self, images)))
+    for check in checks_of_reports("softmax", DATA, features=20):
+        assert not check.passed, check.report
+
+
+def test_parameters_stay_where_they_were() -> None:
+    model = a_model()
+    before = model.state_dict()
+    compare_gradients(model, X, LABELS, {"W": 0.1})
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_penalty_is_that_of_the_cost() -> None:
+    with_penalty, without = (compare_gradients(a_model(), X, LABELS, p)[0] for p in ({"W": 0.1}, None))
+    np.testing.assert_allclose(with_penalty.analytic - without.analytic, 0.2 * a_model().W.data, rtol=1e-12)
+
+
+def test_float32_is_refused() -> None:
+    with pytest.raises(TypeError, match="float32"):
+        compare_gradients(a_model(np.float32), X, LABELS)
+
+
+@pytest.mark.parametrize(("kind", "features"), [("perceptron", 10), ("softmax", 0), ("softmax", 3073)])
+def test_questions_that_make_no_sense(kind: str, features: int) -> None:
+    with pytest.raises(ValueError, match=r"must be from 1|gradient checks of"):
+        next(checks_of_reports(kind, DATA, features=features))

@@ -1,0 +1,64 @@
+"""Where weights start: the distribution, and that it depends on the generator alone."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_cifar.nn.initialisers import Absolute, FanIn, He, Normal, Xavier, Zeros
+
+ALL = [Zeros(), Normal(0.3), FanIn(), Xavier(), He(), Absolute(Xavier()), Absolute(Normal(2.0))]
+DEVIATIONS = [
+    (Normal(0.3), lambda fan_in, fan_out: 0.3),  # noqa: ARG005
+    (FanIn(), lambda fan_in, fan_out: 1 / np.sqrt(fan_in)),  # noqa: ARG005
+    (Xavier(), lambda fan_in, fan_out: np.sqrt(2 / (fan_in + fan_out))),
+    (He(), lambda fan_in, fan_out: np.sqrt(2 / fan_in)),  # noqa: ARG005
+]
+fans = st.integers(1, 6)
+seeds = st.integers(0, 2**32 - 1)
+each = pytest.mark.parametrize("init", ALL, ids=repr)
+
+
+@each
+@given(fans, fans, seeds)
+def test_an_initialiser_draws_a_float64_matrix_from_inputs_to_outputs(init, fan_in, fan_out, seed):
+    W = init(np.random.default_rng(seed), fan_in, fan_out)
+    assert (W.shape, W.dtype) == ((fan_in, fan_out), np.float64)
+
+
+@each
+@given(fans, fans, seeds)
+def test_the_same_generator_draws_the_same_weights(init, fan_in, fan_out, seed):
+    once, again = (init(np.random.default_rng(seed), fan_in, fan_out) for _ in range(2))
+    assert (once == again).all()
+
+
+@pytest.mark.parametrize(("init", "deviation"), DEVIATIONS, ids=[repr(init) for init, _ in DEVIATIONS])
+@given(st.integers(20, 200), st.integers(20, 200), seeds)
+def test_weights_have_mean_zero_and_the_documented_deviation(init, deviation, fan_in, fan_out, seed):
+    W = init(np.random.default_rng(seed), fan_in, fan_out) / deviation(fan_in, fan_out)
+    six_standard_errors = 6 / np.sqrt(W.size)
+    assert abs(W.mean()) < six_standard_errors
+    assert abs(W.std() - 1) < six_standard_errors
+
+
+def test_zeros_are_zeros():
+    assert not Zeros()(np.random.default_rng(0), 3, 2).any()
+
+
+@pytest.mark.parametrize("init", [Normal(0.3), FanIn(), Xavier(), He()], ids=repr)
+@given(fans, fans, seeds)
+def test_absolute_takes_the_absolute_values_of_what_the_other_draws(init, fan_in, fan_out, seed):
+    positive = Absolute(init)(np.random.default_rng(seed), fan_in, fan_out)
+    assert (positive == np.abs(init(np.random.default_rng(seed), fan_in, fan_out))).all()
+
+
+@each
+@pytest.mark.parametrize("journey", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: eval(repr(x))])
+def test_an_initialiser_survives_copying_pickling_and_printing(init, journey):
+    assert journey(init) == init

@@ -1,0 +1,453 @@
+"""Layers: names, state, modes, derivatives."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_cifar import Tensor, nn, relu
+from tinygrad_cifar.engine.gradcheck import check_gradients
+from tinygrad_cifar.nn.initialisers import Normal
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(1, 4)
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+class Nested(nn.Module):
+    """A module with everything in it: tensors, a constant, modules, lists and tuples of both, and other things."""
+
+    def __init__(self, seed: int = 0) -> None:
+        rng = generator(seed)
+        self.scale = Tensor(rng.normal(), requires_grad=True)
+        self.offset = Tensor(rng.normal(size=4))
+        self.first = nn.Linear(4, 3, rng=rng)
+        self.blocks = [nn.Linear(3, 3, rng=rng), nn.Sequential(nn.ReLU(), nn.Linear(3, 2, rng=rng))]
+        self.pair = (Tensor(np.ones(2), requires_grad=True), "no tensor")
+        self.dropout = nn.Dropout(0.5, rng=rng)
+        self.name = "nested"
+
+    def forward(self, x):
+        x = self.first(x * self.scale + self.offset)
+        for block in self.blocks:
+            x = self.dropout(block(x))
+        return x * self.pair[0]
+
+
+NAMES = [
+    "scale",
+    "offset",
+    "first.W",
+    "first.b",
+    "blocks.0.W",
+    "blocks.0.b",
+    "blocks.1.layers.1.W",
+    "blocks.1.layers.1.b",
+    "pair.0",
+]
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_tensors_are_named_by_the_way_to_them():
+    assert [name for name, _ in Nested().named_tensors()] == NAMES
+
+
+def test_parameters_are_the_tensors_that_require_a_gradient():
+    assert [name for name, _ in Nested().named_parameters()] == [name for name in NAMES if name != "offset"]
+
+
+def test_weights_are_the_parameters_with_two_axes():
+    model = Nested()
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert [names[id(w)] for w in model.weights()] == ["first.W", "blocks.0.W", "blocks.1.layers.1.W"]
+
+
+def test_modules_are_all_modules_inside():
+    kinds = [type(module).__name__ for module in Nested().modules()]
+    assert kinds == ["Nested", "Linear", "Linear", "Sequential", "ReLU", "Linear", "Dropout"]
+
+
+def test_tensors_are_found_in_mappings_and_lists_of_lists():
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            left, right = nn.Linear(2, 1, rng=generator()), [[Tensor(1.0, requires_grad=True)]]
+            self.heads = {"left": left, "right": right, 3: (nn.ReLU(), {"scale": Tensor(2.0)})}
+
+    assert [name for name, _ in Deep().named_tensors()] == [
+        "heads.left.W",
+        "heads.left.b",
+        "heads.right.0.0",
+        "heads.3.1.scale",
+    ]
+
+
+def shared() -> nn.Sequential:
+    layer = nn.Linear(3, 3, rng=generator())
+    return nn.Sequential(layer, nn.ReLU(), layer)
+
+
+@pytest.mark.parametrize(("listed", "count"), [("parameters", 2), ("weights", 1)])
+def test_a_layer_used_twice_is_learnt_once(listed, count):
+    assert len(getattr(shared(), listed)()) == count
+
+
+def test_a_layer_used_twice_counts_once_in_the_summary():
+    assert shared().summary().endswith(" 12")
+
+
+def test_a_layer_used_twice_can_be_restored():
+    model = shared()
+    state = model.state_dict()
+    model.layers[0].W.data = np.zeros((3, 3))
+    model.load_state_dict(state)
+    assert (model.layers[2].W.data == state["layers.0.W"]).all()
+
+
+def test_generators_are_found_each_once():
+    rng, other = generator(), generator(1)
+    model = nn.Sequential(nn.Dropout(0.5, rng=rng), nn.Sequential(nn.Dropout(0.1, rng=rng), nn.Dropout(0.2, rng=other)))
+    assert [g is wanted for g, wanted in zip(model.generators(), (rng, other), strict=True)] == [True, True]
+
+
+# -- state -----------------------------------------------------------------------------------------------------------
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in model.state_dict().items()}
+
+
+@given(seeds)
+def test_a_state_makes_another_module_equal(seed):
+    one, other = Nested(seed), Nested(seed + 1)
+    other.load_state_dict(one.state_dict())
+    assert bits(other) == bits(one)
+
+
+def test_a_state_has_the_names_of_all_tensors():
+    assert list(Nested().state_dict()) == NAMES
+
+
+def test_a_state_does_not_change_with_the_module():
+    model = Nested()
+    state = model.state_dict()
+    before = copy.deepcopy(state)
+    model.first.W.overwrite(lambda array: array.fill(7))
+    assert all((state[name] == before[name]).all() for name in before)
+
+
+def test_a_module_does_not_change_with_the_state_it_took():
+    model, state = Nested(), Nested(1).state_dict()
+    model.load_state_dict(state)
+    before = bits(model)
+    for array in state.values():
+        array[...] = 7
+    assert bits(model) == before
+
+
+def test_loading_keeps_the_dtype_of_the_module():
+    model = nn.Linear(2, 2, rng=generator(), dtype=np.float32)
+    model.load_state_dict(nn.Linear(2, 2, rng=generator(1)).state_dict())
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+
+
+def test_loading_keeps_the_tensors_that_an_optimiser_holds():
+    model = Nested()
+    before = model.parameters()
+    model.load_state_dict(Nested(1).state_dict())
+    assert all(a is b for a, b in zip(before, model.parameters(), strict=True))
+
+
+def _without(state):
+    del state["first.b"]
+    return state
+
+
+UNFIT = [
+    (_without, "the state lacks first.b"),
+    (lambda state: state | {"second.W": np.ones(3)}, "the state has second.W"),
+    (lambda state: _without(state) | {"second.W": np.ones(3)}, "lacks first.b and has second.W"),
+    (lambda state: state | {"first.W": np.ones((3, 4))}, r"first.W is float64 of shape \(3, 4\), not .* \(4, 3\)"),
+    (lambda state: state | {"pair.0": np.ones((2, 1))}, r"pair.0 is float64 of shape \(2, 1\), not .* \(2,\)"),
+    (lambda state: state | {"pair.0": np.array(["a", "b"])}, "pair.0"),
+    (lambda state: state | {"pair.0": np.array([1j, 2j])}, "pair.0"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), UNFIT)
+def test_a_state_that_does_not_fit_is_refused(spoil, sentence):
+    with pytest.raises(ValueError, match=f"numbers of another model than this Nested: .*{sentence}"):
+        Nested().load_state_dict(spoil(Nested(1).state_dict()))
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), UNFIT)
+def test_a_refused_state_changes_nothing(spoil, sentence):
+    model = Nested()
+    before = bits(model)
+    with pytest.raises(ValueError, match=sentence):
+        model.load_state_dict(spoil(Nested(1).state_dict()))
+    assert bits(model) == before
+
+
+@pytest.mark.parametrize("journey", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+@given(seeds)
+def test_a_copied_module_computes_the_same_bits(journey, seed):
+    model = Nested(seed)
+    x = generator(seed).normal(size=(3, 4))
+    assert journey(model)(x).data.tobytes() == model(x).data.tobytes()
+
+
+def test_a_copied_module_shares_no_parameter():
+    model = Nested()
+    before = bits(model)
+    for p in copy.deepcopy(model).parameters():
+        p.overwrite(lambda array: array.fill(7))
+    assert bits(model) == before
+
+
+def test_zero_grad_forgets_the_gradients_of_all_parameters():
+    model = Nested()
+    model(np.ones((1, 4))).sum().backward()
+    model.zero_grad()
+    assert {id(p.grad) for p in model.parameters()} == {id(None)}
+
+
+# -- modes -----------------------------------------------------------------------------------------------------------
+
+
+def test_modules_start_in_training():
+    assert {module.training for module in Nested().modules()} == {True}
+
+
+@pytest.mark.parametrize(("switch", "mode"), [("eval", False), ("train", True)])
+def test_a_mode_reaches_all_modules_inside(switch, mode):
+    model = Nested().train(not mode)
+    assert getattr(model, switch)() is model
+    assert {module.training for module in model.modules()} == {mode}
+
+
+def test_dropout_does_nothing_in_use():
+    x = Tensor(np.ones(10))
+    assert nn.Dropout(0.5, rng=generator()).eval()(x) is x
+
+
+def test_dropout_in_use_draws_nothing():
+    rng = generator()
+    before = rng.bit_generator.state
+    nn.Dropout(0.5, rng=rng).eval()(Tensor(np.ones(10)))
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_dropout_refuses_a_rate_that_is_no_share(rate):
+    with pytest.raises(ValueError, match=f"Dropout: rate must be from 0 .* got {rate}"):
+        nn.Dropout(rate, rng=generator())
+
+
+def test_in_use_nothing_is_dropped_or_recorded():
+    model, x = nn.Sequential(nn.Linear(3, 2, rng=generator()), nn.Dropout(0.5, rng=generator())), np.ones((4, 3))
+    with model.in_use():
+        y = model(x)
+    assert not y.requires_grad
+    assert (y.data == model.layers[0](x).data).all()
+
+
+def failing() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("inside", [lambda: None, failing], ids=["ends well", "ends badly"])
+def test_after_use_every_module_has_the_mode_it_had(inside):
+    model = Nested()
+    model.dropout.eval()
+    with suppress(KeyboardInterrupt), model.in_use():
+        inside()
+    assert [type(m).__name__ for m in model.modules() if not m.training] == ["Dropout"]
+
+
+# -- layers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 2)])
+def test_linear_has_no_size_below_one(sizes):
+    with pytest.raises(ValueError, match=f"at least 1; got {sizes[0]} features and {sizes[1]} outputs"):
+        nn.Linear(*sizes, rng=generator())
+
+
+@st.composite
+def layers(draw):
+    """Draw a linear layer with a bias that is not 0, and rows that fit it."""
+    batch, features, outputs = draw(sizes), draw(sizes), draw(sizes)
+    rng = generator(draw(seeds))
+    layer = nn.Linear(features, outputs, rng=rng, init=Normal(1.0))
+    layer.b.data = rng.normal(size=outputs)
+    return layer, rng.normal(size=(batch, features))
+
+
+@given(layers())
+def test_linear_is_a_product_and_a_sum(case):
+    layer, x = case
+    expected = [[sum(row * column) for column in layer.W.data.T] + layer.b.data for row in x]
+    np.testing.assert_allclose(layer(x).data, np.reshape(expected, (len(x), -1)), rtol=1e-12, atol=1e-12)
+
+
+@given(layers())
+def test_linear_has_the_derivatives_that_differences_have(case):
+    layer, x = case
+
+    def f(x, W, b):
+        layer.W, layer.b = W, b
+        return layer(x)
+
+    check_gradients(f, x, layer.W.data, layer.b.data, second_order=True)
+
+
+def test_linear_starts_with_drawn_weights_and_no_bias():
+    layer = nn.Linear(3, 2, rng=generator(), init=Normal(0.5))
+    np.testing.assert_array_equal(layer.W.data, Normal(0.5)(generator(), 3, 2))
+    assert layer.b.data.tolist() == [0, 0]
+
+
+def test_linear_of_another_width_names_both_shapes():
+    with pytest.raises(ValueError, match=r"matmul.*\(5, 4\).*\(3, 2\)"):
+        nn.Linear(3, 2, rng=generator())(np.ones((5, 4)))
+
+
+@given(seeds, st.booleans())
+def test_normalize_subtracts_and_divides(seed, divides):
+    x, mean = generator(seed).normal(size=(2, 5, 3))
+    std = generator(seed).uniform(0.5, 2, 3) if divides else None
+    expected = (x - mean[0]) / (1 if std is None else std)
+    np.testing.assert_allclose(nn.Normalize(mean[0], std)(x).data, expected, rtol=1e-12)
+
+
+@given(seeds, st.booleans())
+def test_normalize_has_the_derivatives_that_differences_have(seed, divides):
+    x, mean = generator(seed).normal(size=(2, 4, 3))
+    std = generator(seed).uniform(0.5, 2, 3) if divides else None
+    layer = nn.Normalize(mean[0], std)
+    check_gradients(lambda x: layer(x * x), x, second_order=True)
+
+
+def test_normalize_learns_nothing():
+    assert nn.Normalize([1.0], [2.0]).parameters() == []
+
+
+def test_normalize_keeps_its_numbers_in_the_state():
+    assert nn.Normalize([1.0], [2.0]).state_dict() == {"mean": [1.0], "std": [2.0]}
+
+
+def test_a_normalize_without_a_deviation_refuses_the_state_of_one_with():
+    with pytest.raises(ValueError, match="the state has std"):
+        nn.Normalize([1.0]).load_state_dict(nn.Normalize([1.0], [2.0]).state_dict())
+
+
+def test_normalize_refuses_to_divide_by_zero():
+    with pytest.raises(ValueError, match="Normalize: a standard deviation is 0"):
+        nn.Normalize([0.0, 0.0], [1.0, 0.0])
+
+
+def test_normalize_by_the_mean_alone_keeps_float32_float32():
+    layer = nn.Normalize([1.0], dtype=np.float32)
+    assert layer(Tensor([[1.0]], dtype=np.float32)).dtype == np.float32
+
+
+@given(seeds, st.sampled_from([0.0, 0.3, 0.9]))
+def test_dropout_has_the_derivatives_that_differences_have(seed, rate):
+    def f(x):
+        return nn.Dropout(rate, rng=generator(seed))(x * x)
+
+    check_gradients(f, generator(seed).normal(size=(3, 4)), second_order=True)
+
+
+@given(seeds)
+def test_sequential_is_its_layers_one_after_the_other(seed):
+    rng = generator(seed)
+    one, two = nn.Linear(4, 3, rng=rng), nn.Linear(3, 2, rng=rng)
+    x = rng.normal(size=(5, 4))
+    assert (nn.Sequential(one, nn.ReLU(), two)(x).data == two(relu(one(x))).data).all()
+
+
+def test_sequential_of_nothing_is_the_identity():
+    x = Tensor([1.0])
+    assert nn.Sequential()(x) is x
+
+
+@given(seeds)
+def test_float32_layers_compute_in_float32(seed):
+    rng = generator(seed)
+    model = nn.Sequential(
+        nn.Normalize(np.zeros(4), np.ones(4), dtype=np.float32),
+        nn.Linear(4, 3, rng=rng, dtype=np.float32),
+        nn.ReLU(),
+        nn.Dropout(0.5, rng=rng),
+    )
+    assert model(Tensor(np.ones((2, 4)), dtype=np.float32)).dtype == np.float32
+
+
+# -- what is kept beside the parameters --------------------------------------------------------------------------------
+
+
+class Watched(nn.Module):
+    """A module that keeps a result to be looked at, and whose part knows its owner."""
+
+    def __init__(self) -> None:
+        self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
+        self.layer.owner = self
+
+    def forward(self, x):
+        self.seen = self.layer(x)
+        return self.seen
+
+
+def test_what_was_computed_is_no_parameter():
+    module = Watched()
+    before = list(module.state_dict())
+    module(np.ones((3, 2)))
+    assert (
+        [name for name, _ in module.named_parameters()] == list(module.state_dict()) == before == ["layer.W", "layer.b"]
+    )
+    assert [W.shape for W in module.weights()] == [(2, 2)]
+    module.zero_grad()
+
+
+def test_a_part_may_know_its_owner():
+    module = Watched()
+    assert list(module.modules()) == [module, module.layer]
+    assert list(module.layer.modules()) == [module.layer, module]
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_lists_parameters_with_their_shapes_and_sizes():
+    assert Nested().summary().splitlines() == [
+        "Nested",
+        "  scale                number   1",
+        "  first.W               4 x 3  12",
+        "  first.b                   3   3",
+        "  blocks.0.W            3 x 3   9",
+        "  blocks.0.b                3   3",
+        "  blocks.1.layers.1.W   3 x 2   6",
+        "  blocks.1.layers.1.b       2   2",
+        "  pair.0                    2   2",
+        "  total                        38",
+    ]
+
+
+def test_a_module_without_forward_says_what_is_missing():
+    class Unfinished(nn.Module):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Unfinished does not define forward\(self, x\)"):
+        Unfinished()(1.0)

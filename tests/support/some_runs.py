@@ -1,0 +1,52 @@
+"""Small runs of every kind that the tests share, and the data they are on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from tinygrad_cifar import runs
+from tinygrad_cifar.course.preparation import prepare
+from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.data import Dataset, Split
+
+CLASSES = ("night", "dusk", "day")
+seeds = st.integers(0, 2**32 - 1)
+
+
+def some_data(seed: int = 0, name: str = "noise of three brightnesses", count: int = 30) -> Dataset:
+    rng = np.random.default_rng(seed)
+
+    def split():
+        labels = rng.integers(0, len(CLASSES), count)
+        pixels = 60 * labels[:, np.newaxis] + rng.integers(0, 130, (count, 3072))
+        return Split(pixels.astype(np.uint8), labels)
+
+    return Dataset(name, CLASSES, tuple(split() for _ in range(5)), split())
+
+
+DATA = some_data()
+SMALL = Settings(epochs=2, batch_size=10, eta=0.001, shuffle=True)
+KINDS = {
+    "softmax": SMALL,
+    "svm": replace(SMALL, model="svm", init="xavier", pixels="centre"),
+    "two-layer": replace(SMALL, model="two-layer", hidden=(4,), init="fan-in", pixels="standardise", dtype="float32"),
+    "perceptron": replace(SMALL, model="perceptron", hidden=(5, 4), init="he", dropout=0.5, optimiser="adam"),
+    "augmented": replace(SMALL, flip=True, shift=2, shuffle=False, held_out=5, validation_batch=None),
+    "whitened": replace(
+        SMALL, model="two-layer", hidden=(4,), activation="absolute", pixels="whiten", components=20, q=0.5, shift=1
+    ),
+    "patient": replace(SMALL, patience=1, epochs=4, optimiser="nesterov", momentum=0.9, schedule="cosine", warm_up=2),
+}
+each_kind = pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
+
+
+def run(settings, data=DATA, **options):
+    return runs.run(settings, prepare(data, settings), **options)
+
+
+def bits(model) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in model.state_dict().items()}

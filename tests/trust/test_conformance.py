@@ -1,0 +1,668 @@
+"""One test for each row of the table in conformance.py, under the row's name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import io
+import pickle
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cifar as tg
+from tests.evidence import conformance
+from tinygrad_cifar import (
+    NonFiniteError,
+    Tensor,
+    count_kinks,
+    from_numpy,
+    grad,
+    is_recording,
+    models,
+    nn,
+    no_grad,
+    optim,
+    schedules,
+    trace_nonfinite,
+    training,
+)
+from tinygrad_cifar import functional as F
+from tinygrad_cifar.course.evaluation import evaluate
+
+
+def variable(data, dtype=float):
+    return Tensor(data, requires_grad=True, dtype=dtype)
+
+
+def slope(f, *numbers):
+    """Return the gradient of a function of one leaf."""
+    x = variable(list(numbers))
+    return grad(f(x).sum(), x).data.tolist()
+
+
+# -- the table -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_the_table():
+    assert conformance.PAGE.read_text() == conformance.page(), "run: python -m tests.evidence.conformance"
+
+
+@pytest.mark.parametrize("row", conformance.DECISIONS, ids=lambda row: row.name)
+def test_every_row_has_its_test(row):
+    assert callable(globals()[row.test])
+    assert all(row)
+
+
+def test_no_row_is_there_twice():
+    assert len({row.name for row in conformance.DECISIONS}) == len(conformance.DECISIONS)
+    assert len({row.test for row in conformance.DECISIONS}) == len(conformance.DECISIONS)
+
+
+# -- types of number -------------------------------------------------------------------------------------------------
+
+
+def test_float32_stays_float32():
+    x = variable([1.0, 2.0], np.float32)
+    y = tg.where(x > 0, 2 * x + 0.5, 0.0) ** 2 / 3
+    assert y.dtype == np.float32
+    assert (x * np.float64(2)).dtype == np.float64
+
+
+def test_the_dtype_of_a_gradient():
+    x, y = variable([1.0], np.float32), variable([2.0])
+    (x * y).sum().backward()
+    assert (x.grad.dtype, y.grad.dtype) == (np.float32, np.float64)
+
+
+def test_gradients_of_whole_numbers():
+    with pytest.raises(TypeError, match=r"int64 numbers have no gradient; convert them"):
+        Tensor(np.array([1, 2], np.int64), requires_grad=True)
+
+
+@pytest.mark.parametrize("other", [1j, np.array([1j]), np.array([None]), "text", None], ids=repr)
+def test_numbers_of_another_kind(other):
+    with pytest.raises(TypeError, match="add: cannot combine a tensor with"):
+        variable([1.0]) + other
+
+
+# -- NumPy's functions -----------------------------------------------------------------------------------------------
+
+
+def test_array_times_tensor():
+    x = variable([1.0, 2.0])
+    for y in (np.array([3.0, 4.0]) * x, x * np.array([3.0, 4.0])):
+        assert isinstance(y, Tensor)
+        assert grad(y.sum(), x).data.tolist() == [3.0, 4.0]
+
+
+def test_numpys_functions():
+    x = variable([1.0, 2.0])
+    for y in (np.exp(x), np.sum(x), np.concatenate([x, x])):
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+    for function in (np.sort, np.heaviside, np.median):
+        with pytest.raises(TypeError, match=rf"np\.{function.__name__} is not defined for tensors"):
+            function(*[x] * function.nin) if isinstance(function, np.ufunc) else function(x)
+
+
+def test_a_tensor_as_an_array():
+    with pytest.raises(TypeError, match=r"use t\.data to read it, or detach\(\) it first"):
+        np.asarray(variable([1.0]))
+    assert not np.asarray(Tensor([1.0])).flags.writeable
+
+
+# -- backward() ------------------------------------------------------------------------------------------------------
+
+
+def test_backward_of_several_numbers():
+    with pytest.raises(ValueError, match=r"shape \(2,\); only a single number has a gradient. Reduce it, .* gradient="):
+        variable([1.0, 2.0]).backward()
+
+
+def test_backward_of_a_constant():
+    with pytest.raises(ValueError, match="computed under no_grad, or from detached tensors"):
+        Tensor(1.0).backward()
+
+
+def test_a_second_backward():
+    x = variable([1.0])
+    shared = x * x
+    y = shared.sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match=r"the graph behind sum has been used up .* retain_graph=True"):
+        y.backward()
+    with pytest.raises(RuntimeError, match="the graph behind multiply has been used up"):
+        grad((shared * 2).sum(), x)
+
+
+# -- changes in place: every way to write to an array ------------------------------------------------------------------
+
+
+def reopened(array: np.ndarray) -> None:
+    array.flags.writeable = True
+    array[...] = 1
+
+
+def reopened_by_method(array: np.ndarray) -> None:
+    array.setflags(write=True)
+    array[...] = 1
+
+
+def through_an_iterator(array: np.ndarray) -> None:
+    with np.nditer(array, op_flags=["readwrite"]) as elements:
+        for element in elements:
+            element[...] = 1
+
+
+def through_the_interface(array: np.ndarray) -> None:
+    class Interface:
+        __array_interface__ = array.__array_interface__
+
+    np.asarray(Interface())[...] = 1
+
+
+WRITES = {
+    "assignment": lambda a: a.__setitem__(..., 1),
+    "an operator": lambda a: a.__iadd__(1),
+    "fill": lambda a: a.fill(1),
+    "put": lambda a: a.put(0, 1),
+    "copyto": lambda a: np.copyto(a, 1),
+    "putmask": lambda a: np.putmask(a, True, 1),
+    "out=": lambda a: np.add(a, 1, out=a),
+    "at": lambda a: np.add.at(a, ..., 1),
+    "byteswap": lambda a: a.byteswap(inplace=True),
+    "shuffle": lambda a: np.random.default_rng(0).shuffle(a.reshape(-1)),
+    "sort": lambda a: a[::-1].sort(axis=None) if a.ndim == 1 else a.sort(),
+    "memoryview": lambda a: memoryview(a).cast("B").__setitem__(0, 1),
+    "readinto": lambda a: io.BytesIO(b"\1" * a.nbytes).readinto(a),
+    "frombuffer": lambda a: np.frombuffer(a, np.uint8).fill(1),
+    "a view": lambda a: a.view().__setitem__(..., 1),
+    "a view of bytes": lambda a: a.view(np.uint8).fill(1),
+    "the transpose": lambda a: a.T.fill(1),
+    "strides": lambda a: np.lib.stride_tricks.as_strided(a, writeable=True).fill(1),
+    "the base": lambda a: (a if a.base is None else a.base).fill(1),
+    "the flag": reopened,
+    "setflags": reopened_by_method,
+    "an iterator": through_an_iterator,
+    "the array interface": through_the_interface,
+    "a part": lambda a: a.reshape(-1)[:1].fill(1),
+}
+
+
+def attacked(write: Any, array: np.ndarray) -> None:
+    """Write if it can be done; an error is just as good."""
+    with contextlib.suppress(ValueError, TypeError, BufferError, AttributeError):
+        write(array)
+
+
+NUMBERS = np.array([[2.0, 3.0], [5.0, 7.0]])
+LAYOUTS = {
+    "C": NUMBERS.copy,
+    "Fortran": lambda: np.asfortranarray(NUMBERS),
+    "strided": lambda: np.repeat(NUMBERS, 2, axis=0)[::2],
+    "0-d": lambda: np.array(3.0),
+    "one axis": lambda: np.array([5.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_writing_to_what_a_tensor_shows(write, layout):
+    def gradients(attack):
+        p = variable(layout())
+        h = tg.exp(p * 0.1)
+        view = tg.transpose(p)
+        y = (p * p * h).sum() + (view * view).sum()
+        shown = [p.data, h.data, view.data, p.detach().data, np.asarray(p.detach())]
+        for array in shown if attack else ():
+            attacked(write, array)
+        y.backward()
+        if attack:
+            attacked(write, p.grad.data)
+        return p.grad.data.tolist(), p.data.tolist()
+
+    assert gradients(attack=True) == gradients(attack=False)
+
+
+def own_scale(x, factors, pair):
+    return _own_scale(x, factors, pair)
+
+
+_own_scale = tg.primitive(
+    "of_test_conformance_scale",
+    lambda x, factors, pair: x * factors * pair[0],
+    x=lambda g, factors, pair: g * factors * pair[0],
+)
+
+
+# Uses of a (2, 2) array beside a recorded (2, 2) tensor; int64 and bool where the operation wants them.
+USES: dict[str, tuple[type, Any]] = {
+    "multiply": (float, lambda x, a: x * a),
+    "from the left": (float, lambda x, a: (a + 1.0) / x),
+    "divide": (float, lambda x, a: x / a),
+    "power": (float, lambda x, a: x**a),
+    "matmul": (float, lambda x, a: x @ a),
+    "einsum": (float, lambda x, a: tg.einsum("ij,jk->ik", x, a)),
+    "maximum": (float, tg.maximum),
+    "clip": (float, lambda x, a: tg.clip(x, a, None)),
+    "where": (bool, lambda x, a: tg.where(a, x, x * x)),
+    "index": (int, lambda x, a: x[a]),
+    "index in a tuple": (int, lambda x, a: x[a, 0]),
+    "boolean index": (bool, lambda x, a: x[a] * 2),
+    "index_update": (int, lambda x, a: tg.index_update(x, (a[0], a[1]), 1.5)),
+    "take_along_axis": (int, lambda x, a: tg.take_along_axis(x, a, 0)),
+    "concatenate": (float, lambda x, a: tg.concatenate([x, a]) * 2),
+    "cross-entropy labels": (int, lambda x, a: F.cross_entropy(x, a.reshape(-1)[:2])),
+    "one-hot labels": (float, F.cross_entropy),
+    "hinge labels": (int, lambda x, a: F.hinge(x, a.reshape(-1)[:2])),
+    "mean squares": (float, F.mse),
+    "a primitive's own argument": (float, lambda x, a: own_scale(x, a, (1.0,))),
+    "a tuple in a primitive's own argument": (float, lambda x, a: own_scale(x, 1.0, (a,))),
+    "a list of arrays": (float, lambda x, a: own_scale(x, 1.0, [a])),
+}
+
+
+def constant_array(kind: type) -> np.ndarray:
+    """Return zeros and ones; of real numbers, rows of probabilities, some above and some below the tensor's."""
+    return np.array([[1, 0], [0, 1]], dtype=kind) if kind is not float else np.array([[0.25, 0.75], [0.625, 0.375]])
+
+
+READ_ONLY = "a read-only view, of which the base is changed"
+
+
+@pytest.mark.parametrize("way", [*WRITES, READ_ONLY])
+@pytest.mark.parametrize("use", USES)
+def test_a_constant_array_changed_between_forward_and_backward(use, way):
+    kind, operation = USES[use]
+
+    def gradient(attack):
+        x, array = variable([[0.5, 0.6], [0.3, 0.9]]), constant_array(kind)
+        given = array
+        if way == READ_ONLY:
+            given = array.view()
+            given.flags.writeable = False
+        y = operation(x, given)
+        if attack and way == READ_ONLY:
+            array[...] = 1 - array
+        elif attack:
+            attacked(WRITES[way], given)
+        return grad(y.sum(), x).data.tolist()
+
+    assert gradient(attack=True) == gradient(attack=False)
+
+
+CHANGES = {
+    "overwrite": lambda p: p.overwrite(lambda array: array.fill(100)),
+    "data =": lambda p: setattr(p, "data", np.full(p.shape, 100.0)),
+    "an optimiser's step": lambda p: stepped(optim.SGD([p], 0.1), p),
+    "Adam's step": lambda p: stepped(optim.Adam([p], 0.1), p),
+    "momentum's step": lambda p: stepped(optim.SGD([p], 0.1, momentum=0.9), p),
+    "weight decay": lambda p: stepped(optim.SGD([p], 0.1, weight_decay=0.5), p),
+    "load_state_dict": lambda p: Holder(p).load_state_dict({"p": np.full(p.shape, 100.0)}),
+    "a pickled copy": lambda p: pickle.loads(pickle.dumps(p)).overwrite(lambda array: array.fill(100)),
+    "a deep copy": lambda p: copy.deepcopy(p).overwrite(lambda array: array.fill(100)),
+    "a detached twin": lambda p: p.detach().overwrite(lambda array: array.fill(100)),
+    "another thread": lambda p: run_in_threads(1, lambda: p.overwrite(lambda array: array.fill(100))),
+    "the array of its state": lambda p: Holder(p).state_dict()["p"].fill(100),
+    "numpy()": lambda p: p.numpy().fill(100),
+}
+
+
+class Holder(nn.Module):
+    def __init__(self, p) -> None:
+        self.p = p
+
+
+def stepped(optimiser, p) -> None:
+    before = p.grad
+    p.grad = Tensor(np.full(p.shape, 3.0))
+    optimiser.step()
+    p.grad = before
+
+
+def run_in_threads(count: int, work: Any) -> None:
+    """Run the same in several threads, and raise what any of them raises."""
+    errors = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 (raised below)
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+PROGRAMS = {
+    "a product": lambda p: p * p,
+    "its own result": lambda p: tg.exp(p * 0.1),
+    "a matrix product": lambda p: p @ p,
+    "a view": lambda p: (v := p.T) * v,
+    "a part": lambda p: p[..., 0] * p[..., 0],
+    "a reshaped view of a view": lambda p: (v := p.T.reshape(-1)) * v,
+    "an einsum": lambda p: tg.einsum("...i,...i->...", p, p),
+    "a broadcast": lambda p: (b := tg.broadcast_to(p, (3, *p.shape))) * b,
+    "a detached twin": lambda p: p * p.detach(),
+}
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "larger than a block"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_parameter_changed_between_forward_and_backward(program, change, large):
+    def gradient(attack):
+        p = variable(np.linspace(0, 1, 300 * 300).reshape(300, 300) if large else NUMBERS)
+        y = program(p)
+        if attack:
+            change(p)
+        y.sum().backward()
+        return p.grad.data.tobytes()
+
+    assert gradient(attack=True) == gradient(attack=False)
+
+
+def kept_view(a: np.ndarray) -> Any:
+    return a[:1]
+
+
+HOLDERS = {
+    "the array": lambda a: a,
+    "a view": kept_view,
+    "a memoryview": memoryview,
+    "a transposed view": lambda a: a.T,
+    "an iterator": lambda a: np.nditer(a, op_flags=["readwrite"]),
+    "a list": lambda a: [a],
+}
+
+
+def change_all(held: Any) -> None:
+    """Write to whatever is held."""
+    with contextlib.suppress(ValueError, TypeError):
+        if isinstance(held, memoryview):
+            held.cast("B")[0] = 1
+        elif isinstance(held, np.nditer):
+            for element in held:
+                element[...] = 1
+        else:
+            np.copyto(held[0] if isinstance(held, list) else held, 1)
+
+
+@pytest.mark.parametrize("keep", HOLDERS.values(), ids=HOLDERS)
+def test_the_array_that_overwrite_lends(keep):
+    p, held = variable(NUMBERS), []
+    p.overwrite(lambda array: held.append(keep(array)))
+    y = (p * p).sum()
+    change_all(held[0])
+    assert p.data.tolist() == NUMBERS.tolist()
+    y.backward()
+    assert p.grad.data.tolist() == (2 * NUMBERS).tolist()
+
+
+def test_overwriting_that_fails_leaves_a_tensor_that_can_be_used():
+    p = variable(NUMBERS)
+
+    def fail(array):
+        array[0] = 1
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        p.overwrite(fail)
+    p.overwrite(lambda array: array.fill(2))
+    assert p.data.tolist() == [[2, 2], [2, 2]]
+
+
+# Each returns what is given to from_numpy, and what the giver keeps.
+GIVEN = {
+    "the array": lambda: ((a := NUMBERS.copy()), a),
+    "an array with a view": lambda: ((a := NUMBERS.copy()), a[:]),
+    "an array with a view of one element": lambda: ((a := NUMBERS.copy()), a[:1, :1]),
+    "an array with a memoryview": lambda: ((a := NUMBERS.copy()), memoryview(a)),
+    "a view": lambda: ((a := NUMBERS.copy())[:], a),
+    "a read-only view": lambda: (read_only(a := NUMBERS.copy()), a),
+    "a reversed view": lambda: ((a := NUMBERS.copy())[::-1], a),
+    "a buffer's array": lambda: (np.frombuffer(b := bytearray(NUMBERS.tobytes())).reshape(2, 2), memoryview(b)),
+    "an array kept in a list": lambda: ((a := NUMBERS.copy()), [a]),
+    "a subclass": lambda: ((a := NUMBERS.copy()).view(np.recarray), a),
+    "Fortran order": lambda: ((a := np.asfortranarray(NUMBERS)), a),
+}
+
+
+def read_only(a: np.ndarray) -> np.ndarray:
+    view = a.view()
+    view.flags.writeable = False
+    return view
+
+
+@pytest.mark.parametrize("give", GIVEN.values(), ids=GIVEN)
+def test_a_batch_given_to_from_numpy(give):
+    def gradient(attack):
+        w = variable(np.eye(2))
+        given, kept = give()
+        X = from_numpy(given)
+        y = (X @ w * w).sum()
+        if attack:
+            change_all(kept)
+        return grad(y, w).data.tolist()
+
+    assert gradient(attack=True) == gradient(attack=False)
+
+
+def test_a_batch_that_nobody_else_can_write_to_is_not_copied():
+    """Or the training loop would pay for it."""
+    X = NUMBERS.copy()
+    assert np.shares_memory(from_numpy(X).data, X)
+    assert not X.flags.writeable
+    assert np.shares_memory((t := from_numpy(np.ones(2))).data, t.data)
+
+
+def test_the_librarys_own_loops_leave_the_users_arrays_alone():
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(6, 3)), np.array([0, 1] * 3)
+    model = models.SoftmaxRegression(3, 2, rng=rng)
+    training.fit(model, optim.SGD(model.parameters(), 0.1), (X, labels), epochs=1, batch_size=2)
+    evaluate(model, (X, labels))
+    model.predict(X)
+    assert X.flags.writeable
+    assert labels.flags.writeable
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_the_seed_of_backward(write):
+    x, seed = variable([1.0, 2.0]), np.array([5.0, 2.0])
+    (x + 0).backward(gradient=seed)
+    attacked(write, seed)
+    assert x.grad.data.tolist() == [5.0, 2.0]
+
+
+# -- indices, shapes -------------------------------------------------------------------------------------------------
+
+
+def test_an_index_that_repeats():
+    assert slope(lambda x: x[[0, 0, 1]] * [1.0, 10.0, 100.0], 5, 6) == [11.0, 100.0]
+
+
+def test_assigning_to_elements():
+    x = variable([1.0, 2.0])
+    with pytest.raises(TypeError, match=r"write x = index_update\(x, index, value\)"):
+        x[0] = 3
+    assert grad(tg.index_update(x, 0, 3.0).sum(), x).data.tolist() == [0.0, 1.0]
+
+
+def test_shapes_that_broadcast_in_a_loss():
+    with pytest.raises(ValueError, match=r"mse: prediction has shape \(3,\) and target \(3, 1\)"):
+        F.mse(variable([1.0, 2.0, 3.0]), np.ones((3, 1)))
+    for loss in (F.cross_entropy, F.hinge):
+        with pytest.raises(ValueError, match=r"labels must have .* shape"):
+            loss(variable(np.ones((3, 2))), np.zeros((3, 1), int))
+
+
+def test_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"matmul\(float64 array of shape \(2, 3\), float64 array of shape \(4, 5\)\)"):
+        variable(np.ones((2, 3))) @ np.ones((4, 5))
+
+
+# -- kinks -----------------------------------------------------------------------------------------------------------
+
+
+def test_relu_at_0():
+    assert slope(tg.relu, 0, -0.0, 1) == [0, 0, 1]
+
+
+def test_absolute_at_0():
+    assert slope(abs, 0, -0.0, -1) == [0, 0, -1]
+
+
+def test_sign_at_its_jump():
+    assert slope(lambda x: tg.sign(x) * x, 0, -1) == [0, -1]
+
+
+def test_a_tie_of_maximum_or_minimum():
+    for operation in (tg.maximum, tg.minimum):
+        x, y = variable(1.0), variable(1.0)
+        assert [g.item() for g in grad(operation(x, y), [x, y])] == [0.5, 0.5]
+        assert slope(lambda x, operation=operation: operation(x, x), 3) == [1]
+
+
+def test_a_tie_of_max_or_min():
+    assert slope(tg.max, 3, 1, 3) == [0.5, 0, 0.5]
+    assert slope(lambda x: tg.min(x, axis=0), 1, 1, 1) == pytest.approx([1 / 3] * 3)
+
+
+def test_clip_at_its_ends():
+    assert slope(lambda x: tg.clip(x, 0, 1), 0, 1, -0.1, 1.1) == [1, 1, 0, 0]
+
+
+def test_the_hinge_at_its_margin():
+    scores = variable([[2.0, 1.0, 0.0]])
+    assert grad(F.hinge(scores, [0]), scores).data.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_norm_at_0():
+    assert slope(tg.norm, 0, 0) == [0, 0]
+
+
+def test_how_often_a_run_sat_on_a_kink():
+    with count_kinks() as kinks:
+        F.hinge(Tensor([[2.0, 1.0, 0.0]]), [0])
+        tg.max(Tensor([1.0, 1.0, 0.0]))
+    assert kinks == {"relu": 1, "max": 2}
+
+
+# -- not finite ------------------------------------------------------------------------------------------------------
+
+
+def test_where_a_nan_or_an_infinity_was_made():
+    x = variable([0.0, 1.0])
+    with trace_nonfinite():
+        with pytest.raises(NonFiniteError, match=r"log, at .*test_conformance\.py:\d+, made -inf .* Known rewrite"):
+            tg.log(x)
+        with pytest.raises(NonFiniteError, match=r"derivative of sqrt for x, computed at .*\.py:\d+, made inf"):
+            tg.sqrt(x).sum().backward()
+
+
+def test_the_trap_of_one_where():
+    with np.errstate(all="ignore"):
+        assert str(slope(lambda x: tg.where(x > 0, tg.sqrt(x), 0.0), 0, 1)) == "[nan, 0.5]"
+    with trace_nonfinite(), pytest.raises(NonFiniteError, match="a second where around it"):
+        slope(lambda x: tg.where(x > 0, tg.sqrt(x), 0.0), 0, 1)
+
+
+# -- threads, state --------------------------------------------------------------------------------------------------
+
+
+def test_whether_is_recorded():
+    with no_grad():
+        seen: list[bool] = []
+        run_in_threads(2, lambda: seen.append(is_recording()))
+        assert not is_recording()
+    assert seen == [True, True]
+    with contextlib.suppress(ZeroDivisionError), no_grad():
+        1 / 0  # noqa: B018
+    assert is_recording()
+
+    async def child() -> bool:
+        await asyncio.sleep(0)
+        return is_recording()
+
+    async def parent() -> tuple[bool, bool]:
+        with no_grad():
+            inside = asyncio.create_task(child())
+        beside = asyncio.create_task(child())
+        return await inside, await beside
+
+    assert asyncio.run(parent()) == (False, True)
+
+
+def test_a_generator_under_no_grad():
+    def paused():
+        with no_grad():
+            yield is_recording()
+
+    decorated = no_grad()(lambda: (yield is_recording()))()
+    assert (next(decorated), is_recording()) == (False, True)
+    first, second = paused(), paused()
+    assert (next(first), next(second), is_recording()) == (False, False, False)
+    first.close()
+    second.close()
+    assert is_recording()
+
+
+def test_a_derivative_inside_a_derivative():
+    J = tg.jacobian(lambda x: tg.jacobian(lambda y: y**3, x), [1.0, 2.0])
+    assert J.data[[0, 1], [0, 1], [0, 1]].tolist() == [6, 12]
+    W = variable([1.0, 2.0])
+    assert grad(tg.jacobian(lambda x: x * W**2, [1.0, 1.0]).sum(), W).data.tolist() == [2, 4]
+
+
+def test_a_result_kept_in_a_module():
+    class Watched(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
+
+        def forward(self, X):
+            self.h = self.layer(X)
+            return self.h
+
+    module = Watched()
+    module(np.ones((1, 2)))
+    assert [name for name, _ in module.named_parameters()] == list(module.state_dict()) == ["layer.W", "layer.b"]
+
+
+def test_gradients_in_several_threads():
+    shared = variable(np.ones(3))
+
+    def work():
+        for k in range(50):
+            x = variable([1.0 + k, 2.0])
+            inner = grad((x**3).sum(), x, create_graph=True)
+            assert grad(inner.sum(), x).data.tolist() == [6.0 * (1 + k), 12.0]
+            (shared * shared).sum().backward()
+
+    run_in_threads(8, work)
+    assert shared.grad.data.tolist() == [800.0] * 3
+
+
+def test_pickling_and_copying():
+    p = variable([1.0, 2.0])
+    (p * p).sum().backward()
+    twin = pickle.loads(pickle.dumps(p))
+    assert (twin.data.tolist(), twin.grad.data.tolist(), twin.requires_grad) == ([1, 2], [2, 4], True)
+    with pytest.raises(TypeError, match=r"use detach\(\)"):
+        copy.deepcopy(p * 2)
+
+
+def test_a_schedule_is_pure():
+    rate = schedules.WarmUp(schedules.Triangular(0.0, 1.0, 10), 3)
+    forwards = [rate(step) for step in range(50)]
+    assert [rate(step) for step in reversed(range(50))] == forwards[::-1]
+    assert pickle.loads(pickle.dumps(rate)) == rate

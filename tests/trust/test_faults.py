@@ -1,0 +1,93 @@
+"""The tests, tested: planted faults are caught, a sample by default and all of them with the profile ``thorough``."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+import tinygrad_cifar as tg
+from tests.evidence import faults
+from tests.evidence.specs import SPECS
+from tinygrad_cifar import Tensor, grad
+from tinygrad_cifar.engine import backprop
+from tinygrad_cifar.engine.primitives import PRIMITIVES
+
+THOROUGH = settings().max_examples >= 300
+
+
+def test_planted_faults_are_caught():
+    outcomes = faults.attempted(faults.all_tasks() if THOROUGH else faults.sample_of_tasks(), 2 if THOROUGH else 1)
+    assert {outcome.kind for outcome in outcomes} == {*faults.RULE_FAULTS, "engine", faults.NOTHING}
+    assert [outcome for outcome in outcomes if outcome.survived] == []
+    assert all(caught == planted for _, planted, caught, _ in faults.score(outcomes))
+
+
+def test_every_rule_of_every_primitive_gets_every_fault():
+    planted = {task for task in faults.all_tasks() if task[0] in faults.RULE_FAULTS}
+    rules = [(name, input) for name in SPECS for input in PRIMITIVES[name].rules]
+    assert planted == {(kind, *rule) for kind in faults.RULE_FAULTS for rule in rules}
+
+
+def test_a_fault_that_no_test_catches_is_a_survivor(monkeypatch):
+    monkeypatch.setattr(faults, "ordinary_tests", lambda _: [])
+    assert faults.try_in_rule("zero", "exp", "x").survived
+    assert not faults.try_in_rule(faults.NOTHING, "exp", "x").survived
+
+
+def test_tests_that_fail_without_a_fault_catch_nothing(monkeypatch):
+    monkeypatch.setattr(faults, "first_failure", lambda _: "a test")
+    with pytest.raises(RuntimeError, match="the tests fail without a fault: exp, a test"):
+        faults.try_in_rule(faults.NOTHING, "exp", "x")
+
+
+# -- what is no fault --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "proved"), [("add", True), ("negative", False), ("exp", False)])
+def test_only_a_rule_that_does_nothing_is_proved_to(name, proved):
+    assert faults.is_the_identity(name, "x") is proved
+
+
+def test_a_fault_that_had_something_to_change_is_one(monkeypatch):
+    """Also where no test sees it."""
+
+    def differentiate():
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        grad(tg.exp(x).sum(), x)
+
+    monkeypatch.setattr(faults, "ordinary_tests", lambda _: [("one", differentiate)])
+    assert faults.try_in_rule("writes into an input", "exp", "x").survived
+    assert faults.try_in_rule("averages the cotangent", "exp", "x").survived
+
+
+def test_a_rule_that_is_given_its_cotangent_alone_cannot_write_elsewhere(monkeypatch):
+    monkeypatch.setattr(faults, "ordinary_tests", lambda _: [])
+    assert faults.try_in_rule("writes into an input", "negative", "x").no_fault
+
+
+# -- planting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", faults.RULE_FAULTS)
+def test_a_fault_in_a_rule_is_gone_afterwards(kind):
+    right = PRIMITIVES["tanh"].rules["x"].apply
+    with faults.planted(f"{kind}: tanh.x"):
+        assert PRIMITIVES["tanh"].rules["x"].apply is not right
+    assert PRIMITIVES["tanh"].rules["x"].apply is right
+
+
+@pytest.mark.parametrize("name", faults.ENGINE_FAULTS)
+def test_a_fault_in_the_engine_has_its_place(name):
+    """Whoever rewrites a sentence of the engine is told here which fault was planted there."""
+    with faults.planted(f"engine: {name}"):
+        pass
+
+
+def test_a_fault_in_the_engine_reaches_whoever_imported_it_and_is_gone_afterwards():
+    from_elsewhere, code = backprop.walk, backprop.walk.__code__
+    x = Tensor(1.0, requires_grad=True)
+    with faults.planted("engine: skips an accumulation: the last path counts"):
+        assert backprop.walk is from_elsewhere
+        assert tg.grad((x + x) + x, x).item() != 3
+    assert backprop.walk.__code__ is code
+    assert tg.grad((x + x) + x, x).item() == 3

@@ -1,0 +1,416 @@
+"""Pictures of training runs: each function takes histories or arrays and returns a figure, and :func:`save` writes it.
+
+A figure says in its heading what it shows, of which data, under which settings. Lines differ in dash and marker as well
+as in colour (Okabe and Ito's palette), so that they can be told apart in grey and with any colour vision. Nothing here
+touches matplotlib's global state, so figures can be drawn beside anybody else's.
+
+Needs matplotlib, which comes with the extra ``experiments``.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
+
+from tinygrad_cifar.course.training import History
+from tinygrad_cifar.system.files import replacing
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.handlelength": 3.0,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "image.interpolation": "nearest",
+}
+_COLOURS = ("#0072B2", "#D55E00", "#000000", "#CC79A7", "#009E73", "#56B4E9", "#E69F00")
+_MARKERS = "osD^vPX"
+_WIDTH = 7.0  # inches
+_BESIDE = 0.8  # inches of a panel that its vertical scale takes
+_OF_A_LETTER = 0.085  # inches of the width of a mark's label
+_DPI = 150
+_SIDE = 32
+_FEW_DECADES = 1000  # the ends of a scale on which powers of ten alone would be too few marks
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands over a figure.
+
+    Attributes
+    ----------
+    title : str
+        What it shows.
+    details : str
+        The data's name and the settings, in one line.
+    """
+
+    title: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: its name in the legend, its points, the number of its colour and marker, and whether it is dashed.
+
+    With a spread, one number per point, the points have bars of that length to either side, and are not joined.
+    """
+
+    label: str
+    x: Array
+    y: Array
+    colour: int = 0
+    dashed: bool = False
+    spread: Array | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over one pair of axes, the names of both, a title, and whether x is on a logarithmic scale.
+
+    Where x counts things that are no numbers, 0, 1, ..., ``x_names`` are their names.
+    """
+
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    title: str = ""
+    log_x: bool = False
+    x_names: Sequence[str] = ()
+
+
+def curves(heading: Heading, panels: Sequence[Panel], *, columns: int | None = None, shared: bool = True) -> Figure:
+    """Draw panels of curves: side by side, or in rows of ``columns``; with one vertical scale, unless not shared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.plotting import Heading, Line, Panel, curves
+    >>> line = Line("parabola", np.arange(5.0), np.arange(5.0) ** 2)
+    >>> figure = curves(Heading("A parabola", "no data, no settings"), [Panel("x", "x squared", [line])])
+    >>> [axes.get_ylabel() for axes in figure.axes]
+    ['x squared']
+    """
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
+    with _style():
+        figure = _figure(heading, 3.9 if rows == 1 else 2.9 * rows)
+        grid: list[Axes] = list(figure.subplots(rows, columns, sharey=shared, squeeze=False).flat)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        for axes, panel in zip(grid, panels, strict=False):
+            _draw_panel(axes, panel, _WIDTH / columns - _BESIDE)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, width: float) -> None:
+    for line in panel.lines:
+        marked = len(panel.lines) > 1 or line.spread is not None
+        style: dict[str, Any] = {
+            "label": line.label,
+            "color": _COLOURS[line.colour % len(_COLOURS)],
+            "marker": _MARKERS[line.colour % len(_MARKERS)] if marked else None,
+            "linestyle": "--" if line.dashed else "-",
+        }
+        if line.spread is None:
+            axes.plot(line.x, line.y, markevery=max(1, len(line.x) // 10), **style)
+        else:
+            axes.errorbar(line.x, line.y, line.spread, capsize=3, **style | {"linestyle": "none"})
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+    axes.yaxis.set_tick_params(labelleft=True)
+    if panel.x_names:
+        axes.set_xticks(range(len(panel.x_names)), panel.x_names)
+        axes.set_xlim(-0.5, len(panel.x_names) - 0.5)
+    elif panel.log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        least, most = axes.get_xlim()
+        if most < _FEW_DECADES * least:
+            axes.xaxis.set_major_locator(LogLocator(subs=_multiples(least, most, width)))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    if len(panel.lines) > 1:
+        axes.legend(fontsize=9)
+
+
+def _multiples(least: float, most: float, width: float) -> Sequence[float]:
+    """Return which multiples of powers of ten to mark, so many that their labels fit beside each other."""
+    for multiples in ((1.0, 2.0, 5.0), (1.0, 3.0)):
+        decades = range(math.floor(math.log10(least)), math.ceil(math.log10(most)))
+        marks = [m * 10.0**k for k in decades for m in multiples if least <= m * 10.0**k <= most]
+        apart = (width * math.log(b / a) / math.log(most / least) for a, b in pairwise(marks))
+        needed = (_OF_A_LETTER * (1 + (len(f"{a:g}") + len(f"{b:g}")) / 2) for a, b in pairwise(marks))
+        if all(there >= wanted for there, wanted in zip(apart, needed, strict=True)):
+            return multiples
+    return (1.0,)
+
+
+def histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100) -> Figure:
+    """Draw histograms over one pair of scales, one for each named array of numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.plotting import Heading, histograms
+    >>> values = np.random.default_rng(0).normal(size=1000)
+    >>> figure = histograms(Heading("Normal numbers", "seed 0"), {"sigma 1": values, "sigma 2": 2 * values}, "x")
+    >>> [axes.get_title() for axes in figure.axes]
+    ['sigma 1', 'sigma 2']
+    """
+    edges = np.histogram_bin_edges(np.concatenate([array.ravel() for array in values.values()]), bins)
+    with _style():
+        figure = _figure(heading, 3.4)
+        row: list[Axes] = list(figure.subplots(1, len(values), sharex=True, sharey=True, squeeze=False)[0])
+        for i, (axes, (name, array)) in enumerate(zip(row, values.items(), strict=True)):
+            axes.hist(array.ravel(), edges.tolist(), color=_COLOURS[i % len(_COLOURS)])
+            axes.set_title(name, fontsize=10)
+            axes.set_xlabel(x_label)
+            axes.set_ylabel("elements")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+            axes.yaxis.set_tick_params(labelleft=True)
+    return figure
+
+
+def loss_curves(heading: Heading, histories: Mapping[str, History]) -> Figure:
+    """Draw loss and cost over the epochs, on training and validation images, of one or several runs.
+
+    Parameters
+    ----------
+    heading : Heading
+    histories : mapping
+        By the names of the runs; a single run needs none, as in ``{"": history}``.
+
+    Returns
+    -------
+    Figure
+        One panel if cost and loss are the same everywhere (lambda is 0), else two.
+    """
+    same = all((h.column("train_loss") == h.column("train_cost")).all() for h in histories.values())
+    names = {"loss": "mean loss", "cost": "mean cost"}
+    if same:
+        names = {"loss": "mean loss, which is the cost (lambda is 0)"}
+    return curves(heading, [Panel("epoch", name, _lines(histories, quantity)) for quantity, name in names.items()])
+
+
+def accuracy_curves(heading: Heading, histories: Mapping[str, History]) -> Figure:
+    """Draw the accuracy over the epochs, on training and validation images; arguments as for :func:`loss_curves`."""
+    return curves(heading, [Panel("epoch", "accuracy in %", _lines(histories, "accuracy", 100.0))])
+
+
+def _lines(histories: Mapping[str, History], quantity: str, scale: float = 1.0) -> list[Line]:
+    lines = []
+    for i, (name, history) in enumerate(histories.items()):
+        for j, part in enumerate(("training", "validation")):
+            y = scale * history.column(f"{'train' if part == 'training' else part}_{quantity}")
+            if not np.isnan(y).all():
+                # Of one run, training and validation have colours; of several, each run has one.
+                colour = j if len(histories) == 1 else i
+                lines.append(Line(f"{name} {part}".strip(), history.column("epoch"), y, colour, dashed=j == 1))
+    return lines
+
+
+def learning_rate_curve(heading: Heading, rates: Array) -> Figure:
+    """Draw the learning rate of each update, the first at step 0."""
+    return curves(heading, [Panel("update step", "learning rate eta", [Line("", np.arange(len(rates)), rates)])])
+
+
+def templates(heading: Heading, weights: Array, names: Sequence[str] | None = None, *, columns: int = 5) -> Figure:
+    """Draw the weights of linear units as images: what each unit looks for.
+
+    Parameters
+    ----------
+    heading : Heading
+    weights : ndarray, shape (3072, n)
+        One column per unit, in the layout of the images. Each image has its own scale, from its least weight to its
+        greatest.
+    names : sequence of str, optional
+        One per unit, to be written over its image.
+    columns : int
+        Images per row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.plotting import Heading, templates
+    >>> weights = np.random.default_rng(0).normal(size=(3072, 10))
+    >>> figure = templates(Heading("Noise", "drawn from seed 0"), weights, list("abcdefghij"))
+    >>> len(figure.axes[0].texts)
+    10
+    """
+    images = _as_images(weights)
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    top, gap = (9 if names else 3), 3  # pixels of an image, over it and beside it
+    sheet = np.ones((rows * (_SIDE + top) + gap, columns * (_SIDE + gap) - gap, 3))
+    with _style():
+        width = _WIDTH - 0.3
+        figure = _figure(heading, width * sheet.shape[0] / sheet.shape[1])
+        axes = figure.add_subplot()
+        for i, image in enumerate(images):
+            y, x = (i // columns) * (_SIDE + top) + top, (i % columns) * (_SIDE + gap)
+            sheet[y : y + _SIDE, x : x + _SIDE] = image
+            if names:
+                axes.text(x + _SIDE / 2 - 0.5, y - 2.5, names[i], ha="center", va="baseline", fontsize=9)
+        axes.imshow(sheet)
+        axes.set_axis_off()
+    return figure
+
+
+def _as_images(weights: Array) -> Array:
+    images = weights.T.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1).astype(np.float64)
+    least, most = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    scaled: Array = (images - least) / np.where(most > least, most - least, 1.0)
+    return scaled
+
+
+def heat_map(
+    heading: Heading,
+    values: Array,
+    texts: Sequence[Sequence[str]],
+    *,
+    rows: tuple[str, Sequence[str]],
+    columns: tuple[str, Sequence[str]],
+    scale: str,
+) -> Figure:
+    """Draw a matrix of numbers as shades, darker for greater, with a text in each cell.
+
+    Parameters
+    ----------
+    heading : Heading
+    values : ndarray, shape (m, n)
+        What the shades mean.
+    texts : m sequences of n str
+        What stands in the cells.
+    rows, columns : (str, sequence of str)
+        The name of each axis, and those of its entries.
+    scale : str
+        The name of the shades' scale.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.plotting import Heading, heat_map
+    >>> figure = heat_map(
+    ...     Heading("Powers", "exact"),
+    ...     np.array([[1.0, 1.0], [2.0, 4.0]]),
+    ...     [["1", "1"], ["2", "4"]],
+    ...     rows=("base", ["1", "2"]),
+    ...     columns=("exponent", ["1", "2"]),
+    ...     scale="power",
+    ... )
+    >>> figure.axes[0].get_xlabel(), figure.axes[1].get_ylabel()
+    ('exponent', 'power')
+    """
+    with _style():
+        figure = _figure(heading, 1.3 + 0.55 * len(values))
+        axes = figure.add_subplot()
+        image = axes.imshow(values, cmap="Blues", aspect="auto")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set_xticks(range(len(columns[1])), columns[1], rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(rows[1])), rows[1])
+        axes.tick_params(length=0)
+        axes.set_xlabel(columns[0])
+        axes.set_ylabel(rows[0])
+        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        for (i, j), value in np.ndenumerate(values):
+            colour = "white" if value > middle else "black"
+            axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8, color=colour)
+        bar = figure.colorbar(image, ax=axes, label=scale, shrink=0.8, pad=0.02)
+        bar.outline.set_visible(False)
+    return figure
+
+
+def confusion(heading: Heading, counts: Array, class_names: Sequence[str]) -> Figure:
+    """Draw what the images of each class (a row) were taken for: the percentage, with the number of images below.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.plotting import Heading, confusion
+    >>> figure = confusion(Heading("Confusion", "two classes"), np.array([[3, 1], [0, 4]]), ["cat", "dog"])
+    >>> [text.get_text().split() for text in figure.axes[0].texts]
+    [['75', '%', '3'], ['25', '%', '1'], ['0', '%', '0'], ['100', '%', '4']]
+    """
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    texts = [
+        [f"{share:.0f} %\n{count}" for share, count in zip(*row, strict=True)]
+        for row in zip(shares, counts, strict=True)
+    ]
+    return heat_map(
+        heading,
+        shares,
+        texts,
+        rows=("true class", class_names),
+        columns=("predicted class", class_names),
+        scale="% of the images of the true class",
+    )
+
+
+def save(figure: Figure, path: Path, *, colours: int | None = None) -> None:
+    """Write a figure as PNG, wholly or not at all; in so many colours (256 at most), it takes a third of the bytes.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    content = io.BytesIO()
+    with _style():
+        figure.savefig(content, format="png", metadata={"Software": None})
+    if colours is not None:
+        image = Image.open(content).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        content = io.BytesIO()
+        image.save(content, format="png", optimize=True)
+    with replacing(path) as file:
+        file.write(content.getvalue())
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Draw as this module says, whatever the user's matplotlibrc does."""
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def _figure(heading: Heading, height: float) -> Figure:
+    """Return a figure with a heading and ``height`` inches for what is below it."""
+    details = _even_lines(heading.details, 108)
+    top = 0.42 + 0.18 * len(details)
+    whole = height + top
+    layout = ConstrainedLayoutEngine(rect=(0.01, 0.0, 0.98, height / whole))
+    figure = Figure(figsize=(_WIDTH, whole), dpi=_DPI, layout=layout)
+    figure.text(0.02, 1 - 0.26 / whole, heading.title, fontsize=12, fontweight="bold", va="center")
+    figure.text(0.02, 1 - 0.40 / whole, "\n".join(details), fontsize=8, color="0.3", va="top", linespacing=1.2)
+    return figure
+
+
+def _even_lines(text: str, width: int) -> list[str]:
+    """Wrap into as few lines as the width allows, none of them much shorter than the others."""
+    fewest = len(textwrap.wrap(text, width))
+    return next(lines for narrow in range(1, width + 1) if len(lines := textwrap.wrap(text, narrow)) <= fewest)

@@ -1,0 +1,131 @@
+"""The data as a run needs them: cut into training, validation and test images, and their pixels treated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinygrad_cifar.course.evaluation import Examples
+from tinygrad_cifar.course.settings import Settings, SettingsError
+from tinygrad_cifar.data import Dataset, Split
+from tinygrad_cifar.data.preprocess import Preprocessing
+
+
+def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
+    """Return the images to train on and those to validate on, if any.
+
+    Raises
+    ------
+    SettingsError
+        If the data set is too small for the settings.
+    DataError
+        If it has no such batch.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.course.preparation import cut
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> train, validation = cut(builtin_dataset(), Settings(train_batches=(1, 3), held_out=500, validation_batch=None))
+    >>> len(train), len(validation)
+    (3500, 500)
+    """
+    batches = [dataset.batch(i) for i in settings.train_batches]
+    images = np.concatenate([batch.images for batch in batches])
+    labels = np.concatenate([batch.labels for batch in batches])
+    kept = len(labels) - settings.held_out
+    end = settings.first or kept
+    if not 1 <= end <= kept:
+        raise SettingsError(
+            f"held_out={settings.held_out} and first={settings.first} do not fit {len(labels)} training images of "
+            f"{dataset.name}"
+        )
+    if settings.batch_size > end:
+        raise SettingsError(f"batch_size is {settings.batch_size}, but there are {end} images to train on")
+    validation: Split | None = None
+    if settings.held_out:
+        validation = Split(images[kept:], labels[kept:])
+    elif settings.validation_batch is not None:
+        validation = dataset.batch(settings.validation_batch)
+    return Split(images[:end], labels[:end]), validation
+
+
+def of_the_data(settings: Settings) -> Settings:
+    """Return settings that are the same for all runs that need the same preparation of the data.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.preparation import of_the_data
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> of_the_data(Settings(eta=0.1, lam=0.2, first=50)) == of_the_data(Settings(epochs=3, seed=1, first=50))
+    True
+    """
+    return Settings(
+        pixels=settings.pixels,
+        components=settings.components,
+        train_batches=settings.train_batches,
+        first=settings.first,
+        held_out=settings.held_out,
+        validation_batch=settings.validation_batch,
+        dtype=settings.dtype,
+        batch_size=1,
+    )
+
+
+def treat(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
+    """Return images as a model sees them, with their labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.data import Preprocessing, Split
+    >>> from tinygrad_cifar.course.preparation import treat
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> white = Split(np.full((1, 3072), 255, np.uint8), np.array([0]))
+    >>> X, labels = treat(white, Preprocessing.fit("scale", white.images), Settings(dtype="float32"))
+    >>> X[0, :3], X.dtype
+    (array([1., 1., 1.], dtype=float32), dtype('float32'))
+    """
+    return preprocessing.apply(split.images, np.dtype(settings.dtype)), split.labels
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set cut up and its pixels treated as settings say.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        What it was made from.
+    train, validation, test : (X, labels)
+        Validation is None if the settings hold nothing out.
+    images : Split
+        The training images as they were, for augmentation.
+    preprocessing : Preprocessing
+        Fitted on the training images.
+    """
+
+    dataset: Dataset
+    train: Examples
+    validation: Examples | None
+    test: Examples
+    images: Split
+    preprocessing: Preprocessing
+
+
+def prepare(dataset: Dataset, settings: Settings) -> Prepared:
+    """Cut up a data set, as :func:`cut` does, and treat its pixels.
+
+    See :func:`tinygrad_cifar.course.runs.run` for an example.
+    """
+    train, validation = cut(dataset, settings)
+    preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
+    return Prepared(
+        dataset,
+        treat(train, preprocessing, settings),
+        None if validation is None else treat(validation, preprocessing, settings),
+        treat(dataset.test, preprocessing, settings),
+        train,
+        preprocessing,
+    )

@@ -1,0 +1,300 @@
+"""One training run, from its settings to its result.
+
+The command line, the experiments and the search all train through this module, so a result means the same wherever it
+was made.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar._version import __version__
+from tinygrad_cifar.course import models
+from tinygrad_cifar.course.evaluation import Scores, evaluate
+from tinygrad_cifar.course.preparation import Prepared
+from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, Settings
+from tinygrad_cifar.course.training import History, Progress, check_identity, fit
+from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.data.batches import augment_flip, augment_shift
+from tinygrad_cifar.data.preprocess import Preprocessing
+from tinygrad_cifar.nn import schedules
+from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser
+from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint
+from tinygrad_cifar.system.files import replacing
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a run.
+
+    Attributes
+    ----------
+    settings : Settings
+    model : Classifier
+    history : History
+    train, validation, test : Scores
+        At the end; validation or test is None where nothing was held out or the test set was not looked at.
+    seconds : float
+        Wall-clock time of the training, measurements included; see :class:`~tinygrad_cifar.course.training.History`.
+    """
+
+    settings: Settings
+    model: models.Classifier
+    history: History
+    train: Scores
+    validation: Scores | None
+    test: Scores | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as a dictionary of plain numbers; accuracies are shares from 0 to 1."""
+        figures: dict[str, Any] = {"settings": asdict(self.settings)}
+        for name, scores in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+            for quantity in ("accuracy", "loss", "cost"):
+                figures[f"{name}_{quantity}"] = None if scores is None else getattr(scores, quantity)
+        return figures | {
+            "steps": self.history.rows[-1].step,
+            "stopped_early": self.history.stopped_early,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def build_model(settings: Settings, features: int, classes: int) -> models.Classifier:
+    """Return the untrained model that settings describe, drawn from their seed.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.runs import build_model
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> print(build_model(Settings(model="two-layer", hidden=(50,)), 3072, 10).summary())
+    TwoLayer
+      W1     3072 x 50  153,600
+      b1            50       50
+      W2       50 x 10      500
+      b2            10       10
+      total             154,160
+    """
+    rng = np.random.default_rng([settings.seed, 0])
+    shared: dict[str, Any] = {
+        "rng": rng,
+        "init": INITIALISERS[settings.init](settings.sigma),
+        "dtype": np.dtype(settings.dtype),
+    }
+    model: models.Classifier
+    if settings.model == "two-layer":
+        activation = ACTIVATIONS[settings.activation]
+        model = models.TwoLayer(features, settings.hidden[0], classes, activation=activation, **shared)
+    elif settings.model == "perceptron":
+        model = models.Perceptron([features, *settings.hidden, classes], dropout=settings.dropout, **shared)
+    else:
+        model = (models.SVM if settings.model == "svm" else models.SoftmaxRegression)(features, classes, **shared)
+    model.q = settings.q
+    return model
+
+
+def build_schedule(settings: Settings, steps_per_epoch: int) -> schedules.Schedule:
+    """Return the learning rate as a function of the step.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.runs import build_schedule
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> build_schedule(Settings(eta=0.02, schedule="exponential", decay=0.9), steps_per_epoch=100)
+    Exponential(eta=0.02, decay=0.9, steps_per_epoch=100)
+    """
+    kinds: dict[str, Callable[[], schedules.Schedule]] = {
+        "constant": lambda: schedules.Constant(settings.eta),
+        "exponential": lambda: schedules.Exponential(settings.eta, settings.decay, steps_per_epoch),
+        "step": lambda: schedules.Step(settings.eta, settings.decay, settings.n_s),
+        "triangular": lambda: schedules.Triangular(settings.eta_min, settings.eta, settings.n_s),
+        "cosine": lambda: schedules.Cosine(settings.eta, settings.eta_min, settings.epochs * steps_per_epoch),
+    }
+    schedule = kinds[settings.schedule]()
+    return schedules.WarmUp(schedule, settings.warm_up) if settings.warm_up else schedule
+
+
+def build_optimiser(settings: Settings, model: models.Classifier, steps_per_epoch: int) -> Optimiser:
+    """Return the optimiser that settings describe.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.runs import build_model, build_optimiser
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> settings = Settings(lam=0.1, momentum=0.9)
+    >>> optimiser = build_optimiser(settings, build_model(settings, 4, 2), steps_per_epoch=100)
+    >>> type(optimiser).__name__, optimiser.momentum, optimiser.weight_decay
+    ('SGD', 0.9, 0.2)
+    """
+    schedule = build_schedule(settings, steps_per_epoch)
+    if settings.optimiser == "adam":
+        return Adam(model.parameters(), schedule, weight_decay=2 * settings.lam)
+    return SGD(
+        model.parameters(),
+        schedule,
+        momentum=settings.momentum,
+        nesterov=settings.optimiser == "nesterov",
+        weight_decay=2 * settings.lam,
+    )
+
+
+def run(
+    settings: Settings,
+    prepared: Prepared,
+    *,
+    test: bool = True,
+    checkpoint: Path | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Train as settings say.
+
+    Parameters
+    ----------
+    settings, prepared
+        What to do, and :func:`prepare` of the same settings.
+    test : bool
+        Whether to look at the test set at the end: a search does not.
+    checkpoint, watch
+        As for :func:`tinygrad_cifar.course.training.fit`; a checkpoint of other settings or data is refused.
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss becomes NaN or infinite.
+    CheckpointError
+        If the checkpoint cannot be written, is damaged, or is of another run.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.course.preparation import prepare
+    >>> from tinygrad_cifar.course.runs import run
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> settings = Settings(first=500, epochs=2)
+    >>> prepared = prepare(builtin_dataset(), settings)  # cut, and scaled to 0 to 1
+    >>> X, labels = prepared.train
+    >>> X.shape, prepared.validation[0].shape
+    ((500, 3072), (2000, 3072))
+    >>> result = run(settings, prepared, test=False)
+    >>> result.history.column("step")
+    array([ 0.,  5., 10.])
+    >>> result.train.loss < result.history.rows[0].train_loss
+    True
+    """
+    X, labels = prepared.train
+    model = build_model(settings, X.shape[1], len(prepared.dataset.class_names))
+    optimiser = build_optimiser(settings, model, -(-len(labels) // settings.batch_size))
+    augments = settings.flip or settings.shift > 0
+    history = fit(
+        model,
+        optimiser,
+        (prepared.images.images, labels) if augments else prepared.train,
+        prepared.validation,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        rng=np.random.default_rng([settings.seed, 1]) if settings.shuffle or augments else None,
+        every=settings.every,
+        patience=settings.patience,
+        augment=_augmentation(settings, prepared.preprocessing) if augments else None,
+        measured=prepared.train,
+        checkpoint=checkpoint,
+        identity=None if checkpoint is None else _identity(settings, prepared.dataset),
+        watch=watch,
+    )
+    return Result(
+        settings,
+        model,
+        history,
+        evaluate(model, prepared.train, settings.lam),
+        None if prepared.validation is None else evaluate(model, prepared.validation, settings.lam),
+        evaluate(model, prepared.test, settings.lam) if test else None,
+        history.seconds,
+    )
+
+
+def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> None:
+    """Refuse a checkpoint of other settings or data before anything is prepared; :func:`run` looks at the rest of it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.course.preparation import prepare
+    >>> from tinygrad_cifar.course.runs import check_resumable, run
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> settings, dataset = Settings(epochs=1, first=100), builtin_dataset()
+    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+    ...     checkpoint = Path(folder) / "checkpoint.npz"
+    ...     result = run(settings, prepare(dataset, settings), checkpoint=checkpoint)
+    ...     check_resumable(checkpoint, Settings(epochs=2, first=100), dataset)
+    Traceback (most recent call last):
+    tinygrad_cifar.system.checkpoints.CheckpointError: ... belongs to another run: its epochs is 1, not 2
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or of another run.
+    """
+    _, text = load_checkpoint(checkpoint)
+    try:
+        check_identity(text["identity"], _identity(settings, dataset))
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint} belongs to another run: {error}") from error
+
+
+def _identity(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    return asdict(settings) | {"data": _name_and_digest(dataset)}
+
+
+def _name_and_digest(dataset: Dataset) -> str:
+    identity = dataset.identity()
+    return f"{identity['name']} with the digest {str(identity['sha256'])[:16]}"
+
+
+def _augmentation(settings: Settings, preprocessing: Preprocessing) -> Callable[[Array, np.random.Generator], Array]:
+    def augment(images: Array, rng: np.random.Generator) -> Array:
+        if settings.flip:
+            images = augment_flip(images, rng)
+        if settings.shift:
+            images = augment_shift(images, rng, settings.shift)
+        return preprocessing.apply(images, np.dtype(settings.dtype))
+
+    return augment
+
+
+def versions() -> dict[str, str]:
+    """Return what a result depends on besides its settings.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.runs import versions
+    >>> sorted(versions())
+    ['machine', 'numpy', 'python', 'tinygrad_cifar']
+    """
+    return {
+        "tinygrad_cifar": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
+    """Write ``history.csv`` and ``result.json``, in this order and each wholly or not at all.
+
+    See :func:`tinygrad_cifar.course.model_files.load_model` for an example.
+    """
+    text = result.to_json() | {"data": dataset.identity(), "versions": versions()}
+    with replacing(folder / "history.csv") as file:
+        file.write(result.history.to_csv().encode())
+    with replacing(folder / "result.json") as file:
+        file.write((json.dumps(text, indent=2) + "\n").encode())

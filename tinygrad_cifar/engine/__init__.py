@@ -1,0 +1,1 @@
+"""Automatic differentiation: tensors, primitives, the backward pass, and what is built on them alone."""

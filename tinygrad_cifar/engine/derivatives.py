@@ -1,0 +1,256 @@
+"""Derivatives of functions: Jacobian-vector products, Jacobians and Hessians, all made from the one backward walk.
+
+A function here takes tensors and returns one tensor. The reverse mode computes ``J' u``; since that is linear
+in u, its own reverse mode gives ``J v``, and differentiating a gradient gives the Hessian.
+
+The inputs may be tensors or anything that a tensor can be made of. The caller's tensors, their graphs and their
+``.grad`` are left alone. Like any other result, a derivative is recorded if it depends on something that is: on an
+input that requires a gradient, or on a parameter that the function uses. So derivatives can be nested, and penalised.
+Under ``no_grad`` it is computed all the same, and not recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.engine.backprop import grad
+from tinygrad_cifar.engine.graph import ancestors, constant
+from tinygrad_cifar.engine.modes import is_recording, recording
+from tinygrad_cifar.engine.ops import astype, stack
+from tinygrad_cifar.engine.tensor import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Compute ``f(x)`` and ``J v``, how the result changes when the inputs move along the tangents.
+
+    ``u -> J' u`` is linear, so its derivative in the direction v is ``J v``: two backward walks, whatever the sizes.
+
+    Parameters
+    ----------
+    f : callable
+        From as many tensors as there are inputs to one tensor.
+    inputs, tangents : tuples or lists of array_like
+        The point, and a direction for each input, of its shape (and converted to its dtype).
+
+    Returns
+    -------
+    out, tangent : Tensor
+        Of the result's shape and dtype.
+
+    Raises
+    ------
+    ValueError
+        If there is no input, or the tangents do not have the inputs' number and shapes.
+    TypeError
+        If inputs or tangents are no tuple or list of real numbers, or ``f`` does not return a tensor.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.jvp(lambda x: x**2, [[1.0, 3.0]], [[1.0, 10.0]])
+    (Tensor([1., 9.]), Tensor([ 2., 60.]))
+    """
+    wanted = is_recording()
+    with recording():
+        variables = _variables("jvp", inputs)
+        directions = _directions("jvp", tangents, variables)
+        out = _evaluated("jvp", f, variables)
+        if not out.requires_grad:
+            return out, _zeros(out.shape, out)
+        u = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
+        pulled = grad(out, variables, gradient=u, create_graph=True)
+        along = _along(pulled, directions)
+        recorded = wanted and _depends_on_others(along, [*variables, u])
+        moved = grad(along, u, create_graph=recorded) if along.requires_grad else _zeros(out.shape, out)
+        return out if wanted and _depends_on_others(out, variables) else out.detach(), moved
+
+
+def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Compute ``H v``, how the gradient of a single number changes when the inputs move along the tangents.
+
+    Parameters
+    ----------
+    f : callable
+        From as many tensors as there are inputs to a tensor of one element.
+    inputs, tangents : tuples or lists of array_like
+        The point, and a direction for each input, of its shape (and converted to its dtype).
+
+    Returns
+    -------
+    tuple of Tensor
+        One for each input, of its shape and dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`jvp`; also if ``f`` returns more than one number.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.hvp(lambda x: (x**3).sum(), [[1.0, 2.0]], [[1.0, 1.0]])
+    (Tensor([ 6., 12.]),)
+    """
+    wanted = is_recording()
+    with recording():
+        variables = _variables("hvp", inputs)
+        directions = _directions("hvp", tangents, variables)
+        along = _along(_gradients("hvp", f, variables), directions)
+        if not along.requires_grad:
+            return tuple([_zeros(x.shape, x) for x in variables])
+        return tuple(grad(along, variables, create_graph=wanted and _depends_on_others(along, variables)))
+
+
+def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    """Compute all derivatives of ``f(x)``, with one backward walk for each element of the result.
+
+    Parameters
+    ----------
+    f : callable
+        From a tensor to a tensor, of any shapes.
+    x : array_like
+        The point.
+
+    Returns
+    -------
+    Tensor
+        Of shape ``(*f(x).shape, *x.shape)``: element ``[i, j]`` is ``d f(x)[i] / d x[j]``.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not made of real numbers, or ``f`` does not return a tensor.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.jacobian(lambda x: x**2, [1.0, 3.0])
+    Tensor([[2., 0.],
+            [0., 6.]])
+    """
+    return _jacobian("jacobian", f, x)
+
+
+def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    """Compute all second derivatives of a single number, with one backward walk for each element of ``x``.
+
+    Parameters
+    ----------
+    f : callable
+        From a tensor to a tensor of one element.
+    x : array_like
+        The point.
+
+    Returns
+    -------
+    Tensor
+        Of shape ``(*x.shape, *x.shape)``.
+
+    Raises
+    ------
+    ValueError
+        If ``f`` returns more than one number.
+    TypeError
+        If ``x`` is not made of real numbers, or ``f`` does not return a tensor.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.hessian(lambda x: x[0] ** 2 * x[1], [1.0, 3.0])
+    Tensor([[6., 2.],
+            [2., 0.]])
+    """
+    return _jacobian("hessian", lambda variable: _gradients("hessian", f, [variable])[0], x)
+
+
+def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    wanted = is_recording()
+    with recording():
+        (variable,) = _variables(name, [x])
+        out = _evaluated(name, f, [variable])
+        if not out.requires_grad or out.size == 0:
+            return _zeros((*out.shape, *variable.shape), variable)
+        how = {"retain_graph": True, "create_graph": wanted and _depends_on_others(out, [variable])}
+        rows = [grad(out, variable, gradient=unit.reshape(out.shape), **how) for unit in np.eye(out.size)]
+        matrix: Tensor = stack(rows).reshape((*out.shape, *variable.shape))
+        return matrix
+
+
+def _gradients(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the recorded gradients of a single number."""
+    out = _evaluated(name, f, variables)
+    if out.size != 1:
+        raise ValueError(f"{name}: the function must return a single number, not a tensor of shape {out.shape}")
+    if not out.requires_grad:
+        return [_zeros(x.shape, x) for x in variables]
+    gradients: tuple[Tensor, ...] = grad(out, variables, create_graph=True)
+    return gradients
+
+
+def _along(gradients: Sequence[Tensor], directions: Sequence[Any]) -> Tensor:
+    """Return the sum of all products of a gradient's elements with its direction's."""
+    total = Tensor(0.0)
+    for gradient, direction in zip(gradients, directions, strict=True):
+        total = total + (gradient * direction).sum()
+    return total
+
+
+# -- what was asked ----------------------------------------------------------------------------------------------------
+
+
+def _variables(name: str, inputs: Sequence[Any]) -> list[Tensor]:
+    """Return variables of our own: leaves, or of a recorded input a value that comes from it; integers as float64."""
+    arrays = _arrays(name, "input", inputs)
+    if not arrays:
+        raise ValueError(f"{name}: give at least one input to differentiate with respect to")
+    return [
+        astype(x, x.dtype)
+        if isinstance(x, Tensor) and x.requires_grad
+        else Tensor(array if array.dtype.kind == "f" else array.astype(float), requires_grad=True)
+        for x, array in zip(inputs, arrays, strict=True)
+    ]
+
+
+def _depends_on_others(out: Tensor, variables: Sequence[Tensor]) -> bool:
+    """Tell whether anything recorded but our own leaves has a part in a result."""
+    if any(not variable.is_leaf for variable in variables):
+        return True
+    own = {variable._node for variable in variables}
+    behind = [] if out._node is None else ancestors(out._node)
+    others = [node for node in behind if node.primitive is None and node not in own]
+    return bool(others)
+
+
+def _directions(name: str, tangents: Sequence[Any], variables: Sequence[Tensor]) -> list[Any]:
+    arrays = _arrays(name, "tangent", tangents)
+    shapes, wanted = [array.shape for array in arrays], [variable.shape for variable in variables]
+    if shapes != wanted:
+        raise ValueError(f"{name}: the tangents' shapes {shapes} must be those of the inputs, {wanted}")
+    kept = [given if isinstance(given, Tensor) else array for given, array in zip(tangents, arrays, strict=True)]
+    return [astype(direction, variable.dtype) for direction, variable in zip(kept, variables, strict=True)]
+
+
+def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
+    if not isinstance(given, (tuple, list)):
+        raise TypeError(f"{name}: the {what}s must be a tuple or a list of arrays, not one {type(given).__name__}")
+    arrays = [np.asarray(constant(x)) for x in given]
+    for i, array in enumerate(arrays):
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: {what} {i} is made of {array.dtype} data; give real numbers")
+    return arrays
+
+
+def _evaluated(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Tensor:
+    out = f(*variables)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: the function must return a tensor, not {type(out).__name__}")
+    return out
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return Tensor(np.zeros(shape, like.dtype))

@@ -1,0 +1,608 @@
+"""Numerical gradients, and comparisons of derivatives with them.
+
+One idea: **a derivative is believed when something that knows nothing of it agrees.** Differences of function
+values (:func:`numerical_gradient`) and a step into the complex plane (:func:`complex_step`) need the function
+alone; :func:`check_gradients` holds the backward pass against the differences, element by element, in a
+random direction of the result. A direction of ones would not do: a rule that forgets its cotangent, or
+averages it, passes.
+
+Everything here works in float64. The centred difference loses a third of the digits: that leaves ten of
+float64's sixteen, but four of float32's seven, too few to tell a wrong gradient from a rounded one. Inputs of
+another floating type are refused. Integers and booleans (labels, indices, masks) are handed to the function
+as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from tinygrad_cifar.engine.backprop import grad, walk
+from tinygrad_cifar.engine.graph import Value, ancestors, constant
+from tinygrad_cifar.engine.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "GradientError",
+    "Summary",
+    "check_gradients",
+    "complex_step",
+    "numerical_gradient",
+    "relative_error",
+    "relative_errors",
+    "summary",
+]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# The steps that balance the error of the formula, which grows with h, against rounding, which grows with 1 / h.
+_EPS = float(np.finfo(np.float64).eps)
+_STEPS = {"centred": _EPS ** (1 / 3), "forward": _EPS ** (1 / 2)}
+
+
+class GradientError(AssertionError):
+    """A gradient that disagrees with the numerical one.
+
+    Attributes
+    ----------
+    input : int
+        The position of the input whose gradient is wrong.
+    analytic, numerical : numpy.ndarray
+        Both gradients of that input, whole.
+    """
+
+    def __init__(self, message: str, input: int, analytic: Array, numerical: Array) -> None:
+        super().__init__(message)
+        self.input = input
+        self.analytic = analytic
+        self.numerical = numerical
+
+
+# -- derivatives from values of the function alone -----------------------------------------------------------
+
+
+def numerical_gradient(
+    f: Callable[..., Any],
+    inputs: Any,
+    index: int = 0,
+    *,
+    method: Literal["centred", "forward"] = "centred",
+    h: float | None = None,
+    cotangent: Any = None,
+) -> Array:
+    """Estimate the gradient of ``f`` with respect to one input by differences.
+
+    For each element ``x`` of the input, with all others fixed::
+
+        centred   (f(x + h) - f(x - h)) / 2h      error of order h**2
+        forward   (f(x + h) - f(x)) / h           error of order h; the one-sided difference of the reports
+
+    Parameters
+    ----------
+    f : callable
+        A function of tensors or arrays with one result, a tensor or an array. It is given tensors where
+        ``inputs`` holds tensors (recorded where those are), and arrays otherwise.
+    inputs : array_like, Tensor, or a tuple or list of them
+        The point, float64. Integer and boolean inputs are passed on as they are.
+    index : int
+        The position of the input to differentiate with respect to.
+    method : {"centred", "forward"}
+        The formula.
+    h : float, optional
+        The step, the same for every element (the reports take 1e-6). By default ``eps**(1/3)`` for centred
+        and ``eps**(1/2)`` for forward differences, times ``max(1, |x|)``, with float64's ``eps = 2.2e-16``.
+    cotangent : array_like, optional
+        Weights ``c`` of the shape of the result: the gradient is that of ``sum(c * f)``. A result of a single
+        number needs none.
+
+    Returns
+    -------
+    numpy.ndarray
+        The estimate, float64, of the input's shape.
+
+    Raises
+    ------
+    TypeError
+        If the input is not float64, or ``f`` does not return one real tensor or array in float64.
+    ValueError
+        If shapes do not fit, the method is unknown, or ``f`` is not finite beside the point.
+
+    Notes
+    -----
+    Both formulas are those of the course's reports 000 (both) and 004 (forward, h = 1e-6).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.engine.gradcheck import numerical_gradient
+    >>> slope = numerical_gradient(lambda x: np.sum(x**3), np.array([1.0, 2.0]))
+    >>> print(slope.round(8))
+    [ 3. 12.]
+    >>> one_sided = numerical_gradient(lambda x: x**3, 2.0, method="forward", h=1e-6)
+    >>> print(f"{one_sided:.6f}")
+    12.000006
+    """
+    if method not in _STEPS:
+        raise ValueError(f"numerical_gradient: method must be 'centred' or 'forward', not {method!r}")
+    if h is not None and not h > 0:
+        raise ValueError(f"numerical_gradient: the step h must be positive, not {h}")
+    points = _points("numerical_gradient", inputs)
+    x = _differentiable("numerical_gradient", points, index)
+
+    def value(at: tuple[int, ...], number: Any) -> Array:
+        moved = x.copy()
+        moved[at] = number
+        return _value(f, [*points[:index], _as(points[index], moved), *points[index:][1:]], "f")
+
+    here = _value(f, points, "f")
+    weights = _weights("numerical_gradient", here, cotangent)
+    gradient = np.empty(x.shape)
+    for at in np.ndindex(x.shape):
+        step = _STEPS[method] * max(1.0, abs(x[at])) if h is None else h
+        above = x[at] + step
+        below = x[at] - step if method == "centred" else x[at]
+        with np.errstate(invalid="ignore"):  # inf - inf: reported below
+            difference = value(at, above) - (value(at, below) if method == "centred" else here)
+            # The step taken is the difference of two rounded numbers, not quite the step that was asked for.
+            gradient[at] = np.sum(weights * difference) / (above - below)
+        if not np.isfinite(gradient[at]):
+            raise ValueError(
+                f"numerical_gradient: the difference for input {index} at {_place(at)} is {gradient[at]}, "
+                f"since f is not finite within {step:.1e} of the point; take one farther inside its domain"
+            )
+    return gradient
+
+
+def complex_step(
+    f: Callable[..., Any], inputs: Any, index: int = 0, *, h: float = 1e-30, cotangent: Any = None
+) -> Array:
+    """Compute the gradient of an analytic function by a step into the complex plane.
+
+    ``Im f(x + ih) / h`` for each element ``x``. Nothing is subtracted, so nothing cancels: the step can be so
+    small that the formula's error, of order ``h**2``, vanishes, and the result is as exact as ``f`` itself.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays, which it is given as complex arrays. The operations of this package do when they
+        are analytic; ``absolute``, ``relu``, ``maximum``, comparisons and conjugation are not.
+    inputs, index, cotangent
+        As in :func:`numerical_gradient`.
+    h : float
+        The step.
+
+    Returns
+    -------
+    numpy.ndarray
+        The gradient, float64, of the input's shape.
+
+    Raises
+    ------
+    TypeError
+        If the input is not float64, or ``f`` loses the imaginary part and returns real numbers.
+    ValueError
+        If shapes do not fit.
+
+    Notes
+    -----
+    W. Squire and G. Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40 (1998).
+
+    Examples
+    --------
+    >>> import math
+    >>> import numpy as np
+    >>> from tinygrad_cifar.engine.gradcheck import complex_step
+    >>> float(complex_step(np.exp, 1.0)) == math.e
+    True
+    """
+    points = [np.asarray(constant(point)) for point in _points("complex_step", inputs)]
+    x = _differentiable("complex_step", points, index)
+    shifted = [point.astype(complex) if point.dtype.kind == "f" else point for point in points]
+    gradient = np.empty(x.shape)
+    weights = None
+    for at in np.ndindex(x.shape):
+        moved = x.astype(complex)
+        moved[at] += 1j * h
+        out = _value(f, [*shifted[:index], moved, *shifted[index:][1:]], "c")
+        if weights is None:
+            weights = _weights("complex_step", out, cotangent)
+        gradient[at] = np.sum(weights * out.imag) / h
+    return gradient
+
+
+# -- the reports' measures of disagreement -------------------------------------------------------------------
+
+
+def relative_errors(analytic: Any, numerical: Any, eps: float = 1e-5) -> Array:
+    """Compare two gradients element by element, as report 002 does.
+
+    ``|ga - gn| / max(eps, |ga| + |gn|)``: 0 where they agree, 1 where they have nothing in common, and small
+    where both are smaller than ``eps``.
+
+    Parameters
+    ----------
+    analytic, numerical : array_like or Tensor
+        Two gradients of one shape.
+    eps : float
+        The size below which a gradient counts as zero.
+
+    Returns
+    -------
+    numpy.ndarray
+        The matrix of errors, float64, of the gradients' shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.engine.gradcheck import relative_errors
+    >>> print(relative_errors([1.0, 3.0, 0.0], [1.0, 1.0, 1e-9]).round(4))
+    [0.e+00 5.e-01 1.e-04]
+    """
+    ga, gn = _pair("relative_errors", analytic, numerical)
+    with np.errstate(invalid="ignore"):  # an infinite gradient has the error NaN
+        errors: Array = np.abs(ga - gn) / np.maximum(eps, np.abs(ga) + np.abs(gn))
+    return errors
+
+
+def relative_error(analytic: Any, numerical: Any, eps: float = 1e-12) -> float:
+    """Compare two gradients as wholes, as report 003 does.
+
+    ``sum |ga - gn| / sum max(eps, |ga| + |gn|)``, the sums over all elements.
+
+    Parameters
+    ----------
+    analytic, numerical : array_like or Tensor
+        Two gradients of one shape.
+    eps : float
+        The size below which an element counts as zero.
+
+    Returns
+    -------
+    float
+        The error, between 0 and 1; 0 for gradients without elements.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.engine.gradcheck import relative_error
+    >>> relative_error([1.0, 2.0], [1.0, 1.0])
+    0.2
+    """
+    ga, gn = _pair("relative_error", analytic, numerical)
+    if not ga.size:
+        return 0.0
+    return float(np.sum(np.abs(ga - gn)) / np.sum(np.maximum(eps, np.abs(ga) + np.abs(gn))))
+
+
+class Summary(NamedTuple):
+    """The four figures of report 004; the last three are pairs (analytic, numerical) of absolute values."""
+
+    sum_of_differences: float
+    mean: tuple[float, float]
+    min: tuple[float, float]
+    max: tuple[float, float]
+
+    def __str__(self) -> str:
+        lines = [f"sum of absolute differences: {self.sum_of_differences:.3e}"]
+        for name in ("mean", "min", "max"):
+            analytic, numerical = getattr(self, name)
+            lines.append(f"{name} of absolute values: analytic {analytic:.3e}, numerical {numerical:.3e}")
+        return "\n".join(lines)
+
+
+def summary(analytic: Any, numerical: Any) -> Summary:
+    """Compare two gradients by the four figures of report 004.
+
+    Parameters
+    ----------
+    analytic, numerical : array_like or Tensor
+        Two gradients of one shape, with at least one element.
+
+    Returns
+    -------
+    Summary
+        The sum of absolute differences, and the mean, smallest and largest absolute value of both.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or there is nothing to compare.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.engine.gradcheck import summary
+    >>> print(summary([1.0, -3.0], [1.0, -2.5]))
+    sum of absolute differences: 5.000e-01
+    mean of absolute values: analytic 2.000e+00, numerical 1.750e+00
+    min of absolute values: analytic 1.000e+00, numerical 1.000e+00
+    max of absolute values: analytic 3.000e+00, numerical 2.500e+00
+    """
+    ga, gn = _pair("summary", analytic, numerical)
+    if not ga.size:
+        raise ValueError(f"summary: gradients of shape {ga.shape} have no elements to compare")
+    sizes = np.abs(ga), np.abs(gn)
+    mean, least, most = ([float(figure(size)) for size in sizes] for figure in (np.mean, np.min, np.max))
+    return Summary(float(np.sum(np.abs(ga - gn))), (mean[0], mean[1]), (least[0], least[1]), (most[0], most[1]))
+
+
+def _pair(name: str, analytic: Any, numerical: Any) -> tuple[Array, Array]:
+    ga, gn = (np.asarray(constant(g), dtype=np.float64) for g in (analytic, numerical))
+    if ga.shape != gn.shape:
+        raise ValueError(f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must have one shape")
+    return ga, gn
+
+
+# -- the check -----------------------------------------------------------------------------------------------
+
+
+def check_gradients(
+    f: Callable[..., Any],
+    *inputs: Any,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    cotangent: Any = None,
+    rng: int | np.random.Generator = 0,
+    second_order: bool = False,
+) -> float:
+    """Check the backward pass of ``f`` against centred differences, element by element.
+
+    With a cotangent ``c``, the gradient of ``sum(c * f)`` with respect to every floating-point input is
+    compared element by element: ``|ga - gn| <= atol + rtol * |gn|``.
+
+    Parameters
+    ----------
+    f : callable
+        A function of tensors that returns one tensor, of any shape; any randomness in it must be the same
+        every time.
+    *inputs : array_like or Tensor
+        The point: float64, and away from kinks. Every one of these is differentiated (``requires_grad`` does
+        not matter, ``grad`` is left alone). Integers and booleans are passed on as they are.
+    rtol : float
+        The relative tolerance.
+    atol : float, optional
+        The absolute tolerance, by default ``1e-8 + 1e-9 * norm(c * f)``: what differences of numbers of that size
+        leave to rounding, ten times and more. A gradient that is smaller still cannot be told from 0: multiply a
+        function of tiny numbers by a large one, or give ``atol``.
+    cotangent : array_like, optional
+        The weights ``c``, of the result's shape; random ones by default, also for a single number.
+    rng : int or numpy.random.Generator
+        Where random weights come from, or the seed.
+    second_order : bool
+        Whether to check the derivative of the gradient as well: that of ``sum(u * gradient)``, with random
+        ``u``, recorded by ``create_graph=True``, against centred differences of the gradient.
+
+    Returns
+    -------
+    float
+        The largest relative error of an element, as :func:`relative_errors` measures it.
+
+    Raises
+    ------
+    GradientError
+        If an element differs by more, or ``f``'s result was not recorded: an ``AssertionError`` that names
+        the function, its operations, the input, the element and both values.
+    TypeError, ValueError
+        If the question is wrong: float32, shapes, more than one result, values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_cifar as tg
+    >>> from tinygrad_cifar.engine.gradcheck import check_gradients
+    >>> def cost(W, x):
+    ...     return tg.logsumexp(x @ W) + 0.1 * tg.sum(W * W)
+    >>> error = check_gradients(cost, np.ones((3, 2)), np.array([1.0, -2.0, 0.5]), second_order=True)
+    >>> error < 1e-7
+    True
+
+    A function with a wrong derivative of its own:
+
+    >>> cube = tg.primitive("cube_with_a_wrong_rule", lambda x: x**3, x=lambda g, x: 2 * g * x**2)
+    >>> check_gradients(cube, np.array([1.0, 2.0]), cotangent=[1.0, 1.0])
+    Traceback (most recent call last):
+        ...
+    tinygrad_cifar.engine.gradcheck.GradientError: cube_with_a_wrong_rule: the gradient is wrong in 2 of 2 elements
+    of input 0, of shape (2,); at [1]
+        backward gives             8
+        centred differences give   12
+        they differ by             4 (relative error 0.2), and may by 1.2e-05
+    """
+    points = _points("check_gradients", inputs)
+    checked = [i for i, point in enumerate(points) if isinstance(point, Value) or point.dtype.kind == "f"]
+    if not checked:
+        raise TypeError("check_gradients: there is nothing to differentiate; give at least one float64 input")
+    for i in checked:
+        points[i] = Tensor(constant(points[i]), requires_grad=True)  # f may differentiate, too
+    generator = np.random.default_rng(rng)
+
+    leaves, out = _recorded(f, points, checked)
+    if not np.array_equal(out.data, _value(f, points, "f"), equal_nan=True):
+        raise ValueError(f"check_gradients: {_name(f)} gives another result when called again; seed it inside")
+    weights = generator.standard_normal(out.shape) if cotangent is None else cotangent
+    weights = _weights("check_gradients", out.data, weights)
+    what = _description(f, out)
+    if out._node is not None and not {leaf._node for leaf in leaves} & set(walk(out._node, weights, keep=True)):
+        raise ValueError(
+            f"check_gradients: the result of {_name(f)} depends on none of its inputs, so there is nothing to compare; "
+            "let it compute with the tensors that it is given (for a model's parameters, use them in its place)"
+        )
+    gradients = grad(out, leaves, weights, create_graph=second_order)
+    allowed = _rounding(weights * out.data) if atol is None else atol
+    worst = 0.0
+    for i, gradient in zip(checked, gradients, strict=True):
+        numerical = numerical_gradient(f, points, i, cotangent=weights)
+        worst = max(worst, _compare(f"{what}: the gradient", i, gradient.data, numerical, rtol, allowed))
+    if not second_order:
+        return worst
+
+    direction = generator.standard_normal(sum(gradient.size for gradient in gradients))
+
+    def slopes(*at: Any) -> Array:
+        again, result = _recorded(f, at, checked)
+        return np.concatenate([g.data.ravel() for g in grad(result, again, weights)])
+
+    along = _along(gradients, direction)
+    curvatures: Any = [Tensor(np.zeros(leaf.shape)) for leaf in leaves]
+    if along.requires_grad:  # else the gradient is constant
+        curvatures = grad(along, leaves)
+    if atol is None:
+        allowed = _rounding(direction * np.concatenate([g.data.ravel() for g in gradients]))
+    for i, curvature in zip(checked, curvatures, strict=True):
+        numerical = numerical_gradient(slopes, points, i, cotangent=direction)
+        name = f"{what}: the second derivative"
+        worst = max(worst, _compare(name, i, curvature.data, numerical, rtol, allowed))
+    return worst
+
+
+def _recorded(f: Callable[..., Any], points: Sequence[Any], checked: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+    """Call ``f`` with fresh leaves in the checked places; return them and the result."""
+    arguments = list(points)
+    for i in checked:
+        arguments[i] = Tensor(points[i].data, requires_grad=True)
+    out = f(*arguments)
+    leaves = [arguments[i] for i in checked]
+    if not isinstance(out, Tensor):
+        raise TypeError(f"check_gradients: {_name(f)} must return one tensor, not {type(out).__name__}")
+    if not out.requires_grad:
+        nothing = np.zeros(leaves[0].shape)
+        raise GradientError(
+            f"{_name(f)}: the result is not recorded, so it has no gradient; compute it from the arguments "
+            "with tensor operations, without .data, detach() or no_grad(), and gradients with create_graph=True",
+            checked[0],
+            nothing,
+            nothing,
+        )
+    return leaves, out
+
+
+def _along(gradients: Sequence[Tensor], direction: Array) -> Tensor:
+    """Return ``sum(direction * gradient)`` over all gradients, recorded."""
+    total = Tensor(0.0)
+    start = 0
+    for gradient in gradients:
+        part = direction[start : start + gradient.size].reshape(gradient.shape)
+        start += gradient.size
+        total = total + (gradient * part).sum()
+    return total
+
+
+def _compare(what: str, input: int, analytic: Array, numerical: Array, rtol: float, atol: float) -> float:
+    """Raise if the gradients disagree; return the largest relative error."""
+    error = np.abs(analytic - numerical)
+    allowed = atol + rtol * np.abs(numerical)
+    wrong = ~(error <= allowed)  # so is NaN
+    relative = relative_errors(analytic, numerical)
+    if not wrong.any():
+        return float(np.max(relative, initial=0.0))
+    excess = np.where(wrong, np.where(np.isfinite(error), error, np.inf), -1)
+    with np.errstate(divide="ignore", over="ignore"):  # a tolerance of 0
+        at = np.unravel_index(np.argmax(excess / allowed), error.shape)
+    message = (
+        f"{what} is wrong in {wrong.sum()} of {wrong.size} elements\n"
+        f"of input {input}, of shape {analytic.shape}; at {_place(at)}\n"
+        f"    backward gives             {analytic[at]:.9g}\n"
+        f"    centred differences give   {numerical[at]:.9g}\n"
+        f"    they differ by             {error[at]:.3g} (relative error {relative[at]:.2g}), "
+        f"and may by {allowed[at]:.3g}"
+    )
+    raise GradientError(message, input, analytic, numerical)
+
+
+def _rounding(parts: Array) -> float:
+    """Return what a centred difference of the sum of the parts may be off by, with a margin of ten or more."""
+    return 1e-8 + 1e-9 * float(np.linalg.norm(parts))
+
+
+# -- what was asked ------------------------------------------------------------------------------------------
+
+
+def _points(name: str, inputs: Any) -> list[Any]:
+    """Return the inputs: tensors as constants, everything else as arrays that ``f`` cannot write to."""
+    points: list[Any] = []
+    for i, given in enumerate(inputs if isinstance(inputs, (tuple, list)) else (inputs,)):
+        array = np.array(constant(given))
+        if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and array.dtype != np.float64):
+            raise TypeError(
+                f"{name}: input {i} is {array.dtype}, but the check works in float64: with fewer digits, "
+                "differences cannot tell a wrong gradient from a rounded one. Convert with astype(np.float64)"
+            )
+        points.append(_as(given if array.dtype.kind == "f" else None, array))
+    return points
+
+
+def _as(like: Any, array: Array) -> Any:
+    """Return an array as ``f`` expects it: a tensor, or an array that cannot be written to."""
+    if isinstance(like, Tensor):
+        return Tensor(array, requires_grad=like.requires_grad)
+    array.flags.writeable = False
+    return array
+
+
+def _differentiable(name: str, points: Sequence[Any], index: int) -> Array:
+    if not 0 <= index < len(points):
+        raise ValueError(f"{name}: there is no input {index}; {len(points)} were given, counted from 0")
+    x: Array = constant(points[index])
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: input {index} is {x.dtype}, which has no gradient; give float64 numbers")
+    return x
+
+
+def _value(f: Callable[..., Any], points: Sequence[Any], kind: str) -> Array:
+    """Call ``f`` and return its result as an array of the given kind: ``"f"``, real, or ``"c"``, complex."""
+    result = f(*points)
+    array = np.asarray(constant(result)) if not isinstance(result, (tuple, list, dict)) else None
+    if array is None or array.dtype.kind not in "fciub":
+        raise TypeError(f"{_name(f)} must return one tensor or array of numbers, not {type(result).__name__}")
+    if array.dtype.kind != kind and kind == "c":
+        raise TypeError(
+            f"complex_step: {_name(f)} returned {array.dtype} numbers for complex ones; as it is written, it "
+            "is not analytic"
+        )
+    if kind == "f" and array.dtype != np.float64:
+        raise TypeError(f"{_name(f)} returned {array.dtype} numbers; differences need it to compute in float64")
+    return array
+
+
+def _weights(name: str, out: Array, cotangent: Any) -> Array:
+    if cotangent is None:
+        if out.size != 1:
+            raise ValueError(
+                f"{name}: the result has shape {out.shape}; only a single number has a gradient. "
+                "Pass cotangent=, an array of that shape, for the gradient of sum(cotangent * f)"
+            )
+        return np.ones(out.shape)
+    weights = np.asarray(constant(cotangent))
+    if weights.shape != out.shape or weights.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name}: the cotangent must be real numbers of shape {out.shape}, like the result; got "
+            f"{weights.dtype} of {weights.shape}"
+        )
+    return weights.astype(np.float64)
+
+
+def _name(f: Callable[..., Any]) -> str:
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def _description(f: Callable[..., Any], out: Tensor) -> str:
+    """Name the function and the operations that its result was made by."""
+    behind = [] if out._node is None else ancestors(out._node)
+    names = {node.primitive.name for node in behind if node.primitive is not None}
+    if names <= {_name(f)}:
+        return _name(f)
+    return f"{_name(f)} (made of {', '.join(sorted(names))})"
+
+
+def _place(at: Sequence[Any]) -> str:
+    return "[" + ", ".join(str(int(i)) for i in at) + "]"

@@ -1,0 +1,294 @@
+"""The kinds of figures that the reports have: a declaration names which to draw, and here is how, from the results.
+
+Where an experiment was run with several seeds, curves and weights are those of seed 0, and searches show the mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tinygrad_cifar.course import plotting as figures
+from tinygrad_cifar.course.plotting import Heading, Line, Panel
+from tinygrad_cifar.course.runs import build_schedule
+from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.course.training import History
+
+if TYPE_CHECKING:
+    from tinygrad_cifar.experiments.results import Results
+
+_SHOWN = 10  # rows and columns of a matrix of errors
+
+
+class Picture(Protocol):
+    """A figure that can be drawn when the results are there."""
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+
+    @property
+    def slug(self) -> str:
+        """What it is called among the figures of an experiment, as a part of a file's name."""
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+
+
+@dataclass(frozen=True)
+class LossCurves:
+    """Loss and cost over the epochs, on training and validation images: a panel for each run."""
+
+    title: str
+    shared: bool = False
+
+    slug = "loss"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        return _small_multiples(self, results, {"loss": "loss", "cost": "cost"}, 1.0)
+
+
+@dataclass(frozen=True)
+class AccuracyCurves:
+    """Accuracy over the epochs, on training and validation images: a panel for each run."""
+
+    title: str
+    shared: bool = True
+
+    slug = "accuracy"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        return _small_multiples(self, results, {"accuracy": "accuracy in %"}, 100.0)
+
+
+def _small_multiples(
+    picture: LossCurves | AccuracyCurves, results: Results, quantities: Mapping[str, str], scale: float
+) -> Figure:
+    panels = []
+    for name, runs in results.trained.items():
+        history = runs[0].history
+        drawn = dict(quantities)
+        label = " and ".join(drawn.values())
+        if "cost" in drawn and (history.column("train_loss") == history.column("train_cost")).all():
+            del drawn["loss"]
+            label = "loss, which is the cost"
+        panels.append(Panel("epoch", label, _lines(history, drawn, scale), name if len(results.trained) > 1 else ""))
+    columns = 1 if len(panels) == 1 else 2
+    return figures.curves(_heading(picture.title, results), panels, columns=columns, shared=picture.shared)
+
+
+def _lines(history: History, quantities: Mapping[str, str], scale: float) -> list[Line]:
+    lines = []
+    for i, quantity in enumerate(quantities):
+        for j, (prefix, part) in enumerate((("train", "training"), ("validation", "validation"))):
+            y = scale * history.column(f"{prefix}_{quantity}")
+            if not np.isnan(y).all():
+                label = f"{part} {quantity}" if len(quantities) > 1 else part
+                lines.append(Line(label, history.column("epoch"), y, 2 * i + j, dashed=j == 1))
+    return lines
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """The learning rate of each update of a run."""
+
+    title: str
+    run: str
+
+    slug = "rate"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        trained = results.trained[self.run][0]
+        settings = Settings.from_json(trained.scores["settings"])
+        steps = int(trained.scores["steps"])
+        schedule = build_schedule(settings, max(1, steps // settings.epochs))
+        rates = np.array([schedule(step) for step in range(steps)])
+        return figures.learning_rate_curve(_heading(self.title, results), rates)
+
+
+@dataclass(frozen=True)
+class Templates:
+    """The weights of each class of a linear model, as images."""
+
+    title: str
+    run: str
+
+    @property
+    def slug(self) -> str:
+        """What it is called."""
+        return f"weights-{_slug(self.run)}"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        weights = results.trained[self.run][0].arrays["W"]
+        return figures.templates(_heading(f"{self.title}: {self.run}", results), weights, results.class_names)
+
+
+@dataclass(frozen=True)
+class ClassTemplates:
+    """The weights of one class under each of the settings."""
+
+    title: str
+    class_number: int
+
+    slug = "one-class"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        columns = [runs[0].arrays["W"][:, self.class_number] for runs in results.trained.values()]
+        title = f"{self.title}: {results.class_names[self.class_number]}"
+        return figures.templates(
+            _heading(title, results), np.stack(columns, axis=1), list(results.trained), columns=len(columns)
+        )
+
+
+@dataclass(frozen=True)
+class GradientHistograms:
+    """How the elements of the gradient of W are distributed after training, for each run."""
+
+    title: str
+
+    slug = "gradients"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        values = {name: runs[0].arrays["gradient"] for name, runs in results.trained.items()}
+        return figures.histograms(_heading(self.title, results), values, "element of the gradient of W")
+
+
+@dataclass(frozen=True)
+class SearchLine:
+    """An accuracy over lambda, ours with the spread of the seeds beside the published one."""
+
+    title: str
+    quantity: str
+
+    slug = "search"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        settings = results.experiment.runs
+        rows = [row for row in results.rows() if settings[row.number.run].lam > 0]
+        lambdas = np.array([settings[row.number.run].lam for row in rows])
+        seeds = results.experiment.seeds
+        lines = [
+            Line(
+                f"ours, mean of {seeds} seeds with standard deviation" if seeds > 1 else "ours, one run each",
+                lambdas,
+                np.array([row.mean for row in rows]),
+                spread=np.nan_to_num([row.spread for row in rows]),
+            )
+        ]
+        if all(row.compared for row in rows):
+            published = np.array([row.number.published for row in rows], dtype=float)
+            lines.append(Line("published, one run each", lambdas, published, 1, spread=np.zeros(len(rows))))
+        panel = Panel("lambda", f"{self.quantity} accuracy in %", lines, log_x=True)
+        return figures.curves(_heading(self.title, results, mean=True), [panel])
+
+
+@dataclass(frozen=True)
+class SearchMap:
+    """An accuracy over a grid, ours, with the published one below it where there is one.
+
+    The names of the rows and the columns, joined by a comma, are those of the runs.
+    """
+
+    title: str
+    quantity: str
+    rows: tuple[str, tuple[str, ...]]
+    columns: tuple[str, tuple[str, ...]]
+
+    slug = "search"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        published = {
+            row.number.run: row.number.published
+            for row in results.rows()
+            if row.compared and row.number.quantity == self.quantity
+        }
+        values = np.empty((len(self.rows[1]), len(self.columns[1])))
+        texts: list[list[str]] = []
+        for i, row in enumerate(self.rows[1]):
+            texts.append([])
+            for j, column in enumerate(self.columns[1]):
+                name = f"{row}, {column}"
+                values[i, j] = np.mean([run.accuracy(self.quantity) for run in results.trained[name]])
+                below = f"\n({published[name]:.2f})" if name in published else ""
+                texts[-1].append(f"{values[i, j]:.2f}{below}")
+        title = f"{self.title} in %" + (" (published in brackets)" if published else "")
+        return figures.heat_map(
+            _heading(title, results, mean=True),
+            values,
+            texts,
+            rows=(self.rows[0], [_without(self.rows[0], name) for name in self.rows[1]]),
+            columns=(self.columns[0], [_without(self.columns[0], name) for name in self.columns[1]]),
+            scale=f"{self.quantity} accuracy in %",
+        )
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What the test images of each class were taken for."""
+
+    title: str
+    run: str
+
+    slug = "confusion"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        counts = results.trained[self.run][0].arrays["confusion"]
+        return figures.confusion(
+            _heading(f"{self.title}: true and predicted classes", results), counts, results.class_names
+        )
+
+
+@dataclass(frozen=True)
+class ErrorMatrix:
+    """The corner of the matrix of relative gradient errors, one row for each class as in the report."""
+
+    title: str
+
+    slug = "errors"
+
+    def draw(self, results: Results) -> Figure:
+        """Draw it."""
+        errors = results.checked[0].errors
+        if errors is None:
+            raise ValueError(f"{results.experiment.name} keeps no matrix of errors")
+        corner = errors.T[:, :_SHOWN]
+        return figures.heat_map(
+            _heading(self.title, results),
+            corner,
+            [[f"{error:.1e}" for error in row] for row in corner],
+            rows=("class", [str(i) for i in range(1, len(corner) + 1)]),
+            columns=("feature", [str(j) for j in range(1, corner.shape[1] + 1)]),
+            scale="relative error, one-sided difference",
+        )
+
+
+def _heading(title: str, results: Results, *, mean: bool = False) -> Heading:
+    experiment = results.experiment
+    seeds = ""
+    if any(len(runs) > 1 for runs in results.trained.values()):
+        counts = sorted({len(runs) for runs in results.trained.values()})
+        seeds = f" Means of {' or '.join(map(str, counts))} seeds." if mean else " The run with seed 0."
+    return Heading(title, f"{results.data}. {experiment.origin}. {experiment.title}.{seeds}")
+
+
+def _without(axis: str, name: str) -> str:
+    """Leave out of a name what its axis says."""
+    return re.sub(rf"\b({'|'.join(re.escape(word) for word in axis.split(', '))}) ", "", name)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")

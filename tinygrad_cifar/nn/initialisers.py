@@ -1,0 +1,120 @@
+"""Where weights start: each initialiser draws one weight matrix of shape ``(fan_in, fan_out)``.
+
+An initialiser is a frozen object called with a generator and the two sizes, so that a network's start depends
+on its seed alone and can be written down in a result file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Initialiser = Callable[[np.random.Generator, int, int], Array]
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """All zeros: what biases start from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> initialisers.Zeros()(np.random.default_rng(0), 1, 2)
+    array([[0., 0.]])
+    """
+
+    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:  # noqa: ARG002
+        return np.zeros((fan_in, fan_out))
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Gaussian with mean 0 and standard deviation ``sigma`` (0.01 in the course's assignment 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> initialisers.Normal(0.01)(np.random.default_rng(0), 3072, 10).shape
+    (3072, 10)
+    """
+
+    sigma: float = 0.01
+
+    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+        return rng.normal(0.0, self.sigma, (fan_in, fan_out))
+
+
+@dataclass(frozen=True)
+class FanIn:
+    """Gaussian with variance ``1 / fan_in``: the Xavier initialisation of reports 001 and 003 (LeCun's).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> W = initialisers.FanIn()(np.random.default_rng(0), 3072, 50)
+    >>> print(f"{W.std():.3f}")  # 1 / sqrt(3072) = 0.018
+    0.018
+    """
+
+    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+        return rng.normal(0.0, fan_in**-0.5, (fan_in, fan_out))
+
+
+@dataclass(frozen=True)
+class Xavier:
+    """Gaussian with variance ``2 / (fan_in + fan_out)``: the Xavier initialisation of report 004 (Glorot's).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> W = initialisers.Xavier()(np.random.default_rng(0), 300, 100)
+    >>> print(f"{W.std():.2f}")  # sqrt(2 / 400) = 0.07
+    0.07
+    """
+
+    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+        return rng.normal(0.0, (2 / (fan_in + fan_out)) ** 0.5, (fan_in, fan_out))
+
+
+@dataclass(frozen=True)
+class He:
+    """Gaussian with variance ``2 / fan_in``, which keeps the variance through ReLU layers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> W = initialisers.He()(np.random.default_rng(0), 200, 100)
+    >>> print(f"{W.std():.1f}")  # sqrt(2 / 200) = 0.1
+    0.1
+    """
+
+    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+        return rng.normal(0.0, (2 / fan_in) ** 0.5, (fan_in, fan_out))
+
+
+@dataclass(frozen=True)
+class Absolute:
+    """The absolute values of another initialiser's (one of report 004's variations).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> W = initialisers.Absolute(initialisers.Xavier())(np.random.default_rng(0), 30, 10)
+    >>> bool((W >= 0).all())
+    True
+    """
+
+    of: Initialiser
+
+    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+        return np.abs(self.of(rng, fan_in, fan_out))
