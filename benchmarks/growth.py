@@ -15,7 +15,7 @@ from benchmarks.options import Options
 from benchmarks.timing import spread
 from benchmarks.worker import Worker, steps_in
 from benchmarks.works import Work
-from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.files import atomic_write
 
 _GROUP = 0.03
 _AXES: dict[str, tuple[str, Callable[[int], Work], tuple[int, ...]]] = {
@@ -115,5 +115,5 @@ def draw(result: dict[str, Any], path: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(picture.getvalue())

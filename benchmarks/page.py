@@ -24,7 +24,7 @@ from benchmarks import (
     step,
     targets,
 )
-from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.files import atomic_write
 
 _BEGINNING = """\
 <!-- Written by `python -m benchmarks --docs`; what is kept by hand is in performance_notes.md. -->
@@ -99,7 +99,7 @@ def write(results: dict[str, Any], folder: Path) -> list[Path]:
         written.append(picture)
     notes = folder / "performance_notes.md"
     save(figures, kept)
-    with replacing(page) as file:
+    with atomic_write(page) as file:
         file.write(render(figures, notes.read_text() if notes.exists() else "").encode())
     return written
 
@@ -108,7 +108,7 @@ def unwritable(path: Path) -> str:
     """Return why a file could not be written there, found out before anything is measured; nothing if it can be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path.with_name(f"{path.name}.trial")) as file:
+        with atomic_write(path.with_name(f"{path.name}.trial")) as file:
             file.write(b"")
         path.with_name(f"{path.name}.trial").unlink()
     except OSError as error:
@@ -119,7 +119,7 @@ def unwritable(path: Path) -> str:
 def save(results: dict[str, Any], path: Path) -> None:
     """Write the results as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write((json.dumps(results, separators=(",", ":")) + "\n").encode())
 
 

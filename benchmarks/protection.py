@@ -23,9 +23,9 @@ from benchmarks.contestants.ours import classifier
 from benchmarks.timing import ratio, spread
 from benchmarks.works import TWO_LAYERS, Problem, Work, make, works
 from tinygrad_cifar import Tensor, from_numpy, trace_nonfinite
-from tinygrad_cifar.data.batches import gather
+from tinygrad_cifar.data.batches import iterate_batches
 from tinygrad_cifar.engine import graph
-from tinygrad_cifar.engine.tensor import borrowed
+from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn.optim import SGD
 
 LIMITS = {"protected": 1.05, "traced": 1.15}  # of the time of a step without
@@ -78,7 +78,7 @@ def _protected(
     optimiser = kind(model.parameters(), problem.work.eta, weight_decay=2 * problem.work.lam)
     rng = problem.generator()
     while True:
-        for X, labels in gather(problem.X, problem.labels, problem.work.batch, rng):
+        for X, labels in iterate_batches(problem.X, problem.labels, problem.work.batch, rng):
             optimiser.zero_grad()
             loss = model.loss(constant(X), labels)
             loss.item()
@@ -108,7 +108,7 @@ class _Careless(SGD):
 
 
 def _bare(problem: Problem) -> Iterator[None]:
-    steps = _protected(problem, borrowed, _Careless)
+    steps = _protected(problem, wrap_without_copy, _Careless)
     own = graph._own
     while True:
         graph._own = _as_it_is

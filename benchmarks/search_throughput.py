@@ -18,7 +18,7 @@ from dataclasses import replace
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.search import Choice, Space, ValidationAccuracy, search
 from tinygrad_cifar.system.blas import relaunch, runtime, usable_cores
-from tinygrad_cifar.system.processes import Processes
+from tinygrad_cifar.system.processes import ProcessExecutor
 
 COARSE = Settings(
     model="two-layer",
@@ -43,7 +43,7 @@ BUILTIN_BATCH = 2_000  # as many images as a batch of the built-in data has
 def seconds(objective: ValidationAccuracy, workers: int, threads: int) -> float:
     """Return how long the search takes on so many workers with so many BLAS threads each."""
     start, before = time.perf_counter(), processor_seconds()
-    with Processes(workers, threads=threads) as executor:
+    with ProcessExecutor(workers, threads=threads) as executor:
         found = search(objective, GRID, executor=executor, workers=workers)
     taken = time.perf_counter() - start
     spent = processor_seconds() - before

@@ -33,14 +33,14 @@ def _measured(*, quick: bool) -> dict[str, Any]:
     # Here, since these need what may not be installed.
     from benchmarks.search_throughput import BUILTIN_BATCH, COARSE, GRID  # noqa: PLC0415
     from tinygrad_cifar.search import Choice, ValidationAccuracy, search  # noqa: PLC0415
-    from tinygrad_cifar.system.processes import Processes
+    from tinygrad_cifar.system.processes import ProcessExecutor
 
     space = {"lam": Choice([0.01]), "eta": Choice([0.3])} if quick else GRID
     objective = ValidationAccuracy(replace(COARSE, batch_size=BUILTIN_BATCH), "builtin")
     ways = {}
     for processes in (1,) if quick else (1, usable_cores()):
         started = perf_counter()
-        with Processes(processes, threads=1) as executor:
+        with ProcessExecutor(processes, threads=1) as executor:
             found = search(objective, space, executor=executor, workers=processes)
         ways[str(processes)] = perf_counter() - started
     return {"settings": len(found), "ways": ways}

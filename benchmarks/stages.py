@@ -18,8 +18,8 @@ from benchmarks.contestants.ours import classifier
 from benchmarks.options import Options
 from benchmarks.timing import spread
 from benchmarks.works import Array, Problem, Work, make, works
-from tinygrad_cifar.data.batches import gather
-from tinygrad_cifar.engine.tensor import borrowed
+from tinygrad_cifar.data.batches import iterate_batches
+from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn.optim import SGD
 
 STAGES = ("gather", "forward", "backward", "update")
@@ -62,13 +62,13 @@ def _ours(problem: Problem) -> Iterator[Times]:
     rng = problem.generator()
     kept: list[Array] = []
     while True:
-        batches = gather(problem.X, problem.labels, problem.work.batch, rng, kept=kept)
+        batches = iterate_batches(problem.X, problem.labels, problem.work.batch, rng, kept=kept)
         for _ in range(problem.work.images // problem.work.batch):
             times = [perf_counter()]
             X, labels = next(batches)
             times.append(perf_counter())
             optimiser.zero_grad()
-            loss = model.loss(borrowed(X), labels)
+            loss = model.loss(wrap_without_copy(X), labels)
             loss.item()
             times.append(perf_counter())
             loss.backward()

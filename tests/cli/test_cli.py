@@ -21,7 +21,7 @@ from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import common, main
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.experiments import report_checks as checks
-from tinygrad_cifar.system.locks import held
+from tinygrad_cifar.system.locks import exclusive_lock
 
 SMALL = ["--train-batches", "1", "--first", "300", "--validation-batch", "2", "--no-figures"]
 FIGURES = {"loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png"}
@@ -347,7 +347,7 @@ def test_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_two_processes_do_not_train_in_one_folder(
     how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with held(tmp_path):
+    with exclusive_lock(tmp_path):
         assert train(tmp_path, *how) == 1
         assert "another process is at work" in sentence(capsys)
     assert names(tmp_path) == set()
@@ -369,7 +369,7 @@ def test_the_second_of_two_commands_ends_and_the_first_goes_on(
 
 def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
-    with held(tmp_path):
+    with exclusive_lock(tmp_path):
         assert main(["reproduce", "000-softmax", "--out", str(tmp_path)]) == 1
         assert "another process is at work" in sentence(capsys)
     assert names(tmp_path) == set()

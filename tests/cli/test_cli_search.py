@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 import tinygrad_cifar
 from tests.support.command_line import command, names, sentence
 from tinygrad_cifar.cli import _build_parser, common, main
-from tinygrad_cifar.cli.settings import as_options, given_settings
-from tinygrad_cifar.cli.vary import varied
+from tinygrad_cifar.cli.settings import explicit_settings, format_options
+from tinygrad_cifar.cli.vary import parse_vary
 from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.search import Choice, LogUniform, Uniform
 
@@ -104,7 +104,7 @@ def last_command(output: str) -> list[str]:
     ],
 )
 def test_what_to_vary_is_said_in_a_word(text: str, name: str, dimension: object) -> None:
-    assert varied(text) == (name, dimension)
+    assert parse_vary(text) == (name, dimension)
 
 
 options_of_a_run = st.fixed_dictionaries(
@@ -125,8 +125,8 @@ options_of_a_run = st.fixed_dictionaries(
 
 @given(options_of_a_run)
 def test_settings_written_as_options_are_read_back_as_they_were(settings: dict[str, Any]) -> None:
-    words = shlex.split(" ".join(as_options(settings)))
-    assert given_settings(_build_parser().parse_args(["train", "softmax", "--out", "x", *words])) == settings
+    words = shlex.split(" ".join(format_options(settings)))
+    assert explicit_settings(_build_parser().parse_args(["train", "softmax", "--out", "x", *words])) == settings
 
 
 def test_a_grid_tries_every_combination_once(tmp_path: Path) -> None:

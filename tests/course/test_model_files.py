@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.some_runs import CLASSES, DATA, KINDS, SMALL, bits, each_kind, run
 from tinygrad_cifar import runs
 from tinygrad_cifar.course.model_files import load_model, save_model
-from tinygrad_cifar.course.preparation import prepare, treat
+from tinygrad_cifar.course.preparation import prepare, preprocess_split
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
 
@@ -30,9 +30,9 @@ def test_a_kept_model_predicts_the_same(settings, tmp_path):
     result = runs.run(settings, prepared)
     save_model(tmp_path / "model.npz", result, prepared.preprocessing, DATA)
     trained = load_model(tmp_path / "model.npz")
-    X, _ = treat(DATA.test, trained.preprocessing, trained.settings)
+    X, _ = preprocess_split(DATA.test, trained.preprocessing, trained.settings)
     assert (prepared.test[0] == X).all()
-    with trained.model.in_use(), result.model.in_use():
+    with trained.model.inference_mode(), result.model.inference_mode():
         assert trained.model(X).data.tobytes() == result.model(X).data.tobytes()
 
 

@@ -42,17 +42,17 @@ def weights(units: int) -> np.ndarray:
 
 
 DRAWN = {
-    "loss": lambda: figures.loss_curves(HEADING, {"": history()}),
-    "loss without lambda": lambda: figures.loss_curves(HEADING, {"": history(lam=0.0)}),
-    "loss of one epoch": lambda: figures.loss_curves(HEADING, {"": history(1)}),
-    "several": lambda: figures.accuracy_curves(HEADING, {f"lambda {i}": history(40) for i in range(4)}),
-    "accuracy": lambda: figures.accuracy_curves(HEADING, {"": history(validation=False)}),
-    "learning rate": lambda: figures.learning_rate_curve(HEADING, np.linspace(1e-5, 0.1, 5400)),
-    "tiny rate": lambda: figures.learning_rate_curve(HEADING, np.full(10, 1e-12)),
-    "templates": lambda: figures.templates(HEADING, weights(10), CLASSES),
-    "hidden units": lambda: figures.templates(HEADING, weights(50), columns=10),
-    "one unit": lambda: figures.templates(HEADING, weights(1)),
-    "confusion": lambda: figures.confusion(HEADING, np.arange(100).reshape(10, 10) * 100, CLASSES),
+    "loss": lambda: figures.plot_loss(HEADING, {"": history()}),
+    "loss without lambda": lambda: figures.plot_loss(HEADING, {"": history(lam=0.0)}),
+    "loss of one epoch": lambda: figures.plot_loss(HEADING, {"": history(1)}),
+    "several": lambda: figures.plot_accuracy(HEADING, {f"lambda {i}": history(40) for i in range(4)}),
+    "accuracy": lambda: figures.plot_accuracy(HEADING, {"": history(validation=False)}),
+    "learning rate": lambda: figures.plot_learning_rate(HEADING, np.linspace(1e-5, 0.1, 5400)),
+    "tiny rate": lambda: figures.plot_learning_rate(HEADING, np.full(10, 1e-12)),
+    "templates": lambda: figures.plot_templates(HEADING, weights(10), CLASSES),
+    "hidden units": lambda: figures.plot_templates(HEADING, weights(50), columns=10),
+    "one unit": lambda: figures.plot_templates(HEADING, weights(1)),
+    "confusion": lambda: figures.plot_confusion_matrix(HEADING, np.arange(100).reshape(10, 10) * 100, CLASSES),
 }
 
 
@@ -107,7 +107,7 @@ def test_the_cost_has_a_panel_unless_it_is_the_loss() -> None:
 
 def test_curves_go_through_the_measurements() -> None:
     run = history()
-    training, validation = figures.accuracy_curves(HEADING, {"": run}).axes[0].lines
+    training, validation = figures.plot_accuracy(HEADING, {"": run}).axes[0].lines
     np.testing.assert_array_equal(training.get_ydata(), 100 * run.column("train_accuracy"))
     np.testing.assert_array_equal(validation.get_ydata(), 100 * run.column("validation_accuracy"))
     np.testing.assert_array_equal(training.get_xdata(), run.column("epoch"))
@@ -119,21 +119,21 @@ def test_what_was_not_measured_is_not_drawn() -> None:
 
 def test_panels_have_one_scale() -> None:
     panels = [Panel("x", "y", [Line("", np.arange(3.0), scale * np.arange(3.0))]) for scale in (1, 10)]
-    left, right = figures.curves(HEADING, panels).axes
+    left, right = figures.plot_curves(HEADING, panels).axes
     assert left.get_ylim() == right.get_ylim()
 
 
 def test_a_template_has_the_layout_of_an_image() -> None:
     image = np.zeros((3, 32, 32))
     image[0, 4, 20] = 7.0  # red, in row 4 and column 20
-    (drawn,) = figures.templates(HEADING, image.reshape(3072, 1)).axes[0].images
+    (drawn,) = figures.plot_templates(HEADING, image.reshape(3072, 1)).axes[0].images
     red = np.asarray(drawn.get_array())[-35:-3, :32]  # the last rows are the margin
     assert tuple(np.argwhere((red == [1, 0, 0]).all(axis=2))[0]) == (4, 20)
     assert (red.sum(axis=2) == 0).sum() == 32 * 32 - 1
 
 
 def test_each_template_has_its_own_scale() -> None:
-    (drawn,) = figures.templates(HEADING, weights(2) * [1.0, 1000.0]).axes[0].images
+    (drawn,) = figures.plot_templates(HEADING, weights(2) * [1.0, 1000.0]).axes[0].images
     sheet = np.asarray(drawn.get_array())
     for left in (0, 35):
         tile = sheet[3:35, left : left + 32]
@@ -141,18 +141,18 @@ def test_each_template_has_its_own_scale() -> None:
 
 
 def test_a_unit_without_weights_is_drawn() -> None:
-    figures.templates(HEADING, np.zeros((3072, 1)))
+    figures.plot_templates(HEADING, np.zeros((3072, 1)))
 
 
 def test_confusion_gives_shares_and_counts() -> None:
-    axes = figures.confusion(HEADING, np.array([[1, 3], [0, 0]]), ["cat", "dog"]).axes[0]
+    axes = figures.plot_confusion_matrix(HEADING, np.array([[1, 3], [0, 0]]), ["cat", "dog"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["25 %\n1", "75 %\n3", "0 %\n0", "0 %\n0"]
     assert axes.get_ylabel() == "true class"
 
 
 def test_a_saved_figure_is_a_png_of_its_size(tmp_path: Path) -> None:
     figure = DRAWN["loss"]()
-    figures.save(figure, tmp_path / "a.png")
+    figures.save_figure(figure, tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", content[16:24])
@@ -162,7 +162,7 @@ def test_a_saved_figure_is_a_png_of_its_size(tmp_path: Path) -> None:
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        figures.save(DRAWN["confusion"](), tmp_path / name)
+        figures.save_figure(DRAWN["confusion"](), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -173,15 +173,15 @@ def test_a_full_disk_leaves_the_old_figure(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "a.png").write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        figures.save(DRAWN["tiny rate"](), tmp_path / "a.png")
+        figures.save_figure(DRAWN["tiny rate"](), tmp_path / "a.png")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 def test_the_users_own_settings_are_neither_used_nor_changed(tmp_path: Path) -> None:
-    figures.save(DRAWN["accuracy"](), tmp_path / "a.png")
+    figures.save_figure(DRAWN["accuracy"](), tmp_path / "a.png")
     with matplotlib.rc_context({"font.size": 40, "axes.grid": False, "savefig.dpi": 20}):
         before = dict(matplotlib.rcParams)
-        figures.save(DRAWN["accuracy"](), tmp_path / "b.png")
+        figures.save_figure(DRAWN["accuracy"](), tmp_path / "b.png")
         assert dict(matplotlib.rcParams) == before
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
@@ -200,7 +200,7 @@ def test_no_window_system_is_touched() -> None:
 def test_labels_of_a_logarithmic_axis_do_not_overlap(ends, count):
     line = figures.Line("", np.array(ends), np.array([0.0, 1.0]))
     panels = [figures.Panel("x", "y", [line], log_x=True)] * count
-    figure = figures.curves(figures.Heading("Labels", "none"), panels)
+    figure = figures.plot_curves(figures.Heading("Labels", "none"), panels)
     figure.canvas.draw()
     for axes in figure.axes:
         least, most = axes.get_xlim()

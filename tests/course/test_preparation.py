@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.some_runs import DATA, SMALL
-from tinygrad_cifar.course.preparation import cut, prepare
+from tinygrad_cifar.course.preparation import prepare, split_dataset
 from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.data import DataError
 
 
 def test_training_and_validation_batches_are_those_named():
-    train, validation = cut(DATA, Settings(train_batches=(4, 1), validation_batch=3, batch_size=1))
+    train, validation = split_dataset(DATA, Settings(train_batches=(4, 1), validation_batch=3, batch_size=1))
     expected = np.concatenate([DATA.batch(4).images, DATA.batch(1).images])
     assert (train.images == expected).all()
     assert (validation.images == DATA.batch(3).images).all()
@@ -26,7 +26,7 @@ def test_training_and_validation_batches_are_those_named():
 def test_the_last_images_are_held_out_and_the_first_trained_on(held_out, data):
     first = data.draw(st.none() | st.integers(1, 60 - held_out))
     settings = Settings(train_batches=(1, 2), validation_batch=None, held_out=held_out, first=first, batch_size=1)
-    train, validation = cut(DATA, settings)
+    train, validation = split_dataset(DATA, settings)
     labels = np.concatenate([DATA.batch(1).labels, DATA.batch(2).labels])
     assert train.labels.tolist() == labels[: first or 60 - held_out].tolist()
     assert validation.labels.tolist() == labels[60 - held_out :].tolist()
@@ -47,13 +47,13 @@ def test_nothing_may_be_held_out():
 )
 def test_settings_that_want_more_images_than_there_are_are_refused(values, sentence):
     with pytest.raises(SettingsError, match=sentence):
-        cut(DATA, replace(SMALL, **values))
+        split_dataset(DATA, replace(SMALL, **values))
 
 
 @pytest.mark.parametrize("values", [{"train_batches": (6,)}, {"train_batches": (0,)}, {"validation_batch": 9}])
 def test_a_batch_that_there_is_not_is_refused(values):
     with pytest.raises(DataError, match="there is no training batch"):
-        cut(DATA, replace(SMALL, **values))
+        split_dataset(DATA, replace(SMALL, **values))
 
 
 @pytest.mark.parametrize("pixels", ["scale", "centre", "standardise"])

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests.support.some_models import CLASSES, FEATURES, some_images, some_model
 from tinygrad_cifar import Tensor, nn
-from tinygrad_cifar.course.evaluation import Scores, evaluate
+from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
-from tinygrad_cifar.course.training import Measurement, Progress, TrainingDiverged, fit
+from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, fit
 from tinygrad_cifar.nn.optim import SGD, Adam
 from tinygrad_cifar.nn.schedules import Triangular
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
@@ -72,8 +72,8 @@ def test_the_last_row_is_what_the_model_now_scores(lam):
         batch_size=5,
     )
     last, found, held_out = history.rows[-1], evaluate(model, data, lam), evaluate(model, validation, lam)
-    assert Scores(last.train_loss, last.train_cost, last.train_accuracy) == found
-    assert Scores(last.validation_loss, last.validation_cost, last.validation_accuracy) == held_out
+    assert Metrics(last.train_loss, last.train_cost, last.train_accuracy) == found
+    assert Metrics(last.validation_loss, last.validation_cost, last.validation_accuracy) == held_out
 
 
 def test_the_first_row_is_what_the_untrained_model_scored():
@@ -176,14 +176,14 @@ def test_the_data_is_not_changed():
 
 
 def test_whoever_watches_is_told_of_every_step():
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     train(watch=told.append)
     assert sorted({progress.step for progress in told}) == list(range(16))
     assert {progress.steps for progress in told} == {15}
 
 
 def test_whoever_watches_is_told_the_last_measurement():
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     _, history = train(watch=told.append)
     assert told[-1].measured == history.rows[-1]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_cifar.data import DataError
-from tinygrad_cifar.data.batches import augment_flip, augment_shift, gather, minibatches
+from tinygrad_cifar.data.batches import augment_flip, augment_shift, iterate_batches, minibatches
 
 counts = st.integers(0, 70)
 sizes = st.integers(1, 80)
@@ -81,7 +81,7 @@ def test_impossible_counts_are_refused_by_the_call_itself(count, size):
 @given(counts, sizes, maybe_seeds, st.booleans())
 def test_gather_takes_the_rows_of_minibatches(count, size, seed, drop_last):
     X, y = np.arange(2 * count).reshape(count, 2), np.arange(count) % 10
-    pairs = list(gather(X, y, size, generator(seed), drop_last=drop_last))
+    pairs = list(iterate_batches(X, y, size, generator(seed), drop_last=drop_last))
     rows = epoch(count, size, seed, drop_last=drop_last)
     assert len(pairs) == len(rows)
     for (X_batch, y_batch), batch in zip(pairs, rows, strict=True):
@@ -92,13 +92,13 @@ def test_gather_takes_the_rows_of_minibatches(count, size, seed, drop_last):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 @pytest.mark.parametrize("seed", [None, 1])
 def test_gather_keeps_dtypes(dtype, seed):
-    X_batch, y_batch = next(gather(np.zeros((4, 3), dtype), np.zeros(4, np.int64), 2, generator(seed)))
+    X_batch, y_batch = next(iterate_batches(np.zeros((4, 3), dtype), np.zeros(4, np.int64), 2, generator(seed)))
     assert (X_batch.dtype, y_batch.dtype) == (dtype, np.int64)
 
 
 def test_batches_in_file_order_are_views_that_cannot_be_written():
     X, y = np.zeros((4, 3)), np.zeros(4, np.int64)
-    for batch in gather(X, y, 2):
+    for batch in iterate_batches(X, y, 2):
         for part, whole in zip(batch, (X, y), strict=True):
             assert np.shares_memory(part, whole)
             assert not part.flags.writeable
@@ -107,7 +107,7 @@ def test_batches_in_file_order_are_views_that_cannot_be_written():
 
 def test_shuffled_batches_are_nobody_elses_memory():
     X, y = np.zeros((40, 3)), np.zeros(40, np.int64)
-    parts = [part for batch in gather(X, y, 10, np.random.default_rng(0)) for part in batch]
+    parts = [part for batch in iterate_batches(X, y, 10, np.random.default_rng(0)) for part in batch]
     for i, part in enumerate(parts):
         assert not any(np.shares_memory(part, other) for other in (X, y, *parts[:i]))
 
@@ -115,7 +115,7 @@ def test_shuffled_batches_are_nobody_elses_memory():
 @pytest.mark.parametrize(("X", "y"), [((4, 3), (5,)), ((4, 3), ()), ((), ())])
 def test_labels_of_another_number_are_refused(X, y):
     with pytest.raises(DataError, match="same length"):
-        gather(np.zeros(X), np.zeros(y), 2)
+        iterate_batches(np.zeros(X), np.zeros(y), 2)
 
 
 @given(st.integers(0, 6), seeds)
@@ -196,7 +196,7 @@ def test_a_large_batch_is_made_in_memory_that_nobody_holds():
     kept = []
     held = []
     for epoch in range(3):
-        for X_batch, y_batch in gather(X, y, 4, np.random.default_rng(epoch), drop_last=True, kept=kept):
+        for X_batch, y_batch in iterate_batches(X, y, 4, np.random.default_rng(epoch), drop_last=True, kept=kept):
             assert X_batch.nbytes >= 16 * 2**20
             held.append((X_batch[:, ::1000], y_batch))  # a view keeps its batch from being used again
     assert all(np.array_equal(view, X[labels, ::1000]) for view, labels in held)
@@ -207,7 +207,7 @@ def test_large_batches_that_nobody_holds_share_two_arrays():
     kept = []
     places = set()
     for epoch in range(3):
-        for X_batch, _ in gather(X, y, 4, np.random.default_rng(epoch), kept=kept):
+        for X_batch, _ in iterate_batches(X, y, 4, np.random.default_rng(epoch), kept=kept):
             places.add(X_batch.ctypes.data)
             X_batch.flags.writeable = False  # as a tensor does
     assert len(places) == 2

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor, from_numpy, grad, is_recording, no_grad
 from tinygrad_cifar.engine.gradcheck import check_gradients
-from tinygrad_cifar.engine.primitives import primitive_of_many
+from tinygrad_cifar.engine.primitives import variadic_primitive
 
 
 def variable(data, dtype=float):
@@ -620,7 +620,7 @@ def test_the_array_a_tensor_was_assigned_is_the_callers():
 
 
 def test_an_array_that_several_inputs_were_combined_with_is_remembered_as_it_was():
-    weighted = primitive_of_many(
+    weighted = variadic_primitive(
         "of_test_engine_weighted",
         lambda xs, weights: sum(x * w for x, w in zip(xs, weights, strict=True)),
         lambda g, i, weights: g * weights[i],

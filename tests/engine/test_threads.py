@@ -35,7 +35,7 @@ from tinygrad_cifar import (
     trace_nonfinite,
     training,
 )
-from tinygrad_cifar.engine.modes import watchers
+from tinygrad_cifar.engine.modes import active_watchers
 
 THREADS = 8
 LARGE = 200_000  # NumPy lets other threads run while it computes, and this takes it a while
@@ -214,18 +214,18 @@ def stumble(rng: random.Random) -> None:
 
 def wander(rng: random.Random, depth: int = 0) -> None:
     """Enter and leave blocks at random, also by exceptions, and check at every step that the state is one's own."""
-    recording, watching = is_recording(), watchers()
+    recording, watching = is_recording(), active_watchers()
     assert (Tensor(1.0, requires_grad=True) * 2).requires_grad == recording
     if depth < 4:
         for _ in range(2):
             block = rng.choice([no_grad, trace_nonfinite, count_kinks])
             with contextlib.suppress(Stray), block():
                 assert is_recording() == (recording and block is not no_grad)
-                assert len(watchers()) == len(watching) + (block is not no_grad)
+                assert len(active_watchers()) == len(watching) + (block is not no_grad)
                 wander(rng, depth + 1)
                 stumble(rng)
             assert is_recording() == recording
-            assert watchers() == watching
+            assert active_watchers() == watching
 
 
 def test_states_of_threads_do_not_mix_whatever_is_raised():
@@ -238,7 +238,7 @@ def test_states_of_threads_do_not_mix_whatever_is_raised():
 
 def test_states_of_tasks_do_not_mix_whatever_is_raised():
     async def stroll(rng: random.Random, depth: int = 0) -> None:
-        recording, watching = is_recording(), watchers()
+        recording, watching = is_recording(), active_watchers()
         for _ in range(2 * (depth < 4)):
             block = rng.choice([no_grad, trace_nonfinite, count_kinks])
             with contextlib.suppress(Stray), block():
@@ -247,7 +247,7 @@ def test_states_of_tasks_do_not_mix_whatever_is_raised():
                 await stroll(rng, depth + 1)
                 stumble(rng)
             await asyncio.sleep(0)
-            assert (is_recording(), watchers()) == (recording, watching)
+            assert (is_recording(), active_watchers()) == (recording, watching)
 
     async def crowd() -> None:
         await asyncio.gather(*[stroll(random.Random(i)) for i in range(20)])

@@ -1,6 +1,6 @@
 """Another engine, as naive as it can be: every number by itself, differentiated by recursion over what it was made of.
 
-It has nothing of the library's: no arrays in a rule, no table, no walk. A :class:`Number` keeps the function that
+It has nothing of the library's: no arrays in a rule, no table, no walk. A :class:`PublishedAccuracy` keeps the function that
 made it, so it can be computed again with some of the numbers moved (:func:`again`), and the slopes of that function,
 which are numbers too: a derivative can be differentiated. Arrays of them are NumPy's arrays of objects, which move
 and repeat elements and know nothing of derivatives.

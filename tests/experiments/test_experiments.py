@@ -25,15 +25,15 @@ from hypothesis import strategies as st
 from tests.support.official_format import draw_batches, python_version_files
 from tests.support.small_report import NAMES, small_report
 from tinygrad_cifar.cli import main
-from tinygrad_cifar.course.preparation import cut
+from tinygrad_cifar.course.preparation import split_dataset
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS
-from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Number, Training
+from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, PublishedAccuracy, TrainingJob
 from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdown
-from tinygrad_cifar.experiments.outcomes import Outcomes
-from tinygrad_cifar.experiments.reproduce import choose
-from tinygrad_cifar.experiments.results import Row
+from tinygrad_cifar.experiments.outcomes import OutcomeStore
+from tinygrad_cifar.experiments.reproduce import select_experiments
+from tinygrad_cifar.experiments.results import AccuracyComparison
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 
 # Every accuracy in the reports' tables and texts, in percent.
@@ -58,8 +58,8 @@ def declared() -> list[Experiment]:
     return list(EXPERIMENTS.values())
 
 
-def trainings(*, small: bool) -> list[Training]:
-    return [job for e in declared() for job in e.jobs(small=small) if isinstance(job, Training)]
+def trainings(*, small: bool) -> list[TrainingJob]:
+    return [job for e in declared() for job in e.jobs(small=small) if isinstance(job, TrainingJob)]
 
 
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
@@ -79,7 +79,7 @@ def test_every_published_accuracy_is_declared(report: str) -> None:
 
 
 def test_every_gradient_check_of_the_reports_is_declared() -> None:
-    checks = {(job.report, job.kind) for e in declared() for job in e.jobs() if isinstance(job, GradientCheck)}
+    checks = {(job.report, job.kind) for e in declared() for job in e.jobs() if isinstance(job, GradientCheckJob)}
     assert checks == {
         ("000", "softmax"),
         ("002", "softmax"),
@@ -109,7 +109,12 @@ def test_what_is_cheap_has_three_seeds() -> None:
 def test_a_number_of_a_run_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="'missing'"):
         Experiment(
-            name="x", report="000", source="", title="", about="", numbers=(Number("a", "missing", "test", 1.0),)
+            name="x",
+            report="000",
+            source="",
+            title="",
+            about="",
+            numbers=(PublishedAccuracy("a", "missing", "test", 1.0),),
         )
 
 
@@ -122,13 +127,13 @@ def test_small_runs_fit_the_builtin_data() -> None:
     dataset = builtin_dataset()
     fields = ("train_batches", "first", "held_out", "validation_batch", "batch_size")
     for settings in {tuple(getattr(job.settings, name) for name in fields) for job in trainings(small=True)}:
-        cut(dataset, Settings(**dict(zip(fields, settings, strict=True))))
+        split_dataset(dataset, Settings(**dict(zip(fields, settings, strict=True))))
 
 
 @given(cycles=st.integers(1, 5), epochs_of_a_half=st.integers(1, 4))
 def test_a_small_run_has_as_many_cycles(cycles: int, epochs_of_a_half: int) -> None:
     settings = Settings(schedule="triangular", n_s=100 * epochs_of_a_half * 10, epochs=20 * cycles * epochs_of_a_half)
-    small = Training(settings).small().settings
+    small = TrainingJob(settings).smoke_version().settings
     steps = small.epochs * (2000 // small.batch_size)
     assert steps / (2 * small.n_s) == pytest.approx(cycles, rel=0.02)
 
@@ -144,8 +149,8 @@ def test_a_run_that_settings_are_chosen_by_is_kept_from_the_test_images() -> Non
 
 def test_a_run_without_the_test_images_is_another_job() -> None:
     settings = Settings()
-    assert Training(settings).key != Training(settings, test=False).key
-    assert not Training(settings, test=False).small().test
+    assert TrainingJob(settings).key != TrainingJob(settings, test=False).key
+    assert not TrainingJob(settings, test=False).smoke_version().test
 
 
 def test_a_record_validates_with_the_settings_that_it_is_trained_with() -> None:
@@ -162,8 +167,8 @@ def test_records_take_at_most_ten_minutes_of_two_cores() -> None:
 
 
 def test_without_names_what_is_there_on_request_is_left_out() -> None:
-    assert choose([]) == [e for e in declared() if not e.on_request]
-    assert all(e.on_request for e in choose(["record"]))
+    assert select_experiments([]) == [e for e in declared() if not e.on_request]
+    assert all(e.on_request for e in select_experiments(["record"]))
 
 
 # -- the comparison ----------------------------------------------------------------------------------------------------
@@ -173,32 +178,34 @@ percents = st.floats(0, 100)
 
 @given(ours=st.lists(percents, min_size=1, max_size=5), published=percents)
 def test_the_difference_is_ours_less_the_published(ours: list[float], published: float) -> None:
-    row = Row(Number("", "", "test", published), ours, 1.0, None)
+    row = AccuracyComparison(PublishedAccuracy("", "", "test", published), ours, 1.0, None)
     assert row.difference == pytest.approx(sum(ours) / len(ours) - published)
     assert row.near == (abs(row.difference) <= 2)
     assert math.isnan(row.spread) == (len(ours) == 1)
 
 
 def test_without_a_published_number_there_is_no_difference() -> None:
-    row = Row(Number("", "", "test", None), [40.0], 1.0, None)
+    row = AccuracyComparison(PublishedAccuracy("", "", "test", None), [40.0], 1.0, None)
     assert not row.compared
     assert math.isnan(row.difference)
 
 
 def test_a_departure_says_what_is_known_and_what_the_runs_show() -> None:
-    row = Row(Number("", "", "test", 24.61, "It jumps."), [17.0, 21.0], 1.0, (12.0, 30.0))
-    assert row.departure().startswith("It jumps. ")
-    assert "between 17.00 and 21.00 %" in row.departure()
-    assert "from 12.0 to 30.0 %" in row.departure()
+    row = AccuracyComparison(PublishedAccuracy("", "", "test", 24.61, "It jumps."), [17.0, 21.0], 1.0, (12.0, 30.0))
+    assert row.explain_difference().startswith("It jumps. ")
+    assert "between 17.00 and 21.00 %" in row.explain_difference()
+    assert "from 12.0 to 30.0 %" in row.explain_difference()
 
 
 def test_a_departure_names_the_run_beside_it() -> None:
-    row = Row(Number("", "", "test", 51.28, "A reason.", "lambda 0"), [38.0], 1.0, beside=51.77)
-    assert row.departure() == "A reason. Ours with lambda 0 has 51.77 %."
+    row = AccuracyComparison(
+        PublishedAccuracy("", "", "test", 51.28, "A reason.", "lambda 0"), [38.0], 1.0, beside=51.77
+    )
+    assert row.explain_difference() == "A reason. Ours with lambda 0 has 51.77 %."
 
 
 def test_other_data_is_never_compared() -> None:
-    assert not Row(Number("", "", "test", 40.0), [40.0], 1.0, None, comparable=False).compared
+    assert not AccuracyComparison(PublishedAccuracy("", "", "test", 40.0), [40.0], 1.0, None, comparable=False).compared
 
 
 # -- documents ---------------------------------------------------------------------------------------------------------
@@ -491,13 +498,15 @@ def test_a_run_whose_file_is_damaged_is_done_again(
 @given(place=st.integers(0), bit=st.integers(0, 7))
 def test_a_damaged_outcome_is_never_another(place: int, bit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        job, outcomes = Training(Settings()), Outcomes(Path(folder), "0" * 64)
+        job, outcomes = TrainingJob(Settings()), OutcomeStore(Path(folder), "0" * 64)
         text = {"rows": [[1, *[0.5] * 8]], "scores": {"seconds": 1.0}, "cpu": 1.0}
         outcomes.save(job, {}, text)
-        content, whole = bytearray(outcomes.path(job).read_bytes()), outcomes.trained(job)
+        content, whole = bytearray(outcomes.path(job).read_bytes()), outcomes.load_training(job)
         content[place % len(content)] ^= 1 << bit
         outcomes.path(job).write_bytes(content)
-        assert not outcomes.has(job) or outcomes.trained(job) == whole  # not every bit of an archive means something
+        assert (
+            not outcomes.has(job) or outcomes.load_training(job) == whole
+        )  # not every bit of an archive means something
 
 
 def test_a_folder_in_the_place_of_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -509,7 +518,7 @@ def test_a_folder_in_the_place_of_a_run_is_named(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize("missing", ["rows", "scores", "cpu"])
 def test_a_run_whose_file_lacks_a_part_is_not_there(missing: str, tmp_path: Path) -> None:
-    job, outcomes = Training(Settings()), Outcomes(tmp_path, "0" * 64)
+    job, outcomes = TrainingJob(Settings()), OutcomeStore(tmp_path, "0" * 64)
     text = {"rows": [], "scores": {"seconds": 1.0}, "cpu": 1.0}
     outcomes.save(job, {}, text)
     assert outcomes.has(job)
@@ -519,7 +528,7 @@ def test_a_run_whose_file_lacks_a_part_is_not_there(missing: str, tmp_path: Path
 
 def test_another_seed_is_another_job() -> None:
     job = trainings(small=False)[0]
-    assert Training(replace(job.settings, seed=99)).key != job.key
+    assert TrainingJob(replace(job.settings, seed=99)).key != job.key
 
 
 def test_a_page_of_the_documentation_is_not_replaced_by_a_part_of_it(

@@ -13,15 +13,15 @@ import pytest
 import tinygrad_cifar as tg
 from tinygrad_cifar import models
 from tinygrad_cifar.data import builtin_dataset
-from tinygrad_cifar.experiments.report_checks import KINDS, Check, checks_of_reports, compare_gradients
+from tinygrad_cifar.experiments.report_checks import KINDS, ReportCheck, compare_gradients, run_report_checks
 
 DATA = builtin_dataset()
 _numbers = itertools.count()
 
 
 @functools.cache
-def redone(kind: str, features: int = 60) -> dict[str, Check]:
-    return {check.report: check for check in checks_of_reports(kind, DATA, features=features)}
+def redone(kind: str, features: int = 60) -> dict[str, ReportCheck]:
+    return {check.report: check for check in run_report_checks(kind, DATA, features=features)}
 
 
 def a_model(dtype: type = np.float64) -> models.SoftmaxRegression:
@@ -71,7 +71,7 @@ def test_report_003_draws_twenty_nine_times_from_a_network_of_full_size() -> Non
 
 def test_a_kink_beside_the_point_is_not_taken_for_a_wrong_gradient() -> None:
     """Of this seed's units, one changes sign within the step of a centred difference."""
-    (check,) = (c for c in checks_of_reports("two-layer", DATA, features=10, seed=3) if c.report == "003")
+    (check,) = (c for c in run_report_checks("two-layer", DATA, features=10, seed=3) if c.report == "003")
     assert check.passed
 
 
@@ -98,7 +98,7 @@ def test_a_wrong_rule_is_caught(fault: Callable[[Any], Any], monkeypatch: pytest
     wrong = tg.primitive(name, lambda x: x.copy(), x=fault)
     right = models.SoftmaxRegression.forward
     monkeypatch.setattr(models.SoftmaxRegression, "forward", lambda self, images: wrong(right(self, images)))
-    for check in checks_of_reports("softmax", DATA, features=20):
+    for check in run_report_checks("softmax", DATA, features=20):
         assert not check.passed, check.report
 
 
@@ -124,4 +124,4 @@ def test_float32_is_refused() -> None:
 @pytest.mark.parametrize(("kind", "features"), [("perceptron", 10), ("softmax", 0), ("softmax", 3073)])
 def test_questions_that_make_no_sense(kind: str, features: int) -> None:
     with pytest.raises(ValueError, match=r"must be from 1|gradient checks of"):
-        next(checks_of_reports(kind, DATA, features=features))
+        next(run_report_checks(kind, DATA, features=features))

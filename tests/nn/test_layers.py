@@ -256,7 +256,7 @@ def test_dropout_refuses_a_rate_that_is_no_share(rate):
 
 def test_in_use_nothing_is_dropped_or_recorded():
     model, x = nn.Sequential(nn.Linear(3, 2, rng=generator()), nn.Dropout(0.5, rng=generator())), np.ones((4, 3))
-    with model.in_use():
+    with model.inference_mode():
         y = model(x)
     assert not y.requires_grad
     assert (y.data == model.layers[0](x).data).all()
@@ -270,7 +270,7 @@ def failing() -> None:
 def test_after_use_every_module_has_the_mode_it_had(inside):
     model = Nested()
     model.dropout.eval()
-    with suppress(KeyboardInterrupt), model.in_use():
+    with suppress(KeyboardInterrupt), model.inference_mode():
         inside()
     assert [type(m).__name__ for m in model.modules() if not m.training] == ["Dropout"]
 

@@ -89,7 +89,10 @@ def in_a_fresh_python(code: str) -> str:
 def brought_in_by(statement: str) -> set[str]:
     """Return the names of all top-level modules that a statement imports, but those of Python itself."""
     code = f"import json, sys; old = set(sys.modules); {statement}; print(json.dumps(sorted(set(sys.modules) - old)))"
-    return {name.partition(".")[0] for name in json.loads(in_a_fresh_python(code))} - {*sys.stdlib_module_names, "__mp_main__"}
+    return {name.partition(".")[0] for name in json.loads(in_a_fresh_python(code))} - {
+        *sys.stdlib_module_names,
+        "__mp_main__",
+    }
 
 
 # -- importing -------------------------------------------------------------------------------------------------------

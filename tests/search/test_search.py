@@ -25,7 +25,7 @@ from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.search import (
     Choice,
     LogUniform,
-    Measured,
+    ObjectiveResult,
     SearchError,
     SearchProgress,
     Space,
@@ -39,7 +39,7 @@ from tinygrad_cifar.search import (
 )
 from tinygrad_cifar.search.trial_store import LEASE
 from tinygrad_cifar.system import blas as machine
-from tinygrad_cifar.system.processes import Processes
+from tinygrad_cifar.system.processes import ProcessExecutor
 
 optuna = pytest.importorskip("optuna", reason="searching needs optuna")
 
@@ -64,7 +64,7 @@ class Noted:
         with (self.folder / "calls").open("a") as file:
             file.write(f"{number} {os.getpid()}\n")  # one write, so that lines of two processes do not mix
         time.sleep(self.seconds)
-        return Measured(float(number), {"doubled": 2 * number})
+        return ObjectiveResult(float(number), {"doubled": 2 * number})
 
 
 @dataclass(frozen=True)
@@ -392,7 +392,7 @@ def test_importing_the_search_imports_neither_optuna_nor_dask():
 def test_workers_have_one_blas_thread_and_the_parents_environment_stays(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with Processes(1) as executor:
+    with ProcessExecutor(1) as executor:
         threads, variable = executor.submit(blas_of_worker).result()
     assert threads in (1, None)  # None: a BLAS that cannot be asked
     assert variable == "1"

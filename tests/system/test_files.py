@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.files import atomic_write
 
 
 def replace(path: Path, content: bytes = b"new content") -> None:
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content)
 
 
@@ -48,7 +48,7 @@ def test_nothing_else_is_there_afterwards(tmp_path):
 def test_the_old_content_is_there_until_the_block_ends(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old content")
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new content")
         file.flush()
         assert path.read_bytes() == b"old content"
@@ -88,7 +88,7 @@ def test_an_error_inside_the_block_leaves_what_was_there_and_no_litter(tmp_path,
         path.write_bytes(old)
 
     def write_half() -> None:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(b"half of the new con")
             raise error
 

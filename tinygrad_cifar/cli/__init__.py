@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.cli import check, evaluate, fetch, reproduce, search, train
-from tinygrad_cifar.cli.common import CommandError, Parser, Stopped, UsageError, printable
+from tinygrad_cifar.cli.common import CommandError, Parser, Stopped, UsageError, escape_unprintable
 from tinygrad_cifar.course.settings import SettingsError
 from tinygrad_cifar.course.training import TrainingDiverged
 from tinygrad_cifar.data import DataError
@@ -107,7 +107,7 @@ def _sentence(error: Exception) -> str:
 
 def _say(message: str, status: int) -> int:
     _forget_output_if_it_fails()
-    sys.stderr.write(f"tinygrad-cifar: {printable(' '.join(message.split()))}\n")
+    sys.stderr.write(f"tinygrad-cifar: {escape_unprintable(' '.join(message.split()))}\n")
     return status
 
 

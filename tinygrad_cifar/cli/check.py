@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from tinygrad_cifar.cli.common import Subparsers, add_data_option, load_data, table, whole_number
+from tinygrad_cifar.cli.common import Subparsers, add_data_option, int_in_range, load_data, table
 from tinygrad_cifar.data.dataset import PIXELS
-from tinygrad_cifar.experiments.report_checks import KINDS, Check, Figure, checks_of_reports
+from tinygrad_cifar.experiments.report_checks import KINDS, CheckMetric, ReportCheck, run_report_checks
 
 _FEATURES = 300
 _EXPLANATION = """\
@@ -27,14 +27,14 @@ def add_parser(commands: Subparsers) -> None:
     add_data_option(parser)
     parser.add_argument(
         "--features",
-        type=whole_number(1, PIXELS),
+        type=int_in_range(1, PIXELS),
         default=_FEATURES,
         metavar="N",
         help=f"keep so many of the {PIXELS} features, evenly spread (default {_FEATURES}: seconds; all of them, as the "
         "reports: up to two minutes)",
     )
     parser.add_argument(
-        "--seed", type=whole_number(0, 2**63 - 1), default=0, metavar="N", help="of the models' weights (default 0)"
+        "--seed", type=int_in_range(0, 2**63 - 1), default=0, metavar="N", help="of the models' weights (default 0)"
     )
     parser.set_defaults(command=check)
 
@@ -46,18 +46,18 @@ def check(options: argparse.Namespace) -> int:
     if options.features < PIXELS:
         print(f"Published sums over {PIXELS} features are cut in proportion to {options.features}.")
     passed = True
-    for done in checks_of_reports(options.model, dataset, features=options.features, seed=options.seed):
+    for done in run_report_checks(options.model, dataset, features=options.features, seed=options.seed):
         print(f"\nReport {done.report}: {done.setting}\n{_table(done)}", flush=True)
         passed = passed and done.passed
     print(f"\n{'All' if passed else 'NOT all'} centred differences keep to what was published.")
     return 0 if passed else 1
 
 
-def _table(done: Check) -> str:
+def _table(done: ReportCheck) -> str:
     return table(["", "", "backward", "centred", "one-sided", "published", ""], list(map(_row, done.figures)), left=2)
 
 
-def _row(figure: Figure) -> list[str]:
+def _row(figure: CheckMetric) -> list[str]:
     verdict = "" if figure.bound is None else "ok" if figure.passed else "TOO GREAT"
     numbers = (figure.analytic, figure.centred, figure.one_sided, figure.bound)
     return [figure.parameter, figure.name, *("" if n is None else f"{n:.2e}" for n in numbers), verdict]

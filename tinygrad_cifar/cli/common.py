@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
-from tinygrad_cifar.system.locks import FolderInUseError, held
+from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 WIDTH = 80  # columns of a terminal
 _WIDEST_BAR = 100
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
+def int_in_range(least: int, most: int) -> Callable[[str], int]:
     """Return what turns an option's text into a number of a range."""
 
     def convert(text: str) -> int:
@@ -60,7 +60,7 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
     return convert
 
 
-def folder(text: str) -> Path:
+def nonempty_path(text: str) -> Path:
     """Return the folder that an option names: an empty text, as of a variable that is not set, names none."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; name a folder (. is the one where you are)")
@@ -92,13 +92,13 @@ def make_folder(out: Path) -> None:
 
 
 @contextmanager
-def alone_in(out: Path) -> Iterator[None]:
+def lock_folder(out: Path) -> Iterator[None]:
     """Keep other commands out of the folder that ``--out`` names, once it is there."""
     if not out.is_dir():
         yield
         return
     try:
-        with held(out):
+        with exclusive_lock(out):
             yield
     except FolderInUseError as error:
         raise CommandError(f"{error}; wait until it has ended, or choose another --out") from error
@@ -139,13 +139,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
     return "\n".join(lines)
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     r"""Return text as a terminal may safely show it, and no longer than a screen: it may come from somebody's file.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.common import printable
-    >>> print(printable("\x1b[2J gone"))
+    >>> from tinygrad_cifar.cli.common import escape_unprintable
+    >>> print(escape_unprintable("\x1b[2J gone"))
     \x1b[2J gone
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST_TEXT])

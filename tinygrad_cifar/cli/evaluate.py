@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tinygrad_cifar.cli.common import CommandError, Subparsers, add_data_option, load_data, printable, table, wrapped
+from tinygrad_cifar.cli.common import (
+    CommandError,
+    Subparsers,
+    add_data_option,
+    escape_unprintable,
+    load_data,
+    table,
+    wrapped,
+)
 from tinygrad_cifar.cli.train import CHECKPOINT, PARAMETERS
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.evaluation import evaluate as measure
 from tinygrad_cifar.course.model_files import TrainedModel, load_model
-from tinygrad_cifar.course.preparation import cut, treat
+from tinygrad_cifar.course.preparation import preprocess_split, split_dataset
 from tinygrad_cifar.course.settings import describe
 from tinygrad_cifar.data import Dataset, Split
 
@@ -49,12 +57,12 @@ def evaluate(options: argparse.Namespace) -> int:
             f"{path} was trained on {trained.trained_on.get('name')}, whose classes are not those of "
             f"{dataset.name}; choose its data with --data"
         )
-    examples = treat(_images(dataset, trained, options.split), trained.preprocessing, trained.settings)
+    examples = preprocess_split(_images(dataset, trained, options.split), trained.preprocessing, trained.settings)
     scores = measure(trained.model, examples, trained.settings.lam)
     counts = confusion_matrix(trained.model, examples, len(dataset.class_names))
 
     print(wrapped(describe(trained.settings)))
-    print(f"trained on {printable(str(trained.trained_on.get('name')))}\n")
+    print(f"trained on {escape_unprintable(str(trained.trained_on.get('name')))}\n")
     print(f"{len(examples[1])} {options.split} images of {dataset.name}")
     print(f"accuracy {scores.accuracy:.2%}, loss {scores.loss:.4f}, cost {scores.cost:.4f}\n")
     print("how many of each class (row) were taken for which class (column):\n")
@@ -71,7 +79,7 @@ def _images(dataset: Dataset, trained: TrainedModel, split: str) -> Split:
         return dataset.test
     if dataset.identity()["sha256"] != trained.trained_on.get("sha256"):
         raise CommandError(f"these are not the images of the run, so it has no {split} images here; leave --split out")
-    train, validation = cut(dataset, trained.settings)
+    train, validation = split_dataset(dataset, trained.settings)
     if split == "train":
         return train
     if validation is None:

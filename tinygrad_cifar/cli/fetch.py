@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tinygrad_cifar.cli.common import Stopped, Subparsers, folder, progress_bar
+from tinygrad_cifar.cli.common import Stopped, Subparsers, nonempty_path, progress_bar
 
 _MEGABYTE = 1_000_000
 _LINES = 10  # where no bar can be drawn
@@ -19,7 +19,7 @@ def add_parser(commands: Subparsers) -> None:
         description="Download CIFAR-10 (170 MB), check it, and unpack it into a folder. An interrupted download goes "
         "on where it stopped.",
     )
-    parser.add_argument("folder", type=folder, metavar="DIR", help="the folder; it is made if need be")
+    parser.add_argument("folder", type=nonempty_path, metavar="DIR", help="the folder; it is made if need be")
     parser.set_defaults(command=fetch)
 
 

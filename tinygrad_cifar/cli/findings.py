@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_cifar.cli.common import table
-from tinygrad_cifar.cli.vary import shown, shown_point
-from tinygrad_cifar.search import Choice, LogUniform, Narrowed, Space, Trial
+from tinygrad_cifar.cli.vary import format_point, format_value
+from tinygrad_cifar.search import Choice, CoarseToFineResult, LogUniform, Space, Trial
 from tinygrad_cifar.search.space import Dimension, Point, Value
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _MOST_ROWS, _MOST_COLUMNS = 20, 10  # of a picture in which each trial is a cell
 
 
 @dataclass(frozen=True)
-class Findings:
+class SearchReport:
     """What came of a search.
 
     Attributes
@@ -39,7 +39,7 @@ class Findings:
 
     space: Space
     searches: Mapping[str, Sequence[Trial]]
-    narrowed: Narrowed | None = None
+    narrowed: CoarseToFineResult | None = None
 
     @property
     def trials(self) -> list[Trial]:
@@ -63,7 +63,7 @@ def _ranked(trials: Iterable[Trial]) -> list[Trial]:
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def ranking(findings: Findings) -> str:
+def ranking(findings: SearchReport) -> str:
     """Return the best ten points in a table of 80 columns."""
     if findings.narrowed is None:
         header = ["", "validation", "train", "seconds"]
@@ -75,22 +75,23 @@ def ranking(findings: Findings) -> str:
         final = sorted(findings.narrowed.finalists, key=lambda f: -f.mean)[:_BEST]
         points = [finalist.params for finalist in final]
         rows = [[f"{f.mean:.2%}", f"{f.spread:.2%}"] for f in final]
-    widths = {name: max(len(f"{name}={shown(point[name])}") for point in points) for name in findings.space}
+    widths = {name: max(len(f"{name}={format_value(point[name])}") for point in points) for name in findings.space}
     settings = [
-        "  ".join(f"{name}={shown(point[name])}".ljust(width) for name, width in widths.items()) for point in points
+        "  ".join(f"{name}={format_value(point[name])}".ljust(width) for name, width in widths.items())
+        for point in points
     ]
     numbered = [[str(k), *row, text] for k, (row, text) in enumerate(zip(rows, settings, strict=True), start=1)]
     return table([*header, "settings"], numbered, wrapped=True)
 
 
-def losses(findings: Findings) -> str:
+def describe_incomplete(findings: SearchReport) -> str:
     """Say how many trials are not complete, and why the first was not; nothing if all are."""
     parts = []
     for state in ("diverged", "failed"):
         ended = [trial for trial in findings.trials if trial.state == state]
         if ended:
             parts.append(
-                f"{len(ended)} of {len(findings.trials)} trials {state}, the first, {shown_point(ended[0].params)}, "
+                f"{len(ended)} of {len(findings.trials)} trials {state}, the first, {format_point(ended[0].params)}, "
                 f"with: {ended[0].reason}"
             )
     return "\n".join(parts)
@@ -99,7 +100,7 @@ def losses(findings: Findings) -> str:
 # -- in files ----------------------------------------------------------------------------------------------------------
 
 
-def rows_of(findings: Findings) -> list[dict[str, Any]]:
+def rows_of(findings: SearchReport) -> list[dict[str, Any]]:
     """Return a flat dictionary for each trial; what there is none of is None."""
     names = [name for name in dict.fromkeys(chain.from_iterable(t.details for t in findings.trials)) if name != "seed"]
     return [
@@ -120,14 +121,14 @@ def rows_of(findings: Findings) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return shown(value) if isinstance(value, tuple) else value
+    return format_value(value) if isinstance(value, tuple) else value
 
 
 def _number(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def to_csv(findings: Findings) -> str:
+def to_csv(findings: SearchReport) -> str:
     """Return all trials as comma-separated values with a header."""
     rows = rows_of(findings)
     text = io.StringIO()
@@ -137,7 +138,7 @@ def to_csv(findings: Findings) -> str:
     return text.getvalue()
 
 
-def rounds_of(narrowed: Narrowed) -> list[dict[str, Any]]:
+def rounds_of(narrowed: CoarseToFineResult) -> list[dict[str, Any]]:
     """Return what each round searched and found, as JSON has it."""
     return [
         {
@@ -156,7 +157,7 @@ def _dimension(dimension: Any) -> Any:
 # -- in a picture ------------------------------------------------------------------------------------------------------
 
 
-def picture(findings: Findings, details: str) -> Figure:
+def picture(findings: SearchReport, details: str) -> Figure:
     """Draw the accuracies: of a small grid over two settings as a map, else over each of the settings."""
     from tinygrad_cifar.course import plotting as figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
 
@@ -164,24 +165,26 @@ def picture(findings: Findings, details: str) -> Figure:
     if findings.narrowed is None and _is_small_grid(findings):
         values, rows, columns = _as_matrix(findings)
         texts = [["-" if np.isnan(value) else f"{value:.2f}" for value in row] for row in values]
-        return figures.heat_map(heading, values, texts, rows=rows, columns=columns, scale="validation accuracy in %")
+        return figures.plot_heat_map(
+            heading, values, texts, rows=rows, columns=columns, scale="validation accuracy in %"
+        )
     panels = []
     for name, dimension in findings.space.items():
         lines = [
             figures.Line(label, np.array([_place(dimension, p[name]) for p in points]), y, k, spread=spread)
             for k, (label, points, y, spread) in enumerate(_series(findings))
         ]
-        names = list(map(shown, dimension.values)) if isinstance(dimension, Choice) else []
+        names = list(map(format_value, dimension.values)) if isinstance(dimension, Choice) else []
         log_x = isinstance(dimension, LogUniform)
         panels.append(figures.Panel(name, "validation accuracy in %", lines, log_x=log_x, x_names=names))
-    return figures.curves(heading, panels, columns=min(2, len(panels)))
+    return figures.plot_curves(heading, panels, columns=min(2, len(panels)))
 
 
 def _place(dimension: Dimension, value: Value) -> Any:
     return dimension.values.index(value) if isinstance(dimension, Choice) else value
 
 
-def _series(findings: Findings) -> list[tuple[str, list[Point], Any, Any]]:
+def _series(findings: SearchReport) -> list[tuple[str, list[Point], Any, Any]]:
     """Return points to be drawn alike: a label, and of each the settings, the accuracy and the seeds' spread in %."""
     if findings.narrowed is None:
         return [_screened("", findings.trials)]
@@ -201,7 +204,7 @@ def _screened(label: str, trials: Sequence[Trial]) -> tuple[str, list[Point], An
     return label, [t.params for t in ranked], 100 * np.array([t.value for t in ranked]), np.zeros(len(ranked))
 
 
-def _is_small_grid(findings: Findings) -> bool:
+def _is_small_grid(findings: SearchReport) -> bool:
     if len(findings.space) != 2:  # noqa: PLR2004 (the axes of a map)
         return False
     rows, columns = ({trial.params[name] for trial in findings.trials} for name in findings.space)
@@ -209,7 +212,7 @@ def _is_small_grid(findings: Findings) -> bool:
     return fits and len(rows) * len(columns) == len(findings.trials)
 
 
-def _as_matrix(findings: Findings) -> tuple[Any, tuple[str, list[str]], tuple[str, list[str]]]:
+def _as_matrix(findings: SearchReport) -> tuple[Any, tuple[str, list[str]], tuple[str, list[str]]]:
     """Return accuracies in %, NaN where there is none, and the names of both axes and of their entries."""
     by_number = sorted(findings.trials, key=lambda trial: trial.number)
     axes = {name: list(dict.fromkeys(trial.params[name] for trial in by_number)) for name in findings.space}
@@ -217,4 +220,4 @@ def _as_matrix(findings: Findings) -> tuple[Any, tuple[str, list[str]], tuple[st
     values = np.full((len(rows), len(columns)), np.nan)
     for trial in findings.trials:
         values[rows.index(trial.params[first]), columns.index(trial.params[second])] = 100 * trial.value
-    return values, (first, list(map(shown, rows))), (second, list(map(shown, columns)))
+    return values, (first, list(map(format_value, rows))), (second, list(map(format_value, columns)))

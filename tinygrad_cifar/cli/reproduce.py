@@ -14,11 +14,11 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
-    alone_in,
-    folder,
+    int_in_range,
+    lock_folder,
+    nonempty_path,
     progress_bar,
     table,
-    whole_number,
 )
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
@@ -47,14 +47,17 @@ def add_parser(commands: Subparsers) -> None:
         "names", nargs="*", metavar="NAME", help="experiments, or reports by number; all of the reports by default"
     )
     parser.add_argument("--list", action="store_true", help="list the experiments, and do nothing")
-    parser.add_argument("--out", type=folder, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", type=nonempty_path, metavar="DIR", help="where everything is written")
     add_data_option(parser)
     parser.add_argument(
-        "--docs", type=folder, metavar="DIR", help="copy the pages in Markdown and their figures into this folder, too"
+        "--docs",
+        type=nonempty_path,
+        metavar="DIR",
+        help="copy the pages in Markdown and their figures into this folder, too",
     )
     parser.add_argument(
         "--workers",
-        type=whole_number(1, _MOST_WORKERS),
+        type=int_in_range(1, _MOST_WORKERS),
         metavar="N",
         help="how many processes (default: one for each core)",
     )
@@ -73,15 +76,15 @@ def reproduce(options: argparse.Namespace) -> int:
         ) from error
     try:
         if options.list:
-            listed = experiments.choose(options.names or list(REPORTS))
+            listed = experiments.select_experiments(options.names or list(REPORTS))
             print(table(["name", "runs", "numbers", "core s", "what"], [_line(e) for e in listed], wrapped=True))
             return 0
-        chosen = experiments.choose(options.names)
+        chosen = experiments.select_experiments(options.names)
         if options.out is None:
             raise UsageError("where to? give --out DIR (see `tinygrad-cifar reproduce --help`)")
-        with alone_in(options.out):
+        with lock_folder(options.out):
             study = experiments.open_study(options.out, options.data)
-        with alone_in(options.out):  # which is there now
+        with lock_folder(options.out):  # which is there now
             with _watching() as watch:
                 effort = experiments.reproduce(study, chosen, workers=options.workers, watch=watch)
             if options.docs is not None:

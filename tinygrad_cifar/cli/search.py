@@ -29,23 +29,30 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
-    folder,
+    int_in_range,
     load_data,
     make_folder,
+    nonempty_path,
     progress_bar,
-    whole_number,
     wrapped,
 )
-from tinygrad_cifar.cli.findings import Findings, losses, picture, ranking, rounds_of, rows_of, to_csv
-from tinygrad_cifar.cli.settings import add_settings, as_options, batch_sizes, completed, given_settings, without_effect
-from tinygrad_cifar.cli.vary import FORMS, as_varied, shown_point, shown_space, varied
-from tinygrad_cifar.course.preparation import cut
+from tinygrad_cifar.cli.findings import SearchReport, describe_incomplete, picture, ranking, rounds_of, rows_of, to_csv
+from tinygrad_cifar.cli.settings import (
+    add_settings,
+    batch_sizes,
+    complete_settings,
+    explicit_settings,
+    find_unused,
+    format_options,
+)
+from tinygrad_cifar.cli.vary import FORMS, format_point, format_space, format_stored_space, parse_vary
+from tinygrad_cifar.course.preparation import split_dataset
 from tinygrad_cifar.course.runs import versions
 from tinygrad_cifar.course.settings import MODELS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.search import (
     Choice,
-    Measured,
+    ObjectiveResult,
     SearchError,
     SearchProgress,
     Space,
@@ -54,10 +61,10 @@ from tinygrad_cifar.search import (
     coarse_to_fine,
 )
 from tinygrad_cifar.search import search as try_all
-from tinygrad_cifar.search.space import OtherSearchError, Point, Value, require
+from tinygrad_cifar.search.space import OtherSearchError, Point, Value, import_optional
 from tinygrad_cifar.system.blas import usable_cores
-from tinygrad_cifar.system.files import replacing
-from tinygrad_cifar.system.processes import Processes
+from tinygrad_cifar.system.files import atomic_write
+from tinygrad_cifar.system.processes import ProcessExecutor
 
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
 _NAME = "search"
@@ -106,9 +113,9 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"which classifier: {', '.join(MODELS)}")
     parser.add_argument(
-        "--vary", type=varied, action="append", required=True, metavar="NAME=...", help="what to try for a setting"
+        "--vary", type=parse_vary, action="append", required=True, metavar="NAME=...", help="what to try for a setting"
     )
-    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="where everything is written")
     add_data_option(parser)
     parser.add_argument("--no-figures", dest="figures", action="store_false", help="draw nothing")
     how = parser.add_argument_group("the search")
@@ -118,7 +125,7 @@ def add_parser(commands: Subparsers) -> None:
         help="every combination; points by chance; or points that learn from those before (default: grid, and random "
         "with --trials)",
     )
-    how.add_argument("--trials", type=whole_number(1, _MOST_TRIALS), metavar="N", help="how many random or tpe tries")
+    how.add_argument("--trials", type=int_in_range(1, _MOST_TRIALS), metavar="N", help="how many random or tpe tries")
     how.add_argument(
         "--narrow",
         action="store_true",
@@ -136,7 +143,7 @@ def add_parser(commands: Subparsers) -> None:
     where = parser.add_argument_group("the machines")
     where.add_argument(
         "--workers",
-        type=whole_number(1, _MOST_WORKERS),
+        type=int_in_range(1, _MOST_WORKERS),
         metavar="N",
         help="how many trials at once (default: one for each core), each in a process with one BLAS thread",
     )
@@ -157,7 +164,7 @@ def _name(text: str) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class TrainingRun:
+class TrainObjective:
     """The objective: a run as ``train`` makes it, worth its validation accuracy.
 
     Attributes
@@ -178,19 +185,19 @@ class TrainingRun:
 
     def __repr__(self) -> str:
         """Return the command it stands for, by which a storage knows it again."""
-        return " ".join(["train", self.model, "--data", self.data, *as_options(dict(self.given))])
+        return " ".join(["train", self.model, "--data", self.data, *format_options(dict(self.given))])
 
     def all_given(self, point: Mapping[str, Value]) -> dict[str, Value]:
         """Return what the user would have to give for the run that a point stands for, and nothing in vain."""
         given = dict(self.given) | dict(point)
-        idle = without_effect(self.model, given)
+        idle = find_unused(self.model, given)
         return {name: value for name, value in given.items() if name not in idle}
 
     def settings(self, point: Mapping[str, Value]) -> Settings:
         """Return the settings of that run."""
-        return completed(self.model, self.all_given(point), self.sizes)
+        return complete_settings(self.model, self.all_given(point), self.sizes)
 
-    def __call__(self, point: Mapping[str, Value]) -> Measured:
+    def __call__(self, point: Mapping[str, Value]) -> ObjectiveResult:
         return ValidationAccuracy(self.settings(point), self.data)({})
 
 
@@ -202,7 +209,7 @@ def search(options: argparse.Namespace) -> int:
         return _search(options)
     except OtherSearchError as error:
         place = "--storage" if options.storage else "--out"
-        kept, own = map(as_varied, (error.kept, error.own))
+        kept, own = map(format_stored_space, (error.kept, error.own))
         raise CommandError(
             f"{error.where} with another {error.what}: it is {kept}, not {own}; give this one another --name, or "
             f"another {place}"
@@ -212,14 +219,14 @@ def search(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    require("optuna")
+    import_optional("optuna")
     space = _space(options)
     sampler = options.sampler or _default_sampler(options)
     _check_space(space, sampler, options)
     dataset = load_data(options.data)
     place = options.data if options.data == "builtin" else str(Path(options.data).absolute())
-    given = {name: value for name, value in given_settings(options).items() if name not in space}
-    run = TrainingRun(options.model, tuple(given.items()), batch_sizes(dataset), place)
+    given = {name: value for name, value in explicit_settings(options).items() if name not in space}
+    run = TrainObjective(options.model, tuple(given.items()), batch_sizes(dataset), place)
     _check_points(run, space, sampler, dataset)
     with _executor(options) as (executor, workers):
         make_folder(options.out)
@@ -228,7 +235,7 @@ def _search(options: argparse.Namespace) -> int:
     return _report(options, run, findings, dataset)
 
 
-def _find(options: argparse.Namespace, run: TrainingRun, space: Space, **how: Any) -> Findings:
+def _find(options: argparse.Namespace, run: TrainObjective, space: Space, **how: Any) -> SearchReport:
     """Search, or go on with it, and show how far it is."""
     storage = options.storage or options.out / STORAGE
     seed = vars(options).get("seed", 0)
@@ -239,9 +246,9 @@ def _find(options: argparse.Namespace, run: TrainingRun, space: Space, **how: An
             if options.narrow:
                 how |= {"seeds": range(seed, seed + _SEEDS), "number": ".2%"}
                 begin = partial(_announce_round, tell)
-                return Findings(space, searches, coarse_to_fine(run, space, watch=watch, begin=begin, **how))
+                return SearchReport(space, searches, coarse_to_fine(run, space, watch=watch, begin=begin, **how))
             try_all(run, space, watch=watch, **how)
-            return Findings(space, searches)
+            return SearchReport(space, searches)
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; the trials that are done are kept in {storage}, and the same command goes on from there"
@@ -287,7 +294,7 @@ def _check_space(space: Space, sampler: str, options: argparse.Namespace) -> Non
         raise UsageError(f"this grid has {points} points, more than the {_MOST_TRIALS} that a search may have")
 
 
-def _check_points(run: TrainingRun, space: Space, sampler: str, dataset: Dataset) -> None:
+def _check_points(run: TrainObjective, space: Space, sampler: str, dataset: Dataset) -> None:
     """Refuse at once what would fail in the workers, or have no effect, trial after trial.
 
     It looks at the points of a grid, or the corners of the space.
@@ -302,11 +309,11 @@ def _check_points(run: TrainingRun, space: Space, sampler: str, dataset: Dataset
         try:
             settings = ValidationAccuracy(run.settings(point), run.data).base
         except SettingsError as error:
-            raise SettingsError(f"with {shown_point(point)}: {error}") from error
-        idle_here = without_effect(run.model, {**dict(run.given), **point})
+            raise SettingsError(f"with {format_point(point)}: {error}") from error
+        idle_here = find_unused(run.model, {**dict(run.given), **point})
         idle = {name: sentence for name, sentence in idle_here.items() if k == 0 or name in idle}
         if k == 0:
-            cut(dataset, settings)
+            split_dataset(dataset, settings)
     for sentence in idle.values():
         raise SettingsError(sentence)
 
@@ -316,10 +323,10 @@ def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
     """Lend what does the trials, and say how many it should have at once."""
     if options.scheduler is None:
         count = options.workers or usable_cores()
-        with Processes(count) as processes:
+        with ProcessExecutor(count) as processes:
             yield processes, count
         return
-    distributed = require("distributed")
+    distributed = import_optional("distributed")
     try:
         client = distributed.Client(options.scheduler, timeout=_SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
@@ -337,13 +344,13 @@ def _announce(options: argparse.Namespace, space: Space, sampler: str, dataset: 
     count = f"{points} trial{'s' * (points != 1)}"
     text = f"{options.model} on {dataset.name}: {sampler}, {count}{' a round' * options.narrow}, {workers} {where}"
     print(wrapped(text))
-    for line in shown_space(space):
+    for line in format_space(space):
         print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
     print(flush=True)
 
 
 def _announce_round(tell: Callable[[str], None], number: int, space: Space) -> None:
-    tell(wrapped(f"round {number}: {'; '.join(shown_space(space))}"))
+    tell(wrapped(f"round {number}: {'; '.join(format_space(space))}"))
 
 
 # -- meanwhile ---------------------------------------------------------------------------------------------------------
@@ -396,22 +403,22 @@ def _bar(bar: Any, progress: SearchProgress) -> Any:
 
 def _line(k: int, total: int, trial: Trial, best: str) -> str:
     result = f"{trial.value:.2%}" if trial.state == "complete" else trial.state
-    line = f"{k:{len(str(total))}}/{total}  {result:>8}  best {best:>6}  {shown_point(trial.params)}"
+    line = f"{k:{len(str(total))}}/{total}  {result:>8}  best {best:>6}  {format_point(trial.params)}"
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------------
 
 
-def _report(options: argparse.Namespace, run: TrainingRun, findings: Findings, dataset: Dataset) -> int:
+def _report(options: argparse.Namespace, run: TrainObjective, findings: SearchReport, dataset: Dataset) -> int:
     """Write the files, and print what was found."""
     out = options.out
-    table, numbers, image, repeated = (_of_search(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
+    table, numbers, image, repeated = (_output_name(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
     best = findings.best
     given = {} if best is None else _given_for(run, best[0], findings)
     _save(out / table, to_csv(findings))
     _save(out / numbers, json.dumps(_numbers(options, run, findings, dataset, given), indent=1, allow_nan=False) + "\n")
-    missing = losses(findings)
+    missing = describe_incomplete(findings)
     if best is None:
         raise CommandError(f"no trial is complete: {missing}")
     files = [table, numbers]
@@ -436,12 +443,12 @@ def _report(options: argparse.Namespace, run: TrainingRun, findings: Findings, d
     return 0
 
 
-def _of_search(name: str, file: str) -> str:
+def _output_name(name: str, file: str) -> str:
     """Return what a file of a search is called, so that none replaces that of a search with another name."""
     return file if name == _NAME else f"{quote(name, safe=' ')}-{file}"
 
 
-def _given_for(run: TrainingRun, point: Point, findings: Findings) -> dict[str, Value]:
+def _given_for(run: TrainObjective, point: Point, findings: SearchReport) -> dict[str, Value]:
     given = run.all_given(point)
     if findings.narrowed is not None:  # the first of the seeds that its finalists were repeated with
         first = given.get("seed", 0)
@@ -449,11 +456,11 @@ def _given_for(run: TrainingRun, point: Point, findings: Findings) -> dict[str, 
     return given
 
 
-def _command(run: TrainingRun, given: Mapping[str, Value], out: Path) -> str:
+def _command(run: TrainObjective, given: Mapping[str, Value], out: Path) -> str:
     """Return the command that trains with some settings, broken into lines where it is long."""
     data = [] if run.data == "builtin" else [f"--data {shlex.quote(run.data)}"]
     lines = [f"  tinygrad-cifar train {run.model}"]
-    for option in [*data, *as_options(given), f"--out {shlex.quote(str(out))}"]:
+    for option in [*data, *format_options(given), f"--out {shlex.quote(str(out))}"]:
         if len(lines[-1]) + 1 + len(option) + len(" \\") > WIDTH:
             lines[-1] += " \\"
             lines.append(f"    {option}")
@@ -463,17 +470,21 @@ def _command(run: TrainingRun, given: Mapping[str, Value], out: Path) -> str:
 
 
 def _numbers(
-    options: argparse.Namespace, run: TrainingRun, findings: Findings, dataset: Dataset, given: Mapping[str, Value]
+    options: argparse.Namespace,
+    run: TrainObjective,
+    findings: SearchReport,
+    dataset: Dataset,
+    given: Mapping[str, Value],
 ) -> dict[str, Any]:
     best: dict[str, Any] | None = None
     if findings.best is not None:
-        settings = asdict(completed(run.model, given, run.sizes))
+        settings = asdict(complete_settings(run.model, given, run.sizes))
         best = {"params": findings.best[0], "validation_accuracy": findings.best[1], "settings": settings}
     numbers: dict[str, Any] = {
         "data": dataset.identity(),
         "model": run.model,
         "given": dict(run.given),
-        "varied": shown_space(findings.space),
+        "varied": format_space(findings.space),
         "sampler": options.sampler or _default_sampler(options),
         "best": best,
         "trials": rows_of(findings),
@@ -485,17 +496,17 @@ def _numbers(
     return numbers
 
 
-def _draw(path: Path, findings: Findings, details: str) -> bool:
+def _draw(path: Path, findings: SearchReport, details: str) -> bool:
     """Draw the search, if matplotlib is there, and say whether it was."""
     try:
         from tinygrad_cifar.course import plotting as figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
         print("no figure: it needs matplotlib, which `pip install matplotlib` brings")
         return False
-    figures.save(picture(findings, details), path)
+    figures.save_figure(picture(findings, details), path)
     return True
 
 
 def _save(path: Path, text: str) -> None:
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())

@@ -137,7 +137,7 @@ def _defaults(model: str) -> dict[str, Any]:
     return {field.name: field.default for field in fields(Settings)} | _COMMON | DEFAULTS[model] | {"model": model}
 
 
-def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+def explicit_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that the user gave, in the order of the options."""
     given = {name: getattr(options, name) for name in NAMES if hasattr(options, name)}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -151,20 +151,20 @@ def settings_from(options: argparse.Namespace, dataset: Dataset) -> Settings:
     SettingsError
         If they make no sense, or one of them has no effect.
     """
-    given = given_settings(options)
-    settings = completed(options.model, given, batch_sizes(dataset))
-    for sentence in without_effect(options.model, given).values():
+    given = explicit_settings(options)
+    settings = complete_settings(options.model, given, batch_sizes(dataset))
+    for sentence in find_unused(options.model, given).values():
         raise SettingsError(sentence)
     return settings
 
 
-def without_effect(model: str, given: Mapping[str, Any]) -> dict[str, str]:
+def find_unused(model: str, given: Mapping[str, Any]) -> dict[str, str]:
     """Return, for each setting that was given in vain, a sentence that says so.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.settings import without_effect
-    >>> without_effect("softmax", {"n_s": 500, "lam": 0.1})
+    >>> from tinygrad_cifar.cli.settings import find_unused
+    >>> find_unused("softmax", {"n_s": 500, "lam": 0.1})
     {'n_s': '--n-s has no effect with --schedule cosine; it is for triangular or step'}
     """
     values = _defaults(model) | dict(given)
@@ -182,7 +182,7 @@ def batch_sizes(dataset: Dataset) -> tuple[int, ...]:
     return tuple(map(len, dataset.training_batches))
 
 
-def completed(model: str, given: Mapping[str, Any], sizes: Sequence[int]) -> Settings:
+def complete_settings(model: str, given: Mapping[str, Any], sizes: Sequence[int]) -> Settings:
     """Return the settings of a run of which the user said some, on batches of so many images.
 
     Raises
@@ -192,8 +192,8 @@ def completed(model: str, given: Mapping[str, Any], sizes: Sequence[int]) -> Set
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.settings import completed
-    >>> settings = completed("two-layer", {"epochs": 5, "batch_size": 100}, [2000] * 5)
+    >>> from tinygrad_cifar.cli.settings import complete_settings
+    >>> settings = complete_settings("two-layer", {"epochs": 5, "batch_size": 100}, [2000] * 5)
     >>> settings.held_out, settings.n_s  # a tenth of the images; half of 5 epochs with 90 updates each
     (1000, 225)
     """
@@ -213,13 +213,13 @@ def completed(model: str, given: Mapping[str, Any], sizes: Sequence[int]) -> Set
     return settings
 
 
-def as_options(given: Mapping[str, Any]) -> list[str]:
+def format_options(given: Mapping[str, Any]) -> list[str]:
     """Return the options that give some settings, each with its values, as ``train`` takes them.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.settings import as_options
-    >>> as_options({"flip": False, "n_s": 500, "hidden": (200, 100)})
+    >>> from tinygrad_cifar.cli.settings import format_options
+    >>> format_options({"flip": False, "n_s": 500, "hidden": (200, 100)})
     ['--hidden 200 100', '--no-flip', '--n-s 500']
     """
     options = []

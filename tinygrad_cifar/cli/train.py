@@ -23,10 +23,10 @@ from tinygrad_cifar.cli.common import (
     Stopped,
     Subparsers,
     add_data_option,
-    alone_in,
-    folder,
     load_data,
+    lock_folder,
     make_folder,
+    nonempty_path,
     progress_bar,
     table,
     wrapped,
@@ -34,10 +34,10 @@ from tinygrad_cifar.cli.common import (
 from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
-from tinygrad_cifar.course.preparation import Prepared, cut, prepare
+from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
-from tinygrad_cifar.course.training import Measurement, Progress, TrainingDiverged
+from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.system import blas as machine
 
@@ -77,7 +77,7 @@ def add_parser(commands: Subparsers) -> None:
         epilog=_EXAMPLES.format(defaults=textwrap.indent(table_of_defaults(), "  ")),
     )
     parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"which classifier: {', '.join(MODELS)}")
-    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="where everything is written")
     add_data_option(parser)
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
@@ -90,7 +90,7 @@ def add_parser(commands: Subparsers) -> None:
 def train(options: argparse.Namespace) -> int:
     """Train as the options say."""
     out: Path = options.out
-    with alone_in(out):
+    with lock_folder(out):
         finished = _is_finished(out, options)
     dataset = load_data(options.data)
     settings = settings_from(options, dataset)
@@ -101,7 +101,7 @@ def train(options: argparse.Namespace) -> int:
     _announce(settings, dataset)
     prepared = prepare(dataset, settings)
     make_folder(out)
-    with alone_in(out):
+    with lock_folder(out):
         if _is_finished(out, options):  # another command was quicker
             return _say_that_it_is_finished(out, settings, dataset)
         _clear(out, everything=options.overwrite)
@@ -192,7 +192,7 @@ def _announce(settings: Settings, dataset: Dataset) -> None:
 
 
 def _parts(settings: Settings, dataset: Dataset) -> str:
-    train, validation = cut(dataset, settings)
+    train, validation = split_dataset(dataset, settings)
     parts = {"training": train, "validation": validation, "test": dataset.test}
     return ", ".join(f"{len(part.labels)} {name}" for name, part in parts.items() if part is not None) + " images"
 
@@ -207,12 +207,12 @@ def _scores(figures: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _watching(label: str) -> Iterator[Callable[[Progress], None]]:
+def _watching(label: str) -> Iterator[Callable[[TrainingProgress], None]]:
     """Show progress: a bar on a terminal, and a line per measurement elsewhere."""
     bar: Any = None
     shown: Measurement | None = None
 
-    def show(progress: Progress) -> None:
+    def show(progress: TrainingProgress) -> None:
         nonlocal bar, shown
         measured = progress.measured
         if shown is None:
@@ -262,25 +262,25 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     units = weights.shape[1]
     linear = not settings.hidden
     drawn = (
-        figures.loss_curves(figures.Heading("Loss and cost", details), history),
-        figures.accuracy_curves(figures.Heading("Accuracy", details), history),
-        figures.learning_rate_curve(
+        figures.plot_loss(figures.Heading("Loss and cost", details), history),
+        figures.plot_accuracy(figures.Heading("Accuracy", details), history),
+        figures.plot_learning_rate(
             figures.Heading("Learning rate", details), np.array([schedule(step) for step in range(steps)])
         ),
-        figures.templates(
+        figures.plot_templates(
             figures.Heading(_title_of_templates(units, linear=linear), details),
             weights[:, :_MOST_TEMPLATES],
             dataset.class_names if linear else None,
             columns=5 if linear else 10,
         ),
-        figures.confusion(
+        figures.plot_confusion_matrix(
             figures.Heading("What the test images were taken for", details),
             confusion_matrix(result.model, prepared.test, len(dataset.class_names)),
             dataset.class_names,
         ),
     )
     for name, figure in zip(FIGURES, drawn, strict=True):
-        figures.save(figure, out / name)
+        figures.save_figure(figure, out / name)
     return FIGURES
 
 

@@ -32,7 +32,7 @@ _KINDS: dict[str, tuple[str, Any]] = {
 _TYPES = {field.name: str(field.type) for field in fields(Settings)}
 
 
-def varied(text: str) -> tuple[str, Dimension]:
+def parse_vary(text: str) -> tuple[str, Dimension]:
     """Read one ``--vary``.
 
     Raises
@@ -42,10 +42,10 @@ def varied(text: str) -> tuple[str, Dimension]:
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.vary import varied
-    >>> varied("eta=log:0.001:0.1")
+    >>> from tinygrad_cifar.cli.vary import parse_vary
+    >>> parse_vary("eta=log:0.001:0.1")
     ('eta', LogUniform(low=0.001, high=0.1, points=None))
-    >>> varied("hidden=grid:50,200+100")
+    >>> parse_vary("hidden=grid:50,200+100")
     ('hidden', Choice(values=((50,), (200, 100))))
     """
     name, equals, what = text.partition("=")
@@ -89,13 +89,13 @@ def _range(name: str, form: str, parts: list[str]) -> Uniform:
     return _RANGES[form](low, high, points)
 
 
-def shown(value: Value) -> str:
+def format_value(value: Value) -> str:
     """Return a value as a table has it: as it would be typed, but numbers with four digits at most.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.vary import shown
-    >>> shown(0.0123456), shown((200, 100)), shown(True)
+    >>> from tinygrad_cifar.cli.vary import format_value
+    >>> format_value(0.0123456), format_value((200, 100)), format_value(True)
     ('0.01235', '200+100', 'yes')
     """
     if isinstance(value, bool):
@@ -105,25 +105,25 @@ def shown(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def shown_point(point: Mapping[str, Value]) -> str:
+def format_point(point: Mapping[str, Value]) -> str:
     """Return a point in one line.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.vary import shown_point
-    >>> shown_point({"eta": 0.0123456, "optimiser": "adam"})
+    >>> from tinygrad_cifar.cli.vary import format_point
+    >>> format_point({"eta": 0.0123456, "optimiser": "adam"})
     'eta=0.01235 optimiser=adam'
     """
-    return " ".join(f"{name}={shown(value)}" for name, value in point.items())
+    return " ".join(f"{name}={format_value(value)}" for name, value in point.items())
 
 
-def as_varied(text: str) -> str:
+def format_stored_space(text: str) -> str:
     """Return what a storage keeps of a space as it would be typed, or as it is if it is not that of a command.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.vary import as_varied, varied
-    >>> as_varied(str(dict([varied("eta=log:0.001:0.1:5"), varied("hidden=grid:50,200+100")])))
+    >>> from tinygrad_cifar.cli.vary import format_stored_space, parse_vary
+    >>> format_stored_space(str(dict([parse_vary("eta=log:0.001:0.1:5"), parse_vary("hidden=grid:50,200+100")])))
     '--vary eta=log:0.001:0.1:5 --vary hidden=grid:50,200+100'
     """
     try:
@@ -148,24 +148,24 @@ def _as_form(call: Any) -> str:
 
 
 def _typed(value: Value) -> str:
-    return f"{value:.15g}" if isinstance(value, float) else shown(value)
+    return f"{value:.15g}" if isinstance(value, float) else format_value(value)
 
 
-def shown_space(space: Space) -> list[str]:
+def format_space(space: Space) -> list[str]:
     """Return a line for each setting that is varied.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.vary import shown_space, varied
-    >>> shown_space(dict([varied("eta=log:0.001:0.1:5"), varied("lam=grid:0,0.1")]))
+    >>> from tinygrad_cifar.cli.vary import format_space, parse_vary
+    >>> format_space(dict([parse_vary("eta=log:0.001:0.1:5"), parse_vary("lam=grid:0,0.1")]))
     ['eta from 0.001 to 0.1 on a logarithmic scale, 5 points', 'lam 0, 0.1']
     """
     lines = []
     for name, dimension in space.items():
         if isinstance(dimension, Choice):
-            lines.append(f"{name} {', '.join(map(shown, dimension.values))}")
+            lines.append(f"{name} {', '.join(map(format_value, dimension.values))}")
         else:
-            line = f"{name} from {shown(dimension.low)} to {shown(dimension.high)}"
+            line = f"{name} from {format_value(dimension.low)} to {format_value(dimension.high)}"
             line += " on a logarithmic scale" if isinstance(dimension, LogUniform) else ""
             lines.append(line + (f", {dimension.points} points" if dimension.points else ""))
     return lines

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.models import Classifier
-from tinygrad_cifar.engine.tensor import Tensor, borrowed
+from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import functional as F
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 10_000  # how many images are evaluated together: bounds the mem
 
 
 @dataclass(frozen=True)
-class Scores:
+class Metrics:
     """How good a model is on some images.
 
     Attributes
@@ -36,7 +36,7 @@ class Scores:
     accuracy: float
 
 
-def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
+def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Metrics:
     """Measure loss, cost and accuracy of a model, in evaluation mode and without recording.
 
     Raises
@@ -56,17 +56,17 @@ def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Scores:
     0.667
     """
     X, labels = examples
-    check_examples("evaluate", examples)
+    validate_examples("evaluate", examples)
     loss = right = 0.0
-    with model.in_use():
+    with model.inference_mode():
         for start in range(0, len(labels), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            scores = model(borrowed(X[rows]))
+            scores = model(wrap_without_copy(X[rows]))
             share = len(labels[rows]) / len(labels)
             loss += share * model.loss_of(scores, labels[rows]).item()
             right += share * F.accuracy(scores, labels[rows])
         penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
-    return Scores(loss, loss + penalty, right)
+    return Metrics(loss, loss + penalty, right)
 
 
 def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -> Array:
@@ -84,13 +84,13 @@ def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -
            [0, 1]])
     """
     X, labels = examples
-    check_examples("confusion_matrix", examples)
+    validate_examples("confusion_matrix", examples)
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (labels, model.predict(borrowed(X))), 1)
+    np.add.at(counts, (labels, model.predict(wrap_without_copy(X))), 1)
     return counts
 
 
-def check_examples(name: str, examples: Examples) -> None:
+def validate_examples(name: str, examples: Examples) -> None:
     """Refuse, in the name of a function, what is not images and a label for each.
 
     Raises
@@ -101,8 +101,8 @@ def check_examples(name: str, examples: Examples) -> None:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_cifar.course.evaluation import check_examples
-    >>> check_examples("evaluate", (np.zeros((2, 4)), np.array([0])))
+    >>> from tinygrad_cifar.course.evaluation import validate_examples
+    >>> validate_examples("evaluate", (np.zeros((2, 4)), np.array([0])))
     Traceback (most recent call last):
     ValueError: evaluate: there must be images, and a label for each; got 2 and 1
     """

@@ -63,7 +63,7 @@ def load_model(path: Path) -> TrainedModel:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.course.preparation import prepare, treat
+    >>> from tinygrad_cifar.course.preparation import prepare, preprocess_split
     >>> from tinygrad_cifar.course.runs import run, save_result
     >>> from tinygrad_cifar.course.settings import Settings
     >>> from tinygrad_cifar.course.model_files import load_model, save_model
@@ -76,7 +76,7 @@ def load_model(path: Path) -> TrainedModel:
     ...     sorted(path.name for path in Path(folder).iterdir())
     ...     trained = load_model(Path(folder) / "model.npz")
     ['history.csv', 'model.npz', 'result.json']
-    >>> X, labels = treat(dataset.test, trained.preprocessing, trained.settings)
+    >>> X, labels = preprocess_split(dataset.test, trained.preprocessing, trained.settings)
     >>> trained.class_names[trained.model.predict(X)[0]] in dataset.class_names
     True
     """

@@ -36,13 +36,13 @@ class Classifier(Module):
     >>> import numpy as np
     >>> from tinygrad_cifar.course import models
     >>> from tinygrad_cifar import nn
-    >>> class Scores(models.Classifier):
+    >>> class Metrics(models.Classifier):
     ...     def __init__(self, rng):
     ...         self.layer = nn.Linear(4, 2, rng=rng)
     ...
     ...     def forward(self, X):
     ...         return self.layer(X)
-    >>> model = Scores(np.random.default_rng(0))
+    >>> model = Metrics(np.random.default_rng(0))
     >>> model.predict(np.ones((3, 4))).shape, model.cost(np.ones((3, 4)), [0, 1, 1], lam=0.1).shape
     ((3,), ())
     """
@@ -63,7 +63,7 @@ class Classifier(Module):
 
     def predict(self, X: Any) -> Any:
         """Return the class of each image, as an array of integers; nothing is dropped or recorded on the way."""
-        with self.in_use():
+        with self.inference_mode():
             return np.argmax(np.asarray(self(X)), axis=1)
 
 

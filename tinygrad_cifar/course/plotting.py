@@ -1,4 +1,4 @@
-"""Pictures of training runs: each function takes histories or arrays and returns a figure, and :func:`save` writes it.
+"""Pictures of training runs: each function takes histories or arrays and returns a figure, and :func:`save_figure` writes it.
 
 A figure says in its heading what it shows, of which data, under which settings. Lines differ in dash and marker as well
 as in colour (Okabe and Ito's palette), so that they can be told apart in grey and with any colour vision. Nothing here
@@ -28,7 +28,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from tinygrad_cifar.course.training import History
-from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.files import atomic_write
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -101,15 +101,17 @@ class Panel:
     x_names: Sequence[str] = ()
 
 
-def curves(heading: Heading, panels: Sequence[Panel], *, columns: int | None = None, shared: bool = True) -> Figure:
+def plot_curves(
+    heading: Heading, panels: Sequence[Panel], *, columns: int | None = None, shared: bool = True
+) -> Figure:
     """Draw panels of curves: side by side, or in rows of ``columns``; with one vertical scale, unless not shared.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_cifar.course.plotting import Heading, Line, Panel, curves
+    >>> from tinygrad_cifar.course.plotting import Heading, Line, Panel, plot_curves
     >>> line = Line("parabola", np.arange(5.0), np.arange(5.0) ** 2)
-    >>> figure = curves(Heading("A parabola", "no data, no settings"), [Panel("x", "x squared", [line])])
+    >>> figure = plot_curves(Heading("A parabola", "no data, no settings"), [Panel("x", "x squared", [line])])
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['x squared']
     """
@@ -170,15 +172,15 @@ def _multiples(least: float, most: float, width: float) -> Sequence[float]:
     return (1.0,)
 
 
-def histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100) -> Figure:
+def plot_histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100) -> Figure:
     """Draw histograms over one pair of scales, one for each named array of numbers.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_cifar.course.plotting import Heading, histograms
+    >>> from tinygrad_cifar.course.plotting import Heading, plot_histograms
     >>> values = np.random.default_rng(0).normal(size=1000)
-    >>> figure = histograms(Heading("Normal numbers", "seed 0"), {"sigma 1": values, "sigma 2": 2 * values}, "x")
+    >>> figure = plot_histograms(Heading("Normal numbers", "seed 0"), {"sigma 1": values, "sigma 2": 2 * values}, "x")
     >>> [axes.get_title() for axes in figure.axes]
     ['sigma 1', 'sigma 2']
     """
@@ -196,7 +198,7 @@ def histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, b
     return figure
 
 
-def loss_curves(heading: Heading, histories: Mapping[str, History]) -> Figure:
+def plot_loss(heading: Heading, histories: Mapping[str, History]) -> Figure:
     """Draw loss and cost over the epochs, on training and validation images, of one or several runs.
 
     Parameters
@@ -214,12 +216,12 @@ def loss_curves(heading: Heading, histories: Mapping[str, History]) -> Figure:
     names = {"loss": "mean loss", "cost": "mean cost"}
     if same:
         names = {"loss": "mean loss, which is the cost (lambda is 0)"}
-    return curves(heading, [Panel("epoch", name, _lines(histories, quantity)) for quantity, name in names.items()])
+    return plot_curves(heading, [Panel("epoch", name, _lines(histories, quantity)) for quantity, name in names.items()])
 
 
-def accuracy_curves(heading: Heading, histories: Mapping[str, History]) -> Figure:
-    """Draw the accuracy over the epochs, on training and validation images; arguments as for :func:`loss_curves`."""
-    return curves(heading, [Panel("epoch", "accuracy in %", _lines(histories, "accuracy", 100.0))])
+def plot_accuracy(heading: Heading, histories: Mapping[str, History]) -> Figure:
+    """Draw the accuracy over the epochs, on training and validation images; arguments as for :func:`plot_loss`."""
+    return plot_curves(heading, [Panel("epoch", "accuracy in %", _lines(histories, "accuracy", 100.0))])
 
 
 def _lines(histories: Mapping[str, History], quantity: str, scale: float = 1.0) -> list[Line]:
@@ -234,12 +236,12 @@ def _lines(histories: Mapping[str, History], quantity: str, scale: float = 1.0) 
     return lines
 
 
-def learning_rate_curve(heading: Heading, rates: Array) -> Figure:
+def plot_learning_rate(heading: Heading, rates: Array) -> Figure:
     """Draw the learning rate of each update, the first at step 0."""
-    return curves(heading, [Panel("update step", "learning rate eta", [Line("", np.arange(len(rates)), rates)])])
+    return plot_curves(heading, [Panel("update step", "learning rate eta", [Line("", np.arange(len(rates)), rates)])])
 
 
-def templates(heading: Heading, weights: Array, names: Sequence[str] | None = None, *, columns: int = 5) -> Figure:
+def plot_templates(heading: Heading, weights: Array, names: Sequence[str] | None = None, *, columns: int = 5) -> Figure:
     """Draw the weights of linear units as images: what each unit looks for.
 
     Parameters
@@ -256,9 +258,9 @@ def templates(heading: Heading, weights: Array, names: Sequence[str] | None = No
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_cifar.course.plotting import Heading, templates
+    >>> from tinygrad_cifar.course.plotting import Heading, plot_templates
     >>> weights = np.random.default_rng(0).normal(size=(3072, 10))
-    >>> figure = templates(Heading("Noise", "drawn from seed 0"), weights, list("abcdefghij"))
+    >>> figure = plot_templates(Heading("Noise", "drawn from seed 0"), weights, list("abcdefghij"))
     >>> len(figure.axes[0].texts)
     10
     """
@@ -288,7 +290,7 @@ def _as_images(weights: Array) -> Array:
     return scaled
 
 
-def heat_map(
+def plot_heat_map(
     heading: Heading,
     values: Array,
     texts: Sequence[Sequence[str]],
@@ -314,8 +316,8 @@ def heat_map(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_cifar.course.plotting import Heading, heat_map
-    >>> figure = heat_map(
+    >>> from tinygrad_cifar.course.plotting import Heading, plot_heat_map
+    >>> figure = plot_heat_map(
     ...     Heading("Powers", "exact"),
     ...     np.array([[1.0, 1.0], [2.0, 4.0]]),
     ...     [["1", "1"], ["2", "4"]],
@@ -346,14 +348,14 @@ def heat_map(
     return figure
 
 
-def confusion(heading: Heading, counts: Array, class_names: Sequence[str]) -> Figure:
+def plot_confusion_matrix(heading: Heading, counts: Array, class_names: Sequence[str]) -> Figure:
     """Draw what the images of each class (a row) were taken for: the percentage, with the number of images below.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_cifar.course.plotting import Heading, confusion
-    >>> figure = confusion(Heading("Confusion", "two classes"), np.array([[3, 1], [0, 4]]), ["cat", "dog"])
+    >>> from tinygrad_cifar.course.plotting import Heading, plot_confusion_matrix
+    >>> figure = plot_confusion_matrix(Heading("Confusion", "two classes"), np.array([[3, 1], [0, 4]]), ["cat", "dog"])
     >>> [text.get_text().split() for text in figure.axes[0].texts]
     [['75', '%', '3'], ['25', '%', '1'], ['0', '%', '0'], ['100', '%', '4']]
     """
@@ -362,7 +364,7 @@ def confusion(heading: Heading, counts: Array, class_names: Sequence[str]) -> Fi
         [f"{share:.0f} %\n{count}" for share, count in zip(*row, strict=True)]
         for row in zip(shares, counts, strict=True)
     ]
-    return heat_map(
+    return plot_heat_map(
         heading,
         shares,
         texts,
@@ -372,7 +374,7 @@ def confusion(heading: Heading, counts: Array, class_names: Sequence[str]) -> Fi
     )
 
 
-def save(figure: Figure, path: Path, *, colours: int | None = None) -> None:
+def save_figure(figure: Figure, path: Path, *, colours: int | None = None) -> None:
     """Write a figure as PNG, wholly or not at all; in so many colours (256 at most), it takes a third of the bytes.
 
     Raises
@@ -387,7 +389,7 @@ def save(figure: Figure, path: Path, *, colours: int | None = None) -> None:
         image = Image.open(content).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         content = io.BytesIO()
         image.save(content, format="png", optimize=True)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content.getvalue())
 
 

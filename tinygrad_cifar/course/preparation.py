@@ -12,7 +12,7 @@ from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.data.preprocess import Preprocessing
 
 
-def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
+def split_dataset(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
     """Return the images to train on and those to validate on, if any.
 
     Raises
@@ -25,9 +25,9 @@ def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
     Examples
     --------
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.course.preparation import cut
+    >>> from tinygrad_cifar.course.preparation import split_dataset
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> train, validation = cut(builtin_dataset(), Settings(train_batches=(1, 3), held_out=500, validation_batch=None))
+    >>> train, validation = split_dataset(builtin_dataset(), Settings(train_batches=(1, 3), held_out=500, validation_batch=None))
     >>> len(train), len(validation)
     (3500, 500)
     """
@@ -51,14 +51,14 @@ def cut(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
     return Split(images[:end], labels[:end]), validation
 
 
-def of_the_data(settings: Settings) -> Settings:
+def data_settings(settings: Settings) -> Settings:
     """Return settings that are the same for all runs that need the same preparation of the data.
 
     Examples
     --------
-    >>> from tinygrad_cifar.course.preparation import of_the_data
+    >>> from tinygrad_cifar.course.preparation import data_settings
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> of_the_data(Settings(eta=0.1, lam=0.2, first=50)) == of_the_data(Settings(epochs=3, seed=1, first=50))
+    >>> data_settings(Settings(eta=0.1, lam=0.2, first=50)) == data_settings(Settings(epochs=3, seed=1, first=50))
     True
     """
     return Settings(
@@ -73,17 +73,17 @@ def of_the_data(settings: Settings) -> Settings:
     )
 
 
-def treat(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
+def preprocess_split(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
     """Return images as a model sees them, with their labels.
 
     Examples
     --------
     >>> import numpy as np
     >>> from tinygrad_cifar.data import Preprocessing, Split
-    >>> from tinygrad_cifar.course.preparation import treat
+    >>> from tinygrad_cifar.course.preparation import preprocess_split
     >>> from tinygrad_cifar.course.settings import Settings
     >>> white = Split(np.full((1, 3072), 255, np.uint8), np.array([0]))
-    >>> X, labels = treat(white, Preprocessing.fit("scale", white.images), Settings(dtype="float32"))
+    >>> X, labels = preprocess_split(white, Preprocessing.fit("scale", white.images), Settings(dtype="float32"))
     >>> X[0, :3], X.dtype
     (array([1., 1., 1.], dtype=float32), dtype('float32'))
     """
@@ -115,17 +115,17 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Cut up a data set, as :func:`cut` does, and treat its pixels.
+    """Cut up a data set, as :func:`split_dataset` does, and treat its pixels.
 
     See :func:`tinygrad_cifar.course.runs.run` for an example.
     """
-    train, validation = cut(dataset, settings)
+    train, validation = split_dataset(dataset, settings)
     preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
     return Prepared(
         dataset,
-        treat(train, preprocessing, settings),
-        None if validation is None else treat(validation, preprocessing, settings),
-        treat(dataset.test, preprocessing, settings),
+        preprocess_split(train, preprocessing, settings),
+        None if validation is None else preprocess_split(validation, preprocessing, settings),
+        preprocess_split(dataset.test, preprocessing, settings),
         train,
         preprocessing,
     )

@@ -17,17 +17,17 @@ import numpy as np
 
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
-from tinygrad_cifar.course.evaluation import Scores, evaluate
+from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.preparation import Prepared
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, Settings
-from tinygrad_cifar.course.training import History, Progress, check_identity, fit
+from tinygrad_cifar.course.training import History, TrainingProgress, fit, require_same_run
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.batches import augment_flip, augment_shift
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.nn import schedules
 from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint
-from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.files import atomic_write
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -50,9 +50,9 @@ class Result:
     settings: Settings
     model: models.Classifier
     history: History
-    train: Scores
-    validation: Scores | None
-    test: Scores | None
+    train: Metrics
+    validation: Metrics | None
+    test: Metrics | None
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def run(
     *,
     test: bool = True,
     checkpoint: Path | None = None,
-    watch: Callable[[Progress], None] | None = None,
+    watch: Callable[[TrainingProgress], None] | None = None,
 ) -> Result:
     """Train as settings say.
 
@@ -246,7 +246,7 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     """
     _, text = load_checkpoint(checkpoint)
     try:
-        check_identity(text["identity"], _identity(settings, dataset))
+        require_same_run(text["identity"], _identity(settings, dataset))
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint} belongs to another run: {error}") from error
 
@@ -294,7 +294,7 @@ def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
     See :func:`tinygrad_cifar.course.model_files.load_model` for an example.
     """
     text = result.to_json() | {"data": dataset.identity(), "versions": versions()}
-    with replacing(folder / "history.csv") as file:
+    with atomic_write(folder / "history.csv") as file:
         file.write(result.history.to_csv().encode())
-    with replacing(folder / "result.json") as file:
+    with atomic_write(folder / "result.json") as file:
         file.write((json.dumps(text, indent=2) + "\n").encode())

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.evaluation import Examples, Scores, check_examples, evaluate
+from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate, validate_examples
 from tinygrad_cifar.course.models import Classifier
-from tinygrad_cifar.data.batches import gather
-from tinygrad_cifar.engine.tensor import borrowed
+from tinygrad_cifar.data.batches import iterate_batches
+from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn.optim import Optimiser
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
@@ -46,7 +46,7 @@ class Measurement:
     eta : float
         The learning rate of the next update.
     train_loss, train_cost, train_accuracy, validation_loss, validation_cost, validation_accuracy : float
-        As in :class:`Scores`; NaN where there are no validation images.
+        As in :class:`Metrics`; NaN where there are no validation images.
     """
 
     step: int
@@ -95,7 +95,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a run is, for whoever watches it.
 
     Attributes
@@ -129,7 +129,7 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     measured: Examples | None = None,
     checkpoint: Path | str | None = None,
     identity: Mapping[str, Any] | None = None,
-    watch: Callable[[Progress], None] | None = None,
+    watch: Callable[[TrainingProgress], None] | None = None,
 ) -> History:
     """Train a model by mini-batches, and leave it with the best parameters if there is early stopping.
 
@@ -202,7 +202,7 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     if augment is not None and rng is None:
         raise ValueError("fit: augment draws random numbers; give a generator as rng")
     for examples in filter(None, (train, validation, measured)):
-        check_examples("fit", examples)
+        validate_examples("fit", examples)
     plan = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -212,13 +212,13 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
         **(identity or {}),
     }
     checkpoint = None if checkpoint is None else Path(checkpoint)
-    run = _Run(model, optimiser, measured or train, validation, plan, rng, watch)
+    run = _TrainingLoop(model, optimiser, measured or train, validation, plan, rng, watch)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is reported with its step instead
         run.start(checkpoint)
         kept: list[Array] = []
         while run.epochs_done < epochs and not run.history.stopped_early:
             model.train()
-            for X, labels in gather(*train, batch_size, rng, kept=kept):
+            for X, labels in iterate_batches(*train, batch_size, rng, kept=kept):
                 run.update(X if augment is None or rng is None else augment(X, rng), labels)
                 if every and optimiser.steps % every == 0:
                     run.measure_once()
@@ -236,7 +236,7 @@ def _check_at_least_one(**numbers: int | None) -> None:
             raise ValueError(f"fit: {name} must be at least 1, got {number}")
 
 
-class _Run:
+class _TrainingLoop:
     """The state of a training run, and the only place that knows what of it a checkpoint holds."""
 
     def __init__(
@@ -247,7 +247,7 @@ class _Run:
         validation: Examples | None,
         plan: Mapping[str, Any],
         rng: np.random.Generator | None,
-        watch: Callable[[Progress], None] | None,
+        watch: Callable[[TrainingProgress], None] | None,
     ) -> None:
         self.model, self.optimiser = model, optimiser
         self.train, self.validation = train, validation
@@ -282,7 +282,7 @@ class _Run:
     def update(self, X: Array, labels: Array) -> None:
         """Make one update."""
         self.optimiser.zero_grad()
-        loss = self.model.loss(borrowed(X), labels)
+        loss = self.model.loss(wrap_without_copy(X), labels)
         self.loss = float(loss.item())
         if not math.isfinite(self.loss):
             raise self.diverged(f"the loss became {self.loss}", self.optimiser.steps + 1)
@@ -302,7 +302,7 @@ class _Run:
     def report(self) -> None:
         """Tell whoever watches."""
         if self.watch is not None:
-            self.watch(Progress(self.optimiser.steps, self.steps, self.loss, self.history.rows[-1]))
+            self.watch(TrainingProgress(self.optimiser.steps, self.steps, self.loss, self.history.rows[-1]))
 
     def measure_once(self) -> None:
         """Add a row to the history, unless the last one is of this step."""
@@ -311,7 +311,7 @@ class _Run:
             return
         lam = self.optimiser.weight_decay / 2
         train = evaluate(self.model, self.train, lam)
-        nothing = Scores(math.nan, math.nan, math.nan)
+        nothing = Metrics(math.nan, math.nan, math.nan)
         held_out = nothing if self.validation is None else evaluate(self.model, self.validation, lam)
         for name, scores in (("training", train), ("validation", held_out)):
             for what, number in (("loss", scores.loss), ("cost", scores.cost)):
@@ -373,13 +373,13 @@ class _Run:
         arrays, text = load_checkpoint(path)
         own_arrays, own_text = self.state()
         try:
-            check_identity(text["identity"], self.identity)
+            require_same_run(text["identity"], self.identity)
             first, *others = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
             self.history = History(
                 [first, *others], int(text["best_epoch"]), bool(text["stopped_early"]), float(text["seconds"])
             )
             self.epochs_done = int(text["epochs_done"])
-            self.best = _part("best/", arrays)
+            self.best = _strip_prefix("best/", arrays)
             self.best_accuracy = -math.inf if text["best_accuracy"] is None else float(text["best_accuracy"])
             if self.best:
                 self.model.load_state_dict(self.best)  # to see that it will fit at the end
@@ -399,14 +399,14 @@ class _Run:
 
     def restore(self, arrays: Mapping[str, Array], generators: Sequence[Any]) -> None:
         """Set everything outside this object that a checkpoint holds."""
-        self.model.load_state_dict(_part("model/", arrays))
-        self.optimiser.load_state_dict(_part("optimiser/", arrays))
+        self.model.load_state_dict(_strip_prefix("model/", arrays))
+        self.optimiser.load_state_dict(_strip_prefix("optimiser/", arrays))
         for rng, state in zip(self.generators, generators, strict=True):
-            _check_like(_plain(rng.bit_generator.state), state)
+            _check_rng(_plain(rng.bit_generator.state), state)
             rng.bit_generator.state = state
 
 
-def check_identity(kept: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def require_same_run(kept: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Refuse what makes a kept run another than one's own; what else is kept of it does not matter.
 
     Raises
@@ -416,8 +416,8 @@ def check_identity(kept: Mapping[str, Any], own: Mapping[str, Any]) -> None:
 
     Examples
     --------
-    >>> from tinygrad_cifar.course.training import check_identity
-    >>> check_identity({"eta": 0.1, "epochs": 5}, {"eta": 0.2})
+    >>> from tinygrad_cifar.course.training import require_same_run
+    >>> require_same_run({"eta": 0.1, "epochs": 5}, {"eta": 0.2})
     Traceback (most recent call last):
         ...
     ValueError: its eta is 0.1, not 0.2
@@ -438,18 +438,18 @@ def _plain(state: Any) -> Any:
 _POSITIONS = {"pos": 624, "buffer_pos": 4}  # in the words that MT19937 and Philox have at hand
 
 
-def _check_like(own: Any, kept: Any, name: str = "") -> None:
+def _check_rng(own: Any, kept: Any, name: str = "") -> None:
     """Refuse a generator's state that is not built like its own: NumPy would follow it out of its arrays."""
     if isinstance(own, Mapping):
         if own.keys() != kept.keys():
             raise ValueError(f"a random generator's state has the parts {list(kept)}, not {list(own)}")
         for part in own:
-            _check_like(own[part], kept[part], part)
+            _check_rng(own[part], kept[part], part)
     elif isinstance(own, list):
         if not isinstance(kept, list) or len(kept) != len(own):
             raise ValueError(f"a random generator's {name} is no list of {len(own)} numbers")
         for number, other in zip(own, kept, strict=True):
-            _check_like(number, other, name)
+            _check_rng(number, other, name)
     elif isinstance(own, int):
         if not isinstance(kept, int) or not 0 <= kept <= _POSITIONS.get(name, kept):
             raise ValueError(f"a random generator's {name} is {kept!r:.40}")
@@ -457,5 +457,5 @@ def _check_like(own: Any, kept: Any, name: str = "") -> None:
         raise ValueError(f"a random generator is a {kept!r:.40}, not a {own}")
 
 
-def _part(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+def _strip_prefix(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygrad_cifar.data.batches import augment_flip, augment_shift, gather, minibatches
+from tinygrad_cifar.data.batches import augment_flip, augment_shift, iterate_batches, minibatches
 from tinygrad_cifar.data.builtin import builtin_dataset
 from tinygrad_cifar.data.cifar10 import read_cifar10
 from tinygrad_cifar.data.dataset import DataError, Dataset, Split
@@ -22,7 +22,7 @@ __all__ = [
     "augment_shift",
     "builtin_dataset",
     "fetch_cifar10",
-    "gather",
+    "iterate_batches",
     "minibatches",
     "read_cifar10",
 ]

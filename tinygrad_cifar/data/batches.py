@@ -17,7 +17,7 @@ from tinygrad_cifar.data.dataset import PIXELS, DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["augment_flip", "augment_shift", "gather", "minibatches"]
+__all__ = ["augment_flip", "augment_shift", "iterate_batches", "minibatches"]
 
 SIDE = 32
 COLOURS = 3
@@ -76,7 +76,7 @@ def minibatches(
     return (order[batch] for batch in slices)
 
 
-def gather(
+def iterate_batches(
     X: npt.NDArray[_X],
     y: npt.NDArray[_Y],
     batch_size: int,
@@ -118,7 +118,7 @@ def gather(
     Examples
     --------
     >>> import numpy as np
-    >>> for X_batch, y_batch in gather(np.array([[10], [11], [12]]), np.array([0, 1, 2]), 2):
+    >>> for X_batch, y_batch in iterate_batches(np.array([[10], [11], [12]]), np.array([0, 1, 2]), 2):
     ...     print(X_batch.tolist(), y_batch.tolist())
     [[10], [11]] [0, 1]
     [[12]] [2]

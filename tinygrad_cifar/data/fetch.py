@@ -45,7 +45,7 @@ _MOST_BYTES_BETWEEN_FILES = 1_000_000  # headers and padding: some ten kilobytes
 _MEMBERS = {f"{PYTHON_VERSION.subfolder}/{name}": name for name in (*_NEEDED, "readme.html")}
 
 
-class Progress(Protocol):
+class ProgressCallback(Protocol):
     """What is told how far a download is."""
 
     def __call__(self, done_bytes: int, total_bytes: int, /) -> object:
@@ -55,7 +55,7 @@ class Progress(Protocol):
 def fetch_cifar10(
     folder: str | os.PathLike[str],
     mirrors: Iterable[str] = MIRRORS,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     *,
     md5: str = MD5,
     size: int = SIZE,
@@ -99,16 +99,16 @@ def fetch_cifar10(
         _check_present(folder)
         return folder
     target = folder / PYTHON_VERSION.subfolder
-    with _disk(folder):
+    with _translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         present = target.exists()
     if present:
         _check_present(target)
         return target
     part = folder / f"{ARCHIVE}.part"
-    _Download(part, md5, size, progress).from_any(mirrors)
+    _Download(part, md5, size, progress).download(mirrors)
     _unpack(part, target)
-    with _disk(part):
+    with _translate_os_errors(part):
         part.unlink()
     return target
 
@@ -131,10 +131,10 @@ class _Download:
     part: Path
     md5: str
     size: int
-    progress: Progress | None
+    progress: ProgressCallback | None
 
-    def from_any(self, mirrors: Iterable[str]) -> None:
-        if self.arrived() >= self.size and self.accept():
+    def download(self, mirrors: Iterable[str]) -> None:
+        if self.bytes_on_disk() >= self.size and self.verify_digest():
             return
         failures = []
         for url in mirrors:
@@ -142,7 +142,7 @@ class _Download:
             if failure is None:
                 return
             failures.append(f"{url}: {failure}")
-        kept = f"; the next try goes on after {self.arrived()} bytes" if self.arrived() else ""
+        kept = f"; the next try goes on after {self.bytes_on_disk()} bytes" if self.bytes_on_disk() else ""
         raise DataError(f"no mirror delivered CIFAR-10 ({'; '.join(failures) or 'none was given'}){kept}")
 
     def failure(self, url: str) -> str | None:
@@ -154,20 +154,20 @@ class _Download:
 
     def from_one(self, url: str) -> None:
         resumed = self.transfer(url)
-        if self.accept():
+        if self.verify_digest():
             return
         # What an earlier call left may be what is wrong: this mirror's own bytes deserve a try.
         if resumed:
             self.transfer(url)
-            if self.accept():
+            if self.verify_digest():
                 return
         raise _MirrorError(f"what it sends does not have the md5 {self.md5}")
 
     def transfer(self, url: str) -> bool:
         """Bring the part to its full size; return whether bytes of an earlier call are in it."""
-        with self.request(url, self.arrived()) as response:
+        with self.request(url, self.bytes_on_disk()) as response:
             start = done = self.start_of(response)
-            with _disk(self.part):
+            with _translate_os_errors(self.part):
                 file = self.part.open("r+b" if start else "wb", buffering=0)
             with file:
                 file.seek(start)
@@ -176,7 +176,7 @@ class _Download:
                     done += len(chunk)
                     if done > self.size:
                         break
-                    with _disk(self.part):
+                    with _translate_os_errors(self.part):
                         _write_all(file, chunk)
                     self.report(done)
         if done > self.size:
@@ -210,7 +210,7 @@ class _Download:
         It is checked before a byte is written: a log-in page must not cost what has already arrived.
         """
         if response.status == HTTPStatus.PARTIAL_CONTENT:
-            start = self.arrived()
+            start = self.bytes_on_disk()
             if response.headers.get("Content-Range") != f"bytes {start}-{self.size - 1}/{self.size}":
                 raise _MirrorError("it answers with another part than the one asked for")
             return start
@@ -222,26 +222,26 @@ class _Download:
         if self.progress is not None:
             self.progress(done, self.size)
 
-    def arrived(self) -> int:
-        with _disk(self.part):
+    def bytes_on_disk(self) -> int:
+        with _translate_os_errors(self.part):
             return self.part.stat().st_size if self.part.exists() else 0
 
-    def accept(self) -> bool:
+    def verify_digest(self) -> bool:
         """Return whether the part is the archive; if not, forget it, or every later call would fail too."""
-        if self.arrived() == self.size and self.digest() == self.md5:
+        if self.bytes_on_disk() == self.size and self.digest() == self.md5:
             return True
         self.discard()
         return False
 
     def digest(self) -> str:
         digest = hashlib.md5(usedforsecurity=False)
-        with _disk(self.part), self.part.open("rb") as file:
+        with _translate_os_errors(self.part), self.part.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()
 
     def discard(self) -> None:
-        with _disk(self.part):
+        with _translate_os_errors(self.part):
             self.part.unlink(missing_ok=True)
 
 
@@ -273,7 +273,7 @@ def _unpack(archive: Path, target: Path) -> None:
     """Unpack beside the target and move the folder there when it is complete."""
     aside = target.with_name(f".{target.name}.unpacking")
     try:
-        with _disk(aside):
+        with _translate_os_errors(aside):
             shutil.rmtree(aside, ignore_errors=True)  # left by a call that was killed
             aside.mkdir()
             _unpack_into(aside, archive)
@@ -328,7 +328,7 @@ class _BoundedGzip(gzip.GzipFile):
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _translate_os_errors(path: Path) -> Iterator[None]:
     """Turn what the file system refuses into the library's error."""
     try:
         yield

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import Node, Primitive, Rule, Value, ancestors, constant
-from tinygrad_cifar.engine.modes import Watcher, recording, watchers
+from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value, ancestors, unwrap_value
+from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
 from tinygrad_cifar.engine.ops.elementwise import astype
 from tinygrad_cifar.engine.ops.shapes import sum_to
 
@@ -48,7 +48,7 @@ def walk(
         The cotangents of the targets that were reached.
     """
     along = None if targets is None else _between(start, targets)
-    watching = watchers()
+    watching = active_watchers()
     cotangents = {start: cotangent}
     queue = [(-start.number, start)]
     while queue:
@@ -82,7 +82,7 @@ def walk(
     return cotangents
 
 
-def _watched(watching: Sequence[Watcher], node: Node, rule: Rule, g: Any, arguments: tuple[Any, ...]) -> Any:
+def _watched(watching: Sequence[Watcher], node: Node, rule: VJP, g: Any, arguments: tuple[Any, ...]) -> Any:
     """Apply a rule before witnesses."""
     for watcher in watching:
         watcher.entered(node, rule)
@@ -96,7 +96,7 @@ def _watched(watching: Sequence[Watcher], node: Node, rule: Rule, g: Any, argume
     return part
 
 
-def _fitted(part: Any, parent: Node, row: Primitive, rule: Rule) -> Any:
+def _fitted(part: Any, parent: Node, row: Primitive, rule: VJP) -> Any:
     """Undo broadcasting and a change of precision; any other difference from the input is a wrong rule."""
     if not hasattr(part, "shape") or part.dtype.kind not in "fiub":
         raise TypeError(
@@ -113,7 +113,7 @@ def _fitted(part: Any, parent: Node, row: Primitive, rule: Rule) -> Any:
 
 
 def _recorded(
-    node: Node, edges: Iterable[Any], rule: Rule, arguments: tuple[Any, ...], kind: type[Value]
+    node: Node, edges: Iterable[Any], rule: VJP, arguments: tuple[Any, ...], kind: type[Value]
 ) -> tuple[Any, ...]:
     """Give the remembered arrays their places in the graph again, so that the rule's own work is recorded."""
     by_product = node.primitive.by_product if node.primitive else None
@@ -259,9 +259,9 @@ def _walk_for(out: Any, seed: Any, *, keep: bool, create_graph: bool, targets: s
     kind = type(out)
     if create_graph:  # asked for by name, so also under no_grad
         seed = seed if isinstance(seed, Value) else _wrapped(kind, seed)
-        with recording():
+        with enable_grad():
             return walk(out._node, seed, keep=keep, kind=kind, targets=targets)
-    found = walk(out._node, constant(seed), keep=keep, targets=targets)
+    found = walk(out._node, unwrap_value(seed), keep=keep, targets=targets)
     return {node: _wrapped(kind, g) for node, g in found.items()}
 
 

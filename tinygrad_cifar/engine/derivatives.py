@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import grad
-from tinygrad_cifar.engine.graph import ancestors, constant
-from tinygrad_cifar.engine.modes import is_recording, recording
+from tinygrad_cifar.engine.graph import ancestors, unwrap_value
+from tinygrad_cifar.engine.modes import enable_grad, is_recording
 from tinygrad_cifar.engine.ops import astype, stack
 from tinygrad_cifar.engine.tensor import Tensor
 
@@ -56,7 +56,7 @@ def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     (Tensor([1., 9.]), Tensor([ 2., 60.]))
     """
     wanted = is_recording()
-    with recording():
+    with enable_grad():
         variables = _variables("jvp", inputs)
         directions = _directions("jvp", tangents, variables)
         out = _evaluated("jvp", f, variables)
@@ -97,7 +97,7 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     (Tensor([ 6., 12.]),)
     """
     wanted = is_recording()
-    with recording():
+    with enable_grad():
         variables = _variables("hvp", inputs)
         directions = _directions("hvp", tangents, variables)
         along = _along(_gradients("hvp", f, variables), directions)
@@ -170,7 +170,7 @@ def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
 
 def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     wanted = is_recording()
-    with recording():
+    with enable_grad():
         (variable,) = _variables(name, [x])
         out = _evaluated(name, f, [variable])
         if not out.requires_grad or out.size == 0:
@@ -238,7 +238,7 @@ def _directions(name: str, tangents: Sequence[Any], variables: Sequence[Tensor])
 def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
     if not isinstance(given, (tuple, list)):
         raise TypeError(f"{name}: the {what}s must be a tuple or a list of arrays, not one {type(given).__name__}")
-    arrays = [np.asarray(constant(x)) for x in given]
+    arrays = [np.asarray(unwrap_value(x)) for x in given]
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name}: {what} {i} is made of {array.dtype} data; give real numbers")

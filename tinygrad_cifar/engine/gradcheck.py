@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import grad, walk
-from tinygrad_cifar.engine.graph import Value, ancestors, constant
+from tinygrad_cifar.engine.graph import Value, ancestors, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GradientError",
-    "Summary",
+    "MagnitudeSummary",
     "check_gradients",
     "complex_step",
     "numerical_gradient",
@@ -198,7 +198,7 @@ def complex_step(
     >>> float(complex_step(np.exp, 1.0)) == math.e
     True
     """
-    points = [np.asarray(constant(point)) for point in _points("complex_step", inputs)]
+    points = [np.asarray(unwrap_value(point)) for point in _points("complex_step", inputs)]
     x = _differentiable("complex_step", points, index)
     shifted = [point.astype(complex) if point.dtype.kind == "f" else point for point in points]
     gradient = np.empty(x.shape)
@@ -285,7 +285,7 @@ def relative_error(analytic: Any, numerical: Any, eps: float = 1e-12) -> float:
     return float(np.sum(np.abs(ga - gn)) / np.sum(np.maximum(eps, np.abs(ga) + np.abs(gn))))
 
 
-class Summary(NamedTuple):
+class MagnitudeSummary(NamedTuple):
     """The four figures of report 004; the last three are pairs (analytic, numerical) of absolute values."""
 
     sum_of_differences: float
@@ -301,7 +301,7 @@ class Summary(NamedTuple):
         return "\n".join(lines)
 
 
-def summary(analytic: Any, numerical: Any) -> Summary:
+def summary(analytic: Any, numerical: Any) -> MagnitudeSummary:
     """Compare two gradients by the four figures of report 004.
 
     Parameters
@@ -333,11 +333,13 @@ def summary(analytic: Any, numerical: Any) -> Summary:
         raise ValueError(f"summary: gradients of shape {ga.shape} have no elements to compare")
     sizes = np.abs(ga), np.abs(gn)
     mean, least, most = ([float(figure(size)) for size in sizes] for figure in (np.mean, np.min, np.max))
-    return Summary(float(np.sum(np.abs(ga - gn))), (mean[0], mean[1]), (least[0], least[1]), (most[0], most[1]))
+    return MagnitudeSummary(
+        float(np.sum(np.abs(ga - gn))), (mean[0], mean[1]), (least[0], least[1]), (most[0], most[1])
+    )
 
 
 def _pair(name: str, analytic: Any, numerical: Any) -> tuple[Array, Array]:
-    ga, gn = (np.asarray(constant(g), dtype=np.float64) for g in (analytic, numerical))
+    ga, gn = (np.asarray(unwrap_value(g), dtype=np.float64) for g in (analytic, numerical))
     if ga.shape != gn.shape:
         raise ValueError(f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must have one shape")
     return ga, gn
@@ -423,7 +425,7 @@ def check_gradients(
     if not checked:
         raise TypeError("check_gradients: there is nothing to differentiate; give at least one float64 input")
     for i in checked:
-        points[i] = Tensor(constant(points[i]), requires_grad=True)  # f may differentiate, too
+        points[i] = Tensor(unwrap_value(points[i]), requires_grad=True)  # f may differentiate, too
     generator = np.random.default_rng(rng)
 
     leaves, out = _recorded(f, points, checked)
@@ -531,7 +533,7 @@ def _points(name: str, inputs: Any) -> list[Any]:
     """Return the inputs: tensors as constants, everything else as arrays that ``f`` cannot write to."""
     points: list[Any] = []
     for i, given in enumerate(inputs if isinstance(inputs, (tuple, list)) else (inputs,)):
-        array = np.array(constant(given))
+        array = np.array(unwrap_value(given))
         if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and array.dtype != np.float64):
             raise TypeError(
                 f"{name}: input {i} is {array.dtype}, but the check works in float64: with fewer digits, "
@@ -552,7 +554,7 @@ def _as(like: Any, array: Array) -> Any:
 def _differentiable(name: str, points: Sequence[Any], index: int) -> Array:
     if not 0 <= index < len(points):
         raise ValueError(f"{name}: there is no input {index}; {len(points)} were given, counted from 0")
-    x: Array = constant(points[index])
+    x: Array = unwrap_value(points[index])
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: input {index} is {x.dtype}, which has no gradient; give float64 numbers")
     return x
@@ -561,7 +563,7 @@ def _differentiable(name: str, points: Sequence[Any], index: int) -> Array:
 def _value(f: Callable[..., Any], points: Sequence[Any], kind: str) -> Array:
     """Call ``f`` and return its result as an array of the given kind: ``"f"``, real, or ``"c"``, complex."""
     result = f(*points)
-    array = np.asarray(constant(result)) if not isinstance(result, (tuple, list, dict)) else None
+    array = np.asarray(unwrap_value(result)) if not isinstance(result, (tuple, list, dict)) else None
     if array is None or array.dtype.kind not in "fciub":
         raise TypeError(f"{_name(f)} must return one tensor or array of numbers, not {type(result).__name__}")
     if array.dtype.kind != kind and kind == "c":
@@ -582,7 +584,7 @@ def _weights(name: str, out: Array, cotangent: Any) -> Array:
                 "Pass cotangent=, an array of that shape, for the gradient of sum(cotangent * f)"
             )
         return np.ones(out.shape)
-    weights = np.asarray(constant(cotangent))
+    weights = np.asarray(unwrap_value(cotangent))
     if weights.shape != out.shape or weights.dtype.kind not in "fiub":
         raise ValueError(
             f"{name}: the cotangent must be real numbers of shape {out.shape}, like the result; got "

@@ -2,7 +2,7 @@
 
 One idea: **a derivative rule names what it needs, and the graph keeps exactly that.** A :class:`Value` is an array with
 the :class:`Node` that made it (:class:`~tinygrad_cifar.engine.tensor.Tensor` is its public face). A node has an edge to each
-input that gradient flows to: the input's node, the :class:`Rule` for it, and the arguments that the rule's own
+input that gradient flows to: the input's node, the :class:`VJP` for it, and the arguments that the rule's own
 parameter names ask for. Nothing else stays alive, so a graph holds no more memory than derivatives written by hand.
 """
 
@@ -44,7 +44,7 @@ class Node:
     __slots__ = ("dtype", "edges", "grad", "number", "place", "primitive", "shape")
 
     primitive: Primitive | None
-    edges: tuple[tuple[Node, Rule, tuple[Any, ...]], ...] | None
+    edges: tuple[tuple[Node, VJP, tuple[Any, ...]], ...] | None
     number: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -88,7 +88,7 @@ def leaf(array: np.ndarray[Any, Any]) -> Node:
     return node
 
 
-def made_by(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
+def make_node(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
     """Return the node of a value that ``row`` computed, with its edges to the inputs' nodes."""
     node = Node()
     node.primitive = row
@@ -112,7 +112,7 @@ def ancestors(start: Node) -> list[Node]:
     return found
 
 
-class Rule:
+class VJP:
     """The derivative of a primitive with respect to one input, and how to pick what it names.
 
     Attributes
@@ -166,7 +166,7 @@ class Primitive:
     inputs
         The names of its arguments.
     rules
-        Input name to :class:`Rule`. An input without a rule (an axis, a condition, an index) lets no gradient through.
+        Input name to :class:`VJP`. An input without a rule (an axis, a condition, an index) lets no gradient through.
     broadcasts
         Whether inputs may be broadcast. Then the backward walk sums a cotangent back to its input's shape, and
         no rule has to mention it; otherwise the rule itself must return the exact shape.
@@ -185,7 +185,7 @@ class Primitive:
         self.by_product: str | None = None
         self.forward = forward
         self.inputs: tuple[str, ...] = ()
-        self.rules: dict[str, Rule] = {}
+        self.rules: dict[str, VJP] = {}
         self.broadcasts = broadcasts
 
     def __repr__(self) -> str:
@@ -238,7 +238,7 @@ def _signature(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     return {name: p for name, p in found.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
-def constant(x: Any) -> Any:
+def unwrap_value(x: Any) -> Any:
     """Return the plain array of a value, for an argument that lets no gradient through; anything else as it is."""
     return x._array if isinstance(x, Value) else x
 

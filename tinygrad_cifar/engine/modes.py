@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from tinygrad_cifar.engine.graph import Node, Primitive, Rule, Value
+from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,16 +23,16 @@ class Watcher(Protocol):
     def computed(self, row: Primitive, arguments: Sequence[Any], out: Value) -> None:
         """See an operation's arguments, as arrays, and its result; also inside a rule that is being recorded."""
 
-    def entered(self, node: Node, rule: Rule) -> None:
+    def entered(self, node: Node, rule: VJP) -> None:
         """See that a rule is about to be applied."""
 
     def left(self) -> None:
         """See that the rule has been applied, or has failed."""
 
-    def differentiated(self, node: Node, rule: Rule, g: Any, arguments: Sequence[Any], part: Any) -> None:
+    def differentiated(self, node: Node, rule: VJP, g: Any, arguments: Sequence[Any], part: Any) -> None:
         """See a rule's cotangent and arguments, and the cotangent that it made of them."""
 
-    def accumulated(self, node: Node, rule: Rule, parts: Sequence[Any], total: Any) -> None:
+    def accumulated(self, node: Node, rule: VJP, parts: Sequence[Any], total: Any) -> None:
         """See what has come together for the rule's input: of the rule's own part, and what was there before."""
 
 
@@ -51,7 +51,7 @@ class Mode(NamedTuple):
 
     recording: bool
     watchers: tuple[Watcher, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[ModeContext, ...]
 
 
 # None is the ordinary mode, recorded and unwatched: a single question decides whether an operation has to care.
@@ -74,7 +74,7 @@ def is_recording() -> bool:
     return mode is None or mode.recording
 
 
-class Block:
+class ModeContext:
     """A ``with`` block that says, in its thread or task, whether to record, or who watches."""
 
     def __init__(self, *, recording: bool | None = None, watcher: Watcher | None = None) -> None:
@@ -93,13 +93,13 @@ class Block:
             _open(tuple(blocks))
 
 
-def _open(blocks: tuple[Block, ...]) -> None:
+def _open(blocks: tuple[ModeContext, ...]) -> None:
     said = [block.recording for block in blocks if block.recording is not None]
     watching = tuple([block.watcher for block in blocks if block.watcher is not None])
     _mode.set(Mode(said[-1] if said else True, watching, blocks) if blocks else None)
 
 
-class no_grad(Block):  # noqa: N801 (it is used like a function)
+class no_grad(ModeContext):  # noqa: N801 (it is used like a function)
     """Compute without recording, inside a ``with`` block or a function decorated with ``@no_grad()``.
 
     The state belongs to the current thread or asynchronous task and is restored when an exception leaves the block. A
@@ -175,17 +175,17 @@ def _not_recording(generator: Generator[Any, Any, Any]) -> Generator[Any, Any, A
             proceed = partial(generator.send, sent)
 
 
-def recording() -> Block:
+def enable_grad() -> ModeContext:
     """Record inside a ``with`` block, even where it is entered under :func:`no_grad`."""
-    return Block(recording=True)
+    return ModeContext(recording=True)
 
 
-def watched(watcher: Watcher) -> Block:
+def observe(watcher: Watcher) -> ModeContext:
     """Tell ``watcher`` of all that happens inside a ``with`` block, in this thread or task."""
-    return Block(watcher=watcher)
+    return ModeContext(watcher=watcher)
 
 
-def watchers() -> tuple[Watcher, ...]:
+def active_watchers() -> tuple[Watcher, ...]:
     """Return who is watching this thread or task."""
     mode = current()
     return () if mode is None else mode.watchers

@@ -17,7 +17,7 @@ import numpy as np
 _FIXED = frozenset({bool, int, float, str, slice, type(None), type(...)})
 
 
-def owned(operand: Any) -> Any:
+def copy_arrays(operand: Any) -> Any:
     """Return what the graph may keep of an operand that is no value: copies of its arrays.
 
     A tensor's array is never written to while the graph holds it; an array of the caller's may be, at any time before
@@ -27,16 +27,16 @@ def owned(operand: Any) -> Any:
     if kind in _FIXED or (kind is tuple and _FIXED.issuperset(map(type, operand))):
         return operand
     if kind is tuple or kind is list:
-        return kind([owned(part) for part in operand])
+        return kind([copy_arrays(part) for part in operand])
     if kind is dict:
-        return {name: owned(part) for name, part in operand.items()}
+        return {name: copy_arrays(part) for name, part in operand.items()}
     return np.array(operand) if isinstance(operand, np.ndarray) else operand
 
 
 # -- a user's functions ------------------------------------------------------------------------------------------------
 
 
-def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+def isolate(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that cannot write into what it is given, and has let go of what it returns."""
 
     @wraps(function, assigned=())
@@ -71,7 +71,7 @@ def _let_go(result: Any) -> Any:
     return result if is_fresh and type(result) is np.ndarray else np.array(result)
 
 
-def of_one_kind(forward: Callable[..., Any]) -> Callable[..., Any]:
+def require_float_result(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Return a computation that refuses to make whole or complex numbers of floating-point ones: it has derivatives."""
 
     @wraps(forward, assigned=())

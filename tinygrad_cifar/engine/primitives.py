@@ -23,9 +23,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import Primitive, Rule, Value, defaults, made_by, parameters, unwrapped
+from tinygrad_cifar.engine.graph import VJP, Primitive, Value, defaults, make_node, parameters, unwrapped
 from tinygrad_cifar.engine.modes import Mode, current
-from tinygrad_cifar.engine.ownership import guarded, of_one_kind, owned
+from tinygrad_cifar.engine.ownership import copy_arrays, isolate, require_float_result
 
 # Operands that NumPy combines with an array as they are. Python numbers stay Python numbers: wrapped in an array,
 # a plain 0.5 would turn a float32 network into float64.
@@ -98,9 +98,9 @@ def primitive(
     if by_product is not None:
         positions[by_product] = len(inputs) + 1
     if not _is_ours(row.module):
-        row.forward = guarded(of_one_kind(forward) if rules else forward)
-        rules = {input: guarded(rule) for input, rule in rules.items()}
-    row.rules = {input: Rule(name, input, rules[input], positions) for input in inputs if input in rules}
+        row.forward = isolate(require_float_result(forward) if rules else forward)
+        rules = {input: isolate(rule) for input, rule in rules.items()}
+    row.rules = {input: VJP(name, input, rules[input], positions) for input in inputs if input in rules}
     if tuple(rules) == inputs[:1]:
         apply = _unary(row)
     elif tuple(row.rules) == ("x", "y") == inputs and not defaults(forward):
@@ -110,7 +110,7 @@ def primitive(
     return _present(apply, row)
 
 
-def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
+def variadic_primitive(name: str, forward: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
     """Add a row whose first argument is a sequence of inputs, all with one rule.
 
     ``rule(g, i, ...)`` is the cotangent of input ``i``; ``xs`` names the sequence, ``xs_shape`` its shapes, and other
@@ -119,7 +119,7 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
     row = _enter(name, forward, broadcasts=False)
     extra = parameters(name, forward)[1:]
     named = ("out", "i", "xs", *extra)
-    shared = Rule(name, "xs", rule, {name: position for position, name in enumerate(named)})
+    shared = VJP(name, "xs", rule, {name: position for position, name in enumerate(named)})
     row.rules = {"xs": shared}
 
     def apply(xs: Sequence[Any], *arguments: Any) -> Any:
@@ -135,15 +135,15 @@ def primitive_of_many(name: str, forward: Callable[..., Any], rule: Callable[...
         if not parents or (mode is not None and not mode.recording):
             out._node = None
         else:
-            out._node = made_by(row, result, edges_of(xs, parents, result, arrays, arguments))
+            out._node = make_node(row, result, edges_of(xs, parents, result, arrays, arguments))
         if mode is not None:
             _tell(mode, row, (*arrays, *arguments), out)
         return out
 
     def edges_of(xs: Any, parents: Any, result: Any, arrays: Any, arguments: Any) -> tuple[Any, ...]:
         if "xs" in shared.names:
-            arrays = tuple([a if isinstance(x, Value) else owned(a) for a, x in zip(arrays, xs, strict=True)])
-        known = dict(zip(named, (result, None, arrays, *map(owned, arguments)), strict=True))
+            arrays = tuple([a if isinstance(x, Value) else copy_arrays(a) for a, x in zip(arrays, xs, strict=True)])
+        known = dict(zip(named, (result, None, arrays, *map(copy_arrays, arguments)), strict=True))
         known["xs_shape"] = tuple([np.shape(array) for array in arrays])
         arguments_of = [tuple([(known | {"i": i})[name] for name in shared.names]) for i, _ in parents]
         return tuple([(node, shared, kept) for (_, node), kept in zip(parents, arguments_of, strict=True)])
@@ -226,9 +226,9 @@ def _unary(row: Primitive) -> Callable[..., Any]:
             out._node = None
         else:
             if keeps_arguments:
-                arguments = tuple([owned(argument) for argument in arguments])
+                arguments = tuple([copy_arrays(argument) for argument in arguments])
             edges = ((parent, rule, () if pick is None else pick((result, array, *arguments, by_product))),)
-            out._node = made_by(row, result, edges)
+            out._node = make_node(row, result, edges)
         if mode is not None:
             _tell(mode, row, (array, *arguments), out)
         return out
@@ -276,10 +276,10 @@ def _binary(row: Primitive) -> Callable[..., Any]:  # noqa: C901 (three cases of
             out._node = None
         else:
             if y_node is None:
-                values = (result, x, owned(y) if y_foreign and keeps_y else y)
+                values = (result, x, copy_arrays(y) if y_foreign and keeps_y else y)
                 edges: Any = ((x_node, x_rule, () if x_pick is None else x_pick(values)),)
             elif x_node is None:
-                values = (result, owned(x) if x_foreign and keeps_x else x, y)
+                values = (result, copy_arrays(x) if x_foreign and keeps_x else x, y)
                 edges = ((y_node, y_rule, () if y_pick is None else y_pick(values)),)
             else:
                 values = (result, x, y)
@@ -287,7 +287,7 @@ def _binary(row: Primitive) -> Callable[..., Any]:  # noqa: C901 (three cases of
                     (x_node, x_rule, () if x_pick is None else x_pick(values)),
                     (y_node, y_rule, () if y_pick is None else y_pick(values)),
                 )
-            out._node = made_by(row, result, edges)
+            out._node = make_node(row, result, edges)
         if mode is not None:
             _tell(mode, row, (x, y), out)
         return out
@@ -295,7 +295,7 @@ def _binary(row: Primitive) -> Callable[..., Any]:  # noqa: C901 (three cases of
     return apply
 
 
-def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]:
+def _general(row: Primitive, rules: Sequence[VJP | None]) -> Callable[..., Any]:
     forward = row.forward
 
     def apply(*arguments: Any, **named: Any) -> Any:
@@ -324,10 +324,10 @@ def _general(row: Primitive, rules: Sequence[Rule | None]) -> Callable[..., Any]
         else:
             values = (
                 result,
-                *[a if isinstance(b, Value) else owned(a) for a, b in zip(arrays, arguments, strict=True)],
+                *[a if isinstance(b, Value) else copy_arrays(a) for a, b in zip(arrays, arguments, strict=True)],
             )
             edges = tuple([(node, rule, () if rule.pick is None else rule.pick(values)) for node, rule in recorded])
-            out._node = made_by(row, result, edges)
+            out._node = make_node(row, result, edges)
         if mode is not None:
             _tell(mode, row, tuple(arrays), out)
         return out

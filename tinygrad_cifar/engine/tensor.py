@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine import backprop, ops
-from tinygrad_cifar.engine.graph import Value, constant, leaf
+from tinygrad_cifar.engine.graph import Value, leaf, unwrap_value
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -79,7 +79,7 @@ class Tensor(Value):
     def data(self, data: ArrayLike) -> None:
         if self._node is not None and self._node.primitive is not None:
             raise ValueError("data: only a tensor that was not computed from others can be assigned to; use detach()")
-        given = np.asarray(constant(data))
+        given = np.asarray(unwrap_value(data))
         if given.dtype.kind not in "fiub":
             raise TypeError(f"data: cannot be made of {given.dtype} data; give real numbers")
         array = np.array(given, dtype=self._array.dtype)
@@ -268,22 +268,22 @@ class Tensor(Value):
     # Comparisons leave the graph: they give plain arrays of booleans.
 
     def __eq__(self, other: object) -> Array:  # type: ignore[override]
-        return self._array == constant(other)
+        return self._array == unwrap_value(other)
 
     def __ne__(self, other: object) -> Array:  # type: ignore[override]
-        return self._array != constant(other)
+        return self._array != unwrap_value(other)
 
     def __lt__(self, other: ArrayLike) -> Array:
-        return self._array < constant(other)
+        return self._array < unwrap_value(other)
 
     def __le__(self, other: ArrayLike) -> Array:
-        return self._array <= constant(other)
+        return self._array <= unwrap_value(other)
 
     def __gt__(self, other: ArrayLike) -> Array:
-        return self._array > constant(other)
+        return self._array > unwrap_value(other)
 
     def __ge__(self, other: ArrayLike) -> Array:
-        return self._array >= constant(other)
+        return self._array >= unwrap_value(other)
 
     __hash__ = object.__hash__
 
@@ -364,7 +364,7 @@ class Tensor(Value):
         if operation is not None and method == "__call__" and not options:
             return operation(*inputs)
         if ufunc in _COMPARISONS and method == "__call__" and not options:
-            return ufunc(*[constant(x) for x in inputs])
+            return ufunc(*[unwrap_value(x) for x in inputs])
         what = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
         detail = f" with {', '.join(sorted(options))}=" if options else ""
         raise TypeError(
@@ -411,10 +411,10 @@ def from_numpy(array: Array) -> Tensor:
     if not is_own or sys.getrefcount(array) > _REFERENCES_TO_A_VARIABLE:
         return Tensor(array)
     array.flags.writeable = False
-    return borrowed(array.view())  # an array's shape and dtype can be changed even if its numbers cannot
+    return wrap_without_copy(array.view())  # an array's shape and dtype can be changed even if its numbers cannot
 
 
-def borrowed(array: Array) -> Tensor:
+def wrap_without_copy(array: Array) -> Tensor:
     """Make a constant of an array and leave the array alone: for a computation that is over before the owner goes on.
 
     Nothing keeps the owner from changing the array, so this is for loops of this library that compute, differentiate
@@ -482,7 +482,7 @@ _COMPARISONS = {
 
 
 def _shape_question(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, *args, **kwargs: function(constant(x), *args, **kwargs)
+    return lambda x, *args, **kwargs: function(unwrap_value(x), *args, **kwargs)
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:

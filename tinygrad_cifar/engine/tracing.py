@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import Node, Primitive, Rule, Value, constant
-from tinygrad_cifar.engine.modes import watched
+from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value, unwrap_value
+from tinygrad_cifar.engine.modes import observe
 from tinygrad_cifar.engine.ops.kinks import KINKS
 
 _ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ class _NonFiniteWatcher:
     def __init__(self) -> None:
         # What is being applied: when derivatives are recorded, a rule is made of operations.
         self.node: Node | None = None
-        self.rule: Rule | None = None
+        self.rule: VJP | None = None
 
     def computed(self, row: Primitive, arguments: Sequence[Any], out: Value) -> None:
         node, array = out._node, out._array
@@ -103,24 +103,24 @@ class _NonFiniteWatcher:
             advice = of_infinities or _REWRITES.get(row.name)
         raise NonFiniteError(_report(what, array, names, arguments, advice))
 
-    def entered(self, node: Node, rule: Rule) -> None:
+    def entered(self, node: Node, rule: VJP) -> None:
         self.node, self.rule = node, rule
 
     def left(self) -> None:
         self.node = self.rule = None
 
-    def differentiated(self, node: Node, rule: Rule, g: Any, arguments: Sequence[Any], part: Any) -> None:
-        array = constant(part)
+    def differentiated(self, node: Node, rule: VJP, g: Any, arguments: Sequence[Any], part: Any) -> None:
+        array = unwrap_value(part)
         inputs = (g, *arguments)
         if _is_finite(array) or _level(array) <= _level(inputs):
             return
         names = ["the cotangent", *rule.names]
         raise NonFiniteError(_report(_derivative(node, rule), array, names, inputs, _rewrite_of_slope(node)))
 
-    def accumulated(self, node: Node, rule: Rule, parts: Sequence[Any], total: Any) -> None:
+    def accumulated(self, node: Node, rule: VJP, parts: Sequence[Any], total: Any) -> None:
         if total is parts[0]:
             return
-        array = constant(total)
+        array = unwrap_value(total)
         if _is_finite(array) or _level(array) <= _level(parts):
             return
         what = f"adding up, after {_derivative(node, rule)}"
@@ -138,7 +138,7 @@ def _level(x: Any) -> int:
     """Tell how bad the worst number is that is anywhere in an argument."""
     if isinstance(x, (tuple, list)):
         return max(map(_level, x), default=_FINITE)
-    x = constant(x)
+    x = unwrap_value(x)
     if isinstance(x, float):
         return _NAN if math.isnan(x) else _INFINITE if math.isinf(x) else _FINITE
     if not isinstance(x, (np.ndarray, np.generic)) or x.dtype.kind != "f" or _is_finite(x):
@@ -150,7 +150,7 @@ def _name(node: Node) -> str:
     return node.primitive.name if node.primitive else "a leaf"
 
 
-def _derivative(node: Node, rule: Rule) -> str:
+def _derivative(node: Node, rule: VJP) -> str:
     place = getattr(node, "place", None)
     origin = f"at {_said(place)}" if place else "outside of any trace_nonfinite block"
     return f"the derivative of {_name(node)} for {rule.input}, computed {origin},"
@@ -174,7 +174,7 @@ def _report(what: str, result: Any, names: Sequence[str], inputs: Sequence[Any],
 
 def _range(x: Any) -> str:
     """Describe the numbers of an argument; nothing of one that has none (an axis, an index)."""
-    x = constant(x)
+    x = unwrap_value(x)
     if isinstance(x, tuple) and any(isinstance(part, (Value, np.ndarray)) for part in x):
         return ", ".join(filter(None, map(_range, x)))
     if isinstance(x, float):
@@ -237,7 +237,7 @@ def trace_nonfinite() -> Iterator[None]:
         ...
     tinygrad_cifar.engine.tracing.NonFiniteError: the derivative of sqrt for x, computed at ..., made inf at index (0,)...
     """
-    with np.errstate(all="ignore"), watched(_NonFiniteWatcher()):
+    with np.errstate(all="ignore"), observe(_NonFiniteWatcher()):
         yield
 
 
@@ -252,7 +252,7 @@ class KinkCounter(Counter[str]):
         if kink is not None and not self._in_rule and (hits := int(np.count_nonzero(kink.hits(*arguments)))):
             self[row.name] += hits
 
-    def entered(self, node: Node, rule: Rule) -> None:  # noqa: ARG002
+    def entered(self, node: Node, rule: VJP) -> None:  # noqa: ARG002
         """Look away: a kink is a matter of the program's point, not of what its derivatives are made of."""
         self._in_rule = True
 
@@ -260,10 +260,10 @@ class KinkCounter(Counter[str]):
         """Look again."""
         self._in_rule = False
 
-    def differentiated(self, node: Node, rule: Rule, g: Any, arguments: Sequence[Any], part: Any) -> None:
+    def differentiated(self, node: Node, rule: VJP, g: Any, arguments: Sequence[Any], part: Any) -> None:
         """Ignore derivatives."""
 
-    def accumulated(self, node: Node, rule: Rule, parts: Sequence[Any], total: Any) -> None:
+    def accumulated(self, node: Node, rule: VJP, parts: Sequence[Any], total: Any) -> None:
         """Ignore sums."""
 
 
@@ -282,5 +282,5 @@ def count_kinks() -> Iterator[KinkCounter]:
     {'relu': 2}
     """
     counter = KinkCounter()
-    with watched(counter):
+    with observe(counter):
         yield counter

@@ -32,7 +32,7 @@ _DIRECTIONS = 15.0  # seconds to find what whitening multiplies by
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingJob:
     """A training run, as a job for a worker.
 
     Attributes
@@ -67,7 +67,7 @@ class Training:
         update = _UPDATE.get(s.model, 0.01) + augments * (_AUGMENTATION + whitens * _WHITENING)
         return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
 
-    def small(self) -> Training:
+    def smoke_version(self) -> TrainingJob:
         """Return a run of the same kind that takes a moment: a tenth of the epochs, on batches of a fifth the size.
 
         What is counted in steps keeps its share of the run, so that a cycle stays a cycle. Whitening many images
@@ -96,7 +96,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class GradientCheck:
+class GradientCheckJob:
     """A report's gradient check on one kind of model, as a job for a worker.
 
     Attributes
@@ -129,16 +129,16 @@ class GradientCheck:
         seconds = {"002": 4.0, "003": 4.0}.get(self.report, 40.0 if self.kind == "two-layer" else 20.0)
         return seconds if self.report == "003" else seconds * self.features / PIXELS
 
-    def small(self) -> GradientCheck:
+    def smoke_version(self) -> GradientCheckJob:
         """Return the check on images of a few features."""
         return replace(self, features=_SMALL_FEATURES)
 
 
-Job: TypeAlias = Training | GradientCheck
+Job: TypeAlias = TrainingJob | GradientCheckJob
 
 
 @dataclass(frozen=True)
-class Number:
+class PublishedAccuracy:
     """A published accuracy, and which of our runs' is to stand beside it.
 
     Attributes
@@ -179,7 +179,7 @@ class Gradients:
         Numbers by the parameter's name and the figure's.
     """
 
-    check: GradientCheck
+    check: GradientCheckJob
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
@@ -230,7 +230,7 @@ class Experiment:
     untested: tuple[str, ...] = ()
     on_request: bool = False
     gradients: tuple[Gradients, ...] = ()
-    numbers: tuple[Number, ...] = ()
+    numbers: tuple[PublishedAccuracy, ...] = ()
     pictures: tuple[Picture, ...] = ()
     remark: str = ""
 
@@ -249,16 +249,16 @@ class Experiment:
         """Return how often a run is made."""
         return self.more_seeds.get(run, self.seeds)
 
-    def trainings(self, run: str, *, small: bool = False) -> list[Training]:
+    def trainings(self, run: str, *, small: bool = False) -> list[TrainingJob]:
         """Return the jobs of one of the runs, one for each seed."""
         test = run not in self.untested
-        jobs = [Training(replace(self.runs[run], seed=seed), test) for seed in range(self.seeds_of(run))]
-        return [job.small() for job in jobs] if small else jobs
+        jobs = [TrainingJob(replace(self.runs[run], seed=seed), test) for seed in range(self.seeds_of(run))]
+        return [job.smoke_version() for job in jobs] if small else jobs
 
-    def checks(self, *, small: bool = False) -> list[GradientCheck]:
+    def checks(self, *, small: bool = False) -> list[GradientCheckJob]:
         """Return the jobs of the gradient checks."""
         jobs = [gradients.check for gradients in self.gradients]
-        return [job.small() for job in jobs] if small else jobs
+        return [job.smoke_version() for job in jobs] if small else jobs
 
     def jobs(self, *, small: bool = False) -> list[Job]:
         """Return everything that there is to do."""

@@ -81,7 +81,7 @@ def _small_multiples(
             label = "loss, which is the cost"
         panels.append(Panel("epoch", label, _lines(history, drawn, scale), name if len(results.trained) > 1 else ""))
     columns = 1 if len(panels) == 1 else 2
-    return figures.curves(_heading(picture.title, results), panels, columns=columns, shared=picture.shared)
+    return figures.plot_curves(_heading(picture.title, results), panels, columns=columns, shared=picture.shared)
 
 
 def _lines(history: History, quantities: Mapping[str, str], scale: float) -> list[Line]:
@@ -111,7 +111,7 @@ class RateCurve:
         steps = int(trained.scores["steps"])
         schedule = build_schedule(settings, max(1, steps // settings.epochs))
         rates = np.array([schedule(step) for step in range(steps)])
-        return figures.learning_rate_curve(_heading(self.title, results), rates)
+        return figures.plot_learning_rate(_heading(self.title, results), rates)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Templates:
     def draw(self, results: Results) -> Figure:
         """Draw it."""
         weights = results.trained[self.run][0].arrays["W"]
-        return figures.templates(_heading(f"{self.title}: {self.run}", results), weights, results.class_names)
+        return figures.plot_templates(_heading(f"{self.title}: {self.run}", results), weights, results.class_names)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class ClassTemplates:
         """Draw it."""
         columns = [runs[0].arrays["W"][:, self.class_number] for runs in results.trained.values()]
         title = f"{self.title}: {results.class_names[self.class_number]}"
-        return figures.templates(
+        return figures.plot_templates(
             _heading(title, results), np.stack(columns, axis=1), list(results.trained), columns=len(columns)
         )
 
@@ -161,7 +161,7 @@ class GradientHistograms:
     def draw(self, results: Results) -> Figure:
         """Draw it."""
         values = {name: runs[0].arrays["gradient"] for name, runs in results.trained.items()}
-        return figures.histograms(_heading(self.title, results), values, "element of the gradient of W")
+        return figures.plot_histograms(_heading(self.title, results), values, "element of the gradient of W")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class SearchLine:
             published = np.array([row.number.published for row in rows], dtype=float)
             lines.append(Line("published, one run each", lambdas, published, 1, spread=np.zeros(len(rows))))
         panel = Panel("lambda", f"{self.quantity} accuracy in %", lines, log_x=True)
-        return figures.curves(_heading(self.title, results, mean=True), [panel])
+        return figures.plot_curves(_heading(self.title, results, mean=True), [panel])
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class SearchMap:
                 below = f"\n({published[name]:.2f})" if name in published else ""
                 texts[-1].append(f"{values[i, j]:.2f}{below}")
         title = f"{self.title} in %" + (" (published in brackets)" if published else "")
-        return figures.heat_map(
+        return figures.plot_heat_map(
             _heading(title, results, mean=True),
             values,
             texts,
@@ -247,7 +247,7 @@ class Confusion:
     def draw(self, results: Results) -> Figure:
         """Draw it."""
         counts = results.trained[self.run][0].arrays["confusion"]
-        return figures.confusion(
+        return figures.plot_confusion_matrix(
             _heading(f"{self.title}: true and predicted classes", results), counts, results.class_names
         )
 
@@ -266,7 +266,7 @@ class ErrorMatrix:
         if errors is None:
             raise ValueError(f"{results.experiment.name} keeps no matrix of errors")
         corner = errors.T[:, :_SHOWN]
-        return figures.heat_map(
+        return figures.plot_heat_map(
             _heading(self.title, results),
             corner,
             [[f"{error:.1e}" for error in row] for row in corner],

@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.evaluation import confusion_matrix
-from tinygrad_cifar.course.preparation import Prepared, of_the_data, prepare
+from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.gradcheck import relative_errors
 from tinygrad_cifar.engine.tensor import from_numpy
-from tinygrad_cifar.experiments.declaration import GradientCheck, Job, Training
-from tinygrad_cifar.experiments.outcomes import Outcomes
-from tinygrad_cifar.experiments.report_checks import Check, checks_of_reports
+from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TrainingJob
+from tinygrad_cifar.experiments.outcomes import OutcomeStore
+from tinygrad_cifar.experiments.report_checks import ReportCheck, run_report_checks
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
-class Do:
+class JobObjective:
     """Do a job, unless its outcome is there: the objective of the "search" that all experiments are run as.
 
     Attributes
@@ -44,19 +44,19 @@ class Do:
     """
 
     data: str
-    outcomes: Outcomes
+    outcomes: OutcomeStore
     jobs: Mapping[str, Job]
 
     def __call__(self, point: Mapping[str, Any]) -> float:
         job = self.jobs[point["job"]]
         if not self.outcomes.has(job):
-            arrays, text = _train(job, self.data) if isinstance(job, Training) else _check(job, self.data)
+            arrays, text = _train(job, self.data) if isinstance(job, TrainingJob) else _check(job, self.data)
             self.outcomes.save(job, arrays, text)
         return 0.0
 
 
-def _train(job: Training, data: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    prepared = _prepared(data, of_the_data(job.settings))
+def _train(job: TrainingJob, data: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    prepared = _prepared(data, data_settings(job.settings))
     started = time.process_time()
     result = run(job.settings, prepared, test=job.test)
     arrays = {}
@@ -75,9 +75,9 @@ def _train(job: Training, data: str) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, text
 
 
-def _check(job: GradientCheck, data: str) -> tuple[dict[str, Array], dict[str, Any]]:
+def _check(job: GradientCheckJob, data: str) -> tuple[dict[str, Array], dict[str, Any]]:
     started = time.process_time()
-    (check,) = checks_of_reports(job.kind, _dataset(data), reports=(job.report,), features=job.features)
+    (check,) = run_report_checks(job.kind, _dataset(data), reports=(job.report,), features=job.features)
     text = {
         "setting": check.setting,
         "figures": [asdict(figure) for figure in check.figures],
@@ -86,7 +86,7 @@ def _check(job: GradientCheck, data: str) -> tuple[dict[str, Array], dict[str, A
     return _matrix_of_errors(check), text
 
 
-def _matrix_of_errors(check: Check) -> dict[str, Array]:
+def _matrix_of_errors(check: ReportCheck) -> dict[str, Array]:
     if check.report != "002":
         return {}
     first = check.comparisons[0]

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_cifar.course.training import History, Measurement
-from tinygrad_cifar.experiments.declaration import GradientCheck, Job, Training
-from tinygrad_cifar.experiments.report_checks import Figure
+from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TrainingJob
+from tinygrad_cifar.experiments.report_checks import CheckMetric
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,7 +28,7 @@ class OutcomeError(Exception):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutcome:
     """The outcome of a training run.
 
     Attributes
@@ -50,14 +50,14 @@ class Trained:
     cpu: float
 
     def accuracy(self, quantity: str) -> float:
-        """Return the accuracy that a :class:`~tinygrad_cifar.experiments.declaration.Number` names, in percent."""
+        """Return the accuracy that a :class:`~tinygrad_cifar.experiments.declaration.PublishedAccuracy` names, in percent."""
         if quantity == "best validation":
             return 100 * float(np.nanmax(self.history.column("validation_accuracy")))
         return 100 * float(self.scores[f"{quantity}_accuracy"])
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckOutcome:
     """The outcome of a gradient check.
 
     Attributes
@@ -72,13 +72,13 @@ class Checked:
     """
 
     setting: str
-    figures: list[Figure]
+    figures: list[CheckMetric]
     errors: Array | None
     cpu: float
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class OutcomeStore:
     """The outcomes in a folder, all on the same data.
 
     Attributes
@@ -105,7 +105,7 @@ class Outcomes:
         """
         save_checkpoint(self.path(job), arrays, {**text, "of": self._identity(job)})
 
-    def trained(self, job: Training) -> Trained:
+    def load_training(self, job: TrainingJob) -> TrainingOutcome:
         """Return what a training run left.
 
         Raises
@@ -115,16 +115,16 @@ class Outcomes:
         """
         return self._read(job, _trained)
 
-    def checked(self, job: GradientCheck) -> Checked:
-        """Return what a gradient check left; raises as :meth:`trained`."""
+    def load_check(self, job: GradientCheckJob) -> CheckOutcome:
+        """Return what a gradient check left; raises as :meth:`load_training`."""
         return self._read(job, _checked)
 
     def require(self, job: Job) -> None:
         """Raise :class:`OutcomeError` if the outcome of a job is not there."""
-        if isinstance(job, Training):
-            self.trained(job)
+        if isinstance(job, TrainingJob):
+            self.load_training(job)
         else:
-            self.checked(job)
+            self.load_check(job)
 
     def has(self, job: Job) -> bool:
         """Whether the outcome of a job is there."""
@@ -152,10 +152,12 @@ class Outcomes:
         raise OutcomeError(f"{path} is of another run than its name says, or of other data")
 
 
-def _trained(arrays: dict[str, Array], text: Any) -> Trained:
+def _trained(arrays: dict[str, Array], text: Any) -> TrainingOutcome:
     rows = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
-    return Trained(text["scores"], History(rows, seconds=text["scores"]["seconds"]), arrays, text["cpu"])
+    return TrainingOutcome(text["scores"], History(rows, seconds=text["scores"]["seconds"]), arrays, text["cpu"])
 
 
-def _checked(arrays: dict[str, Array], text: Any) -> Checked:
-    return Checked(text["setting"], [Figure(**figure) for figure in text["figures"]], arrays.get("errors"), text["cpu"])
+def _checked(arrays: dict[str, Array], text: Any) -> CheckOutcome:
+    return CheckOutcome(
+        text["setting"], [CheckMetric(**figure) for figure in text["figures"]], arrays.get("errors"), text["cpu"]
+    )

@@ -10,7 +10,7 @@ from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments import REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
-from tinygrad_cifar.experiments.results import GradientRow, Results, Row
+from tinygrad_cifar.experiments.results import AccuracyComparison, GradientComparison, Results
 
 _MINUS = "\N{MINUS SIGN}"
 # The same everywhere, or said elsewhere.
@@ -18,7 +18,7 @@ _LEFT_OUT = ("seed", "patience", "dropout", "warm_up")
 
 
 @dataclass(frozen=True)
-class Effort:
+class RunStats:
     """What a session did.
 
     Attributes
@@ -41,7 +41,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Tally:
+class AgreementCounts:
     """How many published numbers there are, and how many of ours are as near as asked.
 
     Attributes
@@ -62,12 +62,12 @@ class Tally:
     kept: int
 
 
-def tally(results: Sequence[Results]) -> Tally:
+def tally(results: Sequence[Results]) -> AgreementCounts:
     """Count."""
     rows = [row for result in results for row in result.rows() if row.compared]
     minor = [row for row in rows if row.number.minor]
     bounds = [row for result in results for row in result.gradient_rows() if row.passed is not None]
-    return Tally(
+    return AgreementCounts(
         len(rows),
         sum(row.near for row in rows),
         len(minor),
@@ -98,7 +98,7 @@ def title(results: Sequence[Results]) -> str:
     return "Five reports, redone" if len(done) > 1 else f"Report {min(done)}, redone"
 
 
-def summary(results: Sequence[Results], effort: Effort) -> list[Block]:
+def summary(results: Sequence[Results], effort: RunStats) -> list[Block]:
     """Return the beginning of the whole report."""
     data, small = results[0].data, results[0].small
     about = (
@@ -115,11 +115,11 @@ def summary(results: Sequence[Results], effort: Effort) -> list[Block]:
         *(Text(sentence) for sentence in _verdict(tally(results))),
         Text(_effort(results, effort)),
         _contents(results),
-        *_departures(results),
+        *_list_disagreements(results),
     ]
 
 
-def _verdict(counted: Tally) -> list[str]:
+def _verdict(counted: AgreementCounts) -> list[str]:
     sentences = []
     if counted.accuracies:
         sentences.append(f"{_share(counted.near, counted.accuracies)} published accuracies are within {NEAR:g} points.")
@@ -142,7 +142,7 @@ def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / whole:.0f} %)"
 
 
-def _effort(results: Sequence[Results], effort: Effort) -> str:
+def _effort(results: Sequence[Results], effort: RunStats) -> str:
     kept = f" ({effort.kept} more were there from before)" if effort.kept else ""
     return (
         f"All runs together took {sum(result.seconds for result in results):.0f} seconds of one processor core, where "
@@ -169,7 +169,7 @@ def _contents(results: Sequence[Results]) -> Table:
     return Table(header, lines, links=[result.experiment.name for result in results])
 
 
-def _departures(results: Sequence[Results]) -> list[Block]:
+def _list_disagreements(results: Sequence[Results]) -> list[Block]:
     far = [(result, row) for result in results for row in result.rows() if row.compared and not row.near]
     if not far:
         return []
@@ -231,7 +231,7 @@ def _experiment(result: Results, images: Sequence[Image], level: int) -> list[Bl
     return [*blocks, *images]
 
 
-def _numbers(rows: Sequence[Row]) -> Table:
+def _numbers(rows: Sequence[AccuracyComparison]) -> Table:
     lines = [
         [
             row.number.what,
@@ -249,16 +249,16 @@ def _numbers(rows: Sequence[Row]) -> Table:
     return Table(header, lines)
 
 
-def _reasons(rows: Sequence[Row]) -> dict[str, list[str]]:
+def _reasons(rows: Sequence[AccuracyComparison]) -> dict[str, list[str]]:
     """Return the reasons for departures, each with what it is the reason for."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.compared and not row.near:
-            reasons.setdefault(row.departure(), []).append(row.number.what)
+            reasons.setdefault(row.explain_difference(), []).append(row.number.what)
     return reasons
 
 
-def _gradients(rows: Sequence[GradientRow], setting: str) -> list[Block]:
+def _gradients(rows: Sequence[GradientComparison], setting: str) -> list[Block]:
     lines = [
         [
             f"{row.parameter}: {row.name}",
@@ -330,7 +330,7 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _ours(row: Row) -> str:
+def _ours(row: AccuracyComparison) -> str:
     return f"{row.mean:.2f}" + ("" if math.isnan(row.spread) else f" ± {row.spread:.2f}")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments.declaration import Experiment, Number
+from tinygrad_cifar.experiments.declaration import Experiment, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, LossCurves, Picture, Templates
 
 _CHOSEN, _FINAL = "45,000 images", "50,000 images"
@@ -61,8 +61,8 @@ def _record(
         untested=(_CHOSEN,),
         on_request=True,
         numbers=(
-            Number(f"trained on {_CHOSEN}: validation, of the other 5,000", _CHOSEN, "validation", None),
-            Number(f"trained on all {_FINAL}: test", _FINAL, "test", None),
+            PublishedAccuracy(f"trained on {_CHOSEN}: validation, of the other 5,000", _CHOSEN, "validation", None),
+            PublishedAccuracy(f"trained on all {_FINAL}: test", _FINAL, "test", None),
         ),
         pictures=(AccuracyCurves("Accuracy"), LossCurves("Loss and cost"), *more, Confusion("Test images", run=_FINAL)),
         remark=remark,

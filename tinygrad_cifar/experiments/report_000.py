@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
+from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, Gradients, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, ClassTemplates, LossCurves, Templates
 
 # At the highest rate every rounding grows into another outcome, so that run has the precision that the reports had.
@@ -31,7 +31,7 @@ EXPERIMENTS = (
         about="One linear layer, 3072 features, the one-sided difference of step 1e-6 and the centred difference. The "
         "report says that both agreed within 1e-6, and not on which images: here they are the 50 of report 004, with "
         "lambda 0.2.",
-        gradients=(Gradients(GradientCheck("softmax", "000")),),
+        gradients=(Gradients(GradientCheckJob("softmax", "000")),),
     ),
     Experiment(
         name="000-softmax",
@@ -43,14 +43,14 @@ EXPERIMENTS = (
         runs={name: replace(settings, pixels="standardise") for name, settings in _SETTINGS.items()},
         more_seeds={"lambda 0, eta 0.1": 10},
         numbers=(
-            Number("lambda 0, eta 0.1: train", "lambda 0, eta 0.1", "train", 40.97, _TOO_FAST),
-            Number("lambda 0, eta 0.1: test", "lambda 0, eta 0.1", "test", 27.71, _TOO_FAST),
-            Number("lambda 0, eta 0.001: train", "lambda 0, eta 0.001", "train", 45.25),
-            Number("lambda 0, eta 0.001: test", "lambda 0, eta 0.001", "test", 38.90),
-            Number("lambda 0.1, eta 0.001: train", "lambda 0.1, eta 0.001", "train", 44.58),
-            Number("lambda 0.1, eta 0.001: test", "lambda 0.1, eta 0.001", "test", 39.00),
-            Number("lambda 1, eta 0.001: train", "lambda 1, eta 0.001", "train", 39.92),
-            Number("lambda 1, eta 0.001: test", "lambda 1, eta 0.001", "test", 37.08),
+            PublishedAccuracy("lambda 0, eta 0.1: train", "lambda 0, eta 0.1", "train", 40.97, _TOO_FAST),
+            PublishedAccuracy("lambda 0, eta 0.1: test", "lambda 0, eta 0.1", "test", 27.71, _TOO_FAST),
+            PublishedAccuracy("lambda 0, eta 0.001: train", "lambda 0, eta 0.001", "train", 45.25),
+            PublishedAccuracy("lambda 0, eta 0.001: test", "lambda 0, eta 0.001", "test", 38.90),
+            PublishedAccuracy("lambda 0.1, eta 0.001: train", "lambda 0.1, eta 0.001", "train", 44.58),
+            PublishedAccuracy("lambda 0.1, eta 0.001: test", "lambda 0.1, eta 0.001", "test", 39.00),
+            PublishedAccuracy("lambda 1, eta 0.001: train", "lambda 1, eta 0.001", "train", 39.92),
+            PublishedAccuracy("lambda 1, eta 0.001: test", "lambda 1, eta 0.001", "test", 37.08),
         ),
         pictures=(
             AccuracyCurves("Accuracy"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments.declaration import Experiment, Number
+from tinygrad_cifar.experiments.declaration import Experiment, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import GradientHistograms, LossCurves, SearchMap, Templates
 
 _BASE = Settings(dtype="float32")
@@ -27,8 +27,8 @@ EXPERIMENTS = (
         about=f"{_ABOUT}, lambda 0.01, batches of 100, eta 0.01.",
         runs={"no shuffling": replace(_BASE, lam=0.01), "shuffled": replace(_SHUFFLED, lam=0.01)},
         numbers=(
-            Number("no shuffling: test", "no shuffling", "test", 36.5),
-            Number("shuffled: test", "shuffled", "test", 36.5),
+            PublishedAccuracy("no shuffling: test", "no shuffling", "test", 36.5),
+            PublishedAccuracy("shuffled: test", "shuffled", "test", 36.5),
         ),
         pictures=(LossCurves("Loss and cost"),),
     ),
@@ -40,8 +40,8 @@ EXPERIMENTS = (
         about=f"{_ABOUT}, lambda 0, batches of 100, eta 0.01, shuffled; Xavier's standard deviation is 1/sqrt(3072).",
         runs={"N(0, 0.01)": _SHUFFLED, "Xavier": replace(_SHUFFLED, init="fan-in")},
         numbers=(
-            Number("N(0, 0.01): test", "N(0, 0.01)", "test", 36.46),
-            Number("Xavier: test", "Xavier", "test", 36.39),
+            PublishedAccuracy("N(0, 0.01): test", "N(0, 0.01)", "test", 36.46),
+            PublishedAccuracy("Xavier: test", "Xavier", "test", 36.39),
         ),
         pictures=(
             GradientHistograms("Gradient of W after training"),
@@ -59,7 +59,7 @@ EXPERIMENTS = (
         title="A decaying learning rate",
         about=f"{_ABOUT}, lambda 0, batches of 100, shuffled, eta 0.02, multiplied by 0.9 after every epoch.",
         runs={"decay 0.9": replace(_DECAYING, eta=0.02)},
-        numbers=(Number("decay 0.9: test", "decay 0.9", "test", 38.09),),
+        numbers=(PublishedAccuracy("decay 0.9: test", "decay 0.9", "test", 38.09),),
         pictures=(LossCurves("Loss"), Templates("Weights of each class", run="decay 0.9")),
     ),
     Experiment(
@@ -95,8 +95,8 @@ EXPERIMENTS = (
         "and by the multi-class hinge loss with margin 1 (a support vector machine).",
         runs={"cross-entropy": _WINNER, "hinge": replace(_WINNER, model="svm")},
         numbers=(
-            Number("cross-entropy: test", "cross-entropy", "test", 38.65),
-            Number("hinge: test", "hinge", "test", 36.01),
+            PublishedAccuracy("cross-entropy: test", "cross-entropy", "test", 38.65),
+            PublishedAccuracy("hinge: test", "hinge", "test", 36.01),
         ),
         pictures=(
             LossCurves("Loss and cost"),

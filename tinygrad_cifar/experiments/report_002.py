@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
+from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, Gradients, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, ErrorMatrix, LossCurves, Templates
 
 # At the highest rate every rounding grows into another outcome, so that run has the precision that the reports had.
@@ -24,7 +24,7 @@ EXPERIMENTS = (
         about="One linear layer, 3072 features, no L2 term, |ga - gn| / max(eps, |ga| + |gn|) with eps 1e-5 for each "
         "element of W and b. The published matrix, smaller for one class than for the others, is that of a single "
         "image and of one-sided differences.",
-        gradients=(Gradients(GradientCheck("softmax", "002")),),
+        gradients=(Gradients(GradientCheckJob("softmax", "002")),),
         pictures=(ErrorMatrix("Relative errors of the gradient of W"),),
     ),
     Experiment(
@@ -37,7 +37,7 @@ EXPERIMENTS = (
         runs=_SETTINGS,
         more_seeds={"lambda 0, eta 0.1": 10},
         numbers=(
-            Number(
+            PublishedAccuracy(
                 "lambda 0, eta 0.1: test",
                 "lambda 0, eta 0.1",
                 "test",
@@ -45,9 +45,9 @@ EXPERIMENTS = (
                 "At this rate the parameters do not settle: they jump about a minimum, and where the last of 4,000 "
                 "updates leaves them is chance. The report's own curve jumps as well.",
             ),
-            Number("lambda 0, eta 0.01: test", "lambda 0, eta 0.01", "test", 37.53),
-            Number("lambda 0.1, eta 0.01: test", "lambda 0.1, eta 0.01", "test", 33.17),
-            Number("lambda 1, eta 0.01: test", "lambda 1, eta 0.01", "test", 22.03),
+            PublishedAccuracy("lambda 0, eta 0.01: test", "lambda 0, eta 0.01", "test", 37.53),
+            PublishedAccuracy("lambda 0.1, eta 0.01: test", "lambda 0.1, eta 0.01", "test", 33.17),
+            PublishedAccuracy("lambda 1, eta 0.01: test", "lambda 1, eta 0.01", "test", 22.03),
         ),
         pictures=(
             LossCurves("Loss and cost"),

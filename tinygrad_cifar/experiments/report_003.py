@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
+from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, Gradients, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, LossCurves, RateCurve, SearchLine
 
 _BASE = Settings(model="two-layer", hidden=(50,), init="fan-in", pixels="standardise", shuffle=True, dtype="float32")
@@ -74,7 +74,7 @@ EXPERIMENTS = (
         about="Two layers with 50 hidden units; 29 draws of 2 images and 20 features, and for each matrix and bias "
         "sum|ga - gn| / sum max(eps, |ga| + |gn|) with eps 1e-12. The report says that all were below 1e-5; here is "
         "the worst of the draws.",
-        gradients=(Gradients(GradientCheck("two-layer", "003")),),
+        gradients=(Gradients(GradientCheckJob("two-layer", "003")),),
     ),
     Experiment(
         name="003-sanity",
@@ -86,8 +86,8 @@ EXPERIMENTS = (
         runs={"100 images": replace(_BASE, first=100, batch_size=10, eta=0.001)},
         seeds=5,
         numbers=(
-            Number("100 images: train", "100 images", "train", 94.0),
-            Number("100 images: validation", "100 images", "validation", 19.17),
+            PublishedAccuracy("100 images: train", "100 images", "train", 94.0),
+            PublishedAccuracy("100 images: validation", "100 images", "validation", 19.17),
         ),
         pictures=(LossCurves("Loss"), AccuracyCurves("Accuracy")),
     ),
@@ -101,8 +101,8 @@ EXPERIMENTS = (
         runs={"one cycle": replace(_CYCLES, lam=0.01, n_s=500, epochs=10, every=100)},
         seeds=5,
         numbers=(
-            Number("one cycle: test", "one cycle", "test", 45.25),
-            Number("the same, the course's figure", "one cycle", "test", 45.85),
+            PublishedAccuracy("one cycle: test", "one cycle", "test", 45.25),
+            PublishedAccuracy("the same, the course's figure", "one cycle", "test", 45.85),
         ),
         pictures=(RateCurve("Learning rate", run="one cycle"), LossCurves("Loss and cost"), AccuracyCurves("Accuracy")),
     ),
@@ -113,7 +113,7 @@ EXPERIMENTS = (
         title="Three cycles",
         about=f"{_ABOUT} in 2 x 800 steps, three times, lambda 0.01; the report shows curves and no accuracy.",
         runs={"three cycles": replace(_CYCLES, lam=0.01, n_s=800, epochs=48, every=100)},
-        numbers=(Number("three cycles: test", "three cycles", "test", None),),
+        numbers=(PublishedAccuracy("three cycles: test", "three cycles", "test", None),),
         pictures=(
             RateCurve("Learning rate", run="three cycles"),
             LossCurves("Loss and cost"),
@@ -132,14 +132,14 @@ EXPERIMENTS = (
         runs={_name(lam): replace(_SEARCHED, lam=lam, epochs=8) for lam in (*_COARSE, 0.0)},
         numbers=(
             *(
-                Number(
+                PublishedAccuracy(
                     *(_name(lam), _name(lam), "best validation", published),
                     reason=_NO_SUCH_PENALTY if lam > _LARGE else _ONE_RUN if lam < _SMALL else "",
                     beside=_name(0.0) if lam > _LARGE else "",
                 )
                 for lam, published in _COARSE.items()
             ),
-            Number("lambda 0, not in the report", _name(0.0), "best validation", None),
+            PublishedAccuracy("lambda 0, not in the report", _name(0.0), "best validation", None),
         ),
         pictures=(SearchLine("Coarse search", quantity="best validation"),),
     ),
@@ -153,7 +153,7 @@ EXPERIMENTS = (
         runs={_name(lam): replace(_SEARCHED, lam=lam, epochs=12) for lam in sorted(_FINE)},
         seeds=1,
         numbers=tuple(
-            Number(_name(lam), _name(lam), "best validation", published, _NOT_LAMBDA, minor=True)
+            PublishedAccuracy(_name(lam), _name(lam), "best validation", published, _NOT_LAMBDA, minor=True)
             for lam, published in sorted(_FINE.items())
         ),
         pictures=(SearchLine("Fine search", quantity="best validation"),),
@@ -165,7 +165,7 @@ EXPERIMENTS = (
         title="The fine search's winner",
         about="The best of the 20, lambda 0.004018416, over several seeds.",
         runs={"the best lambda": replace(_SEARCHED, lam=0.004018416, epochs=12)},
-        numbers=(Number("lambda 0.004018: best validation", "the best lambda", "best validation", 52.06),),
+        numbers=(PublishedAccuracy("lambda 0.004018: best validation", "the best lambda", "best validation", 52.06),),
     ),
     Experiment(
         name="003-final",
@@ -177,8 +177,8 @@ EXPERIMENTS = (
         "in this case, not the 0.1 of the searches: here are both.",
         runs={"eta_max 0.01": replace(_FINAL, eta=0.01), "eta_max 0.1": _FINAL},
         numbers=(
-            Number("eta_max 0.01, as the captions say: test", "eta_max 0.01", "test", 50.12),
-            Number("eta_max 0.1, as in the searches: test", "eta_max 0.1", "test", None),
+            PublishedAccuracy("eta_max 0.01, as the captions say: test", "eta_max 0.01", "test", 50.12),
+            PublishedAccuracy("eta_max 0.1, as in the searches: test", "eta_max 0.1", "test", None),
         ),
         pictures=(LossCurves("Loss and cost"), AccuracyCurves("Accuracy")),
     ),

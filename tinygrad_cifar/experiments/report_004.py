@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments.declaration import Experiment, GradientCheck, Gradients, Number
+from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, Gradients, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, LossCurves, SearchMap
 
 _BASE = Settings(
@@ -48,11 +48,11 @@ def _name(lam: float, eta: float) -> str:
     return f"{_lambda(lam)}, {_eta(eta)}"
 
 
-def _pair(lam: float, eta: float, train: float, validation: float) -> tuple[Number, Number]:
+def _pair(lam: float, eta: float, train: float, validation: float) -> tuple[PublishedAccuracy, PublishedAccuracy]:
     name = _name(lam, eta)
     return (
-        Number(f"{name}: train", name, "train", train, _BEST_OF_MANY),
-        Number(f"{name}: validation", name, "validation", validation, _BEST_OF_MANY),
+        PublishedAccuracy(f"{name}: train", name, "train", train, _BEST_OF_MANY),
+        PublishedAccuracy(f"{name}: validation", name, "validation", validation, _BEST_OF_MANY),
     )
 
 
@@ -68,7 +68,7 @@ EXPERIMENTS = (
         "initial weights, which are not the report's.",
         gradients=(
             Gradients(
-                GradientCheck("softmax", "004"),
+                GradientCheckJob("softmax", "004"),
                 {
                     ("W", "mean |g|"): 1.209e-01,
                     ("W", "min |g|"): 1.457e-06,
@@ -79,7 +79,7 @@ EXPERIMENTS = (
                 },
             ),
             Gradients(
-                GradientCheck("two-layer", "004"),
+                GradientCheckJob("two-layer", "004"),
                 {
                     ("W1", "mean |g|"): 9.320e-02,
                     ("W1", "min |g|"): 8.087e-07,
@@ -182,8 +182,8 @@ EXPERIMENTS = (
             )
         },
         numbers=(
-            Number("final: train", "final", "train", 54.23),
-            Number("final: test", "final", "test", 50.67),
+            PublishedAccuracy("final: train", "final", "train", 54.23),
+            PublishedAccuracy("final: test", "final", "test", 50.67),
         ),
         pictures=(LossCurves("Loss and cost"), AccuracyCurves("Accuracy"), Confusion("Test images", run="final")),
         remark="All images are trained on, so there are none to validate on: the curves are of the training images.",

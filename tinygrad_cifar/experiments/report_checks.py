@@ -44,7 +44,7 @@ _PENALTIES_004 = {"softmax": {"W": 0.2}, "svm": {"W": 0.2}, "two-layer": {"W1": 
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ParameterGradients:
     """The gradient of the cost with respect to one parameter, in three ways.
 
     Attributes
@@ -66,7 +66,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Figure:
+class CheckMetric:
     """One number of a report's check.
 
     Attributes
@@ -95,7 +95,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Check:
+class ReportCheck:
     """What one report checked.
 
     Attributes
@@ -112,8 +112,8 @@ class Check:
 
     report: str
     setting: str
-    figures: tuple[Figure, ...]
-    comparisons: tuple[Comparison, ...]
+    figures: tuple[CheckMetric, ...]
+    comparisons: tuple[ParameterGradients, ...]
 
     @property
     def passed(self) -> bool:
@@ -123,7 +123,7 @@ class Check:
 
 def compare_gradients(
     model: models.Classifier, X: Array, labels: Array, penalties: Mapping[str, float] | None = None, *, h: float = _H
-) -> tuple[Comparison, ...]:
+) -> tuple[ParameterGradients, ...]:
     """Compute the gradient of a model's cost with respect to each parameter, in three ways.
 
     The cost is ``mean loss + sum over k of lambda_k * sum of all squared elements of W_k``.
@@ -182,21 +182,21 @@ def compare_gradients(
 
     analytic = grad(cost(), list(parameters.values()))
     return tuple(
-        Comparison(
+        ParameterGradients(
             name, gradient.numpy(), differences(parameter, "centred", None), differences(parameter, "forward", h)
         )
         for (name, parameter), gradient in zip(parameters.items(), analytic, strict=True)
     )
 
 
-def checks_of_reports(
+def run_report_checks(
     kind: str,
     dataset: Dataset,
     *,
     reports: Collection[str] = REPORTS,
     features: int = PIXELS,
     seed: int = 0,
-) -> Iterator[Check]:
+) -> Iterator[ReportCheck]:
     """Redo the reports' checks on one kind of model, one after the other.
 
     Parameters
@@ -225,9 +225,9 @@ def checks_of_reports(
 
     Examples
     --------
-    >>> from tinygrad_cifar.experiments.report_checks import checks_of_reports
+    >>> from tinygrad_cifar.experiments.report_checks import run_report_checks
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> [(c.report, c.passed) for c in checks_of_reports("softmax", builtin_dataset(), features=10)]
+    >>> [(c.report, c.passed) for c in run_report_checks("softmax", builtin_dataset(), features=10)]
     [('002', True), ('003', True), ('000', True), ('004', True)]
     """
     if kind not in KINDS:
@@ -252,7 +252,7 @@ def checks_of_reports(
                 yield check
 
 
-def _report_002(kind: str, X: Array, labels: Array, seed: int) -> Check:
+def _report_002(kind: str, X: Array, labels: Array, seed: int) -> ReportCheck:
     """Take one image and no L2 term: then the matrix of errors looks as published, smaller for the true class."""
     init = FanIn() if kind == "two-layer" else Normal(0.01)
     comparisons = _compare_off_kinks(_model(kind, X.shape[1], _HIDDEN["002"], init, seed), X, labels)
@@ -260,10 +260,10 @@ def _report_002(kind: str, X: Array, labels: Array, seed: int) -> Check:
         _figure(c, "largest relative error", lambda ga, gn: float(relative_errors(ga, gn).max()), _BOUND_002)
         for c in comparisons
     )
-    return Check("002", f"1 image of {X.shape[1]} features, lambda 0", tuple(figures), comparisons)
+    return ReportCheck("002", f"1 image of {X.shape[1]} features, lambda 0", tuple(figures), comparisons)
 
 
-def _report_003(kind: str, X: Array, labels: Array, seed: int) -> Check:
+def _report_003(kind: str, X: Array, labels: Array, seed: int) -> ReportCheck:
     """Cut the first layer of a network of full size to 20 features; each draw takes other images and features."""
     model = _model(kind, PIXELS, _HIDDEN["003"], FanIn(), seed)
     first = "W1" if kind == "two-layer" else "W"
@@ -279,10 +279,10 @@ def _report_003(kind: str, X: Array, labels: Array, seed: int) -> Check:
         centred, one_sided = (max(getattr(f, by) for f in of_draws) for by in ("centred", "one_sided"))
         worst.append(replace(of_draws[0], centred=centred, one_sided=one_sided))
     setting = f"worst of {_DRAWS} draws of {_REDUCED_IMAGES} images of {_REDUCED_FEATURES} features"
-    return Check("003", setting, tuple(worst), tuple(c for draw in draws for c in draw))
+    return ReportCheck("003", setting, tuple(worst), tuple(c for draw in draws for c in draw))
 
 
-def _reports_000_and_004(kind: str, X: Array, labels: Array, seed: int) -> Iterator[Check]:
+def _reports_000_and_004(kind: str, X: Array, labels: Array, seed: int) -> Iterator[ReportCheck]:
     model = _model(kind, X.shape[1], _HIDDEN["004"], Xavier(), seed)
     penalties = _PENALTIES_004[kind]
     comparisons = _compare_off_kinks(model, X, labels, penalties)
@@ -291,10 +291,10 @@ def _reports_000_and_004(kind: str, X: Array, labels: Array, seed: int) -> Itera
     largest = (
         _figure(c, "largest difference", lambda ga, gn: float(np.max(np.abs(ga - gn))), _BOUND_000) for c in comparisons
     )
-    yield Check("000", setting, tuple(largest), comparisons)
+    yield ReportCheck("000", setting, tuple(largest), comparisons)
 
     published = _TWO_LAYERS_004 if kind == "two-layer" else _ONE_LAYER_004
-    figures: list[Figure] = []
+    figures: list[CheckMetric] = []
     for i, c in enumerate(comparisons):
         share = X.shape[1] / PIXELS if i == 0 else 1.0  # the first matrix alone has a row for each feature
         figures.append(
@@ -308,13 +308,13 @@ def _reports_000_and_004(kind: str, X: Array, labels: Array, seed: int) -> Itera
         centred, one_sided = summary(c.analytic, c.centred), summary(c.analytic, c.one_sided)
         for name in ("mean", "min", "max"):
             analytic, numerical = getattr(centred, name)
-            figures.append(Figure(c.parameter, f"{name} |g|", numerical, getattr(one_sided, name)[1], analytic))
-    yield Check("004", setting, tuple(figures), comparisons)
+            figures.append(CheckMetric(c.parameter, f"{name} |g|", numerical, getattr(one_sided, name)[1], analytic))
+    yield ReportCheck("004", setting, tuple(figures), comparisons)
 
 
 def _compare_off_kinks(
     model: models.Classifier, X: Array, labels: Array, penalties: Mapping[str, float] | None = None
-) -> tuple[Comparison, ...]:
+) -> tuple[ParameterGradients, ...]:
     """Compare gradients where they exist within the steps of the differences.
 
     A difference across the kink of a ReLU or of the hinge is no estimate of either side's slope, and one initial model
@@ -338,8 +338,8 @@ def _kinked(model: models.Classifier, X: Array, labels: Array) -> Array:
     return np.full_like(scores, np.inf)
 
 
-def _figure(c: Comparison, name: str, measure: Callable[[Array, Array], float], bound: float) -> Figure:
-    return Figure(c.parameter, name, measure(c.analytic, c.centred), measure(c.analytic, c.one_sided), bound=bound)
+def _figure(c: ParameterGradients, name: str, measure: Callable[[Array, Array], float], bound: float) -> CheckMetric:
+    return CheckMetric(c.parameter, name, measure(c.analytic, c.centred), measure(c.analytic, c.one_sided), bound=bound)
 
 
 def _model(kind: str, features: int, hidden: int, init: Initialiser, seed: int) -> models.Classifier:

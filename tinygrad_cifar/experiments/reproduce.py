@@ -25,13 +25,13 @@ from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS, pages
 from tinygrad_cifar.experiments.declaration import Experiment, Job
 from tinygrad_cifar.experiments.document import Block, Image, to_html, to_markdown
 from tinygrad_cifar.experiments.figure_specs import Picture
-from tinygrad_cifar.experiments.jobs import Do
-from tinygrad_cifar.experiments.outcomes import OutcomeError, Outcomes
+from tinygrad_cifar.experiments.jobs import JobObjective
+from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
 from tinygrad_cifar.experiments.results import Results, load_results
 from tinygrad_cifar.search import SearchError, SearchProgress, search
 from tinygrad_cifar.system import blas as machine
-from tinygrad_cifar.system.files import replacing
-from tinygrad_cifar.system.processes import Processes
+from tinygrad_cifar.system.files import atomic_write
+from tinygrad_cifar.system.processes import ProcessExecutor
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
 
@@ -43,7 +43,7 @@ class ReproductionError(Exception):
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReproductionProgress:
     """How far the jobs are.
 
     Attributes
@@ -79,7 +79,7 @@ class Study:
     out: Path
     place: str
     data: str
-    outcomes: Outcomes
+    outcomes: OutcomeStore
     class_names: tuple[str, ...]
 
     @property
@@ -105,7 +105,7 @@ class Study:
         return found
 
 
-def choose(names: Sequence[str]) -> list[Experiment]:
+def select_experiments(names: Sequence[str]) -> list[Experiment]:
     """Return experiments by their names, or by their reports' numbers; all but those on request without any.
 
     Raises
@@ -115,8 +115,8 @@ def choose(names: Sequence[str]) -> list[Experiment]:
 
     Examples
     --------
-    >>> from tinygrad_cifar.experiments.reproduce import choose
-    >>> [experiment.name for experiment in choose(["002"])]
+    >>> from tinygrad_cifar.experiments.reproduce import select_experiments
+    >>> [experiment.name for experiment in select_experiments(["002"])]
     ['002-gradients', '002-softmax']
     """
     unknown = [name for name in names if name not in EXPERIMENTS and name not in REPORTS]
@@ -151,13 +151,13 @@ def open_study(out: Path, place: str) -> Study:
         raise ReproductionError(f"{out} cannot be written to ({error.strerror}); choose another --out") from error
     for part in (out / OUTCOMES).glob(".*.part"):  # what a killed worker left half-written
         part.unlink(missing_ok=True)
-    outcomes = Outcomes(out / OUTCOMES, str(dataset.identity()["sha256"]))
+    outcomes = OutcomeStore(out / OUTCOMES, str(dataset.identity()["sha256"]))
     study = Study(out, place, dataset.name, outcomes, dataset.class_names)
-    _tell_of_strangers(study)
+    _warn_about_foreign_files(study)
     return study
 
 
-def _tell_of_strangers(study: Study) -> None:
+def _warn_about_foreign_files(study: Study) -> None:
     """Say which files are not what belongs in their place, before any progress is shown."""
     for job in study.jobs(list(EXPERIMENTS.values())).values():
         path = study.outcomes.path(job)
@@ -175,7 +175,7 @@ def _tell_of_strangers(study: Study) -> None:
 def _check_identity(out: Path, dataset: Dataset) -> None:
     own, path = dataset.identity(), out / IDENTITY
     if not path.exists():
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps(own, indent=2).encode() + b"\n")
         return
     try:
@@ -196,8 +196,8 @@ def reproduce(
     experiments: Sequence[Experiment],
     *,
     workers: int | None = None,
-    watch: Callable[[Progress], None] | None = None,
-) -> pages.Effort:
+    watch: Callable[[ReproductionProgress], None] | None = None,
+) -> pages.RunStats:
     """Do what is not yet done of some experiments, and write the report of everything that is.
 
     Parameters
@@ -223,22 +223,22 @@ def reproduce(
     jobs = study.jobs(experiments)
     todo = {key: job for key, job in jobs.items() if not study.outcomes.has(job)}
     count = workers or machine.usable_cores()
-    with _faster_kernel(), Processes(count) as executor:
-        _do(study, jobs, todo, executor, watch)
+    with _faster_kernel(), ProcessExecutor(count) as executor:
+        _run_jobs(study, jobs, todo, executor, watch)
         results = study.results()
         images = _draw(study, results, executor)
         arithmetic = executor.submit(_arithmetic).result()
-    effort = pages.Effort(time.perf_counter() - started, len(todo), len(jobs) - len(todo), count, arithmetic)
+    effort = pages.RunStats(time.perf_counter() - started, len(todo), len(jobs) - len(todo), count, arithmetic)
     _write(study, results, images, effort)
     return effort
 
 
-def _do(
+def _run_jobs(
     study: Study,
     jobs: dict[str, Job],
     todo: dict[str, Job],
-    executor: Processes,
-    watch: Callable[[Progress], None] | None,
+    executor: ProcessExecutor,
+    watch: Callable[[ReproductionProgress], None] | None,
 ) -> None:
     whole = sum(job.cost for job in jobs.values())
     before = {key: job for key, job in jobs.items() if key not in todo}
@@ -247,13 +247,13 @@ def _do(
         if watch is not None:
             settled = [jobs[str(trial.params["job"])] for trial in searched.trials]
             cost = sum(job.cost for job in (*before.values(), *settled))
-            watch(Progress(len(before) + len(settled), len(jobs), cost / whole))
+            watch(ReproductionProgress(len(before) + len(settled), len(jobs), cost / whole))
 
     if not todo:
         return
     try:
         trials = search(
-            Do(study.place, study.outcomes, todo),
+            JobObjective(study.place, study.outcomes, todo),
             [{"job": key} for key in todo],
             name="reproduce",
             executor=executor,
@@ -287,7 +287,7 @@ def _arithmetic() -> str:
 # -- figures and pages -------------------------------------------------------------------------------------------------
 
 
-def _draw(study: Study, results: Sequence[Results], executor: Processes) -> dict[str, list[Image]]:
+def _draw(study: Study, results: Sequence[Results], executor: ProcessExecutor) -> dict[str, list[Image]]:
     """Draw every figure, an experiment at a time, and return what can be shown."""
     futures = {
         result.experiment.name: executor.submit(_draw_one, study, result.experiment.name)
@@ -302,7 +302,7 @@ def _draw_one(study: Study, name: str) -> list[Image]:
     images = []
     for picture in experiment.pictures:
         path = study.out / FIGURES / _file(experiment, picture)
-        figures.save(picture.draw(results), path, colours=256)
+        figures.save_figure(picture.draw(results), path, colours=256)
         images.append(Image(path.name, f"{picture.title}: {experiment.title} ({study.data})", _size(path)))
     return images
 
@@ -314,7 +314,7 @@ def _size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def _write(study: Study, results: Sequence[Results], images: dict[str, list[Image]], effort: pages.Effort) -> None:
+def _write(study: Study, results: Sequence[Results], images: dict[str, list[Image]], effort: pages.RunStats) -> None:
     """Write the numbers, the Markdown, and at last the page."""
     _save(study.out / NUMBERS, json.dumps(_numbers(study, results, effort), indent=1, allow_nan=False) + "\n")
     blocks: list[Block] = pages.summary(results, effort)
@@ -348,7 +348,7 @@ def write_docs(study: Study, docs: Path) -> None:
         else:
             _save(copy, page.read_text(encoding="utf-8").replace(f"]({FIGURES}/", "](../images/reports/"))
             for name in [_file(experiment, picture) for experiment in done for picture in experiment.pictures]:
-                with replacing(images_folder / name) as file:
+                with atomic_write(images_folder / name) as file:
                     file.write((study.out / FIGURES / name).read_bytes())
 
 
@@ -372,7 +372,7 @@ def _markdown(number: str, results: Sequence[Results], images: dict[str, list[Im
     return to_markdown([title, *pages.warning(results[0]), *rest], FIGURES)
 
 
-def _numbers(study: Study, results: Sequence[Results], effort: pages.Effort) -> dict[str, Any]:
+def _numbers(study: Study, results: Sequence[Results], effort: pages.RunStats) -> dict[str, Any]:
     counted = pages.tally(results)
     return {
         "data": json.loads((study.out / IDENTITY).read_bytes()),
@@ -394,5 +394,5 @@ def _numbers(study: Study, results: Sequence[Results], effort: pages.Effort) -> 
 
 
 def _save(path: Path, text: str) -> None:
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())

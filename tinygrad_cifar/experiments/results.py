@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.experiments.declaration import NEAR, Experiment, Number
-from tinygrad_cifar.experiments.outcomes import Checked, Outcomes, Trained
+from tinygrad_cifar.experiments.declaration import NEAR, Experiment, PublishedAccuracy
+from tinygrad_cifar.experiments.outcomes import CheckOutcome, OutcomeStore, TrainingOutcome
 
 _LAST = 10  # measurements of a run that show whether it has settled
 
 
 @dataclass(frozen=True)
-class Row:
+class AccuracyComparison:
     """A published accuracy beside ours, all in percent.
 
     Attributes
@@ -34,7 +34,7 @@ class Row:
         Whether ours is of the same data and the same settings.
     """
 
-    number: Number
+    number: PublishedAccuracy
     ours: list[float]
     seconds: float
     unsettled: tuple[float, float] | None = None
@@ -66,7 +66,7 @@ class Row:
         """Whether ours is as near as asked."""
         return abs(self.difference) <= NEAR
 
-    def departure(self) -> str:
+    def explain_difference(self) -> str:
         """Say why ours is another than the published number: what is known, and what the runs show."""
         shown = [self.number.reason] if self.number.reason else []
         if self.beside is not None:
@@ -83,7 +83,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class GradientRow:
+class GradientComparison:
     """One number of a gradient check.
 
     Attributes
@@ -132,8 +132,8 @@ class Results:
     experiment: Experiment
     data: str
     class_names: tuple[str, ...]
-    trained: dict[str, list[Trained]]
-    checked: list[Checked]
+    trained: dict[str, list[TrainingOutcome]]
+    checked: list[CheckOutcome]
     small: bool
 
     @property
@@ -141,21 +141,26 @@ class Results:
         """Seconds of the processor for all of it."""
         return sum(t.cpu for runs in self.trained.values() for t in runs) + sum(c.cpu for c in self.checked)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[AccuracyComparison]:
         """Return the published accuracies beside ours."""
         return [self._row(number) for number in self.experiment.numbers]
 
-    def _row(self, number: Number) -> Row:
+    def _row(self, number: PublishedAccuracy) -> AccuracyComparison:
         runs = self.trained[number.run]
         ours = [run.accuracy(number.quantity) for run in runs]
         beside = None
         if number.beside:
             beside = statistics.fmean(run.accuracy(number.quantity) for run in self.trained[number.beside])
-        return Row(
-            number, ours, statistics.fmean(run.cpu for run in runs), self._unsettled(number), beside, not self.small
+        return AccuracyComparison(
+            number,
+            ours,
+            statistics.fmean(run.cpu for run in runs),
+            self._late_accuracy_range(number),
+            beside,
+            not self.small,
         )
 
-    def _unsettled(self, number: Number) -> tuple[float, float] | None:
+    def _late_accuracy_range(self, number: PublishedAccuracy) -> tuple[float, float] | None:
         """Return between what the runs still moved at their ends, if they were to have settled by then."""
         curves = [run.history.column("validation_accuracy") for run in self.trained[number.run]]
         if self.experiment.runs[number.run].schedule == "triangular" or len(curves[0]) < 2 * _LAST:
@@ -163,14 +168,14 @@ class Results:
         last = np.concatenate([curve[-_LAST:] for curve in curves])
         return None if np.isnan(last).any() else (100 * float(last.min()), 100 * float(last.max()))
 
-    def gradient_rows(self) -> list[GradientRow]:
+    def gradient_rows(self) -> list[GradientComparison]:
         """Return the numbers of the gradient checks beside the published ones."""
         rows = []
         for gradients, checked in zip(self.experiment.gradients, self.checked, strict=True):
             for figure in checked.figures:
                 also = gradients.published.get((figure.parameter, figure.name))
                 rows.append(
-                    GradientRow(
+                    GradientComparison(
                         checked.setting,
                         figure.parameter,
                         figure.name,
@@ -210,7 +215,7 @@ class Results:
 
 
 def load_results(
-    experiment: Experiment, outcomes: Outcomes, *, data: str, class_names: tuple[str, ...], small: bool
+    experiment: Experiment, outcomes: OutcomeStore, *, data: str, class_names: tuple[str, ...], small: bool
 ) -> Results:
     """Read what the jobs of an experiment left.
 
@@ -223,13 +228,16 @@ def load_results(
         experiment,
         data,
         class_names,
-        {run: [outcomes.trained(job) for job in experiment.trainings(run, small=small)] for run in experiment.runs},
-        [outcomes.checked(job) for job in experiment.checks(small=small)],
+        {
+            run: [outcomes.load_training(job) for job in experiment.trainings(run, small=small)]
+            for run in experiment.runs
+        },
+        [outcomes.load_check(job) for job in experiment.checks(small=small)],
         small,
     )
 
 
-def _plain_row(row: Row) -> dict[str, Any]:
+def _plain_row(row: AccuracyComparison) -> dict[str, Any]:
     number = row.number
     return {
         "what": number.what,
@@ -241,6 +249,6 @@ def _plain_row(row: Row) -> dict[str, Any]:
         "difference": row.difference if row.compared else None,
         "within_two_points": row.near if row.compared else None,
         "minor": number.minor,
-        "why": row.departure() if row.compared and not row.near else None,
+        "why": row.explain_difference() if row.compared and not row.near else None,
         "cpu_seconds_of_a_run": round(row.seconds, 2),
     }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import constant
+from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.modes import no_grad
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import functional as F
@@ -121,7 +121,7 @@ class Module:
         return self.train(False)
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
+    def inference_mode(self) -> Iterator[None]:
         """Use the module inside a ``with`` block: nothing is dropped or recorded, and all modes are restored.
 
         Examples
@@ -129,7 +129,7 @@ class Module:
         >>> import numpy as np
         >>> from tinygrad_cifar import Tensor, nn
         >>> layer = nn.Dropout(0.5, rng=np.random.default_rng(1))
-        >>> with layer.in_use():
+        >>> with layer.inference_mode():
         ...     print(layer(Tensor(np.ones(4))))
         Tensor([1., 1., 1., 1.])
         >>> layer.training
@@ -164,7 +164,7 @@ class Module:
             raise ValueError(
                 f"these are the numbers of another model than this {kind}: the state {' and '.join(parts)}"
             )
-        arrays = {name: np.asarray(constant(state[name])) for name in own}
+        arrays = {name: np.asarray(unwrap_value(state[name])) for name in own}
         for name, array in arrays.items():
             if array.shape != own[name].shape or array.dtype.kind not in "fiub":
                 raise ValueError(

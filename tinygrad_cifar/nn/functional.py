@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import constant, shape_of
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.ops import losses
 from tinygrad_cifar.engine.tensor import Tensor
 
@@ -48,7 +48,7 @@ def log_softmax(scores: ArrayLike, axis: int = -1) -> Any:
     """
     scores = _as_floats(scores)
     # A shift changes nothing, so its gradient is not needed; without it, large scores would cost float32 its digits.
-    shifted = ops.subtract(scores, ops.max(np.asarray(constant(scores)), axis, True))
+    shifted = ops.subtract(scores, ops.max(np.asarray(unwrap_value(scores)), axis, True))
     return ops.subtract(shifted, ops.logsumexp(shifted, axis, True))
 
 
@@ -72,7 +72,7 @@ def one_hot(labels: ArrayLike, classes: int, dtype: Any = np.float64) -> Array:
 
 
 def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | None = None) -> Array:
-    labels = np.asarray(constant(labels))
+    labels = np.asarray(unwrap_value(labels))
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{name}: labels must be integers, got {labels.dtype}")
     if labels.ndim != 1 or count not in (None, len(labels)):
@@ -102,7 +102,7 @@ def _checked_rows(labels: ArrayLike, shape: tuple[int, int]) -> Array:
         )
     if getattr(labels, "requires_grad", False):
         raise ValueError("cross_entropy: no gradient goes to labels, but these require one; give labels.detach()")
-    p = np.asarray(constant(labels))
+    p = np.asarray(unwrap_value(labels))
     sums = p.sum(axis=1)
     if not ((p >= 0).all() and np.allclose(sums, 1, rtol=0, atol=_NOT_QUITE_1)):
         raise ValueError(
@@ -268,7 +268,7 @@ def accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
     """
     batch, classes = _checked_scores("accuracy", scores)
     labels = _checked_labels("accuracy", labels, classes, batch)
-    return float(np.mean(np.argmax(np.asarray(constant(scores)), axis=1) == labels))
+    return float(np.mean(np.argmax(np.asarray(unwrap_value(scores)), axis=1) == labels))
 
 
 def dropout(x: Tensor, rate: float, rng: np.random.Generator) -> Tensor:

@@ -11,8 +11,8 @@ counted exactly once, whoever dies, and :mod:`~tinygrad_cifar.search.driver` run
 from __future__ import annotations
 
 from tinygrad_cifar.search.driver import SearchProgress, search
-from tinygrad_cifar.search.narrowing import Finalist, Narrowed, Round, coarse_to_fine
-from tinygrad_cifar.search.objective import Measured, ValidationAccuracy
+from tinygrad_cifar.search.narrowing import CoarseToFineResult, Finalist, Round, coarse_to_fine
+from tinygrad_cifar.search.objective import ObjectiveResult, ValidationAccuracy
 from tinygrad_cifar.search.space import (
     Choice,
     LogUniform,
@@ -27,10 +27,10 @@ from tinygrad_cifar.search.trial_store import Trial
 
 __all__ = [
     "Choice",
+    "CoarseToFineResult",
     "Finalist",
     "LogUniform",
-    "Measured",
-    "Narrowed",
+    "ObjectiveResult",
     "Round",
     "SearchError",
     "SearchProgress",

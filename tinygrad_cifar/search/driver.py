@@ -13,7 +13,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from tinygrad_cifar.search.objective import Measured
+from tinygrad_cifar.search.objective import ObjectiveResult
 from tinygrad_cifar.search.space import (
     Point,
     SearchError,
@@ -25,9 +25,9 @@ from tinygrad_cifar.search.space import (
 )
 from tinygrad_cifar.search.trial_store import LEASE, Claim, Ledger, Outcome, Trial
 from tinygrad_cifar.system.blas import usable_cores
-from tinygrad_cifar.system.processes import Processes
+from tinygrad_cifar.system.processes import ProcessExecutor
 
-Objective: TypeAlias = Callable[[Point], float | Measured]
+Objective: TypeAlias = Callable[[Point], float | ObjectiveResult]
 
 _POLL = 0.5  # seconds between two looks at what other searches on the same storage have done
 
@@ -80,7 +80,7 @@ def search(  # noqa: PLR0913 (keyword-only, and each says one thing)
     ----------
     objective : callable
         A picklable function of a point (a dictionary) that returns a number to be as large as possible, or
-        :class:`Measured`. An ArithmeticError, as TrainingDiverged is, and a value that is not finite make a trial
+        :class:`ObjectiveResult`. An ArithmeticError, as TrainingDiverged is, and a value that is not finite make a trial
         *diverged*; any other exception makes it *failed*. Neither ends the search.
     space : mapping of str to Choice, Uniform or LogUniform; or a sequence of dict
         What there is to try; or the very points, which are then tried as a grid is.
@@ -102,7 +102,7 @@ def search(  # noqa: PLR0913 (keyword-only, and each says one thing)
     name : str
         The search's name in the storage, which can hold many.
     executor : concurrent.futures.Executor, optional
-        Where the objective is called; by default :class:`Processes`, closed at the end. For a cluster, Dask's
+        Where the objective is called; by default :class:`ProcessExecutor`, closed at the end. For a cluster, Dask's
         ``Client.get_executor()``. An executor that is given is not closed; if it breaks, as Python's own process pool
         does when a worker dies, the search ends with a SearchError and can be resumed.
     workers : int, optional
@@ -139,17 +139,17 @@ def search(  # noqa: PLR0913 (keyword-only, and each says one thing)
         "sampler": sampler,
         "seed": "any" if sampler == "grid" else str(seed),
     }
-    space, points = _planned(space, sampler, trials, seed)
+    space, points = _plan_points(space, sampler, trials, seed)
     if executor is None:
         check_picklable(objective)
     path = None if storage is None else Path(storage)
     ledger = Ledger(path, name, space, points, seed=seed, identity=identity, retries=retries)
-    with executor_or_own(executor, workers) as (place, count), ledger:
-        _Loop(objective, ledger, place, count, SearchProgress(name, [], len(points), 0), watch).run()
+    with open_executor(executor, workers) as (place, count), ledger:
+        _SearchLoop(objective, ledger, place, count, SearchProgress(name, [], len(points), 0), watch).run()
         return sorted_trials(ledger.trials())
 
 
-class _Loop:
+class _SearchLoop:
     """What is under way."""
 
     def __init__(
@@ -193,7 +193,7 @@ class _Loop:
         """Have as many trials under way as there are workers, or points left."""
         while len(self.running) < self.workers and (claim := self.ledger.claim()) is not None:
             try:
-                future = self.executor.submit(attempt, self.objective, claim.params, uuid.uuid4().hex)
+                future = self.executor.submit(evaluate_point, self.objective, claim.params, uuid.uuid4().hex)
             except RuntimeError as error:  # as BrokenExecutor is
                 raise SearchError(
                     f"the executor takes no more trials ({error}); with a storage, the search can be resumed"
@@ -214,7 +214,7 @@ class _Loop:
             self.watch(self.progress)
 
 
-def attempt(objective: Objective, point: Point, _token: str) -> Outcome:
+def evaluate_point(objective: Objective, point: Point, _token: str) -> Outcome:
     """Call an objective, in a worker, and return what came of it; whatever this raises is not the objective's doing.
 
     The token is different for each attempt: Dask takes two calls with the same arguments for one.
@@ -222,8 +222,8 @@ def attempt(objective: Objective, point: Point, _token: str) -> Outcome:
     start = time.perf_counter()
     try:
         measured = objective(point)
-        if not isinstance(measured, Measured):
-            measured = Measured(float(measured))
+        if not isinstance(measured, ObjectiveResult):
+            measured = ObjectiveResult(float(measured))
         if not math.isfinite(measured.value):
             raise ArithmeticError(f"the objective returned {measured.value}")  # noqa: TRY301 (one sentence for all)
     except ArithmeticError as error:
@@ -240,7 +240,7 @@ def sorted_trials(trials: Sequence[Trial]) -> list[Trial]:
 
 
 @contextmanager
-def executor_or_own(executor: Executor | None, workers: int | None) -> Iterator[tuple[Executor, int]]:
+def open_executor(executor: Executor | None, workers: int | None) -> Iterator[tuple[Executor, int]]:
     """Lend an executor with the number of trials to have under way in it."""
     if workers is not None and workers < 1:
         raise SearchError(f"a search needs at least 1 worker, not {workers}")
@@ -248,11 +248,11 @@ def executor_or_own(executor: Executor | None, workers: int | None) -> Iterator[
     if executor is not None:
         yield executor, count
     else:
-        with Processes(count) as own:
+        with ProcessExecutor(count) as own:
             yield own, count
 
 
-def _planned(
+def _plan_points(
     space: Space | Sequence[Mapping[str, Value]], sampler: str, trials: int | None, seed: int
 ) -> tuple[Space, Sequence[Point]]:
     """Return the space and what to try in it; empty points are for Optuna to fill in when their time comes."""

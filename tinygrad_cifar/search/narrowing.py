@@ -22,7 +22,7 @@ from tinygrad_cifar.search.driver import (
     Objective,
     SearchProgress,
     check_picklable,
-    executor_or_own,
+    open_executor,
     search,
     sorted_trials,
 )
@@ -83,7 +83,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Narrowed:
+class CoarseToFineResult:
     """Where a coarse-to-fine search ended.
 
     Attributes
@@ -128,7 +128,7 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
     watch: Callable[[SearchProgress], None] | None = None,
     begin: Callable[[int, Space], None] | None = None,
     number: str = ".2g",
-) -> Narrowed:
+) -> CoarseToFineResult:
     """Search a space again and again, in smaller and smaller ranges around the best, until only noise is left.
 
     After each round every range becomes ``shrink`` of its width (of its ratio, where it is logarithmic) with the best
@@ -194,7 +194,7 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
     if executor is None:
         check_picklable(objective)
     rounds: list[Round] = []
-    with executor_or_own(executor, workers) as (place, count):
+    with open_executor(executor, workers) as (place, count):
         shared = partial(
             search, objective, storage=storage, executor=place, workers=count, retries=retries, watch=watch
         )
@@ -225,7 +225,7 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only, and each says one thing)
             reason = _reason_to_stop(rounds, most_rounds, number)
             if reason:
                 best = _best(rounds)
-                return Narrowed(rounds, best, noise / math.sqrt(len(best.values)), reason)
+                return CoarseToFineResult(rounds, best, noise / math.sqrt(len(best.values)), reason)
 
 
 def _check(space: Space, seeds: Sequence[int], finalists: int, shrink: float, most_rounds: int) -> None:

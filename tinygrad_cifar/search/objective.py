@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
-from tinygrad_cifar.course.preparation import Prepared, cut, of_the_data, treat
+from tinygrad_cifar.course.preparation import Prepared, data_settings, preprocess_split, split_dataset
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
@@ -18,7 +18,7 @@ _ONE_AT_A_TIME = threading.Lock()  # threads of one worker read the data once, n
 
 
 @dataclass(frozen=True)
-class Measured:
+class ObjectiveResult:
     """What an objective may return if it has more to tell than a number.
 
     Attributes
@@ -38,7 +38,7 @@ class ValidationAccuracy:
     """Train as some settings say, with those of the point in place of theirs; the test set is not used for anything.
 
     An objective is any picklable function of a point that returns what is to be as large as possible: a number,
-    or :class:`Measured`. This one can be sent to any worker, which reads the data when first asked and keeps it.
+    or :class:`ObjectiveResult`. This one can be sent to any worker, which reads the data when first asked and keeps it.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ValidationAccuracy:
         changes: dict[str, object] = dict(point)
         return replace(self.base, **changes)  # type: ignore[arg-type]
 
-    def __call__(self, point: Mapping[str, Value]) -> Measured:
+    def __call__(self, point: Mapping[str, Value]) -> ObjectiveResult:
         settings = self.settings(point)
         result = run(settings, _prepared(self.data, settings), test=False)
         if result.validation is None:
@@ -97,15 +97,15 @@ class ValidationAccuracy:
             "validation_cost": result.validation.cost,
             "seed": settings.seed,
         }
-        return Measured(result.validation.accuracy, details)
+        return ObjectiveResult(result.validation.accuracy, details)
 
 
 def _prepared(place: str, settings: Settings) -> Prepared:
     """Return the data as the settings ask for it, made once for all settings that ask for the same."""
     with _ONE_AT_A_TIME:
-        prepared = _cut_and_treated(place, of_the_data(settings))
+        prepared = _cut_and_treated(place, data_settings(settings))
     if settings.batch_size > len(prepared.images):
-        cut(prepared.dataset, settings)  # says what is wrong
+        split_dataset(prepared.dataset, settings)  # says what is wrong
     return prepared
 
 
@@ -113,13 +113,13 @@ def _prepared(place: str, settings: Settings) -> Prepared:
 def _cut_and_treated(place: str, settings: Settings) -> Prepared:
     """Do as :func:`tinygrad_cifar.course.preparation.prepare`, but leave the test images alone: none are there to look at."""
     dataset = _dataset(place)
-    train, validation = cut(dataset, settings)
+    train, validation = split_dataset(dataset, settings)
     preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
-    treated = treat(train, preprocessing, settings)
+    treated = preprocess_split(train, preprocessing, settings)
     return Prepared(
         dataset,
         treated,
-        None if validation is None else treat(validation, preprocessing, settings),
+        None if validation is None else preprocess_split(validation, preprocessing, settings),
         (treated[0][:0], treated[1][:0]),
         train,
         preprocessing,

@@ -37,7 +37,7 @@ class OtherSearchError(SearchError):
         self.where, self.what, self.kept, self.own = where, what, kept, own
 
 
-def require(module: str) -> Any:
+def import_optional(module: str) -> Any:
     """Import a library that only a search needs, or say how to get it."""
     try:
         return import_module(module)
@@ -210,17 +210,17 @@ def random_points(space: Space, count: int, seed: int = 0) -> list[Point]:
     >>> random_points(space, 20, seed=1)[:3] == random_points(space, 3, seed=1)
     True
     """
-    optuna = require("optuna")
-    with quiet():
+    optuna = import_optional("optuna")
+    with silence_optuna():
         study = optuna.create_study()
         points = []
         for k in range(count):
-            study.sampler = optuna.samplers.RandomSampler(keyed_seed(seed, k))
-            points.append(from_labels(space, suggested(space, study.ask())))
+            study.sampler = optuna.samplers.RandomSampler(derive_seed(seed, k))
+            points.append(from_labels(space, suggest_point(space, study.ask())))
     return points
 
 
-def suggested(space: Space, trial: Any) -> dict[str, Any]:
+def suggest_point(space: Space, trial: Any) -> dict[str, Any]:
     """Return what one of Optuna's trials suggests for each setting, as labels."""
     return {name: dimension.suggest(trial, name) for name, dimension in space.items()}
 
@@ -243,16 +243,16 @@ def from_labels(space: Space, labels: Mapping[str, Any]) -> Point:
     return {name: dimension.value(labels[name]) for name, dimension in space.items() if name in labels}
 
 
-def keyed_seed(seed: int, number: int) -> int:
+def derive_seed(seed: int, number: int) -> int:
     """Return a seed of 32 bits for one of many generators."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-class quiet:  # noqa: N801 (used as contextlib's functions are)
+class silence_optuna:  # noqa: N801 (used as contextlib's functions are)
     """Keep Optuna from telling the terminal about every trial; errors still come through."""
 
     def __enter__(self) -> None:
-        self._logging = require("optuna").logging
+        self._logging = import_optional("optuna").logging
         self._before = self._logging.get_verbosity()
         self._logging.set_verbosity(self._logging.ERROR)
 

@@ -31,11 +31,11 @@ from tinygrad_cifar.search.space import (
     Point,
     SearchError,
     Space,
+    derive_seed,
     from_labels,
-    keyed_seed,
-    quiet,
-    require,
-    suggested,
+    import_optional,
+    silence_optuna,
+    suggest_point,
     to_labels,
 )
 
@@ -137,16 +137,16 @@ class Ledger:
         identity: Mapping[str, str],
         retries: int,
     ) -> None:
-        self._optuna = require("optuna")
+        self._optuna = import_optional("optuna")
         self._states = self._optuna.trial.TrialState
-        self._database_error = require("sqlalchemy").exc.SQLAlchemyError
+        self._database_error = import_optional("sqlalchemy").exc.SQLAlchemyError
         self._path, self._name, self._identity = storage, name, dict(identity)
         self._space, self._points, self._seed, self._retries = space, points, seed, retries
         self._owner = uuid.uuid4().hex
         self._renewed = -math.inf
         self._running: dict[int, Any] = {}
         self._storage: Any = None
-        self._quiet = quiet()
+        self._quiet = silence_optuna()
 
     def __enter__(self) -> Ledger:  # noqa: PYI034 (Python 3.10 has no Self)
         self._quiet.__enter__()
@@ -266,9 +266,9 @@ class Ledger:
             warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
             # A generator for each point: two searches, or one that is resumed, must not draw the same again.
             self._study.sampler = self._optuna.samplers.TPESampler(
-                seed=keyed_seed(self._seed, trial.user_attrs["point"]), constant_liar=True
+                seed=derive_seed(self._seed, trial.user_attrs["point"]), constant_liar=True
             )
-        return suggested(self._space, trial)
+        return suggest_point(self._space, trial)
 
     def _often_enough_lost(self, trial: Any, attempts: Sequence[Any]) -> bool:
         point = trial.user_attrs["point"]
@@ -336,7 +336,7 @@ class Ledger:
         with closing(sqlite3.connect(self._path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         storage = storages.RDBStorage(f"sqlite:///{self._path.as_posix()}")
-        require("sqlalchemy").event.listen(storage.engine, "connect", _without_waiting)
+        import_optional("sqlalchemy").event.listen(storage.engine, "connect", _without_waiting)
         storage.engine.dispose()  # the connections of before
         return storage
 

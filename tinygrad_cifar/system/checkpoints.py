@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.system.files import replacing
+from tinygrad_cifar.system.files import atomic_write
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -64,7 +64,7 @@ def save_checkpoint(path: Path | str, arrays: Mapping[str, Array], text: Any) ->
     left = ""
     try:
         left = "; the one before it is unharmed" if path.is_file() else ""
-        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, array in parts.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as part:
                     np.lib.format.write_array(part, array, allow_pickle=False)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` for writing, and put it in its place when the block ends well.
 
     Raises
@@ -24,7 +24,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     >>> import tempfile
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with replacing(Path(folder) / "note.txt") as file:
+    ...     with atomic_write(Path(folder) / "note.txt") as file:
     ...         _ = file.write(b"whole")
     ...     (Path(folder) / "note.txt").read_text()
     'whole'

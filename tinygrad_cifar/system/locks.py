@@ -18,7 +18,7 @@ class FolderInUseError(Exception):
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Keep out whoever else asks for a folder in this way; where the file system knows no locks, nobody is kept out.
 
     Raises
@@ -30,9 +30,9 @@ def held(folder: Path) -> Iterator[None]:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from tinygrad_cifar.system.locks import held
-    >>> with tempfile.TemporaryDirectory() as folder, held(Path(folder)):
-    ...     with held(Path(folder)):  # doctest: +ELLIPSIS
+    >>> from tinygrad_cifar.system.locks import exclusive_lock
+    >>> with tempfile.TemporaryDirectory() as folder, exclusive_lock(Path(folder)):
+    ...     with exclusive_lock(Path(folder)):  # doctest: +ELLIPSIS
     ...         pass
     Traceback (most recent call last):
         ...

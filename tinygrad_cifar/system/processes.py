@@ -34,7 +34,7 @@ _THREADS = (
 )
 
 
-class Processes(Executor):
+class ProcessExecutor(Executor):
     """An executor that survives its workers.
 
     The workers are spawned, not forked, when there is something to do, and end with the process that owns them,
@@ -56,8 +56,8 @@ class Processes(Executor):
     Examples
     --------
     >>> import math
-    >>> from tinygrad_cifar.system.processes import Processes
-    >>> with Processes(1) as executor:
+    >>> from tinygrad_cifar.system.processes import ProcessExecutor
+    >>> with ProcessExecutor(1) as executor:
     ...     executor.submit(math.sqrt, 4).result()
     2.0
     """
@@ -74,23 +74,23 @@ class Processes(Executor):
         self._lock = threading.Lock()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, initializer=_follow, initargs=(self._leash,))
+        return ProcessPoolExecutor(1, self._context, initializer=_exit_with_parent, initargs=(self._leash,))
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Give a call to the worker that has the fewest, replacing it first if it has died."""
-        with self._lock, blas_threads(self._threads), _deaf_to_ctrl_c():
+        with self._lock, blas_threads(self._threads), _block_sigint():
             k = min(range(self.workers), key=self._waiting.__getitem__)
             try:
                 future = self._pools[k].submit(fn, *args, **kwargs)
             except BrokenProcessPool:
-                self._pools[k].shutdown(wait=False)  # its thread may be at _one_less, which waits for the lock
+                self._pools[k].shutdown(wait=False)  # its thread may be at _release_slot, which waits for the lock
                 self._pools[k] = self._new_pool()
                 future = self._pools[k].submit(fn, *args, **kwargs)
             self._waiting[k] += 1
-        future.add_done_callback(lambda _: self._one_less(k))
+        future.add_done_callback(lambda _: self._release_slot(k))
         return future
 
-    def _one_less(self, k: int) -> None:
+    def _release_slot(self, k: int) -> None:
         with self._lock:
             self._waiting[k] -= 1
 
@@ -114,7 +114,7 @@ class Processes(Executor):
         self.shutdown(cancel_futures=kind is not None)
 
 
-def _follow(leash: Connection) -> None:
+def _exit_with_parent(leash: Connection) -> None:
     """Make a worker end when its owner lets go or dies, and leave Ctrl-C to the owner."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -127,7 +127,7 @@ def _follow(leash: Connection) -> None:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
+def _block_sigint() -> Iterator[None]:
     """Let the processes started in this block never hear Ctrl-C, not even before :func:`_follow`; ours is only late."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

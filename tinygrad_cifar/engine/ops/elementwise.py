@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import Value, constant
+from tinygrad_cifar.engine.graph import Value, unwrap_value
 from tinygrad_cifar.engine.primitives import primitive
 
 _elementwise = partial(primitive, broadcasts=True)
@@ -144,7 +144,7 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
     """
     if any(isinstance(bound, Value) and bound._node is not None for bound in (low, high)):
         raise TypeError("clip: no gradient flows to the bounds; detach() them, or use maximum and minimum")
-    return _clip(x, constant(low), constant(high))
+    return _clip(x, unwrap_value(low), unwrap_value(high))
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
@@ -161,7 +161,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     >>> t.grad
     Tensor([0., 1.])
     """
-    return _where(constant(condition), x, y)
+    return _where(unwrap_value(condition), x, y)
 
 
 # -- precision ---------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import constant, shape_of
-from tinygrad_cifar.engine.ops.shapes import normalised_axis, reshape
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value
+from tinygrad_cifar.engine.ops.shapes import normalize_axis_index, reshape
 from tinygrad_cifar.engine.primitives import primitive
 
 _getitem = primitive("getitem", lambda x, index: x[index], x=lambda g, x_shape, index: _scatter(g, index, x_shape))
@@ -81,7 +81,7 @@ def _constant_part(part: Any) -> Any:
     """Return what indexes one axis (or, for booleans, several): as it is, or, if it holds many indices, an array."""
     if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer, np.bool_)):
         return part
-    index = np.asarray(constant(part))
+    index = np.asarray(unwrap_value(part))
     if index.size == 0 and index.dtype.kind == "f":
         return index.astype(np.intp)
     if index.dtype.kind not in "iub":
@@ -134,9 +134,9 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
     Tensor([[5.],
             [3.]])
     """
-    indices = np.asarray(constant(indices))
+    indices = np.asarray(unwrap_value(indices))
     shape = shape_of(x)
-    axis = normalised_axis("take_along_axis", axis, len(shape))
+    axis = normalize_axis_index("take_along_axis", axis, len(shape))
     if indices.dtype.kind not in "iu" or indices.ndim != len(shape):
         raise IndexError(
             f"take_along_axis: indices must be integers with {len(shape)} dimensions, "

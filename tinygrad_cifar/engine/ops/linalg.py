@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_cifar.engine import blocked_matmul as products
 from tinygrad_cifar.engine.graph import shape_of
 from tinygrad_cifar.engine.ops.shapes import expand_dims
-from tinygrad_cifar.engine.primitives import primitive, primitive_of_many
+from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
 
 matmul = primitive(
     "matmul",
@@ -42,7 +42,7 @@ def _transposed_times(x: Any, g: Any) -> Any:
     return matmul(x.mT, g)
 
 
-_einsum = primitive_of_many(
+_einsum = variadic_primitive(
     "einsum",
     lambda xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1),
     lambda g, i, xs, subscripts: _einsum_rule(g, i, xs, subscripts),

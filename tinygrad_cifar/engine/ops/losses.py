@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.graph import shape_of
 from tinygrad_cifar.engine.ops.reductions import sum as sum_
-from tinygrad_cifar.engine.ops.shapes import normalised_axis
+from tinygrad_cifar.engine.ops.shapes import normalize_axis_index
 from tinygrad_cifar.engine.primitives import primitive
 
 _softmax = primitive(
@@ -64,4 +64,4 @@ def softmax(x: Any, axis: int = -1) -> Any:
     >>> softmax(Tensor([1000.0, 1000.0]))
     Tensor([0.5, 0.5])
     """
-    return _softmax(x, normalised_axis("softmax", axis, len(shape_of(x))))
+    return _softmax(x, normalize_axis_index("softmax", axis, len(shape_of(x))))

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import constant, shape_of
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.ops.elementwise import astype, exp, square
 from tinygrad_cifar.engine.ops.shapes import (
     _broadcast_to,
     _reshape,
     flip,
     inverse,
-    normalised_axis,
+    normalize_axis_index,
     pad,
     reshape,
     size_along,
@@ -96,7 +96,7 @@ def _shares(x: Any, axis: tuple[int, ...]) -> Any:
 
     As ``exp(x - logsumexp(x))`` they would not add up to 1: a result of 10,000 has lost four of its digits.
     """
-    powers = exp(x - _shift(constant(x), axis))
+    powers = exp(x - _shift(unwrap_value(x), axis))
     total = _sum(powers, axis, True)
     return powers / (total + (total == 0))
 
@@ -131,8 +131,8 @@ def _axes(name: str, x: Any, axis: Axis) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     if isinstance(axis, (int, np.integer)):
-        return (normalised_axis(name, int(axis), ndim),)
-    axes = tuple(normalised_axis(name, i, ndim) for i in axis)
+        return (normalize_axis_index(name, int(axis), ndim),)
+    axes = tuple(normalize_axis_index(name, i, ndim) for i in axis)
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} names a dimension twice")
     return axes
@@ -271,4 +271,4 @@ def cumsum(x: Any, axis: int) -> Any:
     >>> tg.cumsum(tg.Tensor([1.0, 2.0, 3.0]), axis=0)
     Tensor([1., 3., 6.])
     """
-    return _cumsum(x, normalised_axis("cumsum", axis, len(shape_of(x))))
+    return _cumsum(x, normalize_axis_index("cumsum", axis, len(shape_of(x))))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.graph import Value, shape_of
-from tinygrad_cifar.engine.primitives import primitive, primitive_of_many
+from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
 
 _reshape = primitive("reshape", lambda x, shape: x.reshape(shape), x=lambda g, x_shape: _reshape(g, x_shape))
 _transpose = primitive(
@@ -27,7 +27,7 @@ _broadcast_to = primitive(
 )
 _flip = primitive("flip", lambda x, axis: np.flip(x, axis), x=lambda g, axis: _flip(g, axis))
 _pad = primitive("pad", lambda x, widths, value: _padded(x, widths, value), x=lambda g, widths: g[_inside(widths)])
-_concatenate = primitive_of_many(
+_concatenate = variadic_primitive(
     "concatenate",
     lambda xs, axis: np.concatenate(xs, axis),
     lambda g, i, xs_shape, axis: g[_part(i, xs_shape, axis)],
@@ -73,7 +73,7 @@ def _part(i: int, shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[slice, 
     return (*[slice(None)] * axis, slice(sum(sizes[:i]), sum(sizes[: i + 1])))
 
 
-def normalised_axis(name: str, axis: int, ndim: int) -> int:
+def normalize_axis_index(name: str, axis: int, ndim: int) -> int:
     """Return ``axis`` counted from the front, or raise an IndexError that names the operation."""
     if not -ndim <= axis < ndim:
         raise IndexError(f"{name}: axis {axis} is out of range for {ndim} dimensions")
@@ -111,7 +111,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
     ndim = len(shape_of(x))
     if axes is None:
         return _transpose(x, tuple(range(ndim))[::-1])
-    axes = tuple(normalised_axis("transpose", axis, ndim) for axis in axes)
+    axes = tuple(normalize_axis_index("transpose", axis, ndim) for axis in axes)
     if sorted(axes) != list(range(ndim)):
         raise ValueError(f"transpose: axes {axes} are no permutation of the {ndim} axes of shape {shape_of(x)}")
     return _transpose(x, axes)
@@ -129,7 +129,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """
     ndim = len(shape_of(x))
     axes = list(range(ndim))
-    i, j = (normalised_axis("swapaxes", axis, ndim) for axis in (axis1, axis2))
+    i, j = (normalize_axis_index("swapaxes", axis, ndim) for axis in (axis1, axis2))
     axes[i], axes[j] = axes[j], axes[i]
     return _transpose(x, tuple(axes))
 
@@ -204,7 +204,7 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     """
     ndim = len(shape_of(x))
     axes = range(ndim) if axis is None else np.atleast_1d(axis).tolist()
-    return _flip(x, tuple(normalised_axis("flip", a, ndim) for a in axes))
+    return _flip(x, tuple(normalize_axis_index("flip", a, ndim) for a in axes))
 
 
 def pad(x: Any, widths: int | Sequence[Any], value: float = 0.0) -> Any:
@@ -237,7 +237,7 @@ def concatenate(xs: Sequence[Any], axis: int | None = 0) -> Any:
         raise ValueError("concatenate: there is nothing to join; give at least one tensor")
     if axis is None:
         return _concatenate(tuple([reshape(x if isinstance(x, Value) else np.asarray(x), -1) for x in xs]), 0)
-    return _concatenate(xs, normalised_axis("concatenate", axis, len(shape_of(xs[0]))))
+    return _concatenate(xs, normalize_axis_index("concatenate", axis, len(shape_of(xs[0]))))
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Any:
