@@ -1,37 +1,21 @@
 """An autograd mini-framework on NumPy, and the CIFAR-10 classifiers built on it."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tinygrad_cifar._version import __version__
-from tinygrad_cifar.engine.backprop import grad
-from tinygrad_cifar.engine.derivatives import hessian, hvp, jacobian, jvp
-from tinygrad_cifar.engine.modes import is_recording, no_grad
-from tinygrad_cifar.engine.ops import *  # noqa: F403 (the operations, listed once in ops)
-from tinygrad_cifar.engine.ops import __all__ as _operations
-from tinygrad_cifar.engine.primitives import primitive
-from tinygrad_cifar.engine.tensor import Tensor, from_numpy
-from tinygrad_cifar.engine.tracing import NonFiniteError, count_kinks, trace_nonfinite
-from tinygrad_cifar.system.blas import runtime
+from tinygrad_cifar._version import __version__ as __version__
+from tinygrad_cifar.engine import blocked_matmul
+from tinygrad_cifar.engine.backprop import grad as grad
+from tinygrad_cifar.engine.derivatives import hessian as hessian, hvp as hvp, jacobian as jacobian, jvp as jvp
+from tinygrad_cifar.engine.modes import is_recording as is_recording, no_grad as no_grad
+from tinygrad_cifar.engine.ops import *  # noqa: F403
+from tinygrad_cifar.engine.ops import OPERATIONS
+from tinygrad_cifar.engine.primitives import primitive as primitive
+from tinygrad_cifar.engine.tensor import Tensor as Tensor, from_numpy as from_numpy
+from tinygrad_cifar.engine.tracing import NonFiniteError as NonFiniteError, count_kinks as count_kinks, trace_nonfinite as trace_nonfinite
+from tinygrad_cifar.system.blas import multiplies_small_matrices_directly, runtime as runtime
 
-__all__ = [  # noqa: PLE0604 (a list of strings)
-    "NonFiniteError",
-    "Tensor",
-    "__version__",
-    "count_kinks",
-    "from_numpy",
-    "grad",
-    "hessian",
-    "hvp",
-    "is_recording",
-    "jacobian",
-    "jvp",
-    "no_grad",
-    "primitive",
-    "runtime",
-    "trace_nonfinite",
-    *_operations,
-]
+blocked_matmul.set_kernel_test(multiplies_small_matrices_directly)
 
 # Modules that are imported when they are first asked for.
 _MODULES = {
@@ -54,8 +38,36 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a module of the package when it is first asked for: ``tinygrad_cifar.nn``."""
-    if name in _MODULES:
-        return import_module(f"{__name__}.{_MODULES[name]}")
-    raise AttributeError(f"module {__name__} has no attribute {name}")
+if TYPE_CHECKING:
+    from tinygrad_cifar import data as data
+    from tinygrad_cifar import nn as nn
+    from tinygrad_cifar import search as search
+    from tinygrad_cifar.course import evaluation as evaluation
+    from tinygrad_cifar.course import model_files as model_files
+    from tinygrad_cifar.course import models as models
+    from tinygrad_cifar.course import preparation as preparation
+    from tinygrad_cifar.course import runs as runs
+    from tinygrad_cifar.course import settings as settings
+    from tinygrad_cifar.course import training as training
+    from tinygrad_cifar.engine import gradcheck as gradcheck
+    from tinygrad_cifar.nn import functional as functional
+    from tinygrad_cifar.nn import initialisers as initialisers
+    from tinygrad_cifar.nn import optim as optim
+    from tinygrad_cifar.nn import schedules as schedules
+    from tinygrad_cifar.system import checkpoints as checkpoints
+else:  # type checkers would take any name of the package to exist, if they saw __getattr__
+    __all__ = [
+        *("NonFiniteError", "Tensor", "__version__", "count_kinks", "from_numpy", "grad", "hessian", "hvp"),
+        *("is_recording", "jacobian", "jvp", "no_grad", "primitive", "runtime", "trace_nonfinite"),
+        *OPERATIONS,
+    ]
+
+    def __getattr__(name):
+        """Import a module of the package when it is first asked for: ``tinygrad_cifar.nn``."""
+        if name in _MODULES:
+            return import_module(f"{__name__}.{_MODULES[name]}")
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+
+    def __dir__():
+        """Return everything that is offered, modules that have not been imported yet included."""
+        return sorted({*__all__, *_MODULES})

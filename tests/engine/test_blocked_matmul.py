@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
-from tinygrad_cifar.engine import blocked_matmul as products
-from tinygrad_cifar.system.blas import Runtime
+from tinygrad_cifar.engine import blocked_matmul
+from tinygrad_cifar.system.blas import Runtime, multiplies_small_matrices_directly
 
 
 @pytest.fixture(autouse=True)
 def _cutting(monkeypatch):
     """Cut whatever BLAS this machine has; where it is another, nothing is cut and nothing would be tested."""
-    monkeypatch.setattr(products, "_cuts", lambda: True)
+    monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: True)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def _laid_out(array, layout):
 def test_a_product_is_numpys_to_rounding(m, k, n, dtype, x_layout, y_layout, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((m, k), dtype), rng.standard_normal((k, n), dtype)
-    product = products.matmul(_laid_out(x, x_layout), _laid_out(y, y_layout))
+    product = blocked_matmul.matmul(_laid_out(x, x_layout), _laid_out(y, y_layout))
     assert product.dtype == dtype
     assert product.flags.owndata
     # The error of a sum of k products is bounded by k * eps times the sum of their magnitudes, in any order.
@@ -87,7 +87,7 @@ def test_a_product_is_numpys_to_rounding(m, k, n, dtype, x_layout, y_layout, see
     ],
 )
 def test_the_long_side_is_cut_into_equal_pieces(pieces, m, k, n, cut):
-    products.matmul(np.ones((m, k)), np.ones((k, n)))
+    blocked_matmul.matmul(np.ones((m, k)), np.ones((k, n)))
     assert pieces == [cut]
 
 
@@ -103,7 +103,7 @@ def test_the_long_side_is_cut_into_equal_pieces(pieces, m, k, n, cut):
     ids=["integers", "two types", "three axes", "a vector", "complex"],
 )
 def test_what_the_kernels_do_not_speed_up_is_left_to_numpy(pieces, x, y):
-    products.matmul(x, y)
+    blocked_matmul.matmul(x, y)
     assert pieces == [(x.shape, y.shape)]
 
 
@@ -113,7 +113,7 @@ def test_the_gradient_of_a_cut_product_is_that_of_the_whole(monkeypatch):
     W = tg.Tensor(rng.normal(size=(3072, 10)), requires_grad=True)
     G = rng.normal(size=(100, 10))
     cut = tg.grad(X @ W, [X, W], gradient=G)
-    monkeypatch.setattr(products, "_cuts", lambda: False)
+    monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: False)
     whole = tg.grad(X @ W, [X, W], gradient=G)
     for one, other in zip(cut, whole, strict=True):
         np.testing.assert_allclose(one.data, other.data, rtol=0, atol=1e-10)
@@ -125,7 +125,7 @@ def test_a_product_of_shapes_that_do_not_fit_says_so():
 
 
 @pytest.mark.parametrize(
-    ("blas", "kernel", "threads", "cuts"),
+    ("blas", "kernel", "threads", "uses_blocks"),
     [
         ("OpenBLAS 0.3.31", "SkylakeX", 1, True),
         ("OpenBLAS 0.3.31", "SapphireRapids", 1, True),
@@ -135,7 +135,16 @@ def test_a_product_of_shapes_that_do_not_fit_says_so():
         ("mkl", "unknown", None, False),
     ],
 )
-def test_only_known_kernels_on_one_thread_are_given_pieces(monkeypatch, blas, kernel, threads, cuts):
+def test_blocks_are_for_known_kernels_on_one_thread(monkeypatch, blas, kernel, threads, uses_blocks):
+    monkeypatch.setattr("tinygrad_cifar.system.blas.runtime", lambda: Runtime(blas, kernel, threads, 2, {}))
+    assert multiplies_small_matrices_directly() is uses_blocks
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_engine_uses_blocks_as_it_is_told(monkeypatch, answer):
     monkeypatch.undo()
-    monkeypatch.setattr(products, "runtime", lambda: Runtime(blas, kernel, threads, 2, {}))
-    assert products._cuts.__wrapped__() is cuts
+    try:
+        blocked_matmul.set_kernel_test(lambda: answer)
+        assert blocked_matmul._uses_blocks() is answer
+    finally:
+        blocked_matmul.set_kernel_test(multiplies_small_matrices_directly)

@@ -88,9 +88,9 @@ def test_a_decorated_computation_has_the_arguments_of_what_it_decorates():
     assert tg.grad(scaled(x), x, [1.0]).item() == 2
 
 
-def test_a_by_product_is_for_one_rule():
+def test_an_auxiliary_output_needs_a_single_vjp():
     with pytest.raises(TypeError, match="both: a by-product needs a rule for x and for no other input"):
-        tg.primitive("both", lambda x, y: (x * y, x), by_product="p", x=lambda g, p: g * p, y=lambda g: g)
+        tg.primitive("both", lambda x, y: (x * y, x), aux="p", x=lambda g, p: g * p, y=lambda g: g)
 
 
 # -- what the graph holds ----------------------------------------------------------------------------------------------

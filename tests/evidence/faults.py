@@ -149,7 +149,7 @@ NOTHING = "nothing, as a control"
 @contextlib.contextmanager
 def planted_in_rule(kind: str, name: str, input: str) -> Iterator[None]:
     """Replace one rule of the table by a faulty one."""
-    rule = PRIMITIVES[name].rules[input]
+    rule = PRIMITIVES[name].vjps[input]
     right = rule.apply
     if kind != NOTHING:
         rule.apply = functools.partial(RULE_FAULTS[kind], right)
@@ -163,7 +163,7 @@ def is_the_identity(name: str, input: str) -> bool:
     """Prove that a rule returns its cotangent: given an object that can do nothing, it gives that very object back."""
     thing = object()
     try:
-        return PRIMITIVES[name].rules[input].apply(thing) is thing
+        return PRIMITIVES[name].vjps[input].apply(thing) is thing
     except Exception:  # noqa: BLE001 (it needs more, or tried to do something with it)
         return False
 
@@ -171,12 +171,12 @@ def is_the_identity(name: str, input: str) -> bool:
 def why_no_fault(kind: str, name: str, input: str) -> str:
     """Prove, after the tests, that what was planted has changed nothing, because there never was anything to change."""
     row = PRIMITIVES[name]
-    rule = row.rules[input]
+    rule = row.vjps[input]
     if rule.apply in _acted:
         return ""
     if kind == "averages the cotangent":
         return "the result is a single number, the mean of itself"
-    if kind == "writes into an input" and not {"out", *row.rules} & set(rule.names):
+    if kind == "writes into an input" and not {"out", *row.vjps} & set(rule.names):
         return "the rule is given no array but its cotangent"
     return ""
 
@@ -185,7 +185,7 @@ def rules() -> list[tuple[str, str]]:
     """Return the primitive and the input of every rule in the table."""
     from tests.evidence.specs import SPECS
 
-    return [(name, input) for name in sorted(SPECS) for input in PRIMITIVES[name].rules]
+    return [(name, input) for name in sorted(SPECS) for input in PRIMITIVES[name].vjps]
 
 
 # The order in which the properties of oracle.py are asked: quick ones first.

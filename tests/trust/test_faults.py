@@ -24,7 +24,7 @@ def test_planted_faults_are_caught():
 
 def test_every_rule_of_every_primitive_gets_every_fault():
     planted = {task for task in faults.all_tasks() if task[0] in faults.RULE_FAULTS}
-    rules = [(name, input) for name in SPECS for input in PRIMITIVES[name].rules]
+    rules = [(name, input) for name in SPECS for input in PRIMITIVES[name].vjps]
     assert planted == {(kind, *rule) for kind in faults.RULE_FAULTS for rule in rules}
 
 
@@ -70,10 +70,10 @@ def test_a_rule_that_is_given_its_cotangent_alone_cannot_write_elsewhere(monkeyp
 
 @pytest.mark.parametrize("kind", faults.RULE_FAULTS)
 def test_a_fault_in_a_rule_is_gone_afterwards(kind):
-    right = PRIMITIVES["tanh"].rules["x"].apply
+    right = PRIMITIVES["tanh"].vjps["x"].apply
     with faults.planted(f"{kind}: tanh.x"):
-        assert PRIMITIVES["tanh"].rules["x"].apply is not right
-    assert PRIMITIVES["tanh"].rules["x"].apply is right
+        assert PRIMITIVES["tanh"].vjps["x"].apply is not right
+    assert PRIMITIVES["tanh"].vjps["x"].apply is right
 
 
 @pytest.mark.parametrize("name", faults.ENGINE_FAULTS)
@@ -84,10 +84,10 @@ def test_a_fault_in_the_engine_has_its_place(name):
 
 
 def test_a_fault_in_the_engine_reaches_whoever_imported_it_and_is_gone_afterwards():
-    from_elsewhere, code = backprop.walk, backprop.walk.__code__
+    from_elsewhere, code = backprop.propagate, backprop.propagate.__code__
     x = Tensor(1.0, requires_grad=True)
     with faults.planted("engine: skips an accumulation: the last path counts"):
-        assert backprop.walk is from_elsewhere
+        assert backprop.propagate is from_elsewhere
         assert tg.grad((x + x) + x, x).item() != 3
-    assert backprop.walk.__code__ is code
+    assert backprop.propagate.__code__ is code
     assert tg.grad((x + x) + x, x).item() == 3

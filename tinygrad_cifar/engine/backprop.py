@@ -1,167 +1,199 @@
-"""The only walk over the graph.
+"""The backward pass: reverse-mode differentiation over the graph.
 
-Start with the cotangent of the result. Take the youngest value that has a cotangent (all its consumers are younger, so
-all of them have spoken), let its rules say what that means for its inputs, and add. Stop when only leaves are left.
+It starts from the cotangent of the result and visits nodes in decreasing order of creation. All values computed from a
+node were created after it, so when a node is visited, its cotangent is complete. The VJPs on its edges are applied, and
+each result is added to the cotangent of the input that it belongs to. Leaves end the pass.
 
-The walk uses the graph up as it goes: a node's edges are dropped when it has been visited, and with them the arrays
-that its rules needed. That keeps the memory of a training loop at that of the parameters and their gradients.
-Cotangents are never written in place, so nothing has to be copied to be safe from a later addition.
+Unless the graph is retained, a node is freed when it is visited: its edges are dropped, and with them the arrays saved
+for its VJPs. A training loop therefore holds no activations between steps. Cotangents are added out of place, so a VJP
+may return its own cotangent, and several inputs may share one array without a copy.
 """
 
 from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value, ancestors, unwrap_value
+from tinygrad_cifar.engine.graph import Edge, Node, Value, ancestors, unwrap_value
 from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
+from tinygrad_cifar.engine.operations import V
 from tinygrad_cifar.engine.ops.elementwise import astype
 from tinygrad_cifar.engine.ops.shapes import sum_to
 
+Cotangents = dict[Node, Any]
 
-def walk(
-    start: Node, cotangent: Any, *, keep: bool, kind: type[Value] | None = None, targets: set[Node] | None = None
-) -> dict[Node, Any]:
-    """Carry ``cotangent`` from ``start`` back through the graph.
+
+def propagate(
+    start: Node,
+    cotangent: Any,
+    *,
+    retain_graph: bool,
+    value_type: type[Value] | None = None,
+    targets: frozenset[Node] | None = None,
+) -> Cotangents:
+    """Propagate ``cotangent`` from ``start`` back through the graph.
 
     Parameters
     ----------
-    start
-        The node of the result.
-    cotangent
-        An array of its shape; a value if the derivatives are to be recorded themselves.
-    keep
-        Whether the graph can be walked again; otherwise it is used up.
-    kind
-        The class of value to give rules that are recorded (they need the remembered arrays with their nodes);
-        None gives them plain arrays.
-    targets
-        The nodes whose cotangents are wanted, which alone decide where to go; None for all leaves.
+    start : Node
+        Node of the result.
+    cotangent : ndarray or Value
+        Cotangent of the result, of the same shape. A value if the VJPs are to be recorded.
+    retain_graph : bool
+        If True, the graph can be traversed again. If False, visited nodes are freed.
+    value_type : type, optional
+        Class of the values in which saved arrays are passed to VJPs that are recorded. If None, VJPs receive arrays.
+    targets : frozenset of Node, optional
+        Nodes whose cotangents are wanted; only paths that lead to them are followed. If None, all leaves.
 
     Returns
     -------
     dict
-        The cotangents of the targets that were reached.
+        The cotangent of each target, or leaf, that was reached.
     """
-    along = None if targets is None else _between(start, targets)
-    watching = active_watchers()
-    cotangents = {start: cotangent}
+    # What differs between passes is decided here, once: which edges of a node to follow, and how.
+    edges_of: Callable[[Node], Sequence[Edge] | None]
+    edges_of = attrgetter("edges") if targets is None else _edges_towards(start, targets).__getitem__
+    if value_type is not None:
+        edges_of = partial(_edges_with_values, edges_of, value_type)
+    watchers = active_watchers()
+    follow = partial(_follow_watched, watchers) if watchers else _follow
+    kept = targets or frozenset()
+
+    cotangents: Cotangents = {start: cotangent}
     queue = [(-start.number, start)]
     while queue:
         _, node = heapq.heappop(queue)
-        edges, row = node.edges, node.primitive
-        if row is None:  # the walk started at a leaf
-            continue
+        edges = edges_of(node)
         if edges is None:
-            raise _used_up(row)
-        if along is not None and not any(parent in along for parent, _, _ in edges):
-            continue  # a target: nothing below it is wanted, so it is not used up
-        g = cotangents[node] if targets and node in targets else cotangents.pop(node)
-        if not keep:
+            raise _graph_freed_error(node)
+        if not edges:  # a leaf, or a target with no other target behind it
+            continue
+        g = cotangents[node] if node in kept else cotangents.pop(node)
+        if not retain_graph:
             node.edges = None
-        for parent, rule, remembered in edges:
-            if along is not None and parent not in along:
-                continue
-            arguments = remembered if kind is None else _recorded(node, edges, rule, remembered, kind)
-            part = rule.apply(g, *arguments) if not watching else _watched(watching, node, rule, g, arguments)
-            parts = (part, cotangents.get(parent)) if watching else ()
-            if getattr(part, "shape", None) != parent.shape or part.dtype is not parent.dtype:
-                part = _fitted(part, parent, row, rule)
-            if parent in cotangents:
-                cotangents[parent] = cotangents[parent] + part
-            else:
-                cotangents[parent] = part
-                if parent.primitive is not None:  # a leaf's cotangent waits for the end
-                    heapq.heappush(queue, (-parent.number, parent))
-            for watcher in watching:
-                watcher.accumulated(node, rule, parts, cotangents[parent])
+        for edge in edges:
+            parent = edge[0]
+            if parent not in cotangents and parent.primitive is not None:
+                heapq.heappush(queue, (-parent.number, parent))
+            follow(cotangents, node, edge, g)
     return cotangents
 
 
-def _watched(watching: Sequence[Watcher], node: Node, rule: VJP, g: Any, arguments: tuple[Any, ...]) -> Any:
-    """Apply a rule before witnesses."""
-    for watcher in watching:
-        watcher.entered(node, rule)
+def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> None:
+    """Apply the VJP of an edge to the cotangent ``g`` of ``node``, and add the result to the cotangent of the input."""
+    _, vjp, saved = edge
+    _accumulate(cotangents, node, edge, vjp.apply(g, *saved))
+
+
+def _accumulate(cotangents: Cotangents, node: Node, edge: Edge, contribution: Any) -> None:
+    parent = edge[0]
+    if getattr(contribution, "shape", None) != parent.shape or contribution.dtype is not parent.dtype:
+        contribution = _match_input(contribution, node, edge)
+    cotangents[parent] = cotangents[parent] + contribution if parent in cotangents else contribution
+
+
+def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> None:
+    """Follow an edge, and notify the watchers of each step."""
+    parent, vjp, saved = edge
+    for watcher in watchers:
+        watcher.on_vjp_start(node, vjp)
     try:
-        part = rule.apply(g, *arguments)
+        contribution = vjp.apply(g, *saved)
     finally:
-        for watcher in watching:
-            watcher.left()
-    for watcher in watching:
-        watcher.differentiated(node, rule, g, arguments, part)
-    return part
+        for watcher in watchers:
+            watcher.on_vjp_end()
+    for watcher in watchers:
+        watcher.on_vjp_result(node, vjp, g, saved, contribution)
+    terms = (contribution, cotangents.get(parent))
+    _accumulate(cotangents, node, edge, contribution)
+    for watcher in watchers:
+        watcher.on_accumulate(node, vjp, terms, cotangents[parent])
 
 
-def _fitted(part: Any, parent: Node, row: Primitive, rule: VJP) -> Any:
-    """Undo broadcasting and a change of precision; any other difference from the input is a wrong rule."""
-    if not hasattr(part, "shape") or part.dtype.kind not in "fiub":
+def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:
+    """Undo broadcasting and a change of precision; any other difference from the input is an error of the VJP."""
+    parent, vjp, _ = edge
+    op: Any = node.primitive
+    if not hasattr(contribution, "shape") or contribution.dtype.kind not in "fiub":
         raise TypeError(
-            f"the rule of {row.name} for {rule.input} returned {part!r:.40}, which is no array of real numbers"
+            f"{op.name}: the VJP for {vjp.input} must return an array of real numbers; got {contribution!r:.40}"
         )
-    if part.shape != parent.shape:
-        if not row.broadcasts:
+    if contribution.shape != parent.shape:
+        if not op.broadcasts:
             raise RuntimeError(
-                f"the rule of {row.name} for {rule.input} returned shape {part.shape} for an input of {parent.shape}; "
-                "if its inputs are broadcast, make it with broadcasts=True"
+                f"{op.name}: the VJP for {vjp.input} must return the shape of the input, {parent.shape}; got "
+                f"{contribution.shape} (if inputs are broadcast, make the primitive with broadcasts=True)"
             )
-        part = sum_to(part, parent.shape)
-    return part if part.dtype is parent.dtype else astype(part, parent.dtype)
+        contribution = sum_to(contribution, parent.shape)
+    return contribution if contribution.dtype is parent.dtype else astype(contribution, parent.dtype)
 
 
-def _recorded(
-    node: Node, edges: Iterable[Any], rule: VJP, arguments: tuple[Any, ...], kind: type[Value]
-) -> tuple[Any, ...]:
-    """Give the remembered arrays their places in the graph again, so that the rule's own work is recorded."""
-    by_product = node.primitive.by_product if node.primitive else None
+def _edges_with_values(
+    edges_of: Callable[[Node], Sequence[Edge] | None], value_type: type[Value], node: Node
+) -> Sequence[Edge] | None:
+    """Return edges with the saved arrays as values at their nodes, so that operations inside the VJPs are recorded."""
+    edges, op = edges_of(node), node.primitive
+    if not edges or op is None:
+        return edges
     nodes: dict[Any, Node] = {"out": node}
-    for parent, other, others_arguments in edges:
-        nodes[other.input if other.input != "xs" else others_arguments[other.names.index("i")]] = parent
+    for parent, vjp, saved in node.edges or ():
+        nodes[saved[vjp.names.index("i")] if op.variadic else vjp.input] = parent
 
-    def value(array: Any, name: Any) -> Any:
-        if name not in nodes:
-            return None if name == by_product else array
-        out = object.__new__(kind)
-        out._array = array
-        out._node = nodes[name]
-        return out
+    def as_value(array: Any, key: Any) -> Any:
+        if key not in nodes:
+            return None if key == op.aux else array
+        return _wrap(value_type, array, nodes[key])
 
-    return tuple(
-        tuple(value(array, i) for i, array in enumerate(argument)) if name == "xs" else value(argument, name)
-        for name, argument in zip(rule.names, arguments, strict=True)
-    )
+    def as_values(name: str, saved: Any) -> Any:
+        if op.variadic and name == op.inputs[0]:
+            return tuple([as_value(array, i) for i, array in enumerate(saved)])
+        return as_value(saved, name)
 
-
-def _used_up(row: Primitive) -> RuntimeError:
-    return RuntimeError(
-        f"the graph behind {row.name} has been used up by an earlier backward pass (or one that failed); give that one "
-        "retain_graph=True, or compute the result again"
-    )
+    return [
+        (parent, vjp, tuple([as_values(name, array) for name, array in zip(vjp.names, saved, strict=True)]))
+        for parent, vjp, saved in edges
+    ]
 
 
-def _between(start: Node, targets: set[Node]) -> set[Node]:
-    """Return the nodes on the paths from ``start`` to ``targets``.
+def _edges_towards(start: Node, targets: frozenset[Node]) -> dict[Node, list[Edge]]:
+    """Return, for each node on a path from ``start`` to one of ``targets``, the edges that lie on such paths.
 
-    Nobody knows any more where a node led that has been used up. It may have been to any older target, so to
-    take it for a dead end could make a gradient too small: that is an error.
+    A freed node raises an error: it may have led to any target that was created before it, so leaving it out could make
+    a gradient too small.
     """
     oldest = min((node.number for node in targets), default=start.number)
     behind = ancestors(start)
     for node in behind:
-        if node.edges is None and node.primitive is not None and node.number > oldest:
-            raise _used_up(node.primitive)
-    found = targets.intersection(behind)
-    for node in sorted(behind, key=lambda node: node.number):  # inputs before what was made of them
-        if any(parent in found for parent, _, _ in node.edges or ()):
-            found.add(node)
-    return found
+        if node.edges is None and node.number > oldest:
+            raise _graph_freed_error(node)
+    edges_towards: dict[Node, list[Edge]] = {start: []}
+    for node in sorted(behind, key=attrgetter("number")):  # inputs before the nodes that were computed from them
+        edges = [edge for edge in node.edges or () if edge[0] in edges_towards]
+        if edges or node in targets:
+            edges_towards[node] = edges
+    return edges_towards
 
 
-def _seed(name: str, out: Value, gradient: Any) -> Any:
-    """Return the first cotangent: an array, or ``gradient`` itself if it is a value, to be differentiated too."""
+def _graph_freed_error(node: Node) -> RuntimeError:
+    name = node.primitive.name if node.primitive is not None else "the result"
+    return RuntimeError(
+        f"the graph behind {name} has been freed by an earlier backward pass (or by one that failed); pass "
+        "retain_graph=True to that one, or compute the result again"
+    )
+
+
+# -- grad and backward -------------------------------------------------------------------------------------------------
+
+
+def _initial_cotangent(name: str, out: Value, gradient: Any) -> Any:
+    """Return the cotangent of the result: an array, or ``gradient`` itself if it is a value, to be differentiated, too."""
     if out._node is None:
         raise ValueError(
             f"{name}: the result does not depend on any tensor with requires_grad=True, so there is nothing to "
@@ -171,51 +203,54 @@ def _seed(name: str, out: Value, gradient: Any) -> Any:
     if gradient is None:
         if array.size != 1:
             raise ValueError(
-                f"{name}: the result has shape {array.shape}; only a single number has a gradient. Reduce it, for "
-                "example with sum(), or pass gradient=, an array of the same shape"
+                f"{name}: the result has shape {array.shape}; only a result with one element has a default cotangent. "
+                "Reduce it, for example with sum(), or pass gradient=, an array of the same shape"
             )
         return np.ones(array.shape, dtype=array.dtype)
-    seed = np.asarray(gradient._array if isinstance(gradient, Value) else gradient)
-    if seed.shape != array.shape or seed.dtype.kind not in "fiub":
+    given = np.asarray(unwrap_value(gradient))
+    if given.shape != array.shape or given.dtype.kind not in "fiub":
         raise ValueError(
-            f"{name}: gradient must be real numbers of shape {array.shape}, like the result; got {seed.dtype} of shape "
-            f"{seed.shape}"
+            f"{name}: gradient must be real numbers of shape {array.shape}, like the result; got {given.dtype} of shape "
+            f"{given.shape}"
         )
-    return astype(gradient, array.dtype) if isinstance(gradient, Value) else seed.astype(array.dtype)
+    return astype(gradient, array.dtype) if isinstance(gradient, Value) else given.astype(array.dtype)
 
 
-def _wrapped(kind: type[Value], array: Any) -> Any:
-    out = object.__new__(kind)
+def _wrap(value_type: type[Value], array: Any, node: Node | None = None) -> Any:
+    out = object.__new__(value_type)
     out._array = np.asarray(array)
-    out._node = None
+    out._node = node
     return out
 
 
+@overload
 def grad(
-    out: Any,
-    wrt: Any,
-    gradient: Any = None,
-    *,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
+    out: V, wrt: V, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
+) -> V: ...
+@overload
+def grad(
+    out: V, wrt: Iterable[V], gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
+) -> tuple[V, ...]: ...
+def grad(
+    out: Any, wrt: Any, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
 ) -> Any:
-    """Differentiate ``out`` with respect to tensors, and leave their ``.grad`` alone.
+    """Compute the gradient of ``out`` with respect to tensors, without changing their ``.grad``.
 
-    Computes ``J' gradient``, where ``J[i, j]`` is the derivative of element i of ``out`` with respect to
-    element j of ``wrt``.
+    The result is ``J' gradient``, where ``J[i, j]`` is the derivative of element i of ``out`` with respect to element j
+    of ``wrt``.
 
     Parameters
     ----------
     out : Tensor
-        The result.
+        The result to differentiate.
     wrt : Tensor or sequence of Tensor
-        What to differentiate with respect to: leaves or values on the way.
+        Leaves or intermediate results to differentiate with respect to.
     gradient : array_like, optional
-        The cotangent, of the shape of ``out``; not needed for a single number, where it is 1.
+        The initial cotangent, of the shape of ``out``. Default: 1, for a result with one element.
     retain_graph : bool, optional
-        Whether the graph can be walked again. By default it can be if ``create_graph`` is set.
+        If True, the graph can be traversed again. Default: the value of ``create_graph``.
     create_graph : bool
-        Whether to record the derivatives, so that they can be differentiated again.
+        If True, the gradients are recorded, so that they can be differentiated again. Default: False.
 
     Returns
     -------
@@ -225,57 +260,60 @@ def grad(
     Raises
     ------
     ValueError
-        If ``out`` is not recorded, or is not a single number and no ``gradient`` was given.
+        If ``out`` is not recorded, or has more than one element and no ``gradient`` was given.
     TypeError
         If a tensor in ``wrt`` does not require a gradient.
+    RuntimeError
+        If the graph has been freed.
 
     Examples
     --------
     >>> from tinygrad_cifar import Tensor, grad
     >>> x = Tensor(3.0, requires_grad=True)
-    >>> slope = grad(x**3, x, create_graph=True)
-    >>> slope.item(), grad(slope, x).item()
+    >>> derivative = grad(x**3, x, create_graph=True)
+    >>> derivative.item(), grad(derivative, x).item()
     (27.0, 18.0)
     """
     if not isinstance(out, Value):
-        raise TypeError(f"grad: out must be a tensor, not {type(out).__name__}")
-    single = isinstance(wrt, Value) or not isinstance(wrt, Iterable)
-    targets: Sequence[Value] = [wrt] if single else list(wrt)
+        raise TypeError(f"grad: out must be a tensor; got {type(out).__name__}")
+    is_single = isinstance(wrt, Value) or not isinstance(wrt, Iterable)
+    targets: Sequence[Value] = [wrt] if is_single else list(wrt)
     for i, target in enumerate(targets):
         if not isinstance(target, Value) or target._node is None:
-            which = "wrt" if single else f"wrt[{i}]"
+            which = "wrt" if is_single else f"wrt[{i}]"
             raise TypeError(f"grad: {which} must be a tensor that requires a gradient, or was computed from one")
-    seed = _seed("grad", out, gradient)
-    kind = type(out)
+    cotangent = _initial_cotangent("grad", out, gradient)
     nodes = [target._node for target in targets if target._node is not None]
-    keep = create_graph if retain_graph is None else retain_graph
-    found = _walk_for(out, seed, keep=keep, create_graph=create_graph, targets=set(nodes))
-    results = [found[n] if n in found else _wrapped(kind, np.zeros(n.shape, n.dtype)) for n in nodes]
-    return results[0] if single else tuple(results)
-
-
-def _walk_for(out: Any, seed: Any, *, keep: bool, create_graph: bool, targets: set[Node] | None) -> dict[Node, Any]:
-    """Walk with values, recording, or with plain arrays; return values either way."""
-    kind = type(out)
-    if create_graph:  # asked for by name, so also under no_grad
-        seed = seed if isinstance(seed, Value) else _wrapped(kind, seed)
-        with enable_grad():
-            return walk(out._node, seed, keep=keep, kind=kind, targets=targets)
-    found = walk(out._node, unwrap_value(seed), keep=keep, targets=targets)
-    return {node: _wrapped(kind, g) for node, g in found.items()}
-
-
-_depositing = threading.Lock()
+    retain = create_graph if retain_graph is None else retain_graph
+    found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph, targets=frozenset(nodes))
+    results = [found[n] if n in found else _wrap(type(out), np.zeros(n.shape, n.dtype)) for n in nodes]
+    return results[0] if is_single else tuple(results)
 
 
 def backward(out: Any, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False) -> None:
-    """Differentiate ``out`` with respect to all leaves it depends on, and add the results to their ``.grad``.
+    """Compute the gradients of ``out`` with respect to all leaves, and accumulate them into their ``.grad``.
 
     See :meth:`Tensor.backward` for the parameters.
     """
-    seed = _seed("backward", out, gradient)
-    keep = create_graph if retain_graph is None else retain_graph
-    found = _walk_for(out, seed, keep=keep, create_graph=create_graph, targets=None)
-    with _depositing:  # two threads may share a leaf, and adding to its gradient takes more than one step
+    cotangent = _initial_cotangent("backward", out, gradient)
+    retain = create_graph if retain_graph is None else retain_graph
+    found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph)
+    with _grad_lock:  # two threads may share a leaf, and adding to its gradient takes more than one step
         for node, g in found.items():
             node.grad = g if node.grad is None else node.grad + g
+
+
+_grad_lock = threading.Lock()
+
+
+def _run_backward(
+    out: Any, cotangent: Any, *, retain_graph: bool, create_graph: bool, targets: frozenset[Node] | None = None
+) -> Cotangents:
+    """Propagate values with recording, or plain arrays; return values in both cases."""
+    value_type = type(out)
+    if create_graph:  # requested explicitly, so also under no_grad
+        initial = cotangent if isinstance(cotangent, Value) else _wrap(value_type, cotangent)
+        with enable_grad():
+            return propagate(out._node, initial, retain_graph=retain_graph, value_type=value_type, targets=targets)
+    found = propagate(out._node, unwrap_value(cotangent), retain_graph=retain_graph, targets=targets)
+    return {node: _wrap(value_type, g) for node, g in found.items()}

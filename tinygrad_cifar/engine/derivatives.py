@@ -1,12 +1,12 @@
-"""Derivatives of functions: Jacobian-vector products, Jacobians and Hessians, all made from the one backward walk.
+"""Derivatives of functions: Jacobian-vector products, Jacobians and Hessians, all by the backward pass.
 
 A function here takes tensors and returns one tensor. The reverse mode computes ``J' u``; since that is linear
 in u, its own reverse mode gives ``J v``, and differentiating a gradient gives the Hessian.
 
-The inputs may be tensors or anything that a tensor can be made of. The caller's tensors, their graphs and their
-``.grad`` are left alone. Like any other result, a derivative is recorded if it depends on something that is: on an
-input that requires a gradient, or on a parameter that the function uses. So derivatives can be nested, and penalised.
-Under ``no_grad`` it is computed all the same, and not recorded.
+The inputs may be tensors or anything that converts to one. The caller's tensors, their graphs and their ``.grad`` are
+not changed. Like any other result, a derivative is recorded if it depends on something that is recorded: on an input
+that requires a gradient, or on a parameter that the function uses. Derivatives can therefore be nested, or used in a
+penalty. Under ``no_grad`` they are computed as well, but not recorded.
 """
 
 from __future__ import annotations
@@ -17,37 +17,40 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import grad
-from tinygrad_cifar.engine.graph import ancestors, unwrap_value
+from tinygrad_cifar.engine.graph import Array, ancestors, unwrap_value
 from tinygrad_cifar.engine.modes import enable_grad, is_recording
 from tinygrad_cifar.engine.ops import astype, stack
 from tinygrad_cifar.engine.tensor import Tensor
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 
 def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """Compute ``f(x)`` and ``J v``, how the result changes when the inputs move along the tangents.
+    """Compute ``f(x)`` and the Jacobian-vector product ``J v``: the directional derivative along the tangents.
 
-    ``u -> J' u`` is linear, so its derivative in the direction v is ``J v``: two backward walks, whatever the sizes.
+    ``u -> J' u`` is linear, so its derivative in the direction v is ``J v``: two backward passes, for inputs of any
+    size.
 
     Parameters
     ----------
     f : callable
-        From as many tensors as there are inputs to one tensor.
-    inputs, tangents : tuples or lists of array_like
-        The point, and a direction for each input, of its shape (and converted to its dtype).
+        Function of as many tensors as there are inputs; returns one tensor.
+    inputs : tuple or list of array_like
+        The point.
+    tangents : tuple or list of array_like
+        A direction for each input, of its shape; converted to its dtype.
 
     Returns
     -------
-    out, tangent : Tensor
-        Of the result's shape and dtype.
+    out : Tensor
+        The result of ``f``.
+    tangent : Tensor
+        Its directional derivative, of the same shape and dtype.
 
     Raises
     ------
     ValueError
-        If there is no input, or the tangents do not have the inputs' number and shapes.
+        If there is no input, or the tangents do not match the inputs in number and shapes.
     TypeError
-        If inputs or tangents are no tuple or list of real numbers, or ``f`` does not return a tensor.
+        If inputs or tangents are not a tuple or list of real arrays, or ``f`` does not return a tensor.
 
     Examples
     --------
@@ -59,26 +62,28 @@ def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     with enable_grad():
         variables = _variables("jvp", inputs)
         directions = _directions("jvp", tangents, variables)
-        out = _evaluated("jvp", f, variables)
+        out = _evaluate("jvp", f, variables)
         if not out.requires_grad:
             return out, _zeros(out.shape, out)
         u = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
         pulled = grad(out, variables, gradient=u, create_graph=True)
-        along = _along(pulled, directions)
+        along = _inner_product(pulled, directions)
         recorded = wanted and _depends_on_others(along, [*variables, u])
         moved = grad(along, u, create_graph=recorded) if along.requires_grad else _zeros(out.shape, out)
         return out if wanted and _depends_on_others(out, variables) else out.detach(), moved
 
 
 def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Compute ``H v``, how the gradient of a single number changes when the inputs move along the tangents.
+    """Compute the Hessian-vector product ``H v``: the directional derivative of the gradient along the tangents.
 
     Parameters
     ----------
     f : callable
-        From as many tensors as there are inputs to a tensor of one element.
-    inputs, tangents : tuples or lists of array_like
-        The point, and a direction for each input, of its shape (and converted to its dtype).
+        Function of as many tensors as there are inputs; returns a tensor of one element.
+    inputs : tuple or list of array_like
+        The point.
+    tangents : tuple or list of array_like
+        A direction for each input, of its shape; converted to its dtype.
 
     Returns
     -------
@@ -88,7 +93,7 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     Raises
     ------
     ValueError, TypeError
-        As :func:`jvp`; also if ``f`` returns more than one number.
+        As :func:`jvp`; also if ``f`` returns more than one element.
 
     Examples
     --------
@@ -100,19 +105,19 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     with enable_grad():
         variables = _variables("hvp", inputs)
         directions = _directions("hvp", tangents, variables)
-        along = _along(_gradients("hvp", f, variables), directions)
+        along = _inner_product(_gradients("hvp", f, variables), directions)
         if not along.requires_grad:
             return tuple([_zeros(x.shape, x) for x in variables])
         return tuple(grad(along, variables, create_graph=wanted and _depends_on_others(along, variables)))
 
 
 def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-    """Compute all derivatives of ``f(x)``, with one backward walk for each element of the result.
+    """Compute the Jacobian of ``f`` at ``x``, with one backward pass for each element of the result.
 
     Parameters
     ----------
     f : callable
-        From a tensor to a tensor, of any shapes.
+        Function of a tensor that returns a tensor, of any shapes.
     x : array_like
         The point.
 
@@ -124,7 +129,7 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     Raises
     ------
     TypeError
-        If ``x`` is not made of real numbers, or ``f`` does not return a tensor.
+        If ``x`` does not consist of real numbers, or ``f`` does not return a tensor.
 
     Examples
     --------
@@ -137,12 +142,12 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
 
 
 def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-    """Compute all second derivatives of a single number, with one backward walk for each element of ``x``.
+    """Compute the Hessian of a scalar function at ``x``, with one backward pass for each element of ``x``.
 
     Parameters
     ----------
     f : callable
-        From a tensor to a tensor of one element.
+        Function of a tensor that returns a tensor of one element.
     x : array_like
         The point.
 
@@ -154,9 +159,9 @@ def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     Raises
     ------
     ValueError
-        If ``f`` returns more than one number.
+        If ``f`` returns more than one element.
     TypeError
-        If ``x`` is not made of real numbers, or ``f`` does not return a tensor.
+        If ``x`` does not consist of real numbers, or ``f`` does not return a tensor.
 
     Examples
     --------
@@ -172,7 +177,7 @@ def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     wanted = is_recording()
     with enable_grad():
         (variable,) = _variables(name, [x])
-        out = _evaluated(name, f, [variable])
+        out = _evaluate(name, f, [variable])
         if not out.requires_grad or out.size == 0:
             return _zeros((*out.shape, *variable.shape), variable)
         how = {"retain_graph": True, "create_graph": wanted and _depends_on_others(out, [variable])}
@@ -182,32 +187,32 @@ def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
 
 
 def _gradients(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return the recorded gradients of a single number."""
-    out = _evaluated(name, f, variables)
+    """Return the recorded gradients of a scalar function."""
+    out = _evaluate(name, f, variables)
     if out.size != 1:
-        raise ValueError(f"{name}: the function must return a single number, not a tensor of shape {out.shape}")
+        raise ValueError(f"{name}: the function must return one element; got a tensor of shape {out.shape}")
     if not out.requires_grad:
         return [_zeros(x.shape, x) for x in variables]
     gradients: tuple[Tensor, ...] = grad(out, variables, create_graph=True)
     return gradients
 
 
-def _along(gradients: Sequence[Tensor], directions: Sequence[Any]) -> Tensor:
-    """Return the sum of all products of a gradient's elements with its direction's."""
+def _inner_product(gradients: Sequence[Tensor], directions: Sequence[Any]) -> Tensor:
+    """Return the inner product of gradients and directions, over all their elements."""
     total = Tensor(0.0)
     for gradient, direction in zip(gradients, directions, strict=True):
         total = total + (gradient * direction).sum()
     return total
 
 
-# -- what was asked ----------------------------------------------------------------------------------------------------
+# -- arguments ---------------------------------------------------------------------------------------------------------
 
 
 def _variables(name: str, inputs: Sequence[Any]) -> list[Tensor]:
-    """Return variables of our own: leaves, or of a recorded input a value that comes from it; integers as float64."""
+    """Return one new variable for each input: a leaf, or a node derived from a recorded input; integers become float64."""
     arrays = _arrays(name, "input", inputs)
     if not arrays:
-        raise ValueError(f"{name}: give at least one input to differentiate with respect to")
+        raise ValueError(f"{name}: inputs must not be empty")
     return [
         astype(x, x.dtype)
         if isinstance(x, Tensor) and x.requires_grad
@@ -217,7 +222,7 @@ def _variables(name: str, inputs: Sequence[Any]) -> list[Tensor]:
 
 
 def _depends_on_others(out: Tensor, variables: Sequence[Tensor]) -> bool:
-    """Tell whether anything recorded but our own leaves has a part in a result."""
+    """Return whether a result depends on anything recorded other than the new leaves among ``variables``."""
     if any(not variable.is_leaf for variable in variables):
         return True
     own = {variable._node for variable in variables}
@@ -230,25 +235,25 @@ def _directions(name: str, tangents: Sequence[Any], variables: Sequence[Tensor])
     arrays = _arrays(name, "tangent", tangents)
     shapes, wanted = [array.shape for array in arrays], [variable.shape for variable in variables]
     if shapes != wanted:
-        raise ValueError(f"{name}: the tangents' shapes {shapes} must be those of the inputs, {wanted}")
+        raise ValueError(f"{name}: the tangents must have the shapes of the inputs, {wanted}; got {shapes}")
     kept = [given if isinstance(given, Tensor) else array for given, array in zip(tangents, arrays, strict=True)]
     return [astype(direction, variable.dtype) for direction, variable in zip(kept, variables, strict=True)]
 
 
 def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
     if not isinstance(given, (tuple, list)):
-        raise TypeError(f"{name}: the {what}s must be a tuple or a list of arrays, not one {type(given).__name__}")
+        raise TypeError(f"{name}: {what}s must be a tuple or a list of arrays; got {type(given).__name__}")
     arrays = [np.asarray(unwrap_value(x)) for x in given]
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "fiub":
-            raise TypeError(f"{name}: {what} {i} is made of {array.dtype} data; give real numbers")
+            raise TypeError(f"{name}: {what} {i} must be real numbers; got {array.dtype}")
     return arrays
 
 
-def _evaluated(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Tensor:
+def _evaluate(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Tensor:
     out = f(*variables)
     if not isinstance(out, Tensor):
-        raise TypeError(f"{name}: the function must return a tensor, not {type(out).__name__}")
+        raise TypeError(f"{name}: the function must return a tensor; got {type(out).__name__}")
     return out
 
 

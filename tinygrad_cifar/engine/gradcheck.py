@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from tinygrad_cifar.engine.backprop import grad, walk
+from tinygrad_cifar.engine.backprop import grad, propagate
 from tinygrad_cifar.engine.graph import Value, ancestors, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 
@@ -434,7 +434,9 @@ def check_gradients(
     weights = generator.standard_normal(out.shape) if cotangent is None else cotangent
     weights = _weights("check_gradients", out.data, weights)
     what = _description(f, out)
-    if out._node is not None and not {leaf._node for leaf in leaves} & set(walk(out._node, weights, keep=True)):
+    if out._node is not None and not {leaf._node for leaf in leaves} & set(
+        propagate(out._node, weights, retain_graph=True)
+    ):
         raise ValueError(
             f"check_gradients: the result of {_name(f)} depends on none of its inputs, so there is nothing to compare; "
             "let it compute with the tensors that it is given (for a model's parameters, use them in its place)"

@@ -1,55 +1,58 @@
-"""What a recorded computation is made of: values, the nodes that made them, and rules that lead back.
+"""The recorded graph: values, the nodes that record their computation, and the VJPs on their edges.
 
-One idea: **a derivative rule names what it needs, and the graph keeps exactly that.** A :class:`Value` is an array with
-the :class:`Node` that made it (:class:`~tinygrad_cifar.engine.tensor.Tensor` is its public face). A node has an edge to each
-input that gradient flows to: the input's node, the :class:`VJP` for it, and the arguments that the rule's own
-parameter names ask for. Nothing else stays alive, so a graph holds no more memory than derivatives written by hand.
+**A VJP declares the arrays that it needs, and the graph saves exactly these.** A :class:`Value` is an array with the
+:class:`Node` that records its computation (:class:`~tinygrad_cifar.engine.tensor.Tensor` is the class that users see). A
+node has one edge for each input that needs a gradient: the input's node, the :class:`VJP` for it, and the saved arrays,
+which the VJP's parameter names declare. A graph therefore holds no more memory than a gradient derived by hand.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from tinygrad_cifar.engine.signatures import argument_names
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 _next_number = itertools.count(1).__next__
 
 
 class Node:
-    """The place of one value in the graph: who made it, from what, and what the rules will need.
+    """How one value was computed.
 
     Attributes
     ----------
-    primitive
-        The :class:`Primitive` that made the value; None for a leaf.
-    edges
-        One ``(parent, rule, arguments)`` for each input that gradient flows to; None once a backward pass has used
-        the node up. A leaf has no edges.
-    number
-        Counts nodes in the order of their making, so a value's number is above those of all its inputs: the backward
-        walk goes by falling numbers and needs no other sorting.
+    primitive : Primitive or None
+        The primitive that computed the value; None for a leaf.
+    edges : tuple of (Node, VJP, tuple), or None
+        For each input that needs a gradient: its node, the VJP for it, and the arguments saved for the VJP. Empty for a
+        leaf; None once a backward pass has freed the node.
+    number : int
+        Position in the order of creation. A value's number is larger than those of its inputs, so visiting nodes in
+        decreasing order is a reverse topological order.
     shape, dtype
-        Those of the value; its gradient has the same.
-    grad
-        For a leaf, what ``backward()`` deposited.
-    place
-        Where the program made the value (file and line, of the program and of this library), if a watcher has
-        written it down; otherwise missing.
+        Those of the value, and of its cotangent.
+    grad : Value or None
+        For a leaf, the gradient that ``backward()`` has accumulated.
+    location : tuple, optional
+        File and line of the user's code that computed the value, and of the library's code that it called; present only
+        if a watcher has recorded it.
     """
 
-    __slots__ = ("dtype", "edges", "grad", "number", "place", "primitive", "shape")
+    __slots__ = ("dtype", "edges", "grad", "location", "number", "primitive", "shape")
 
     primitive: Primitive | None
-    edges: tuple[tuple[Node, VJP, tuple[Any, ...]], ...] | None
+    edges: tuple[Edge, ...] | None
     number: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     grad: Any
-    place: tuple[str, int, str, int]
+    location: tuple[str, int, str, int]
 
 
 class Value:
@@ -57,7 +60,7 @@ class Value:
 
     __slots__ = ("__weakref__", "_array", "_node")
 
-    _array: np.ndarray[Any, Any]
+    _array: Array
     _node: Node | None
 
     @property
@@ -76,8 +79,8 @@ class Value:
         return self._array.dtype
 
 
-def leaf(array: np.ndarray[Any, Any]) -> Node:
-    """Return the node of a value that nobody computed: where gradients end."""
+def make_leaf(array: Array) -> Node:
+    """Return a new leaf: a node without inputs, where gradients accumulate."""
     node = Node()
     node.primitive = None
     node.edges = ()
@@ -88,10 +91,10 @@ def leaf(array: np.ndarray[Any, Any]) -> Node:
     return node
 
 
-def make_node(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
-    """Return the node of a value that ``row`` computed, with its edges to the inputs' nodes."""
+def make_node(op: Primitive, result: Array, edges: Any) -> Node:
+    """Return the node of a result that the primitive ``op`` has computed."""
     node = Node()
-    node.primitive = row
+    node.primitive = op
     node.edges = edges
     node.number = _next_number()
     node.shape = result.shape
@@ -100,149 +103,144 @@ def make_node(row: Primitive, result: np.ndarray[Any, Any], edges: Any) -> Node:
 
 
 def ancestors(start: Node) -> list[Node]:
-    """Return a node and all that it was made of, each once, as far as the graph has not been used up."""
-    found, seen, unseen = [], {start}, [start]
-    while unseen:
-        node = unseen.pop()
+    """Return a node and all nodes that it was computed from, each once, as far as they have not been freed."""
+    found, seen, pending = [], {start}, [start]
+    while pending:
+        node = pending.pop()
         found.append(node)
         for parent, _, _ in node.edges or ():
             if parent not in seen:
                 seen.add(parent)
-                unseen.append(parent)
+                pending.append(parent)
     return found
 
 
 class VJP:
-    """The derivative of a primitive with respect to one input, and how to pick what it names.
+    """The vector-Jacobian product of a primitive for one input, and how to pick the arguments that it declares.
 
     Attributes
     ----------
-    input
-        The name of the input that the rule is for (for a primitive of many, its position).
-    apply
-        ``apply(g, *arguments)``, the cotangent of the input.
-    names
-        The names of the arguments after ``g``.
+    input : str
+        The name of the input.
+    apply : callable
+        ``apply(g, *saved)`` is the cotangent of the input, given the cotangent ``g`` of the result.
+    names : tuple of str
+        The names of its parameters after ``g``: an argument of the primitive, ``<argument>_shape``, ``out``, the
+        auxiliary output, or, of a variadic primitive, ``i``, the position of the input.
+    save : callable
+        Picks these from ``(out, *arguments, aux, i)``; trailing ones that no VJP declares may be missing.
     """
 
-    __slots__ = ("apply", "input", "names", "pick")
+    __slots__ = ("apply", "input", "names", "save")
 
-    def __init__(self, owner: str, input: str, apply: Callable[..., Any], positions: dict[str, int]) -> None:
+    def __init__(self, owner: str, input: str, apply: Callable[..., Any], positions: Mapping[str, int]) -> None:
         self.input = input
         self.apply = apply
-        self.names = parameters(f"{owner}: the rule for {input}", apply)[1:]
+        self.names = argument_names(f"{owner}: the VJP for {input}", apply)[1:]
         for name in self.names:
             if name not in positions and name.removesuffix("_shape") not in positions:
-                raise TypeError(f"{owner}: the rule for {input} names {name}, which is no argument of the primitive")
-        self.pick = _picker(self.names, positions)
+                raise TypeError(
+                    f"{owner}: the VJP for {input} has the parameter {name}, which is not an argument of the primitive"
+                )
+        self.save = _picker(self.names, positions)
 
 
-def _picker(names: Sequence[str], positions: dict[str, int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]] | None:
-    """Return the function that takes, from ``(out, *arguments)``, what ``names`` ask for; None for nothing at all."""
+Edge: TypeAlias = tuple[Node, VJP, tuple[Any, ...]]
+
+
+def _picker(names: Sequence[str], positions: Mapping[str, int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Return the function that picks the arguments with these names, or their shapes, from a tuple of all arguments."""
     if not names:
-        return None
+        return lambda _: ()
     if all(name in positions for name in names):
-        at = [positions[name] for name in names]
-        if len(at) == 1:
-            (i,) = at
-            return lambda values: (values[i],)
-        return itemgetter(*at)
-    at_or_shape = [
+        places = [positions[name] for name in names]
+        if len(places) == 1:
+            (place,) = places
+            return lambda arguments: (arguments[place],)
+        return itemgetter(*places)
+    whole_or_shape = [
         (positions[name], False) if name in positions else (positions[name.removesuffix("_shape")], True)
         for name in names
     ]
-    return lambda values: tuple([values[i].shape if shape else values[i] for i, shape in at_or_shape])
+    return lambda arguments: tuple(
+        [_shape(arguments[place]) if shape else arguments[place] for place, shape in whole_or_shape]
+    )
+
+
+def _shape(argument: Any) -> Any:
+    return tuple(map(np.shape, argument)) if type(argument) is tuple else argument.shape
 
 
 class Primitive:
-    """One row of the derivative table.
+    """One entry of the derivative table.
 
     Attributes
     ----------
-    name
+    name : str
         NumPy's name for the operation, where it has one.
-    forward
+    forward : callable
         The NumPy computation.
-    inputs
+    inputs : tuple of str
         The names of its arguments.
-    rules
-        Input name to :class:`VJP`. An input without a rule (an axis, a condition, an index) lets no gradient through.
-    broadcasts
-        Whether inputs may be broadcast. Then the backward walk sums a cotangent back to its input's shape, and
-        no rule has to mention it; otherwise the rule itself must return the exact shape.
-    module
-        The name of the module that the row stands in.
-    by_product
-        The name of a second result of ``forward`` that only the rules see, so that they need not compute it again. It
-        is a plain array, so a rule that is itself recorded is given None in its place.
+    vjps : dict of str to VJP
+        The VJP for each differentiable input. No gradient flows to other arguments (an axis, a condition, an index).
+    broadcasts : bool
+        Whether inputs may be broadcast. If True, the backward pass sums each cotangent to the shape of its input, so
+        VJPs need not; if False, a VJP must return exactly the shape of the input.
+    variadic : bool
+        Whether the first argument is a sequence of inputs that share one VJP.
+    aux : str or None
+        The name of an auxiliary output: a second result of ``forward``, which only the VJPs receive, so that they need
+        not compute it again. It is a plain array; a VJP that is itself recorded receives None instead.
+    saved : frozenset of str
+        The names of the arguments that some VJP declares.
+    module : str
+        The module in which the primitive was made.
+    doc : Doc
+        The operation in words and formulas, for ``help``.
     """
 
-    __slots__ = ("broadcasts", "by_product", "forward", "inputs", "module", "name", "rules")
+    __slots__ = (
+        *("aux", "broadcasts", "doc", "forward", "inputs", "module", "name"),
+        *("saved", "variadic", "vjps", "vjps_by_position"),
+    )
 
-    def __init__(self, name: str, forward: Callable[..., Any], *, broadcasts: bool, module: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Any],
+        vjps: Mapping[str, Callable[..., Any]],
+        *,
+        inputs: tuple[str, ...],
+        broadcasts: bool = False,
+        variadic: bool = False,
+        aux: str | None = None,
+        module: str = "",
+        doc: Any = None,
+    ) -> None:
         self.name = name
-        self.module = module
-        self.by_product: str | None = None
         self.forward = forward
-        self.inputs: tuple[str, ...] = ()
-        self.rules: dict[str, VJP] = {}
+        self.inputs = inputs
         self.broadcasts = broadcasts
+        self.variadic = variadic
+        self.aux = aux
+        self.module = module
+        self.doc = doc
+        names = ["out", *inputs, aux or "", *(["i"] if variadic else [])]
+        positions = {name: place for place, name in enumerate(names) if name}
+        self.vjps = {input: VJP(name, input, vjps[input], positions) for input in inputs if input in vjps}
+        self.vjps_by_position = tuple([self.vjps.get(input) for input in inputs])
+        self.saved = frozenset(name for vjp in self.vjps.values() for name in vjp.names)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
 
-def parameters(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the arguments that a function takes by position; ``name`` is for the message if it has none.
-
-    Raises
-    ------
-    TypeError
-        If the arguments have no names, as those of some functions that are written in C.
-    """
-    function = unwrapped(function)
-    if isinstance(function, np.ufunc):
-        return ("x", "y")[: function.nin]
-    if isinstance(function, FunctionType):
-        return function.__code__.co_varnames[: function.__code__.co_argcount]
-    return tuple(_signature(name, function))
-
-
-def defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the arguments that may be left out, with what is then taken."""
-    function = unwrapped(function)
-    if isinstance(function, np.ufunc):
-        return {}
-    if isinstance(function, FunctionType):
-        values = function.__defaults__ or ()
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        return dict(zip(names[len(names) - len(values) :], values, strict=True))
-    found = _signature("", function)
-    return {name: parameter.default for name, parameter in found.items() if parameter.default is not parameter.empty}
-
-
-def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what a decorated function decorates."""
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function
-
-
-def _signature(name: str, function: Callable[..., Any]) -> dict[str, Any]:
-    import inspect  # noqa: PLC0415 (the import takes longer than all rows of the table, none of which needs it)
-
-    try:
-        found = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: the arguments of {function!r} have no names; wrap it in a lambda") from None
-    return {name: p for name, p in found.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)}
-
-
 def unwrap_value(x: Any) -> Any:
-    """Return the plain array of a value, for an argument that lets no gradient through; anything else as it is."""
+    """Return the array of a value; anything else unchanged."""
     return x._array if isinstance(x, Value) else x
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
-    """Return the shape of a value, an array, or whatever NumPy would make an array of."""
+    """Return the shape of a value, an array, or anything that NumPy converts to an array."""
     return x.shape if isinstance(x, Value) else np.shape(x)

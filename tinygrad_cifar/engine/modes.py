@@ -1,8 +1,8 @@
-"""How operations are carried out in a thread or task: recorded or not, and before whose eyes.
+"""How operations are carried out in a thread or task: recorded or not, and which watchers are notified.
 
 The mode is a context variable, so each thread and each asynchronous task has its own. It follows from the ``with``
-blocks that are open there: leaving one takes away that block and no other, however and in whatever order blocks are
-left (those in two generators may be left in the order in which they were entered).
+blocks that are open there. Leaving a block removes that block only, in whatever order blocks are left (the blocks of
+two generators may be left in the order in which they were entered).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Watcher(Protocol):
-    """Who is told of every operation and of every rule that is applied, while a block of code is being watched."""
+    """Callbacks for every operation and every VJP, while a block of code is being watched."""
 
-    def computed(self, row: Primitive, arguments: Sequence[Any], out: Value) -> None:
-        """See an operation's arguments, as arrays, and its result; also inside a rule that is being recorded."""
+    def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:
+        """Receive the arguments of an operation, as arrays, and its result; also inside a VJP that is recorded."""
 
-    def entered(self, node: Node, rule: VJP) -> None:
-        """See that a rule is about to be applied."""
+    def on_vjp_start(self, node: Node, vjp: VJP) -> None:
+        """Receive a VJP that is about to be applied."""
 
-    def left(self) -> None:
-        """See that the rule has been applied, or has failed."""
+    def on_vjp_end(self) -> None:
+        """Be notified that the VJP has returned or raised."""
 
-    def differentiated(self, node: Node, rule: VJP, g: Any, arguments: Sequence[Any], part: Any) -> None:
-        """See a rule's cotangent and arguments, and the cotangent that it made of them."""
+    def on_vjp_result(self, node: Node, vjp: VJP, g: Any, arguments: Sequence[Any], contribution: Any) -> None:
+        """Receive the cotangent and the saved arguments of a VJP, and its result."""
 
-    def accumulated(self, node: Node, rule: VJP, parts: Sequence[Any], total: Any) -> None:
-        """See what has come together for the rule's input: of the rule's own part, and what was there before."""
+    def on_accumulate(self, node: Node, vjp: VJP, terms: Sequence[Any], total: Any) -> None:
+        """Receive the cotangent of an input, and its terms: the result of the VJP, and the sum before it (or None)."""
 
 
 class Mode(NamedTuple):
@@ -41,12 +41,12 @@ class Mode(NamedTuple):
 
     Attributes
     ----------
-    recording
-        Whether results remember how they were made.
-    watchers
-        Who is told.
-    blocks
-        The open blocks that this follows from, the innermost last.
+    recording : bool
+        Whether results record their computation.
+    watchers : tuple of Watcher
+        Those to be notified.
+    blocks : tuple of ModeContext
+        The open blocks that determine the mode, the innermost last.
     """
 
     recording: bool
@@ -54,10 +54,10 @@ class Mode(NamedTuple):
     blocks: tuple[ModeContext, ...]
 
 
-# None is the ordinary mode, recorded and unwatched: a single question decides whether an operation has to care.
+# None is the default mode, recording and unwatched, so that it costs each operation only one comparison.
 _mode: ContextVar[Mode | None] = ContextVar("mode", default=None)
 
-current = _mode.get  # the mode of this thread or task
+current_mode = _mode.get
 
 
 def is_recording() -> bool:
@@ -70,41 +70,41 @@ def is_recording() -> bool:
     ...     is_recording()
     False
     """
-    mode = current()
+    mode = current_mode()
     return mode is None or mode.recording
 
 
 class ModeContext:
-    """A ``with`` block that says, in its thread or task, whether to record, or who watches."""
+    """A ``with`` block that sets, in its thread or task, whether to record, or adds a watcher."""
 
     def __init__(self, *, recording: bool | None = None, watcher: Watcher | None = None) -> None:
         self.recording = recording
         self.watcher = watcher
 
     def __enter__(self) -> None:
-        mode = current()
-        _open((self,) if mode is None else (*mode.blocks, self))
+        mode = current_mode()
+        _set_mode((self,) if mode is None else (*mode.blocks, self))
 
     def __exit__(self, *_: object) -> None:
-        mode = current()
+        mode = current_mode()
         blocks = list(mode.blocks) if mode is not None else []
-        if self in blocks:  # a generator may be closed in another task than it was begun in
+        if self in blocks:  # a generator may be closed in another task than the one that started it
             del blocks[len(blocks) - 1 - blocks[::-1].index(self)]
-            _open(tuple(blocks))
+            _set_mode(tuple(blocks))
 
 
-def _open(blocks: tuple[ModeContext, ...]) -> None:
-    said = [block.recording for block in blocks if block.recording is not None]
-    watching = tuple([block.watcher for block in blocks if block.watcher is not None])
-    _mode.set(Mode(said[-1] if said else True, watching, blocks) if blocks else None)
+def _set_mode(blocks: tuple[ModeContext, ...]) -> None:
+    settings = [block.recording for block in blocks if block.recording is not None]
+    watchers = tuple([block.watcher for block in blocks if block.watcher is not None])
+    _mode.set(Mode(settings[-1] if settings else True, watchers, blocks) if blocks else None)
 
 
-class no_grad(ModeContext):  # noqa: N801 (it is used like a function)
+class no_grad(ModeContext):  # noqa: N801 (used like a function)
     """Compute without recording, inside a ``with`` block or a function decorated with ``@no_grad()``.
 
     The state belongs to the current thread or asynchronous task and is restored when an exception leaves the block. A
-    decorated generator does not record while it runs, and leaves alone whoever it yields to; a block inside a generator
-    is open until the generator leaves it, also for them.
+    decorated generator does not record while it runs, and does not affect the code that iterates over it; a ``with``
+    block inside a generator is open until the generator leaves it, also while other code runs.
 
     Raises
     ------
@@ -142,7 +142,7 @@ class no_grad(ModeContext):  # noqa: N801 (it is used like a function)
 
             @wraps(function)
             def wrapped(*args: Any, **kwargs: Any) -> Any:
-                return (yield from _not_recording(function(*args, **kwargs)))
+                return (yield from _run_without_recording(function(*args, **kwargs)))
 
         else:
 
@@ -154,7 +154,7 @@ class no_grad(ModeContext):  # noqa: N801 (it is used like a function)
         return wrapped  # type: ignore[no-any-return]
 
 
-def _not_recording(generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+def _run_without_recording(generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Run each part of a generator, from one yield to the next, without recording."""
     proceed = partial(generator.send, None)
     while True:
@@ -169,23 +169,23 @@ def _not_recording(generator: Generator[Any, Any, Any]) -> Generator[Any, Any, A
             with no_grad():
                 generator.close()
             raise
-        except BaseException as error:  # noqa: BLE001 (what is thrown in is the generator's business)
+        except BaseException as error:  # noqa: BLE001 (any exception thrown in belongs to the generator)
             proceed = partial(generator.throw, error)
         else:
             proceed = partial(generator.send, sent)
 
 
 def enable_grad() -> ModeContext:
-    """Record inside a ``with`` block, even where it is entered under :func:`no_grad`."""
+    """Return a ``with`` block that records, even inside :func:`no_grad`."""
     return ModeContext(recording=True)
 
 
 def observe(watcher: Watcher) -> ModeContext:
-    """Tell ``watcher`` of all that happens inside a ``with`` block, in this thread or task."""
+    """Return a ``with`` block in which ``watcher`` is notified, in this thread or task."""
     return ModeContext(watcher=watcher)
 
 
 def active_watchers() -> tuple[Watcher, ...]:
-    """Return who is watching this thread or task."""
-    mode = current()
+    """Return the watchers of this thread or task."""
+    mode = current_mode()
     return () if mode is None else mode.watchers

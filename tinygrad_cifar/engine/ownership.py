@@ -1,7 +1,11 @@
-"""What a graph holds is nobody else's: arrays of the caller's are copied, and a user's functions are kept off its own.
+"""Which arrays may be shared, and which must be copied, so that the arrays saved in a graph never change.
 
-A rule is applied long after its operation was computed. It must find the numbers of that time, whatever the program has
-done since with the arrays that it gave, and whatever a user's own computation or rule would do to those of others.
+A VJP is applied long after its primitive. It must find the values of that time, whatever the program has done since
+with its own arrays, and whatever a user-defined primitive does to the arrays that it receives.
+
+An array can be reused without a copy only if nothing else refers to it. CPython counts references, so the engine asks:
+:func:`is_shared`, :func:`is_held_elsewhere`. On an interpreter that does not count references (PyPy, for example) the
+answer is always yes: more arrays are copied, and every result is the same.
 """
 
 from __future__ import annotations
@@ -13,18 +17,21 @@ from typing import Any
 
 import numpy as np
 
-# An axis, a shape, an index: what cannot be changed, and is found out fastest.
-_FIXED = frozenset({bool, int, float, str, slice, type(None), type(...)})
+from tinygrad_cifar.engine.graph import Array, Value
+
+# Immutable operands, such as an axis, a shape or an index: they need no copy.
+_IMMUTABLE = frozenset({bool, int, float, str, slice, type(None), type(...)})
 
 
 def copy_arrays(operand: Any) -> Any:
-    """Return what the graph may keep of an operand that is no value: copies of its arrays.
+    """Return an operand that is not a value with its arrays copied, to be saved in the graph.
 
-    A tensor's array is never written to while the graph holds it; an array of the caller's may be, at any time before
-    the backward pass. That an array is read-only does not help: its owner can write to what it is a view of.
+    The array of a tensor is not written to while a graph holds it, but the caller may write to an array of its own at
+    any time before the backward pass. A read-only array is copied as well: it may be a view of one that can be written
+    to.
     """
     kind = type(operand)
-    if kind in _FIXED or (kind is tuple and _FIXED.issuperset(map(type, operand))):
+    if kind in _IMMUTABLE or (kind is tuple and _IMMUTABLE.issuperset(map(type, operand))):
         return operand
     if kind is tuple or kind is list:
         return kind([copy_arrays(part) for part in operand])
@@ -33,20 +40,80 @@ def copy_arrays(operand: Any) -> Any:
     return np.array(operand) if isinstance(operand, np.ndarray) else operand
 
 
-# -- a user's functions ------------------------------------------------------------------------------------------------
+def make_read_only(array: Array) -> None:
+    """Make an array read-only, and the arrays that it is a view of; otherwise the view could be made writeable again."""
+    array.flags.writeable = False
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+        array.flags.writeable = False
+
+
+# -- reference counts --------------------------------------------------------------------------------------------------
+
+COUNTS_REFERENCES = sys.implementation.name == "cpython" and hasattr(sys, "getrefcount")
+
+
+def is_shared(value: Value) -> bool:
+    """Return whether anything but ``value`` itself refers to its array: a graph, a view, a variable."""
+    if not COUNTS_REFERENCES:
+        return True
+    return sys.getrefcount(value._array) > _OF_A_VALUE or value._array.base is not None
+
+
+def is_held_elsewhere(array: Array) -> bool:
+    """Return whether anything but one variable refers to an array; to be called by the function that was given it."""
+    if not COUNTS_REFERENCES:
+        return True
+    return sys.getrefcount(array) > _OF_AN_ARGUMENT
+
+
+# The counts that mean "not shared" depend on the version of Python, so they are measured on arrays that are not shared.
+
+
+def _count_of_a_value() -> int:
+    value = Value()
+    value._array = np.zeros(1)
+    return sys.getrefcount(value._array)
+
+
+def _count_of_an_argument() -> int:
+    def ask(array: Array) -> int:
+        return sys.getrefcount(array)
+
+    def public_function(array: Array) -> int:
+        return ask(array)
+
+    variable = np.zeros(1)
+    return public_function(variable)
+
+
+def _count_of_a_result() -> int:
+    def ask(result: Any) -> int:
+        return sys.getrefcount(result)
+
+    return ask(np.zeros(1))
+
+
+if COUNTS_REFERENCES:
+    _OF_A_VALUE = _count_of_a_value()
+    _OF_AN_ARGUMENT = _count_of_an_argument()
+    _OF_A_RESULT = _count_of_a_result()
+
+
+# -- user-defined primitives -------------------------------------------------------------------------------------------
 
 
 def isolate(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that cannot write into what it is given, and has let go of what it returns."""
+    """Return a function that receives read-only arrays and whose results are not shared with anything."""
 
     @wraps(function, assigned=())
-    def safe(*arguments: Any) -> Any:
-        return _let_go(function(*map(_read_only, arguments)))
+    def isolated(*arguments: Any) -> Any:
+        return _copy_if_shared(function(*map(_read_only_view, arguments)))
 
-    return safe
+    return isolated
 
 
-def _read_only(argument: Any) -> Any:
+def _read_only_view(argument: Any) -> Any:
     if type(argument) is not np.ndarray:
         return argument
     view = argument.view()
@@ -54,33 +121,32 @@ def _read_only(argument: Any) -> Any:
     return view
 
 
-def _references(result: Any) -> int:
-    return sys.getrefcount(result)
-
-
-_FRESH = _references(np.zeros(1))  # as Python counts them for an array that nobody has kept
-
-
-def _let_go(result: Any) -> Any:
-    """Return an array itself if nobody else can have it, and otherwise a copy: it may be an argument, or a constant."""
+def _copy_if_shared(result: Any) -> Any:
+    """Return a result, copied unless it is a new array: it may be an argument of the function, or a constant."""
     if type(result) is tuple:
-        return tuple([_let_go(part) for part in result])
+        return tuple([_copy_if_shared(part) for part in result])
     if not isinstance(result, np.ndarray):
         return result
-    is_fresh = result.base is None and result.flags.writeable and sys.getrefcount(result) <= _FRESH
-    return result if is_fresh and type(result) is np.ndarray else np.array(result)
+    is_new = (
+        COUNTS_REFERENCES
+        and result.base is None
+        and result.flags.writeable
+        and sys.getrefcount(result) <= _OF_A_RESULT
+        and type(result) is np.ndarray
+    )
+    return result if is_new else np.array(result)
 
 
 def require_float_result(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a computation that refuses to make whole or complex numbers of floating-point ones: it has derivatives."""
+    """Return a computation that raises TypeError if floating-point inputs give an integer or complex result."""
 
     @wraps(forward, assigned=())
-    def computed(*arguments: Any) -> Any:
+    def checked(*arguments: Any) -> Any:
         result = forward(*arguments)
         kinds = {argument.dtype.kind for argument in arguments if isinstance(argument, np.ndarray)}
         dtype = np.asarray(result[0] if type(result) is tuple else result).dtype
         if "f" in kinds and "c" not in kinds and dtype.kind in "iubc":
-            raise TypeError(f"the computation returned {dtype} for floating-point numbers, which has no derivative")
+            raise TypeError(f"the result is {dtype} for floating-point inputs, so it has no derivative")
         return result
 
-    return computed
+    return checked

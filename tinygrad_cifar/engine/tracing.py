@@ -1,7 +1,7 @@
-"""Watching a computation: where the first NaN was made, and how often a kink was hit.
+"""Watchers of a computation: where the first NaN was computed, and how many elements lie on a kink.
 
-Both are context managers over the graph's watchers, so they cost nothing while nobody watches, and see operations and
-derivative rules alike. They watch the thread or asynchronous task that enters them, and the tasks started inside.
+Both are context managers; outside of them nothing is slower. They are notified of operations and of VJPs, in the thread
+or asynchronous task that enters them and in tasks that are started inside.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ from tinygrad_cifar.engine.ops.kinks import KINKS
 _ROOT = Path(__file__).parents[1]
 _NAME = _ROOT.name
 _PACKAGE = str(_ROOT) + os.sep
-# An operation's own frames say nothing about where it was wanted.
+# The library's own frames are skipped when the caller of an operation is located.
 _MACHINERY = (f"engine{os.sep}", f"nn{os.sep}functional.py")
 _ENGINE = tuple(_PACKAGE + name for name in _MACHINERY)
 
-# What to write instead, where a well-known rewrite avoids the trouble.
-_OVERFLOW = "the numbers are too large: normalise the inputs, or start from smaller weights or a smaller learning rate"
+# Advice for operations whose non-finite results a well-known rewrite avoids.
+_OVERFLOW = "the values are too large: normalise the inputs, or use smaller initial weights or a smaller learning rate"
 _REWRITES = {
     "log": "use log1p(x) for log(1 + x), logsumexp for the log of a sum of exponentials, log_softmax or cross_entropy "
     "for the log of a softmax, or where(x > 0, x, 1) inside the log for elements that are masked out later",
     "log1p": "put where(x > -1, x, 0) inside it for elements that are masked out later",
     "exp": "use logsumexp or softmax, which subtract the largest element first, or sigmoid or softplus",
-    "expm1": "clip the input: it overflows beyond 709 in float64 and 88 in float32",
+    "expm1": "clip the input: it overflows above 709 in float64 and 88 in float32",
     "divide": "make the divisor safe with where(y == 0, 1, y) inside the division and choose the result with a second "
     "where outside, or add an epsilon to the divisor",
-    "sqrt": "a negative number has no real root: put where(x > 0, x, 0) or square(x) under it",
+    "sqrt": "a negative number has no real root: apply it to where(x > 0, x, 0) or to square(x)",
     "power": "a negative base has no real root, and 0 no negative power: put where(x > 0, x, 1) inside it, add an "
     "epsilon to the base, or use square or sqrt",
-    "square": "scale the numbers down first, or use norm of scaled ones",
+    "square": "scale the input down first, or use norm of a scaled input",
     **dict.fromkeys(("add", "subtract", "multiply", "sum", "matmul", "einsum"), _OVERFLOW),
-    "prod": "add up logarithms instead",
+    "prod": "sum logarithms instead",
     "norm": "the squares are too large: divide by the largest element first and multiply the norm by it",
     "tan": "the tangent has poles: keep the angle away from pi/2",
-    "cosh": "it overflows beyond 710 in float64 and 89 in float32: clip the input",
-    "sinh": "it overflows beyond 710 in float64 and 89 in float32: clip the input",
+    "cosh": "it overflows above 710 in float64 and 89 in float32: clip the input",
+    "sinh": "it overflows above 710 in float64 and 89 in float32: clip the input",
     "astype": "the smaller type ends at 65504 (float16) or 3.4e38 (float32): scale first",
 }
-# Where a NaN was made of infinities.
+# Advice where a NaN was computed from infinities.
 _REWRITES_OF_INFINITIES = {
     "multiply": "an infinity times 0 is NaN: choose with where(mask, x, 0) instead of multiplying by the mask",
-    "subtract": "infinity less infinity is NaN: use log_softmax or logsumexp for a difference of logarithms",
+    "subtract": "infinity minus infinity is NaN: use log_softmax or logsumexp for a difference of logarithms",
 }
-_REWRITES_OF_SLOPES = {
-    "log": "a where around the log does not help, since its slope at 0 is computed all the same: put a second one, "
+_VJP_REWRITES = {
+    "log": "a where around the log does not help, since its derivative at 0 is computed as well: put a second one, "
     "where(x > 0, x, 1), inside; or use log1p, logsumexp or log_softmax",
-    "log1p": "its slope at -1 is infinite: put where(x > -1, x, 0) inside it",
-    "divide": "a where around the division does not help, since its slope is computed all the same: put a second one, "
+    "log1p": "its derivative at -1 is infinite: put where(x > -1, x, 0) inside it",
+    "divide": "a where around the division does not help, since its derivative is computed as well: put a second one, "
     "where(y == 0, 1, y), inside; or add an epsilon to the divisor",
-    "sqrt": "the slope of the root is infinite at 0: add an epsilon under it, put where(x > 0, x, 1) inside and a "
+    "sqrt": "the derivative of the root is infinite at 0: add an epsilon under it, put where(x > 0, x, 1) inside and a "
     "second where around it, or use norm, whose gradient there is 0",
-    "power": "the slope of a root is infinite at 0: add an epsilon to the base, or put where(x > 0, x, 1) inside and a "
+    "power": "the derivative of a root is infinite at 0: add an epsilon to the base, or put where(x > 0, x, 1) inside and a "
     "second where around it",
 }
 
@@ -72,59 +72,59 @@ _NAN, _INFINITE, _FINITE = 2, 1, 0
 
 
 class NonFiniteError(ArithmeticError):
-    """An operation, or the rule of one, made a NaN or an infinity of better numbers."""
+    """An operation, or a VJP, computed a NaN or an infinity from inputs without one."""
 
 
 class _NonFiniteWatcher:
-    """Raises at the first operation or rule whose result is worse than all its inputs.
+    """Raises at the first operation or VJP whose result is less finite than all its inputs.
 
-    A NaN is worse than an infinity, and that than a finite number. Whether all is finite is judged by the sum of
-    squares, which BLAS adds up in no time; only a sum that is not finite is looked into.
+    A NaN is less finite than an infinity, and that than a finite number. An array is taken to be finite if its sum of
+    squares is, which BLAS computes fast; otherwise its elements are checked.
     """
 
     def __init__(self) -> None:
-        # What is being applied: when derivatives are recorded, a rule is made of operations.
+        # The VJP that is being applied: one that is recorded consists of operations.
         self.node: Node | None = None
-        self.rule: VJP | None = None
+        self.vjp: VJP | None = None
 
-    def computed(self, row: Primitive, arguments: Sequence[Any], out: Value) -> None:
+    def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:
         node, array = out._node, out._array
         if node is not None:
-            node.place = _place()
-        if _is_finite(array) or _level(array) <= _level(arguments):
+            node.location = _caller_location()
+        if _is_finite(array) or _severity(array) <= _severity(arguments):
             return
-        names = row.inputs if len(row.inputs) == len(arguments) else [f"[{i}]" for i in range(len(arguments))]
-        if self.node is not None and self.rule is not None:
-            what = f"{row.name}, in {_derivative(self.node, self.rule)}"
-            advice = _rewrite_of_slope(self.node)
+        names = op.inputs if len(op.inputs) == len(arguments) else [f"[{i}]" for i in range(len(arguments))]
+        if self.node is not None and self.vjp is not None:
+            what = f"{op.name}, in {_describe_vjp(self.node, self.vjp)}"
+            advice = _vjp_rewrite(self.node)
         else:
-            what = f"{row.name}, at {_said(_place())},"
-            of_infinities = _REWRITES_OF_INFINITIES.get(row.name) if _level(arguments) == _INFINITE else None
-            advice = of_infinities or _REWRITES.get(row.name)
+            what = f"{op.name}, at {_format_location(_caller_location())},"
+            of_infinities = _REWRITES_OF_INFINITIES.get(op.name) if _severity(arguments) == _INFINITE else None
+            advice = of_infinities or _REWRITES.get(op.name)
         raise NonFiniteError(_report(what, array, names, arguments, advice))
 
-    def entered(self, node: Node, rule: VJP) -> None:
-        self.node, self.rule = node, rule
+    def on_vjp_start(self, node: Node, vjp: VJP) -> None:
+        self.node, self.vjp = node, vjp
 
-    def left(self) -> None:
-        self.node = self.rule = None
+    def on_vjp_end(self) -> None:
+        self.node = self.vjp = None
 
-    def differentiated(self, node: Node, rule: VJP, g: Any, arguments: Sequence[Any], part: Any) -> None:
-        array = unwrap_value(part)
+    def on_vjp_result(self, node: Node, vjp: VJP, g: Any, arguments: Sequence[Any], contribution: Any) -> None:
+        array = unwrap_value(contribution)
         inputs = (g, *arguments)
-        if _is_finite(array) or _level(array) <= _level(inputs):
+        if _is_finite(array) or _severity(array) <= _severity(inputs):
             return
-        names = ["the cotangent", *rule.names]
-        raise NonFiniteError(_report(_derivative(node, rule), array, names, inputs, _rewrite_of_slope(node)))
+        names = ["the cotangent", *vjp.names]
+        raise NonFiniteError(_report(_describe_vjp(node, vjp), array, names, inputs, _vjp_rewrite(node)))
 
-    def accumulated(self, node: Node, rule: VJP, parts: Sequence[Any], total: Any) -> None:
-        if total is parts[0]:
+    def on_accumulate(self, node: Node, vjp: VJP, terms: Sequence[Any], total: Any) -> None:
+        if total is terms[0]:
             return
         array = unwrap_value(total)
-        if _is_finite(array) or _level(array) <= _level(parts):
+        if _is_finite(array) or _severity(array) <= _severity(terms):
             return
-        what = f"adding up, after {_derivative(node, rule)}"
-        raise NonFiniteError(_report(what, array, ["this part", "what was there"], parts, _OVERFLOW))
+        what = f"the sum of cotangents, after {_describe_vjp(node, vjp)}"
+        raise NonFiniteError(_report(what, array, ["the new term", "the sum before it"], terms, _OVERFLOW))
 
 
 def _is_finite(x: Any) -> bool:
@@ -134,10 +134,10 @@ def _is_finite(x: Any) -> bool:
     return bool(total - total == 0) or bool(np.isfinite(x).all())
 
 
-def _level(x: Any) -> int:
-    """Tell how bad the worst number is that is anywhere in an argument."""
+def _severity(x: Any) -> int:
+    """Return the severity of the least finite number in an argument."""
     if isinstance(x, (tuple, list)):
-        return max(map(_level, x), default=_FINITE)
+        return max(map(_severity, x), default=_FINITE)
     x = unwrap_value(x)
     if isinstance(x, float):
         return _NAN if math.isnan(x) else _INFINITE if math.isinf(x) else _FINITE
@@ -150,30 +150,32 @@ def _name(node: Node) -> str:
     return node.primitive.name if node.primitive else "a leaf"
 
 
-def _derivative(node: Node, rule: VJP) -> str:
-    place = getattr(node, "place", None)
-    origin = f"at {_said(place)}" if place else "outside of any trace_nonfinite block"
-    return f"the derivative of {_name(node)} for {rule.input}, computed {origin},"
+def _describe_vjp(node: Node, vjp: VJP) -> str:
+    location = getattr(node, "location", None)
+    origin = f"at {_format_location(location)}" if location else "outside any trace_nonfinite block"
+    return f"the derivative of {_name(node)} for {vjp.input}, computed {origin},"
 
 
-def _rewrite_of_slope(node: Node) -> str | None:
-    return _REWRITES_OF_SLOPES.get(_name(node), _REWRITES.get(_name(node)))
+def _vjp_rewrite(node: Node) -> str | None:
+    return _VJP_REWRITES.get(_name(node), _REWRITES.get(_name(node)))
 
 
 def _report(what: str, result: Any, names: Sequence[str], inputs: Sequence[Any], rewrite: str | None) -> str:
     result = np.asarray(result)
-    bad = ~np.isfinite(result)
-    count, made = int(np.count_nonzero(bad)), str(result[bad].flat[0])
+    is_bad = ~np.isfinite(result)
+    count, found = int(np.count_nonzero(is_bad)), str(result[is_bad].flat[0])
     if result.ndim:
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        made += f" at index {first}" if count == 1 else f" in {count} of {result.size} elements, first at index {first}"
+        first = tuple(int(i) for i in np.argwhere(is_bad)[0])
+        found += (
+            f" at index {first}" if count == 1 else f" in {count} of {result.size} elements, first at index {first}"
+        )
     ranges = "; ".join(f"{name} is {text}" for name, x in zip(names, inputs, strict=True) if (text := _range(x)))
     advice = f". Known rewrite: {rewrite}" if rewrite else ""
-    return f"{what} made {made}. Its inputs: {ranges or 'none'}{advice}"
+    return f"{what} computed {found}. Its inputs: {ranges or 'none'}{advice}"
 
 
 def _range(x: Any) -> str:
-    """Describe the numbers of an argument; nothing of one that has none (an axis, an index)."""
+    """Describe the values of an argument; return an empty string for an axis or an index."""
     x = unwrap_value(x)
     if isinstance(x, tuple) and any(isinstance(part, (Value, np.ndarray)) for part in x):
         return ", ".join(filter(None, map(_range, x)))
@@ -192,8 +194,8 @@ def _range(x: Any) -> str:
     return text + "".join(f", {np.count_nonzero(hits)} of them {kind}" for kind, hits in counts.items() if hits.any())
 
 
-def _place() -> tuple[str, int, str, int]:
-    """Find which line of the program wanted the operation, and which of this library's layers, if any, on the way."""
+def _caller_location() -> tuple[str, int, str, int]:
+    """Return the line of the program that called the operation, and that of the layer of this library, if any, between."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith(_ENGINE):
         frame = frame.f_back
@@ -205,22 +207,22 @@ def _place() -> tuple[str, int, str, int]:
     return user.f_code.co_filename, user.f_lineno, layer.f_code.co_filename, layer.f_lineno
 
 
-def _said(place: tuple[str, int, str, int]) -> str:
-    file, line, layer, layers_line = place
-    through = f" (through {_NAME}/{layer.removeprefix(_PACKAGE)}:{layers_line})" if (file, line) != place[2:] else ""
+def _format_location(location: tuple[str, int, str, int]) -> str:
+    file, line, layer, layers_line = location
+    through = f" (through {_NAME}/{layer.removeprefix(_PACKAGE)}:{layers_line})" if (file, line) != location[2:] else ""
     return f"{file}:{line}{through}"
 
 
 @contextmanager
 def trace_nonfinite() -> Iterator[None]:
-    """Stop at the first operation, or derivative rule, that makes a NaN or an infinity of better numbers.
+    """Raise an error at the first operation, or VJP, that computes a NaN or an infinity from inputs without one.
 
-    The error names the operation, the line of the program that called it (for a derivative: that called the operation),
-    the elements, the ranges of its inputs and, where there is one, the rewrite that avoids it. An infinity or a NaN
-    that was there before (in the data, say) is not reported, but a NaN made of infinities is. NumPy's own
-    floating-point warnings are silenced inside the block, since the error says more.
+    The error names the operation, the line of the program that called it (for a VJP: that called the operation), the
+    elements, the ranges of the inputs and, if one is known, a rewrite that avoids it. An infinity or a NaN in the
+    inputs (in the data, for example) is not reported, but a NaN computed from infinities is. NumPy's own floating-point
+    warnings are silenced inside the block, since the error says more.
 
-    The block watches the thread or asynchronous task that enters it: a thread started inside must enter its own.
+    The block watches the thread or asynchronous task that enters it; a thread started inside must enter its own.
 
     Raises
     ------
@@ -235,43 +237,44 @@ def trace_nonfinite() -> Iterator[None]:
     ...     sqrt(t).sum().backward()
     Traceback (most recent call last):
         ...
-    tinygrad_cifar.engine.tracing.NonFiniteError: the derivative of sqrt for x, computed at ..., made inf at index (0,)...
+    tinygrad_cifar.engine.tracing.NonFiniteError: the derivative of sqrt for x, computed at ..., computed inf at index
+    (0,)...
     """
     with np.errstate(all="ignore"), observe(_NonFiniteWatcher()):
         yield
 
 
 class KinkCounter(Counter[str]):
-    """How many elements sat exactly on a kink, by the primitive's name."""
+    """The number of elements that lie exactly on a kink, by the name of the primitive."""
 
-    _in_rule = False
+    _in_vjp = False
 
-    def computed(self, row: Primitive, arguments: Sequence[Any], out: Value) -> None:  # noqa: ARG002 (a Watcher's)
-        """Count an operation's hits."""
-        kink = KINKS.get(row.name)
-        if kink is not None and not self._in_rule and (hits := int(np.count_nonzero(kink.hits(*arguments)))):
-            self[row.name] += hits
+    def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:  # noqa: ARG002
+        """Count the elements of an operation that lie on a kink."""
+        is_on_kink = KINKS.get(op.name)
+        if is_on_kink is not None and not self._in_vjp and (count := int(np.count_nonzero(is_on_kink(*arguments)))):
+            self[op.name] += count
 
-    def entered(self, node: Node, rule: VJP) -> None:  # noqa: ARG002
-        """Look away: a kink is a matter of the program's point, not of what its derivatives are made of."""
-        self._in_rule = True
+    def on_vjp_start(self, node: Node, vjp: VJP) -> None:  # noqa: ARG002
+        """Suspend counting: operations inside a VJP are not part of the program's forward pass."""
+        self._in_vjp = True
 
-    def left(self) -> None:
-        """Look again."""
-        self._in_rule = False
+    def on_vjp_end(self) -> None:
+        """Resume counting."""
+        self._in_vjp = False
 
-    def differentiated(self, node: Node, rule: VJP, g: Any, arguments: Sequence[Any], part: Any) -> None:
-        """Ignore derivatives."""
+    def on_vjp_result(self, node: Node, vjp: VJP, g: Any, arguments: Sequence[Any], contribution: Any) -> None:
+        """Ignore the results of VJPs."""
 
-    def accumulated(self, node: Node, rule: VJP, parts: Sequence[Any], total: Any) -> None:
-        """Ignore sums."""
+    def on_accumulate(self, node: Node, vjp: VJP, terms: Sequence[Any], total: Any) -> None:
+        """Ignore sums of cotangents."""
 
 
 @contextmanager
 def count_kinks() -> Iterator[KinkCounter]:
-    """Count the elements that sit exactly where a function has no derivative, and the table takes a convention.
+    """Count the elements that lie exactly where a function has no derivative, and the table takes a convention.
 
-    A gradient check can disagree there, and nowhere else, without anything being wrong.
+    There, and nowhere else, a correct gradient can disagree with a numerical one.
 
     Examples
     --------

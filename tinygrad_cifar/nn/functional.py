@@ -153,7 +153,7 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
         log_p = log_softmax(scores, 1)
         p = rows.astype(log_p.dtype, copy=False)  # float64 rows leave a float32 loss float32
         return ops.sum(ops.multiply(ops.where(p > 0, log_p, 0.0), p)) / -batch  # 0 * log(0) is 0
-    return losses.cross_entropy(_as_floats(scores), _checked_labels("cross_entropy", labels, classes, batch))
+    return losses._cross_entropy(_as_floats(scores), _checked_labels("cross_entropy", labels, classes, batch))
 
 
 def generalised_cross_entropy(scores: ArrayLike, labels: ArrayLike, q: float) -> Any:

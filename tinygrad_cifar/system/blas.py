@@ -86,6 +86,24 @@ def runtime() -> Runtime:
     return Runtime(version, str(kernel or "unknown"), threads if isinstance(threads, int) else None, cores, faster)
 
 
+_DIRECT_KERNELS = {"skylakex", "cooperlake", "sapphirerapids"}
+
+
+def multiplies_small_matrices_directly() -> bool:
+    """Return whether the BLAS in use multiplies small matrices without copying them first, and on one thread.
+
+    OpenBLAS does with its kernels for AVX-512. On several threads it divides large products itself.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.system.blas import multiplies_small_matrices_directly
+    >>> multiplies_small_matrices_directly() in (True, False)
+    True
+    """
+    in_use = runtime()
+    return in_use.blas.startswith("OpenBLAS") and in_use.kernel.lower() in _DIRECT_KERNELS and in_use.threads == 1
+
+
 def relaunch(arguments: Sequence[str], *, threads: int | None = None) -> None:
     """Start Python again with ``arguments`` in the better environment, or return if there is none to be had.
 

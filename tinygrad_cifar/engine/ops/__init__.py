@@ -1,115 +1,36 @@
-"""The derivative table: every primitive and its rules, the only place where primitives are made.
+"""The derivative table: every primitive with its VJPs, and the operations that are offered to users.
 
-Six pages: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`linalg`, :mod:`indexing`, :mod:`losses`. A row is
-explained in :mod:`tinygrad_cifar.engine.primitives`, and what the elementary functions are in :mod:`descriptions`.
+One page for each kind: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`indexing`, :mod:`linalg`,
+:mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it to
+its page. :mod:`kinks` lists the points without a derivative.
 """
 
-from tinygrad_cifar.engine.ops.descriptions import describe as _describe
-from tinygrad_cifar.engine.ops.elementwise import (
-    absolute,
-    add,
-    arctan,
-    astype,
-    clip,
-    cos,
-    cosh,
-    divide,
-    exp,
-    expm1,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    power,
-    relu,
-    sigmoid,
-    sign,
-    sin,
-    sinh,
-    softplus,
-    sqrt,
-    square,
-    subtract,
-    tan,
-    tanh,
-    where,
-)
-from tinygrad_cifar.engine.ops.indexing import getitem, index_update, take_along_axis
-from tinygrad_cifar.engine.ops.linalg import einsum, matmul
-from tinygrad_cifar.engine.ops.losses import softmax
-from tinygrad_cifar.engine.ops.reductions import cumsum, logsumexp, max, mean, min, norm, prod, sum, var
-from tinygrad_cifar.engine.ops.shapes import (
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    flip,
-    pad,
-    reshape,
-    squeeze,
-    stack,
-    sum_to,
-    swapaxes,
-    transpose,
-)
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "absolute",
-    "add",
-    "arctan",
-    "astype",
-    "broadcast_to",
-    "clip",
-    "concatenate",
-    "cos",
-    "cosh",
-    "cumsum",
-    "divide",
-    "einsum",
-    "exp",
-    "expand_dims",
-    "expm1",
-    "flip",
-    "getitem",
-    "index_update",
-    "log",
-    "log1p",
-    "logsumexp",
-    "matmul",
-    "max",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "multiply",
-    "negative",
-    "norm",
-    "pad",
-    "power",
-    "prod",
-    "relu",
-    "reshape",
-    "sigmoid",
-    "sign",
-    "sin",
-    "sinh",
-    "softmax",
-    "softplus",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "subtract",
-    "sum",
-    "sum_to",
-    "swapaxes",
-    "take_along_axis",
-    "tan",
-    "tanh",
-    "transpose",
-    "var",
-    "where",
-]
+from tinygrad_cifar.engine.ops import elementwise, indexing, linalg, losses, reductions, shapes
+from tinygrad_cifar.engine.ops.elementwise import *  # noqa: F403
+from tinygrad_cifar.engine.ops.indexing import *  # noqa: F403
+from tinygrad_cifar.engine.ops.linalg import *  # noqa: F403
+from tinygrad_cifar.engine.ops.losses import *  # noqa: F403
+from tinygrad_cifar.engine.ops.reductions import *  # noqa: F403
+from tinygrad_cifar.engine.ops.shapes import *  # noqa: F403
 
-_describe(globals())
+
+def _operations_of(page: ModuleType) -> dict[str, Any]:
+    """Return the operations that a page defines."""
+    return {
+        name: function
+        for name, function in vars(page).items()
+        if not name.startswith("_") and hasattr(function, "primitives") and function.__module__ == page.__name__
+    }
+
+
+OPERATIONS: dict[str, Any] = {
+    name: function
+    for page in (elementwise, indexing, linalg, losses, reductions, shapes)
+    for name, function in _operations_of(page).items()
+}
+
+if not TYPE_CHECKING:  # type checkers take the public names of the pages
+    __all__ = list(OPERATIONS)

@@ -1,122 +1,247 @@
-"""The derivative table, first page: functions that act on each element by itself.
+"""The derivative table: element-wise functions.
 
-Inputs broadcast as in NumPy; the backward walk sums each cotangent back to its input's shape, so no row mentions it.
+Inputs broadcast as in NumPy; the backward pass sums each cotangent to the shape of its input, so no VJP mentions it.
 Where a function has a kink, the table takes one documented value: ``relu'(0) = 0``, ``absolute'(0) = 0``, a tie of
 ``maximum`` or ``minimum`` gives half to each, ``clip`` lets the gradient through at its ends.
 
-The factors are written so that they stay exact where the textbook form cancels: ``1 - tanh(x)**2`` is 0 from x = 20 on,
-``1 / cosh(x)**2`` is the same function with all its digits.
+VJPs are written so that they are accurate where the textbook form cancels: ``1 - tanh(x)**2`` is 0 from x = 20 on,
+while ``1 / cosh(x)**2`` is the same function with all its digits.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from tinygrad_cifar.engine.graph import Value, unwrap_value
-from tinygrad_cifar.engine.primitives import primitive
-
-_elementwise = partial(primitive, broadcasts=True)
+from tinygrad_cifar.engine.documentation import Doc, documented
+from tinygrad_cifar.engine.graph import Array, Value, unwrap_value
+from tinygrad_cifar.engine.operations import TensorLike, V, operation
+from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------
 
-add = _elementwise("add", np.add, x=lambda g: g, y=lambda g: g)
-subtract = _elementwise("subtract", np.subtract, x=lambda g: g, y=lambda g: -g)
-multiply = _elementwise("multiply", np.multiply, x=lambda g, y: g * y, y=lambda g, x: g * x)
-divide = _elementwise("divide", np.divide, x=lambda g, y: g / y, y=lambda g, out, y: -(g * out) / y)
-negative = _elementwise("negative", np.negative, x=lambda g: -g)
-square = _elementwise("square", np.square, x=lambda g, x: (2 * g) * x)
-sqrt = _elementwise("sqrt", np.sqrt, x=lambda g, out: (0.5 * g) / out)
-power = _elementwise(
+add = binary("add", np.add, x=lambda g: g, y=lambda g: g, doc=Doc("Add.", "x + y", x="1", y="1"))
+subtract = binary("subtract", np.subtract, x=lambda g: g, y=lambda g: -g, doc=Doc("Subtract.", "x - y", x="1", y="-1"))
+multiply = binary(
+    "multiply", np.multiply, x=lambda g, y: g * y, y=lambda g, x: g * x, doc=Doc("Multiply.", "x * y", x="y", y="x")
+)
+divide = binary(
+    "divide",
+    np.divide,
+    x=lambda g, y: g / y,
+    y=lambda g, out, y: -(g * out) / y,
+    doc=Doc("Divide.", "x / y", x="1 / y", y="-x / y**2"),
+)
+negative = unary("negative", np.negative, x=lambda g: -g, doc=Doc("Change the sign.", "-x", x="-1"))
+square = unary("square", np.square, x=lambda g, x: (2 * g) * x, doc=Doc("Square.", "x**2", x="2 * x"))
+sqrt = unary(
+    "sqrt",
+    np.sqrt,
+    x=lambda g, out: (0.5 * g) / out,
+    doc=Doc(
+        "Compute the square root.",
+        "x**0.5",
+        x="0.5 / out",
+        note="At 0 the derivative is infinite: add a small number under the root, or use ``norm`` where the root of a sum "
+        "of squares may be 0.",
+    ),
+)
+power = binary(
     "power",
     np.power,
-    x=lambda g, x, y: g * (y * power(x + (x == 0) * (y == 0), y - 1)),  # 0**0 is flat, not 0 * 0**-1
-    y=lambda g, out, x: g * (out * log(_nonzero(x))),
+    x=lambda g, x, y: g * (y * power(x + (x == 0) * (y == 0), y - 1)),  # for 0**0: 0, not 0 * 0**-1
+    y=lambda g, out, x: g * (out * log(x + (x == 0))),  # 0**y is constant for y > 0, so no factor log(0)
+    doc=Doc(
+        "Raise to a power.",
+        "x**y",
+        x="y * x**(y - 1)",
+        y="out * log(x)",
+        note="The derivative with respect to x is taken as 0 where y is 0, and that with respect to y as 0 where x is 0. "
+        "With respect to y it is NaN for a negative x.",
+    ),
 )
-
-
-def _nonzero(x: Any) -> Any:
-    """Return ``x``, or 1 where x is 0: ``0**y`` does not change with y > 0, so log's factor must not be -inf."""
-    return x + (x == 0)
-
 
 # -- exponentials, logarithms ----------------------------------------------------------------------------------------
 
-exp = _elementwise("exp", np.exp, x=lambda g, out: g * out)
-expm1 = _elementwise("expm1", np.expm1, x=lambda g, x: g * exp(x))
-log = _elementwise("log", np.log, x=lambda g, x: g / x)
-log1p = _elementwise("log1p", np.log1p, x=lambda g, x: g / (1 + x))
+exp = unary("exp", np.exp, x=lambda g, out: g * out, doc=Doc("Compute the exponential.", "e**x", x="out"))
+expm1 = unary(
+    "expm1",
+    np.expm1,
+    x=lambda g, x: g * exp(x),
+    doc=Doc("Compute ``exp(x) - 1``, accurate also for small x.", "exp(x) - 1", x="exp(x)"),
+)
+log = unary("log", np.log, x=lambda g, x: g / x, doc=Doc("Compute the natural logarithm.", x="1 / x"))
+log1p = unary(
+    "log1p",
+    np.log1p,
+    x=lambda g, x: g / (1 + x),
+    doc=Doc("Compute ``log(1 + x)``, accurate also for small x.", "log(1 + x)", x="1 / (1 + x)"),
+)
 
 # -- trigonometric, hyperbolic ---------------------------------------------------------------------------------------
 
-sin = _elementwise("sin", np.sin, x=lambda g, x: g * cos(x))
-cos = _elementwise("cos", np.cos, x=lambda g, x: -(g * sin(x)))
-tan = _elementwise("tan", np.tan, x=lambda g, out: g * (1 + square(out)))
-arctan = _elementwise("arctan", np.arctan, x=lambda g, x: g / (1 + square(x)))
-sinh = _elementwise("sinh", np.sinh, x=lambda g, x: g * cosh(x))
-cosh = _elementwise("cosh", np.cosh, x=lambda g, x: g * sinh(x))
-tanh = _elementwise("tanh", np.tanh, x=lambda g, x: g * _sech2(x))
-_sech2 = _elementwise("sech2", lambda x: _inverse_cosh_squared(x), x=lambda g, out, x: g * (-2 * (out * tanh(x))))
+sin = unary("sin", np.sin, x=lambda g, x: g * cos(x), doc=Doc("Compute the sine of angles in radians.", x="cos(x)"))
+cos = unary(
+    "cos", np.cos, x=lambda g, x: -(g * sin(x)), doc=Doc("Compute the cosine of angles in radians.", x="-sin(x)")
+)
+tan = unary(
+    "tan",
+    np.tan,
+    x=lambda g, out: g * (1 + square(out)),
+    doc=Doc("Compute the tangent of angles in radians.", "sin(x) / cos(x)", x="1 + out**2"),
+)
+arctan = unary(
+    "arctan",
+    np.arctan,
+    x=lambda g, x: g / (1 + square(x)),
+    doc=Doc("Compute the inverse tangent, in radians from -pi / 2 to pi / 2.", x="1 / (1 + x**2)"),
+)
+sinh = unary(
+    "sinh",
+    np.sinh,
+    x=lambda g, x: g * cosh(x),
+    doc=Doc("Compute the hyperbolic sine.", "(exp(x) - exp(-x)) / 2", x="cosh(x)"),
+)
+cosh = unary(
+    "cosh",
+    np.cosh,
+    x=lambda g, x: g * sinh(x),
+    doc=Doc("Compute the hyperbolic cosine.", "(exp(x) + exp(-x)) / 2", x="sinh(x)"),
+)
+tanh = unary(
+    "tanh",
+    np.tanh,
+    x=lambda g, x: g * _sech2(x),
+    doc=Doc(
+        "Compute the hyperbolic tangent.",
+        "sinh(x) / cosh(x)",
+        x="1 / cosh(x)**2",
+        note="The derivative is computed in this form: ``1 - out**2`` has lost all its digits from x = 20 on.",
+    ),
+)
 
 
 def _inverse_cosh_squared(x: Any) -> Any:
-    with np.errstate(over="ignore"):  # where cosh overflows, 1 / cosh**2 has long been 0
+    with np.errstate(over="ignore"):  # where cosh overflows, 1 / cosh**2 is 0 in floating point
         return np.square(1 / np.cosh(x))
 
 
-# -- the sigmoid and its integral: exact from -1000 to 1000, without an overflow ---------------------------------------
-# exp is only ever taken of -|x|; written with the side of the real part, both serve the complex step too.
+_sech2 = unary(
+    "sech2",
+    _inverse_cosh_squared,
+    x=lambda g, out, x: g * (-2 * (out * tanh(x))),
+    doc=Doc("Compute the square of the hyperbolic secant.", "1 / cosh(x)**2", x="-2 * out * tanh(x)"),
+)
+
+# -- the sigmoid and its integral: accurate from -1000 to 1000, without overflow ---------------------------------------
+# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well.
 
 
 def _sigmoid(x: Any) -> Any:
-    small = np.exp(-x * _side(x))
+    small = np.exp(-x * _sign_of_real_part(x))
     return np.where(x.real >= 0, 1, small) / (1 + small)
 
 
 def _softplus(x: Any) -> Any:
-    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(-x * _side(x)))
+    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(-x * _sign_of_real_part(x)))
 
 
-def _side(x: Any) -> Any:
-    """Return 1 from 0 on and -1 below; adding 0 makes -0.0 an ordinary 0."""
+def _sign_of_real_part(x: Any) -> Any:
+    """Return 1 from 0 on and -1 below; adding 0 turns -0.0 into 0.0."""
     return np.copysign(1, x.real + 0.0)
 
 
-sigmoid = _elementwise("sigmoid", _sigmoid, x=lambda g, out, x: g * (out * sigmoid(-x)))
-softplus = _elementwise("softplus", _softplus, x=lambda g, x: g * sigmoid(x))
+sigmoid = unary(
+    "sigmoid",
+    _sigmoid,
+    x=lambda g, out, x: g * (out * sigmoid(-x)),
+    doc=Doc(
+        "Compute the logistic sigmoid.",
+        "1 / (1 + exp(-x))",
+        x="out * (1 - out)",
+        note="Neither the function nor its derivative overflows, whatever the size of x.",
+    ),
+)
+softplus = unary(
+    "softplus",
+    _softplus,
+    x=lambda g, x: g * sigmoid(x),
+    doc=Doc(
+        "Compute the softplus, a smooth ``relu`` whose derivative is the sigmoid.",
+        "log(1 + exp(x))",
+        x="1 / (1 + exp(-x))",
+        note="Neither the function nor its derivative overflows, whatever the size of x.",
+    ),
+)
 
 # -- kinks -----------------------------------------------------------------------------------------------------------
 
-sign = _elementwise("sign", np.sign)
-absolute = _elementwise("absolute", np.absolute, x=lambda g, x: g * sign(x))
-relu = _elementwise("relu", lambda x: np.maximum(x, 0), x=lambda g, out: g * (out > 0))
-maximum = _elementwise(
+sign = unary(
+    "sign",
+    np.sign,
+    doc=Doc(
+        "Compute the sign: 1, -1, or 0 for 0.",
+        "where(x > 0, 1, where(x < 0, -1, 0))",
+        at=(-5.0, 0.0, 5.0),
+        note="The derivative is 0 everywhere, also at the jump, so nothing is recorded.",
+    ),
+)
+absolute = unary(
+    "absolute",
+    np.absolute,
+    x=lambda g, x: g * sign(x),
+    doc=Doc(
+        "Compute the absolute value.",
+        "where(x < 0, -x, x)",
+        x="sign(x)",
+        at=(-0.25, 0.75),
+        note="At 0 the derivative is taken as 0, midway between -1 and 1.",
+    ),
+)
+relu = unary(
+    "relu",
+    lambda x: np.maximum(x, 0),
+    x=lambda g, out: g * (out > 0),
+    doc=Doc(
+        "Compute the rectified linear unit.",
+        "maximum(x, 0)",
+        x="1.0 * (x > 0)",
+        at=(-0.25, 0.75),
+        note="At 0 the derivative is taken as 0.",
+    ),
+)
+maximum = binary(
     "maximum",
     np.maximum,
     x=lambda g, x, y: g * (x > y) + (0.5 * g) * (x == y),
     y=lambda g, x, y: g * (y > x) + (0.5 * g) * (x == y),
+    doc=Doc(
+        "Compute the larger of two.",
+        "where(x > y, x, y)",
+        x="(x > y) + 0.5 * (x == y)",
+        y="(y > x) + 0.5 * (x == y)",
+        note="In a tie each input receives half of the cotangent.",
+    ),
 )
-minimum = _elementwise(
+minimum = binary(
     "minimum",
     np.minimum,
     x=lambda g, x, y: g * (x < y) + (0.5 * g) * (x == y),
     y=lambda g, x, y: g * (y < x) + (0.5 * g) * (x == y),
-)
-_clip = _elementwise(
-    "clip", lambda x, low, high: np.clip(x, low, high), x=lambda g, x, low, high: g * _between(x, low, high)
-)
-_where = _elementwise(
-    "where",
-    lambda condition, x, y: np.where(condition, x, y),
-    x=lambda g, condition: _where(condition, g, 0),
-    y=lambda g, condition: _where(condition, 0, g),
+    doc=Doc(
+        "Compute the smaller of two.",
+        "where(x < y, x, y)",
+        x="(x < y) + 0.5 * (x == y)",
+        y="(y < x) + 0.5 * (x == y)",
+        note="In a tie each input receives half of the cotangent.",
+    ),
 )
 
 
 def _between(x: Any, low: Any, high: Any) -> Any:
-    inside = x == x  # noqa: PLR0124 (false for NaN, which is nowhere between)
+    inside = x == x  # noqa: PLR0124 (False for NaN)
     if low is not None:
         inside = inside & (x >= low)
     if high is not None:
@@ -124,8 +249,23 @@ def _between(x: Any, low: Any, high: Any) -> Any:
     return inside
 
 
-def clip(x: Any, low: Any = None, high: Any = None) -> Any:
-    """Limit ``x`` to ``[low, high]``; the gradient is 1 between them and at both ends, and 0 outside.
+_clip = primitive(
+    "clip",
+    lambda x, low, high: np.clip(x, low, high),
+    broadcasts=True,
+    x=lambda g, x, low, high: g * _between(x, low, high),
+    doc=Doc(
+        "Limit to an interval.",
+        "minimum(maximum(x, low), high)",
+        x="(x >= low) & (x <= high)",
+        note="At both ends the derivative is taken as 1.",
+    ),
+)
+
+
+@operation(_clip)
+def clip(x: TensorLike, low: Any = None, high: Any = None) -> TensorLike:
+    """Limit ``x`` to the interval from ``low`` to ``high``.
 
     The bounds are constants (arrays, numbers or None): no gradient flows to them.
 
@@ -147,11 +287,29 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
     return _clip(x, unwrap_value(low), unwrap_value(high))
 
 
-def where(condition: Any, x: Any, y: Any) -> Any:
-    """Take ``x`` where ``condition`` holds and ``y`` elsewhere; each gets the gradient of the elements taken from it.
+_where = primitive(
+    "where",
+    lambda condition, x, y: np.where(condition, x, y),
+    broadcasts=True,
+    x=lambda g, condition: _where(condition, g, 0),
+    y=lambda g, condition: _where(condition, 0, g),
+    doc=Doc("Choose elements.", "where(condition, x, y)", x="where(condition, 1, 0)", y="where(condition, 0, 1)"),
+)
 
-    A non-finite value in the branch that is not taken does no harm here, but the operation that made it may: its own
-    derivative times 0 can be NaN. Put a harmless value into that operation's input with an inner ``where``.
+
+@overload
+def where(condition: Any, x: V, y: V | ArrayLike) -> V: ...
+@overload
+def where(condition: Any, x: ArrayLike, y: V) -> V: ...
+@overload
+def where(condition: Any, x: ArrayLike, y: ArrayLike) -> Array: ...
+@documented(_where)
+def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> TensorLike:
+    """Choose elements of ``x`` where ``condition`` holds, and of ``y`` elsewhere.
+
+    A non-finite value in the branch that is not chosen does not affect the gradient here, but may affect that of the
+    operation that computed it, whose own derivative times 0 can be NaN. Replace the input of that operation by a
+    harmless value with an inner ``where``.
 
     Examples
     --------
@@ -166,17 +324,22 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 # -- precision ---------------------------------------------------------------------------------------------------------
 
-_astype = primitive("astype", lambda x, dtype: x.astype(dtype), x=lambda g: g)
+_astype = primitive(
+    "astype", lambda x, dtype: x.astype(dtype), x=lambda g: g, doc=Doc("Convert the type.", "x.astype(dtype)", x="g")
+)
 
 
-def astype(x: Any, dtype: Any) -> Any:
-    """Convert to another floating-point type; the backward walk gives the gradient in the input's own type.
+@operation(_astype)
+def astype(x: TensorLike, dtype: Any) -> TensorLike:
+    """Convert to another floating-point type.
+
+    The gradient has the type of the input.
 
     Raises
     ------
     TypeError
-        If a recorded tensor is asked for a type that is not floating, since no gradient can flow through integers, or
-        a tensor for one that has no real numbers.
+        If a recorded tensor is converted to a type that is not floating-point, since no gradient can flow through
+        integers, or a tensor to one that does not hold real numbers.
 
     Examples
     --------
@@ -186,7 +349,7 @@ def astype(x: Any, dtype: Any) -> Any:
     """
     dtype = np.dtype(dtype)
     if dtype.kind != "f" and isinstance(x, Value) and x._node is not None:
-        raise TypeError(f"astype: no gradient flows through {dtype}; call detach() first if that is what you want")
+        raise TypeError(f"astype: no gradient flows through {dtype}; call detach() first if that is intended")
     if dtype.kind not in "fiub" and isinstance(x, Value):
-        raise TypeError(f"astype: a tensor cannot be made of {dtype} data; it has real numbers")
+        raise TypeError(f"astype: a tensor holds real numbers; got {dtype}")
     return _astype(x, dtype)

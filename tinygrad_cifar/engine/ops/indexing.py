@@ -1,6 +1,7 @@
-"""The derivative table: choosing elements and putting them back.
+"""The derivative table: choosing elements, and writing to them.
 
-``getitem`` and ``scatter`` are each other's adjoints: an element that was chosen twice gets both its cotangents.
+``getitem`` and ``scatter`` are adjoint to each other: an element that is chosen twice receives the sum of both
+cotangents.
 """
 
 from __future__ import annotations
@@ -9,24 +10,36 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.engine.axes import normalize_axis_index
+from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
-from tinygrad_cifar.engine.ops.shapes import normalize_axis_index, reshape
+from tinygrad_cifar.engine.operations import TensorLike, operation
+from tinygrad_cifar.engine.ops.shapes import reshape
 from tinygrad_cifar.engine.primitives import primitive
 
-_getitem = primitive("getitem", lambda x, index: x[index], x=lambda g, x_shape, index: _scatter(g, index, x_shape))
+_getitem = primitive(
+    "getitem",
+    lambda x, index: x[index],
+    x=lambda g, x_shape, index: _scatter(g, index, x_shape),
+    doc=Doc("Choose elements.", "x[index]", x="zeros(x.shape) with g added at index"),
+)
 _scatter = primitive(
-    "scatter", lambda x, index, shape: _scattered(x, index, shape), x=lambda g, index: _getitem(g, index)
+    "scatter",
+    lambda x, index, shape: _scatter_array(x, index, shape),
+    x=lambda g, index: _getitem(g, index),
+    doc=Doc("Add elements to an array of zeros.", "zeros(shape) with x added at index", x="g[index]"),
 )
 _index_update = primitive(
     "index_update",
-    lambda x, index, value: _updated(x, index, value),
+    lambda x, index, value: _update_array(x, index, value),
     broadcasts=True,
     x=lambda g, index: _index_update(g, index, 0),
-    value=lambda g, index, value_shape: _written(g, index, len(value_shape)),
+    value=lambda g, index, value_shape: _update_cotangent(g, index, len(value_shape)),
+    doc=Doc("Replace elements.", "x with value at index", x="g with 0 at index", value="g[index]"),
 )
 
 
-def _scattered(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
+def _scatter_array(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     out = np.zeros(shape, dtype=x.dtype)
     if _may_repeat(index):
         np.add.at(out, index, x)
@@ -35,24 +48,26 @@ def _scattered(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
-def _updated(x: Any, index: Any, value: Any) -> Any:
-    kind = x.dtype if x.dtype.kind == "f" else np.result_type(x, value)  # numbers with a fraction keep it
+def _update_array(x: Any, index: Any, value: Any) -> Any:
+    kind = (
+        x.dtype if x.dtype.kind == "f" else np.result_type(x, value)
+    )  # an integer x is promoted if the value is floating-point
     out = np.array(x, dtype=kind, order="C")
-    if _may_repeat(index):  # which of two values is written last depends on the layout: here it is always C's
+    if _may_repeat(index):  # then the last value in C order is written last
         given, value = value, np.empty(out[index].shape, kind)
         value[...] = given
     out[index] = value
     return out
 
 
-def _written(g: Any, index: Any, ndim: int) -> Any:
-    """Return the cotangent of what was written, with as many axes as it had: NumPy drops leading axes of size 1."""
-    part = _getitem(g, index) * _last_written(g.shape, index)
-    return reshape(part, (1,) * (ndim - part.ndim) + part.shape) if ndim > part.ndim else part
+def _update_cotangent(g: Any, index: Any, ndim: int) -> Any:
+    """Return the cotangent of the value, with all its axes: assignment drops leading axes of size 1."""
+    chosen = _getitem(g, index) * _is_last_written(g.shape, index)
+    return reshape(chosen, (1,) * (ndim - chosen.ndim) + chosen.shape) if ndim > chosen.ndim else chosen
 
 
-def _last_written(shape: tuple[int, ...], index: Any) -> Any:
-    """Tell which of the values written survive: where an index repeats, the last one written does."""
+def _is_last_written(shape: tuple[int, ...], index: Any) -> Any:
+    """Return which of the values remain: where an index repeats, only the last one written does."""
     if not _may_repeat(index):
         return 1
     place = np.empty(shape, dtype=np.intp)
@@ -62,13 +77,13 @@ def _last_written(shape: tuple[int, ...], index: Any) -> Any:
 
 
 def _may_repeat(index: Any) -> bool:
-    """Tell whether an index can name an element twice: only arrays of integers can."""
+    """Return whether an index can contain an element twice: only arrays of integers can."""
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, np.ndarray) and part.dtype.kind in "iu" for part in parts)
 
 
 def _constant_index(index: Any) -> Any:
-    """Return the index with tensors and lists turned into arrays."""
+    """Return the index with tensors and lists converted to arrays."""
     kind = type(index)
     if kind is slice or kind is int:
         return index
@@ -78,21 +93,22 @@ def _constant_index(index: Any) -> Any:
 
 
 def _constant_part(part: Any) -> Any:
-    """Return what indexes one axis (or, for booleans, several): as it is, or, if it holds many indices, an array."""
+    """Return the index of one axis (for booleans, of several): an array if it is not a single index or a slice."""
     if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer, np.bool_)):
         return part
     index = np.asarray(unwrap_value(part))
     if index.size == 0 and index.dtype.kind == "f":
         return index.astype(np.intp)
     if index.dtype.kind not in "iub":
-        raise IndexError(f"an index must be made of integers, booleans or slices, not {index.dtype}")
+        raise IndexError(f"an index must consist of integers, booleans or slices; got {index.dtype}")
     return index
 
 
-def getitem(x: Any, index: Any) -> Any:
-    """Choose elements as ``x[index]`` does: integers, slices, None, an ellipsis, arrays of integers or booleans.
+@operation(_getitem)
+def getitem(x: TensorLike, index: Any) -> TensorLike:
+    """Choose elements by integers, slices, None, an ellipsis, or arrays of integers or booleans.
 
-    An element that is chosen more than once accumulates its gradients.
+    The gradients of an element that is chosen more than once are added.
 
     Examples
     --------
@@ -105,10 +121,11 @@ def getitem(x: Any, index: Any) -> Any:
     return _getitem(x, _constant_index(index))
 
 
-def index_update(x: Any, index: Any, value: Any) -> Any:
-    """Return a copy of ``x`` in which ``x[index]`` is ``value``: what ``x[index] = value`` would do to an array.
+@operation(_index_update)
+def index_update(x: TensorLike, index: Any, value: Any) -> TensorLike:
+    """Return a copy of ``x`` in which ``x[index]`` is ``value``, as after ``x[index] = value`` on an array.
 
-    Where an array index names a place twice, the last value stays and the others get no gradient.
+    Where an array index contains a position twice, the last value remains and the others receive no gradient.
 
     Examples
     --------
@@ -122,8 +139,9 @@ def index_update(x: Any, index: Any, value: Any) -> Any:
     return _index_update(x, _constant_index(index), value)
 
 
-def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
-    """Choose along ``axis`` by an array of integers that has one index for every other position.
+@operation(_getitem)
+def take_along_axis(x: TensorLike, indices: Any, axis: int) -> TensorLike:
+    """Choose elements along ``axis`` by an array of integers, one for every position along the other axes.
 
     Examples
     --------

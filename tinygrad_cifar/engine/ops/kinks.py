@@ -1,59 +1,39 @@
-"""Where functions of the table have no derivative, and the value that the table takes there.
+"""Points at which primitives have no derivative.
 
-One row for each primitive with a kink: a test for the points of its inputs that lie exactly on it, and the
-convention in words. The rules themselves stand in the table; this page is what documentation, the counter of
-kinks and the tests share.
+For each primitive with such a point: a function of its arguments that returns which elements lie exactly on it. The
+values that the table takes there are in the descriptions of the primitives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 
-class Kink(NamedTuple):
-    """A primitive's kink.
+def _ties(reduce: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the test for lanes in which several elements equal the extreme: all of these elements count."""
 
-    Attributes
-    ----------
-    hits
-        Given the primitive's arguments, tells which elements lie exactly on the kink.
-    convention
-        What the derivative is taken to be there.
-    """
-
-    hits: Callable[..., Any]
-    convention: str
-
-
-def _ties(extreme: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the test for lanes in which more than one element reaches the extreme: all of these elements count."""
-
-    def hits(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:  # noqa: ARG001 (the primitive's arguments)
-        equal = x == extreme(x, axis=axis, keepdims=True)
+    def is_tied(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:  # noqa: ARG001 (an argument of the primitive)
+        equal = x == reduce(x, axis=axis, keepdims=True)
         return equal & (np.add.reduce(equal, axis=axis, keepdims=True) > 1)
 
-    return hits
+    return is_tied
 
 
-KINKS: dict[str, Kink] = {
-    "relu": Kink(lambda x: x == 0, "0 at 0, the slope on the left"),
-    "absolute": Kink(lambda x: x == 0, "0 at 0, midway between the slopes -1 and 1"),
-    "sign": Kink(lambda x: x == 0, "0 everywhere, also at its jump"),
-    "maximum": Kink(lambda x, y: x == y, "a tie gives half to each"),
-    "minimum": Kink(lambda x, y: x == y, "a tie gives half to each"),
-    "clip": Kink(
-        lambda x, low, high: (x == (np.nan if low is None else low)) | (x == (np.nan if high is None else high)),
-        "1 at both ends, the slope inside",
+KINKS: dict[str, Callable[..., Any]] = {
+    "relu": lambda x: x == 0,
+    "absolute": lambda x: x == 0,
+    "sign": lambda x: x == 0,
+    "maximum": lambda x, y: x == y,
+    "minimum": lambda x, y: x == y,
+    "clip": lambda x, low, high: (
+        (x == (np.nan if low is None else low)) | (x == (np.nan if high is None else high))  # nothing equals NaN
     ),
-    "max": Kink(_ties(np.maximum.reduce), "elements that tie share equally"),
-    "min": Kink(_ties(np.minimum.reduce), "elements that tie share equally"),
-    "norm": Kink(
-        lambda x, axis, keepdims: np.broadcast_to(  # noqa: ARG005
-            np.add.reduce(np.square(x), axis=axis, keepdims=True) == 0, x.shape
-        ),
-        "0 where all elements are 0",
+    "max": _ties(np.maximum.reduce),
+    "min": _ties(np.minimum.reduce),
+    "norm": lambda x, axis, keepdims: np.broadcast_to(  # noqa: ARG005
+        np.add.reduce(np.square(x), axis=axis, keepdims=True) == 0, x.shape
     ),
 }

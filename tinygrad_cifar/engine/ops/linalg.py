@@ -1,32 +1,42 @@
-"""The derivative table: products of matrices, and sums of products in general.
+"""The derivative table: matrix products, and sums of products in general.
 
-``matmul`` broadcasts its leading axes and reads a vector as a matrix of one row or one column, as NumPy does; its rules
-put the missing axis back, and the backward walk sums over what was broadcast.
+``matmul`` broadcasts its leading axes and treats a vector as a matrix of one row or one column, as NumPy does; its VJPs
+restore the missing axis, and the backward pass sums over the axes that were broadcast.
 """
 
 from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_cifar.engine import blocked_matmul as products
-from tinygrad_cifar.engine.graph import shape_of
+from tinygrad_cifar.engine import blocked_matmul
+from tinygrad_cifar.engine.documentation import Doc, documented
+from tinygrad_cifar.engine.graph import Array, shape_of
+from tinygrad_cifar.engine.operations import TensorLike, V
 from tinygrad_cifar.engine.ops.shapes import expand_dims
-from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
+from tinygrad_cifar.engine.primitives import binary, variadic_primitive
 
-matmul = primitive(
+matmul = binary(
     "matmul",
-    products.matmul,
-    broadcasts=True,
-    x=lambda g, y: _times_transposed(g, y),
-    y=lambda g, x: _transposed_times(x, g),
+    blocked_matmul.matmul,
+    x=lambda g, y: _matmul_vjp_x(g, y),
+    y=lambda g, x: _matmul_vjp_y(g, x),
+    doc=Doc(
+        "Compute the product of matrices, as ``numpy.matmul`` does.",
+        "x @ y",
+        x="g @ y.mT",
+        y="x.mT @ g",
+        note="``out[..., i, j] = sum_k x[..., i, k] * y[..., k, j]``. Leading axes broadcast; a vector is a row on the left "
+        "and a column on the right. Shapes that do not match raise ValueError.",
+        example=">>> tg.matmul(tg.Tensor([[1.0, 2.0]]), tg.Tensor([[3.0], [4.0]]))\nTensor([[11.]])",
+    ),
 )
 
 
-def _times_transposed(g: Any, y: Any) -> Any:
+def _matmul_vjp_x(g: Any, y: Any) -> Any:
     if y.ndim == 1:  # (..., n, k) @ (k,)
         return expand_dims(g, -1) * y
     if g.ndim < y.ndim:  # (k,) @ (..., k, m)
@@ -34,7 +44,7 @@ def _times_transposed(g: Any, y: Any) -> Any:
     return matmul(g, y.mT)
 
 
-def _transposed_times(x: Any, g: Any) -> Any:
+def _matmul_vjp_y(g: Any, x: Any) -> Any:
     if x.ndim == 1:  # (k,) @ (..., k, m) or (k,) @ (k,)
         return expand_dims(x, -1) * expand_dims(g, -2) if g.ndim else x * g
     if g.ndim < x.ndim:  # (..., n, k) @ (k,)
@@ -45,15 +55,25 @@ def _transposed_times(x: Any, g: Any) -> Any:
 _einsum = variadic_primitive(
     "einsum",
     lambda xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1),
-    lambda g, i, xs, subscripts: _einsum_rule(g, i, xs, subscripts),
+    lambda g, i, xs, subscripts: _einsum_vjp(g, i, xs, subscripts),
+    doc=Doc(
+        "Sum of products.", "einsum(subscripts, *xs)", xs="einsum of g and the other operands, with this one's labels"
+    ),
 )
 
 
-def einsum(subscripts: str, *xs: Any) -> Any:
-    """Sum products of elements over the labels that the result does not have (Einstein's convention).
+@overload
+def einsum(subscripts: str, *xs: V) -> V: ...
+@overload
+def einsum(subscripts: str, *xs: Array) -> Array: ...
+@overload
+def einsum(subscripts: str, *xs: Any) -> Any: ...
+@documented(_einsum)
+def einsum(subscripts: str, *xs: TensorLike) -> TensorLike:
+    """Compute a sum of products of elements, in Einstein's summation convention.
 
-    ``"ij,jk->ik"`` is the product of two matrices, ``"ii->i"`` a diagonal, ``"...ij->...ji"`` a transposition.
-    Axes that an ellipsis stands for must agree in size.
+    The sum is over the labels that the result does not have: ``"ij,jk->ik"`` is the product of two matrices,
+    ``"ii->i"`` a diagonal, ``"...ij->...ji"`` a transposition. Axes that an ellipsis represents must have equal sizes.
 
     Examples
     --------
@@ -68,11 +88,11 @@ def einsum(subscripts: str, *xs: Any) -> Any:
 
 
 def _explicit(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> str:
-    """Write the subscripts out: spaces removed, letters for an ellipsis, and the result's labels after an arrow."""
+    """Return explicit subscripts: without spaces, letters for an ellipsis, and the labels of the result after an arrow."""
     left, arrow, right = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(shapes):
-        raise ValueError(f"einsum: {subscripts!r} speaks of {len(terms)} operands, but {len(shapes)} were given")
+        raise ValueError(f"einsum: {subscripts!r} is for {len(terms)} operands; got {len(shapes)}")
     free = iter(sorted(set(string.ascii_letters) - set(subscripts)))
     counts = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
     hidden = [n for n, term in zip(counts, terms, strict=True) if "..." in term]
@@ -80,29 +100,26 @@ def _explicit(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> str:
     full = []
     for term, count, shape in zip(terms, counts, shapes, strict=True):
         if count < 0 or (count > 0 and "..." not in term):
-            raise ValueError(f"einsum: {term!r} in {subscripts!r} does not describe an operand of shape {shape}")
+            raise ValueError(f"einsum: {term!r} in {subscripts!r} does not match an operand of shape {shape}")
         full.append(term.replace("...", ellipsis[len(ellipsis) - count :]))
     if not arrow:
         labels = "".join(full)
         right = "..." * bool(ellipsis) + "".join(sorted(x for x in set(labels) - set(ellipsis) if labels.count(x) == 1))
     if hidden and "..." not in right:
-        raise ValueError(
-            f"einsum: {subscripts!r} has an ellipsis for the operands and none for the result; give it one"
-        )
+        raise ValueError(f"einsum: {subscripts!r} has an ellipsis for the operands but not for the result; add one")
     sizes: dict[str, int] = {}
     for term, shape in zip(full, shapes, strict=True):
         for label, size in zip(term, shape, strict=True):
             if sizes.setdefault(label, size) != size:
-                raise ValueError(f"einsum: in {subscripts!r}, shapes {list(shapes)} give one label two sizes")
+                raise ValueError(f"einsum: in {subscripts!r}, a label has two sizes for the shapes {list(shapes)}")
     return ",".join(full) + "->" + right.replace("...", ellipsis)
 
 
-def _einsum_rule(g: Any, i: int, xs: tuple[Any, ...], subscripts: str) -> Any:
+def _einsum_vjp(g: Any, i: int, xs: tuple[Any, ...], subscripts: str) -> Any:
     """Contract the cotangent with the other operands, for the labels of operand ``i``.
 
-    A label that only this operand has was summed over it alone: the cotangent is repeated along it (a factor of
-    ones). A label that stands in it twice took a diagonal: the cotangent goes back to that diagonal (a factor
-    of the identity).
+    A label that only this operand has was summed over: the cotangent is repeated along it (a factor of ones). A label
+    that occurs in it twice took a diagonal: the cotangent goes to that diagonal (a factor of the identity).
     """
     left, right = subscripts.split("->")
     terms = left.split(",")

@@ -1,8 +1,8 @@
-"""The derivative table, last page: the softmax and its cross-entropy, each fused into one row.
+"""The derivative table: the softmax and its cross-entropy, each fused into one primitive.
 
-Both could be compositions of other rows, with the same numbers; they are rows because every classifier ends in
-them, and one operation in the place of six is a tenth of a small network's training step. Fused, the derivative
-is the one that courses teach: the probabilities, less one at the label.
+Both could be compositions of other primitives, with the same values. They are primitives because every classifier ends
+in them: one operation instead of six saves a tenth of the training step of a small network. The VJP of the
+cross-entropy is the derivative that courses teach: the probabilities, minus one at the label.
 """
 
 from __future__ import annotations
@@ -11,52 +11,63 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.engine.axes import normalize_axis_index
+from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of
-from tinygrad_cifar.engine.ops.reductions import sum as sum_
-from tinygrad_cifar.engine.ops.shapes import normalize_axis_index
+from tinygrad_cifar.engine.operations import TensorLike, operation
+from tinygrad_cifar.engine.ops import reductions
 from tinygrad_cifar.engine.primitives import primitive
 
 _softmax = primitive(
     "softmax",
-    lambda x, axis: _normalised(np.exp(x - np.maximum.reduce(x.real, axis=axis, keepdims=True)), axis),
-    x=lambda g, out, axis: out * (g - sum_(g * out, axis, True)),
+    lambda x, axis: _normalize(np.exp(x - np.maximum.reduce(x.real, axis=axis, keepdims=True)), axis),
+    x=lambda g, out, axis: out * (g - reductions.sum(g * out, axis, True)),
+    doc=Doc("Softmax.", "exp(x) / sum(exp(x), axis)", x="out * (g - sum(g * out, axis))"),
 )
-cross_entropy = primitive(
+_cross_entropy = primitive(
     "cross_entropy",
-    lambda scores, labels: _cross_entropy(scores, labels),
-    by_product="slope",
-    scores=lambda g, scores, labels, slope: g * (_slope(scores, labels) if slope is None else slope),
+    lambda scores, labels: _loss_and_derivative(scores, labels),
+    aux="derivative",
+    scores=lambda g, scores, labels, derivative: (
+        g * (_derivative(scores, labels) if derivative is None else derivative)
+    ),
+    doc=Doc(
+        "Mean cross-entropy of the softmax.",
+        "mean(logsumexp(scores, 1) - scores[arange(n), labels])",
+        scores="g * (softmax(scores, 1) - one_hot(labels)) / n",
+    ),
 )
 
 
-def _normalised(positive: Any, axis: int) -> Any:
+def _normalize(positive: Any, axis: int) -> Any:
     positive /= np.add.reduce(positive, axis=axis, keepdims=True)
     return positive
 
 
-def _cross_entropy(scores: Any, labels: Any) -> Any:
-    """Return the loss and, from the same exponentials, its slope: (the probabilities, less 1 at the label) / n."""
+def _loss_and_derivative(scores: Any, labels: Any) -> Any:
+    """Return the loss and, from the same exponentials, its derivative: (probabilities - one_hot(labels)) / n."""
     n = len(labels)
-    own = (labels, np.arange(n))
-    columns = np.ascontiguousarray(scores.T)  # NumPy is slow along a last axis of ten
-    shifted = columns - np.maximum.reduce(columns.real, axis=0)  # no exponential exceeds 1
-    slope = np.exp(shifted)
-    total = np.add.reduce(slope, axis=0)
-    loss = (np.add.reduce(np.log(total)) - np.add.reduce(shifted[own])) / n
-    slope /= n * total
-    slope[own] -= 1 / n
-    return loss, np.ascontiguousarray(slope.T)
+    at_label = (labels, np.arange(n))
+    columns = np.ascontiguousarray(scores.T)  # reductions along a short last axis are slow
+    shifted = columns - np.maximum.reduce(columns.real, axis=0)  # so no exponential exceeds 1
+    derivative = np.exp(shifted)
+    total = np.add.reduce(derivative, axis=0)
+    loss = (np.add.reduce(np.log(total)) - np.add.reduce(shifted[at_label])) / n
+    derivative /= n * total
+    derivative[at_label] -= 1 / n
+    return loss, np.ascontiguousarray(derivative.T)
 
 
-def _slope(scores: Any, labels: Any) -> Any:
-    """Return the derivative as a composition, which can be differentiated again."""
+def _derivative(scores: Any, labels: Any) -> Any:
+    """Return the derivative as a composition of operations, which can be differentiated again."""
     one_hot = np.zeros(scores.shape, dtype=scores.dtype)
     one_hot[np.arange(len(labels)), labels] = 1
     return (_softmax(scores, 1) - one_hot) / len(labels)
 
 
-def softmax(x: Any, axis: int = -1) -> Any:
-    """Compute ``exp(x) / sum(exp(x))`` along ``axis``, without overflow.
+@operation(_softmax)
+def softmax(x: TensorLike, axis: int = -1) -> TensorLike:
+    """Compute the softmax along ``axis``, without overflow.
 
     Examples
     --------

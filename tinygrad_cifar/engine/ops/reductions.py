@@ -1,145 +1,169 @@
-"""The derivative table: many elements become one.
+"""The derivative table: reductions, and the cumulative sum.
 
-A reduction's cotangent has lost the reduced axes. Every rule first spreads it over them again (``_spread``) and
-then says how much each element had to do with the result. The functions below the table translate what a user
-writes for an axis into the tuple, counted from the front, that the rows work with.
+The cotangent of a reduction lacks the reduced axes. Each VJP restores them with size 1 (``_restore_axes``), so that it
+broadcasts against the input. The public functions translate the ``axis`` argument into the tuple, counted from the
+front, that the primitives take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.engine.axes import Axis, invert_permutation, normalize_axes, normalize_axis_index, size_along
+from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
-from tinygrad_cifar.engine.ops.elementwise import astype, exp, square
-from tinygrad_cifar.engine.ops.shapes import (
-    _broadcast_to,
-    _reshape,
-    flip,
-    inverse,
-    normalize_axis_index,
-    pad,
-    reshape,
-    size_along,
-    stack,
-    transpose,
-)
+from tinygrad_cifar.engine.operations import TensorLike, operation
+from tinygrad_cifar.engine.ops.elementwise import astype, divide, exp, square, subtract
+from tinygrad_cifar.engine.ops.shapes import _broadcast_to, _reshape, flip, pad, reshape, stack, transpose
 from tinygrad_cifar.engine.primitives import primitive
-
-Axis = int | Sequence[int] | None
 
 _sum = primitive(
     "sum",
     lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
-    x=lambda g, x_shape, axis, keepdims: _broadcast_to(_spread(g, x_shape, axis, keepdims), x_shape),
+    x=lambda g, x_shape, axis, keepdims: _broadcast_to(_restore_axes(g, x_shape, axis, keepdims), x_shape),
+    doc=Doc("Sum.", "sum(x, axis)", x="broadcast_to(expand_dims(g, axis), x.shape)"),
 )
 _max = primitive(
     "max",
     lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims),
-    x=lambda g, out, x, axis, keepdims: _to_the_extreme(g, out, x, axis, keepdims),
+    x=lambda g, out, x, axis, keepdims: _split_among_ties(g, out, x, axis, keepdims),
+    doc=Doc(
+        "Maximum.",
+        "max(x, axis)",
+        x="expand_dims(g, axis) * (x == out) / count_nonzero(x == out, axis)",
+        note="Elements that tie for the maximum receive equal parts of the cotangent.",
+    ),
 )
 _min = primitive(
     "min",
     lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims),
-    x=lambda g, out, x, axis, keepdims: _to_the_extreme(g, out, x, axis, keepdims),
+    x=lambda g, out, x, axis, keepdims: _split_among_ties(g, out, x, axis, keepdims),
+    doc=Doc(
+        "Minimum.",
+        "min(x, axis)",
+        x="expand_dims(g, axis) * (x == out) / count_nonzero(x == out, axis)",
+        note="Elements that tie for the minimum receive equal parts of the cotangent.",
+    ),
 )
 _prod = primitive(
     "prod",
     lambda x, axis, keepdims: np.multiply.reduce(x, axis=axis, keepdims=keepdims),
-    x=lambda g, x, axis, keepdims: _spread(g, x.shape, axis, keepdims) * _product_of_the_others(x, axis),
+    x=lambda g, x, axis, keepdims: _restore_axes(g, x.shape, axis, keepdims) * _leave_one_out_product(x, axis),
+    doc=Doc(
+        "Product.",
+        "prod(x, axis)",
+        x="expand_dims(g, axis) * out / x",
+        note="The quotient is computed as the product of the other elements, so it is exact where elements are 0.",
+    ),
 )
 _logsumexp = primitive(
     "logsumexp",
-    lambda x, axis, keepdims: _log_of_the_sum(x, axis, keepdims),
-    x=lambda g, x, axis, keepdims: _spread(g, x.shape, axis, keepdims) * _shares(x, axis),
+    lambda x, axis, keepdims: _log_sum_exp(x, axis, keepdims),
+    x=lambda g, x, axis, keepdims: _restore_axes(g, x.shape, axis, keepdims) * _softmax_weights(x, axis),
+    doc=Doc(
+        "Log of the sum of exponentials.",
+        "log(sum(exp(x), axis))",
+        x="expand_dims(g, axis) * exp(x) / sum(exp(x), axis)",
+    ),
 )
 _norm = primitive(
     "norm",
     lambda x, axis, keepdims: np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims)),
-    x=lambda g, out, x, axis, keepdims: _spread(g * (out > 0) / (out + (out == 0)), x.shape, axis, keepdims) * x,
+    x=lambda g, out, x, axis, keepdims: (
+        _restore_axes(g * (out > 0) / (out + (out == 0)), x.shape, axis, keepdims) * x  # 0, not 0 / 0, at 0
+    ),
+    doc=Doc(
+        "Euclidean norm.",
+        "sqrt(sum(x**2, axis))",
+        x="expand_dims(g / out, axis) * x",
+        note="Where all elements are 0, the gradient is taken as 0.",
+    ),
 )
 _cumsum = primitive(
-    "cumsum", lambda x, axis: np.cumsum(x, axis=axis), x=lambda g, axis: flip(_cumsum(flip(g, axis), axis), axis)
+    "cumsum",
+    lambda x, axis: np.cumsum(x, axis=axis),
+    x=lambda g, axis: flip(_cumsum(flip(g, axis), axis), axis),
+    doc=Doc("Cumulative sum.", "cumsum(x, axis)", x="flip(cumsum(flip(g, axis), axis), axis)"),
 )
 
 
-def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Put the reduced axes back, with size 1."""
+def _restore_axes(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Return ``g`` with the reduced axes, of size 1."""
     return g if keepdims else _reshape(g, tuple([1 if i in axis else size for i, size in enumerate(shape)]))
 
 
-def _to_the_extreme(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Give the cotangent to the elements that reach the extreme, in equal parts."""
-    hit = x == _spread(out, x.shape, axis, keepdims)
-    parts = np.maximum(np.add.reduce(hit, axis=axis, keepdims=True), 1).astype(g.dtype)  # NaN hits nothing
-    return (_spread(g, x.shape, axis, keepdims) / parts) * hit
+def _split_among_ties(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Give the cotangent to the elements that equal the extreme, in equal parts."""
+    hit = x == _restore_axes(out, x.shape, axis, keepdims)
+    parts = np.maximum(np.add.reduce(hit, axis=axis, keepdims=True), 1).astype(g.dtype)  # NaN equals nothing
+    return (_restore_axes(g, x.shape, axis, keepdims) / parts) * hit
 
 
-def _log_of_the_sum(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    shift = _shift(x, axis)
+def _log_sum_exp(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    shift = _finite_max(x, axis)
     total = np.add.reduce(np.exp(x - shift), axis=axis, keepdims=True)
-    with np.errstate(divide="ignore"):  # log(0) = -inf is the right answer for a row of -inf
+    with np.errstate(divide="ignore"):  # log(0) = -inf is right where all elements are -inf
         out = np.log(total) + shift
     return out if keepdims else np.squeeze(out, axis)
 
 
-def _shift(x: Any, axis: tuple[int, ...]) -> Any:
-    """Return the largest element, so that no exponential exceeds 1; a row of -inf has nothing to shift by."""
+def _finite_max(x: Any, axis: tuple[int, ...]) -> Any:
+    """Return the largest element, so that no exponential of a difference exceeds 1; 0 where it is not finite."""
     largest = np.maximum.reduce(x.real, axis=axis, keepdims=True)
     return np.where(np.isfinite(largest), largest, 0)
 
 
-def _shares(x: Any, axis: tuple[int, ...]) -> Any:
-    """Return each exponential's share of the sum; a row of -inf has none to give.
+def _softmax_weights(x: Any, axis: tuple[int, ...]) -> Any:
+    """Return each exponential's share of the sum; 0 where all elements are -inf.
 
-    As ``exp(x - logsumexp(x))`` they would not add up to 1: a result of 10,000 has lost four of its digits.
+    Computed as ``exp(x - logsumexp(x))`` they would not sum to 1: near 10,000 a result has lost four digits.
     """
-    powers = exp(x - _shift(unwrap_value(x), axis))
+    powers = exp(x - _finite_max(unwrap_value(x), axis))
     total = _sum(powers, axis, True)
     return powers / (total + (total == 0))
 
 
-def _product_of_the_others(x: Any, axis: tuple[int, ...]) -> Any:
-    """For each element, the product of all others along ``axis``: exact where some are 0, since nothing is divided."""
+def _leave_one_out_product(x: Any, axis: tuple[int, ...]) -> Any:
+    """Return, for each element, the product of all others along ``axis``, without a division."""
     kept = tuple(i for i in range(x.ndim) if i not in axis)
     last = transpose(x, kept + axis)
     flat = reshape(last, (*[x.shape[i] for i in kept], size_along(x.shape, axis)))
-    others = reshape(_others(flat), last.shape)
-    return transpose(others, inverse(kept + axis))
+    others = reshape(_products_of_others(flat), last.shape)
+    return transpose(others, invert_permutation(kept + axis))
 
 
-def _others(x: Any) -> Any:
-    """Halve and conquer along the last axis: the others of one of a pair are its partner and the others of the pair."""
+def _products_of_others(x: Any) -> Any:
+    """Divide and conquer along the last axis.
+
+    Recurse on the products of adjacent pairs, then multiply each result by the other element of its pair.
+    """
     size = x.shape[-1]
     if size <= 1:
         return np.ones(x.shape, dtype=x.dtype)
     if size % 2:
         x = pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)], 1.0)
     even, odd = x[..., 0::2], x[..., 1::2]
-    rest = _others(even * odd)
+    rest = _products_of_others(even * odd)
     return reshape(stack([rest * odd, rest * even], -1), x.shape)[..., :size]
 
 
-# -- as the user calls them
-# ----------------------------------------------------------------------------------------------
+def _count(name: str, x: Any, axes: tuple[int, ...]) -> int:
+    """Return the number of elements that are reduced to one; raise ValueError if it is 0."""
+    shape = shape_of(x)
+    count = size_along(shape, axes)
+    if not count:
+        raise ValueError(f"{name}: there are no elements along axis {axes} of an array of shape {shape}")
+    return count
 
 
-def _axes(name: str, x: Any, axis: Axis) -> tuple[int, ...]:
-    ndim = len(shape_of(x))
-    if axis is None:
-        return tuple(range(ndim))
-    if isinstance(axis, (int, np.integer)):
-        return (normalize_axis_index(name, int(axis), ndim),)
-    axes = tuple(normalize_axis_index(name, i, ndim) for i in axis)
-    if len(set(axes)) < len(axes):
-        raise ValueError(f"{name}: axis {axis} names a dimension twice")
-    return axes
+# -- operations --------------------------------------------------------------------------------------------------------
 
 
-def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Add up the elements along ``axis`` (all of them by default).
+@operation(_sum)
+def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
+    """Compute the sum of the elements along ``axis`` (None: all axes).
 
     Examples
     --------
@@ -147,11 +171,17 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> tg.sum(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([4., 6.])
     """
-    return _sum(x, _axes("sum", x, axis), keepdims)
+    return _sum(x, normalize_axes("sum", x, axis), keepdims)
 
 
-def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Average the elements along ``axis``: their sum divided by their number.
+@operation(_sum, divide, doc=Doc("Mean.", "sum(x, axis) / n", x="broadcast_to(expand_dims(g, axis), x.shape) / n"))
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
+    """Compute the mean of the n elements along ``axis`` (None: all axes).
+
+    Raises
+    ------
+    ValueError
+        If there are no elements along ``axis``.
 
     Examples
     --------
@@ -159,21 +189,25 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> tg.mean(tg.Tensor([1.0, 2.0, 6.0]))
     Tensor(3.)
     """
-    if getattr(x, "dtype", None) == np.float16:  # whose largest number is 65,504
+    if getattr(x, "dtype", None) == np.float16:  # sums overflow beyond 65,504
         return astype(mean(astype(x, np.float32), axis, keepdims), np.float16)
-    axes = _axes("mean", x, axis)
-    return _sum(x, axes, keepdims) / _counted("mean", x, axes)
+    axes = normalize_axes("mean", x, axis)
+    return _sum(x, axes, keepdims) / _count("mean", x, axes)
 
 
-def _counted(name: str, x: Any, axes: tuple[int, ...]) -> int:
-    count = size_along(shape_of(x), axes)
-    if count == 0:
-        raise ValueError(f"{name}: there are no elements along axis {axes} of shape {shape_of(x)}")
-    return count
+@operation(
+    *(_sum, divide, subtract, square),
+    doc=Doc(
+        "Variance.", "sum((x - mean(x, axis))**2, axis) / (n - ddof)", x="g * 2 * (x - mean(x, axis)) / (n - ddof)"
+    ),
+)
+def var(x: TensorLike, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> TensorLike:
+    """Compute the variance of the n elements along ``axis`` (None: all axes).
 
-
-def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any:
-    """Average the squared distances from the mean, dividing by the number of elements less ``ddof``.
+    Raises
+    ------
+    ValueError
+        If there are no more than ``ddof`` elements along ``axis``.
 
     Examples
     --------
@@ -183,15 +217,16 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Any
     """
     if getattr(x, "dtype", None) == np.float16:
         return astype(var(astype(x, np.float32), axis, keepdims, ddof), np.float16)
-    axes = _axes("var", x, axis)
-    count = _counted("var", x, axes)
+    axes = normalize_axes("var", x, axis)
+    count = _count("var", x, axes)
     if count <= ddof:
-        raise ValueError(f"var: {count} elements are not enough for ddof={ddof}")
+        raise ValueError(f"var: {count} elements are too few for ddof={ddof}")
     return _sum(square(x - mean(x, axes, True)), axes, keepdims) / (count - ddof)
 
 
-def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Take the largest element along ``axis``; elements that tie for it share the gradient equally.
+@operation(_max)
+def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
+    """Compute the maximum along ``axis`` (None: all axes).
 
     Examples
     --------
@@ -201,13 +236,14 @@ def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> t.grad
     Tensor([0. , 0.5, 0.5])
     """
-    axes = _axes("max", x, axis)
-    _counted("max", x, axes)
+    axes = normalize_axes("max", x, axis)
+    _count("max", x, axes)
     return _max(x, axes, keepdims)
 
 
-def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Take the smallest element along ``axis``; elements that tie for it share the gradient equally.
+@operation(_min)
+def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
+    """Compute the minimum along ``axis`` (None: all axes).
 
     Examples
     --------
@@ -215,13 +251,14 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> tg.min(tg.Tensor([[1.0, 2.0], [4.0, 3.0]]), axis=1)
     Tensor([1., 3.])
     """
-    axes = _axes("min", x, axis)
-    _counted("min", x, axes)
+    axes = normalize_axes("min", x, axis)
+    _count("min", x, axes)
     return _min(x, axes, keepdims)
 
 
-def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Multiply the elements along ``axis``; the gradient is exact where some of them are 0.
+@operation(_prod)
+def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
+    """Compute the product of the elements along ``axis`` (None: all axes).
 
     Examples
     --------
@@ -231,11 +268,12 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> t.grad
     Tensor([ 0., 10.,  0.])
     """
-    return _prod(x, _axes("prod", x, axis), keepdims)
+    return _prod(x, normalize_axes("prod", x, axis), keepdims)
 
 
-def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Compute ``log(sum(exp(x)))`` along ``axis`` without overflow, for elements of any size.
+@operation(_logsumexp)
+def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
+    """Compute the logarithm of the sum of exponentials along ``axis`` (None: all axes), without overflow.
 
     Examples
     --------
@@ -243,13 +281,14 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> tg.logsumexp(tg.Tensor([10000.0, 10000.0]))
     Tensor(10000.69314718)
     """
-    axes = _axes("logsumexp", x, axis)
-    _counted("logsumexp", x, axes)
+    axes = normalize_axes("logsumexp", x, axis)
+    _count("logsumexp", x, axes)
     return _logsumexp(x, axes, keepdims)
 
 
-def norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Compute the Euclidean length along ``axis``; its gradient where all elements are 0 is 0.
+@operation(_norm)
+def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
+    """Compute the Euclidean norm along ``axis`` (None: all axes).
 
     Examples
     --------
@@ -259,11 +298,12 @@ def norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> t.grad
     Tensor([0.6, 0.8])
     """
-    return _norm(x, _axes("norm", x, axis), keepdims)
+    return _norm(x, normalize_axes("norm", x, axis), keepdims)
 
 
-def cumsum(x: Any, axis: int) -> Any:
-    """Add up the elements along ``axis`` from its start to each position.
+@operation(_cumsum)
+def cumsum(x: TensorLike, axis: int) -> TensorLike:
+    """Compute the sums of the elements up to each position along ``axis``.
 
     Examples
     --------

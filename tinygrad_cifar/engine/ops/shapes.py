@@ -1,47 +1,64 @@
-"""The derivative table: operations that move, repeat or add up elements and compute nothing else.
+"""The derivative table: operations that move, repeat or sum elements.
 
-Each is linear, so its rule is its adjoint, another operation of the same page: ``broadcast_to`` and ``sum_to`` are each
-other's, a permutation's is the inverse permutation, what joins is undone by taking apart.
+Each is linear, so its VJP is its adjoint, which is another operation of the same page: ``broadcast_to`` and ``sum_to``
+are adjoint to each other, a permutation to the inverse permutation, joining to taking apart.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index
+from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import Value, shape_of
+from tinygrad_cifar.engine.operations import TensorLike, operation, sequence_operation
 from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
 
-_reshape = primitive("reshape", lambda x, shape: x.reshape(shape), x=lambda g, x_shape: _reshape(g, x_shape))
+_reshape = primitive(
+    "reshape",
+    lambda x, shape: x.reshape(shape),
+    x=lambda g, x_shape: _reshape(g, x_shape),
+    doc=Doc("Change the shape.", "reshape(x, shape)", x="reshape(g, x.shape)"),
+)
 _transpose = primitive(
     "transpose",
     lambda x, axes: x.transpose(axes),
-    x=lambda g, axes: _transpose(g, inverse(axes)),
+    x=lambda g, axes: _transpose(g, invert_permutation(axes)),
+    doc=Doc("Permute the axes.", "transpose(x, axes)", x="transpose(g, argsort(axes))"),
 )
 _broadcast_to = primitive(
-    "broadcast_to", lambda x, shape: np.broadcast_to(x, shape), x=lambda g, x_shape: _sum_to(g, x_shape)
+    "broadcast_to",
+    lambda x, shape: np.broadcast_to(x, shape),
+    x=lambda g, x_shape: _sum_to(g, x_shape),
+    doc=Doc("Repeat.", "broadcast_to(x, shape)", x="sum_to(g, x.shape)"),
 )
-_flip = primitive("flip", lambda x, axis: np.flip(x, axis), x=lambda g, axis: _flip(g, axis))
-_pad = primitive("pad", lambda x, widths, value: _padded(x, widths, value), x=lambda g, widths: g[_inside(widths)])
+_flip = primitive(
+    "flip",
+    lambda x, axis: np.flip(x, axis),
+    x=lambda g, axis: _flip(g, axis),
+    doc=Doc("Reverse.", "flip(x, axis)", x="flip(g, axis)"),
+)
+_pad = primitive(
+    "pad",
+    lambda x, widths, value: _pad_array(x, widths, value),
+    x=lambda g, widths: g[_interior(widths)],
+    doc=Doc("Pad.", "pad(x, widths)", x="g without its borders"),
+)
 _concatenate = variadic_primitive(
     "concatenate",
     lambda xs, axis: np.concatenate(xs, axis),
     lambda g, i, xs_shape, axis: g[_part(i, xs_shape, axis)],
+    doc=Doc("Join.", "concatenate(xs, axis)", xs="for each of xs, its part of g"),
 )
 
 
-def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the permutation of axes that undoes ``axes``."""
-    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
-
-
-def _summed_to(x: Any, shape: tuple[int, ...]) -> Any:
+def _sum_to_shape(x: Any, shape: tuple[int, ...]) -> Any:
     added = x.ndim - len(shape)
-    if added > 0 and x.shape[added:] == shape:  # a bias: nothing but leading axes
+    if added > 0 and x.shape[added:] == shape:  # only leading axes were added, as for a bias
         return np.add.reduce(x, axis=tuple(range(added)))
     stretched = list(range(added))
     for axis, (wide, size) in enumerate(zip(x.shape[max(added, 0) :], shape, strict=False), max(added, 0)):
@@ -50,45 +67,51 @@ def _summed_to(x: Any, shape: tuple[int, ...]) -> Any:
                 added = -1
             stretched.append(axis)
     if added < 0:
-        raise ValueError(f"an array of shape {x.shape} is no broadcast of shape {shape}")
+        raise ValueError(f"shape {shape} cannot be broadcast to {x.shape}, so there is nothing to sum")
     return np.add.reduce(x, axis=tuple(stretched)).reshape(shape)
 
 
-_sum_to = primitive("sum_to", _summed_to, x=lambda g, x_shape: _broadcast_to(g, x_shape))
+_sum_to = primitive(
+    "sum_to",
+    _sum_to_shape,
+    x=lambda g, x_shape: _broadcast_to(g, x_shape),
+    doc=Doc(
+        "Sum over broadcast axes.", "sum over the axes along which shape is broadcast", x="broadcast_to(g, x.shape)"
+    ),
+)
 
 
-def _padded(x: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
+def _pad_array(x: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
     shape = tuple(before + size + after for size, (before, after) in zip(x.shape, widths, strict=True))
     out = np.full(shape, value, dtype=x.dtype)
-    out[_inside(widths)] = x
+    out[_interior(widths)] = x
     return out
 
 
-def _inside(widths: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+def _interior(widths: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
     return tuple(slice(before, -after if after else None) for before, after in widths)
 
 
 def _part(i: int, shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[slice, ...]:
+    """Return the index of input ``i`` in the concatenation of inputs of these shapes."""
     sizes = [shape[axis] for shape in shapes]
-    return (*[slice(None)] * axis, slice(sum(sizes[:i]), sum(sizes[: i + 1])))
+    start = sum(sizes[:i])
+    return (*[slice(None)] * axis, slice(start, start + sizes[i]))
 
 
-def normalize_axis_index(name: str, axis: int, ndim: int) -> int:
-    """Return ``axis`` counted from the front, or raise an IndexError that names the operation."""
-    if not -ndim <= axis < ndim:
-        raise IndexError(f"{name}: axis {axis} is out of range for {ndim} dimensions")
-    return axis % ndim
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
+def _as_shape(shape: Any) -> tuple[int, ...]:
     kind = type(shape)
     if kind is tuple:
         return shape
     return (index(shape),) if kind is int or np.ndim(shape) == 0 else tuple(index(size) for size in shape)
 
 
-def reshape(x: Any, shape: int | Sequence[int]) -> Any:
-    """Give the elements, in their order, another shape; one size may be -1, and is then worked out.
+# -- operations --------------------------------------------------------------------------------------------------------
+
+
+@operation(_reshape)
+def reshape(x: TensorLike, shape: int | Sequence[int]) -> TensorLike:
+    """Change the shape, keeping the elements in C order; one size may be -1 and is then inferred.
 
     Examples
     --------
@@ -96,10 +119,11 @@ def reshape(x: Any, shape: int | Sequence[int]) -> Any:
     >>> reshape(Tensor([[1.0, 2.0], [3.0, 4.0]]), -1)
     Tensor([1., 2., 3., 4.])
     """
-    return _reshape(x, _shape(shape))
+    return _reshape(x, _as_shape(shape))
 
 
-def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
+@operation(_transpose)
+def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> TensorLike:
     """Permute the axes: axis ``i`` of the result is axis ``axes[i]`` of ``x``; None reverses them.
 
     Examples
@@ -113,11 +137,12 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
         return _transpose(x, tuple(range(ndim))[::-1])
     axes = tuple(normalize_axis_index("transpose", axis, ndim) for axis in axes)
     if sorted(axes) != list(range(ndim)):
-        raise ValueError(f"transpose: axes {axes} are no permutation of the {ndim} axes of shape {shape_of(x)}")
+        raise ValueError(f"transpose: axes {axes} are not a permutation of the {ndim} axes of shape {shape_of(x)}")
     return _transpose(x, axes)
 
 
-def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+@operation(_transpose)
+def swapaxes(x: TensorLike, axis1: int, axis2: int) -> TensorLike:
     """Exchange two axes.
 
     Examples
@@ -134,8 +159,9 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     return _transpose(x, tuple(axes))
 
 
-def expand_dims(x: Any, axis: int | Sequence[int]) -> Any:
-    """Insert axes of size 1, at the positions ``axis`` of the result.
+@operation(_reshape)
+def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> TensorLike:
+    """Insert axes of size 1 at the positions ``axis`` of the result.
 
     Examples
     --------
@@ -147,8 +173,9 @@ def expand_dims(x: Any, axis: int | Sequence[int]) -> Any:
     return _reshape(x, np.expand_dims(np.empty(shape_of(x), dtype=bool), axis).shape)
 
 
-def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
-    """Remove axes of size 1: those named, or all.
+@operation(_reshape)
+def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> TensorLike:
+    """Remove axes of size 1: the given ones, or all of them.
 
     Examples
     --------
@@ -165,8 +192,9 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
         raise ValueError(f"squeeze: an axis of {axis} in shape {shape} does not have size 1") from error
 
 
-def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
-    """Repeat ``x`` along new axes and axes of size 1, as NumPy does, without copying; the adjoint of :func:`sum_to`.
+@operation(_broadcast_to)
+def broadcast_to(x: TensorLike, shape: int | Sequence[int]) -> TensorLike:
+    """Broadcast ``x`` to a shape, as NumPy does, without copying; the adjoint of :func:`sum_to`.
 
     Examples
     --------
@@ -176,11 +204,12 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     >>> t.grad
     Tensor([3., 3.])
     """
-    return _broadcast_to(x, _shape(shape))
+    return _broadcast_to(x, _as_shape(shape))
 
 
-def sum_to(x: Any, shape: int | Sequence[int]) -> Any:
-    """Add up what broadcasting ``shape`` to the shape of ``x`` would repeat; the adjoint of :func:`broadcast_to`.
+@operation(_sum_to)
+def sum_to(x: TensorLike, shape: int | Sequence[int]) -> TensorLike:
+    """Sum over the axes along which ``shape`` is broadcast to that of ``x``; the adjoint of :func:`broadcast_to`.
 
     Examples
     --------
@@ -189,10 +218,11 @@ def sum_to(x: Any, shape: int | Sequence[int]) -> Any:
     >>> sum_to(np.ones((3, 2)), (1, 2))
     array([[3., 3.]])
     """
-    return _sum_to(x, _shape(shape))
+    return _sum_to(x, _as_shape(shape))
 
 
-def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
+@operation(_flip)
+def flip(x: TensorLike, axis: int | Sequence[int] | None = None) -> TensorLike:
     """Reverse the order of the elements along the given axes, or along all of them.
 
     Examples
@@ -207,8 +237,9 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     return _flip(x, tuple(normalize_axis_index("flip", a, ndim) for a in axes))
 
 
-def pad(x: Any, widths: int | Sequence[Any], value: float = 0.0) -> Any:
-    """Surround ``x`` with a constant: ``widths`` as in :func:`numpy.pad`, ``(before, after)`` for each axis.
+@operation(_pad)
+def pad(x: TensorLike, widths: int | Sequence[TensorLike], value: float = 0.0) -> TensorLike:
+    """Pad with a constant; ``widths`` is ``(before, after)`` for each axis, as in :func:`numpy.pad`.
 
     Examples
     --------
@@ -219,12 +250,13 @@ def pad(x: Any, widths: int | Sequence[Any], value: float = 0.0) -> Any:
     """
     pairs = np.broadcast_to(np.asarray(widths, dtype=int), (len(shape_of(x)), 2)).tolist()
     if any(width < 0 for pair in pairs for width in pair):
-        raise ValueError(f"pad: widths must not be negative, got {widths}; slice the tensor to make it smaller")
+        raise ValueError(f"pad: widths must not be negative; got {widths} (slice the tensor to make it smaller)")
     return _pad(x, tuple((before, after) for before, after in pairs), value)
 
 
-def concatenate(xs: Sequence[Any], axis: int | None = 0) -> Any:
-    """Join tensors along an axis that exists; with None, all their elements in one row.
+@sequence_operation(_concatenate)
+def concatenate(xs: Sequence[TensorLike], axis: int | None = 0) -> TensorLike:
+    """Join tensors along an existing axis; if ``axis`` is None, flatten them first.
 
     Examples
     --------
@@ -234,14 +266,20 @@ def concatenate(xs: Sequence[Any], axis: int | None = 0) -> Any:
     """
     xs = tuple(xs)
     if not xs:
-        raise ValueError("concatenate: there is nothing to join; give at least one tensor")
+        raise ValueError("concatenate: give at least one tensor")
     if axis is None:
-        return _concatenate(tuple([reshape(x if isinstance(x, Value) else np.asarray(x), -1) for x in xs]), 0)
+        flat: list[Any] = [reshape(x if isinstance(x, Value) else np.asarray(x), -1) for x in xs]
+        return _concatenate(tuple(flat), 0)
     return _concatenate(xs, normalize_axis_index("concatenate", axis, len(shape_of(xs[0]))))
 
 
-def stack(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Join tensors of one shape along a new axis.
+@sequence_operation(
+    _concatenate,
+    _reshape,
+    doc=Doc("Join.", "concatenate([expand_dims(x, axis) for x in xs], axis)", xs="for each of xs, its part of g"),
+)
+def stack(xs: Sequence[TensorLike], axis: int = 0) -> TensorLike:
+    """Join tensors of the same shape along a new axis.
 
     Examples
     --------
@@ -253,10 +291,6 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
     xs = tuple(xs)
     shapes = {shape_of(x) for x in xs}
     if len(shapes) > 1:
-        raise ValueError(f"stack: all shapes must be equal, got {sorted(shapes)}")
-    return concatenate([expand_dims(x, axis) for x in xs], axis)
-
-
-def size_along(shape: Sequence[int], axes: Sequence[int]) -> int:
-    """Return how many elements one result of a reduction over ``axes`` stands for."""
-    return math.prod(shape[axis] for axis in axes)
+        raise ValueError(f"stack: all shapes must be equal; got {sorted(shapes)}")
+    expanded: list[Any] = [expand_dims(x, axis) for x in xs]
+    return concatenate(expanded, axis)

@@ -1,0 +1,134 @@
+"""Help texts of operations: complete, true, and with examples that run."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_cifar as tg
+from tinygrad_cifar import Tensor, grad
+from tinygrad_cifar.engine.documentation import is_elementwise
+from tinygrad_cifar.engine.ops import OPERATIONS
+from tinygrad_cifar.engine.primitives import PRIMITIVES
+from tests.evidence.specs import SPECS
+
+# Away from points where a formula of a textbook loses digits; positive where a root or a logarithm is taken.
+ANYWHERE, POSITIVE = st.floats(-5, 5), st.floats(0.1, 5)
+DOMAINS = dict.fromkeys(("divide", "log", "power", "sqrt"), POSITIVE) | {"log1p": st.floats(-0.9, 5)}
+ELEMENTWISE = {
+    name: op
+    for name, op in PRIMITIVES.items()
+    if name in SPECS and op.broadcasts and op.inputs in (("x",), ("x", "y")) and is_elementwise(op.doc)
+}
+WITH_A_FORMULA = [name for name, op in ELEMENTWISE.items() if op.doc.formula]
+DERIVATIVES = [(name, x) for name, op in ELEMENTWISE.items() for x in op.doc.derivatives]
+# Formulas of reductions and others, on a point with distinct positive elements.
+EVALUATED = ("sum", "max", "min", "prod", "logsumexp", "norm", "cumsum", "mean", "var", "softmax", "flip")
+
+
+def evaluate(expression: str, point: dict[str, object], **names: object) -> object:
+    return eval(expression, {**vars(np), "e": np.e, **point, **names})
+
+
+def draw_point(data, name: str) -> dict[str, float]:
+    inputs = tuple(ELEMENTWISE[name].doc.derivatives) or ("x",)
+    return {x: data.draw(DOMAINS.get(name, ANYWHERE), label=x) for x in inputs}
+
+
+def function_of(name: str):
+    """Return the function of a primitive: the operation, or a private one."""
+    return getattr(tg, name, None) or getattr(tg.engine.ops.elementwise, f"_{name}")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_help_has_a_formula_or_a_derivative_and_an_example(name):
+    text = inspect.getdoc(OPERATIONS[name])
+    assert "Formula: ``out = " in text or "Derivative with respect to" in text
+    assert ">>>" in text
+
+
+@pytest.mark.parametrize("name", [name for name, op in PRIMITIVES.items() if name in SPECS and op.vjps])
+def test_every_vjp_is_described(name):
+    op = PRIMITIVES[name]
+    assert op.doc.summary.endswith(".")
+    assert set(op.doc.derivatives) == set(op.vjps)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_names_its_primitives(name):
+    operation = OPERATIONS[name]
+    assert operation.primitives
+    assert all(PRIMITIVES[op.name] is op for op in operation.primitives)
+    assert hasattr(operation, "primitive") == (len(operation.primitives) == 1)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_example_runs(name):
+    report: list[str] = []
+    test = doctest.DocTestParser().get_doctest(inspect.getdoc(OPERATIONS[name]), {}, name, None, None)
+    assert doctest.DocTestRunner().run(test, out=report.append).failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("name", WITH_A_FORMULA)
+@given(data=st.data())
+def test_the_formula_is_the_value(name, data):
+    point = draw_point(data, name)
+    expected = evaluate(ELEMENTWISE[name].doc.formula, point)
+    assert function_of(name)(*map(np.float64, point.values())) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize(("name", "input"), DERIVATIVES)
+@given(data=st.data())
+def test_the_derivative_in_words_is_the_vjp(name, input, data):
+    point = draw_point(data, name)
+    leaves = {x: Tensor(number, requires_grad=True) for x, number in point.items()}
+    out = function_of(name)(*leaves.values())
+    expected = evaluate(ELEMENTWISE[name].doc.derivatives[input], point, out=out.item())
+    assert grad(out, leaves[input]).item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_formula_and_vjp_of_other_operations_are_true(name):
+    rng = np.random.default_rng(0)
+    x, axis = rng.permutation(np.linspace(0.5, 3.0, 12)).reshape(3, 4), 1
+    t = Tensor(x, requires_grad=True)
+    result = getattr(tg, name)(t, axis=axis)
+    doc = OPERATIONS[name].doc
+    g = rng.normal(size=result.shape)
+    sizes = {"axis": axis, "n": x.shape[axis], "ddof": 0}
+    np.testing.assert_allclose(result.data, evaluate(doc.formula, {"x": x}, **sizes), rtol=1e-12)
+    # As in the formula, reduced axes are kept, so that g and out broadcast against x.
+    out = result.data if result.ndim == x.ndim else np.expand_dims(result.data, axis)
+    wide = g if result.ndim == x.ndim else np.expand_dims(g, axis)
+    keep = {
+        "expand_dims": lambda array, _: array,
+        **{name: keeping_axes(getattr(np, name)) for name in ("sum", "mean", "count_nonzero")},
+    }
+    expected = evaluate(doc.derivatives["x"], {"x": x}, g=wide, out=out, **sizes, **keep)
+    np.testing.assert_allclose(grad(result, t, gradient=g).data, expected, rtol=1e-10)
+
+
+def keeping_axes(function):
+    return lambda array, axis: function(array, axis=axis, keepdims=True)
+
+
+def test_help_shows_the_arguments_by_name():
+    assert str(inspect.signature(tg.relu)) == "(x)"
+    assert str(inspect.signature(tg.maximum)) == "(x, y)"
+    assert list(inspect.signature(tg.sum).parameters) == ["x", "axis", "keepdims"]
+    assert list(inspect.signature(Tensor.sum).parameters) == ["x", "axis", "keepdims"]
+
+
+def test_a_user_defined_primitive_has_the_docstring_and_arguments_of_its_computation():
+    def scaled(x, factor=2.0):
+        """Multiply by a factor."""
+        return x * factor
+
+    made = tg.primitive("of_test_documentation", scaled, x=lambda g, factor: g * factor)
+    assert inspect.getdoc(made) == "Multiply by a factor."
+    assert str(inspect.signature(made)) == "(x, factor=2.0)"

@@ -1,0 +1,146 @@
+"""How a primitive is applied: compute, record, notify.
+
+:func:`apply` is the definition. :mod:`~tinygrad_cifar.engine.fast_paths` does the same, specialised for primitives of one
+or two inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.engine.graph import Array, Primitive, Value, make_node
+from tinygrad_cifar.engine.modes import Mode, current_mode
+from tinygrad_cifar.engine.ownership import copy_arrays
+from tinygrad_cifar.engine.signatures import argument_defaults
+
+# Operands that NumPy combines with an array without changing its type. Python numbers must remain Python numbers: as an
+# array, 0.5 would promote float32 to float64.
+SCALARS = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.bool_, np.float16, np.int32})
+
+
+def apply(op: Primitive, arguments: tuple[Any, ...]) -> Any:
+    """Apply a primitive to its arguments: arrays give an array, values give a value of the same class.
+
+    The inputs are the arguments themselves or, for a variadic primitive, the elements of the first one.
+    """
+    inputs = arguments[0] if op.variadic else arguments
+    value_type = next((type(x) for x in inputs if isinstance(x, Value)), None)
+    if value_type is None:
+        return op.forward(*arguments) if op.aux is None else op.forward(*arguments)[0]
+
+    # Compute with arrays.
+    vjps = op.vjps_by_position[:1] * len(inputs) if op.variadic else op.vjps_by_position
+    unwrapped = tuple([_operand(op, x, vjp is not None) for x, vjp in zip(inputs, vjps, strict=True)])
+    arrays = (unwrapped, *arguments[1:]) if op.variadic else unwrapped
+    result, aux = compute(op, arrays)
+    out = object.__new__(value_type)
+    out._array = result
+    out._node = None
+
+    # Record an edge for each input that has a VJP and needs a gradient.
+    mode = current_mode()
+    if mode is None or mode.recording:
+        parents = [
+            (i, x._node, vjp)
+            for i, (x, vjp) in enumerate(zip(inputs, vjps, strict=True))
+            if vjp is not None and isinstance(x, Value) and x._node is not None
+        ]
+        if parents:
+            kept = (result, *_copy_saved(op, arguments, arrays), aux)
+            edges = tuple([(node, vjp, vjp.save((*kept, i))) for i, node, vjp in parents])
+            out._node = make_node(op, result, edges)
+
+    if mode is not None:
+        notify(mode, op, (*unwrapped, *arguments[1:]) if op.variadic else arrays, out)
+    return out
+
+
+def _operand(op: Primitive, x: Any, is_differentiable: bool) -> Any:
+    """Return an input as the computation takes it: the array of a value, a number, an array; others as they are."""
+    if isinstance(x, Value):
+        return x._array
+    return as_operand(op, x) if is_differentiable and type(x) not in SCALARS else x
+
+
+def _copy_saved(op: Primitive, arguments: tuple[Any, ...], arrays: tuple[Any, ...]) -> list[Any]:
+    """Return the arrays to be saved; those that belong to the caller are copied if a VJP declares them."""
+    saved = []
+    for name, argument, array in zip(op.inputs, arguments, arrays, strict=True):
+        if name not in op.saved:
+            saved.append(array)
+        elif type(array) is tuple and op.variadic:
+            pairs = zip(argument, array, strict=True) if array is arrays[0] else zip(array, array, strict=True)
+            saved.append(tuple([a if isinstance(x, Value) else copy_arrays(a) for x, a in pairs]))
+        else:
+            saved.append(array if isinstance(argument, Value) else copy_arrays(array))
+    return saved
+
+
+def compute(op: Primitive, arrays: tuple[Any, ...]) -> tuple[Array, Any]:
+    """Return the result of a primitive, as an array, and its auxiliary output (None if it has none)."""
+    aux = None
+    try:
+        result = op.forward(*arrays)
+    except Exception as error:
+        raise with_context(op, arrays, error) from error
+    if op.aux is not None:
+        result, aux = result
+    return result if type(result) is np.ndarray else as_array(op, result), aux
+
+
+def notify(mode: Mode, op: Primitive, arguments: tuple[Any, ...], out: Value) -> None:
+    """Tell the watchers of the mode about an operation."""
+    for watcher in mode.watchers:
+        watcher.on_operation(op, arguments, out)
+
+
+# -- arguments and results ---------------------------------------------------------------------------------------------
+
+
+def bind_arguments(op: Primitive, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+    """Return all arguments in order, defaults included: VJPs pick them by position, so none may be missing."""
+    bound = argument_defaults(op.forward)
+    given = dict(zip(op.inputs, arguments, strict=False))
+    bound |= given | named
+    if len(arguments) > len(op.inputs) or set(bound) != set(op.inputs) or set(given) & set(named):
+        raise TypeError(f"{op.name}: takes the arguments {', '.join(op.inputs)}")
+    return tuple([bound[name] for name in op.inputs])
+
+
+def as_operand(op: Primitive, operand: Any) -> Any:
+    """Convert an operand to an array; raise TypeError unless it consists of real numbers."""
+    array = np.asarray(operand)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{op.name}: cannot combine a tensor with a {type(operand).__name__} of {array.dtype}; give a tensor, or "
+            "an array of real numbers"
+        )
+    return array
+
+
+def as_array(op: Primitive, result: Any) -> Array:
+    """Convert a result, such as a NumPy scalar, to an array; raise TypeError unless it consists of numbers."""
+    array = np.asarray(result)
+    if array.dtype.kind not in "fiubc":
+        raise TypeError(f"{op.name}: the computation must return an array of numbers; got {result!r:.40}")
+    return array
+
+
+def with_context(op: Primitive, arguments: tuple[Any, ...], error: Exception) -> Exception:
+    """Return an error that also names the primitive and its arguments; errors that are not NumPy's are unchanged."""
+    kind = TypeError if isinstance(error, TypeError) else IndexError if isinstance(error, IndexError) else ValueError
+    known = isinstance(error, (TypeError, ValueError, IndexError))
+    if not known or type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
+        return error
+    given = ", ".join(_describe_argument(argument) for argument in arguments)
+    return kind(f"{op.name}({given}): {error}")
+
+
+def _describe_argument(argument: Any) -> str:
+    if isinstance(argument, np.ndarray):
+        return f"{argument.dtype} array of shape {argument.shape}"
+    if isinstance(argument, (tuple, list)) and any(isinstance(part, np.ndarray) for part in argument):
+        return "[" + ", ".join(_describe_argument(part) for part in argument) + "]"
+    return repr(argument)
