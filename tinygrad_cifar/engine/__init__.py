@@ -30,12 +30,21 @@ Modules in reading order; the first five are the whole of differentiation:
 4. :mod:`~tinygrad_cifar.engine.ops.elementwise`: one page of the table; the others are in the same package.
 5. :mod:`~tinygrad_cifar.engine.backprop`: the backward pass, ``grad`` and ``backward``.
 
-Below and beside them: :mod:`~tinygrad_cifar.engine.operations` (the type and the help text of an operation),
-:mod:`~tinygrad_cifar.engine.fast_paths` (the definition of ``application`` again, specialised for speed),
-:mod:`~tinygrad_cifar.engine.modes` (``no_grad``, watchers), :mod:`~tinygrad_cifar.engine.ownership` (which arrays may be
-shared), :mod:`~tinygrad_cifar.engine.signatures` (argument names), :mod:`~tinygrad_cifar.engine.blocked_matmul`. On
-top:
-:mod:`~tinygrad_cifar.engine.tensor` and :mod:`~tinygrad_cifar.engine.numpy_protocol`,
-:mod:`~tinygrad_cifar.engine.derivatives` (Jacobians, Hessians), :mod:`~tinygrad_cifar.engine.gradcheck` (numerical
-gradients), :mod:`~tinygrad_cifar.engine.tracing` (where a NaN came from).
+Beside them:
+
+- :mod:`~tinygrad_cifar.engine.fast_paths`: the definition of ``application`` again, specialised for speed.
+- :mod:`~tinygrad_cifar.engine.modes`: ``no_grad``, watchers.
+- :mod:`~tinygrad_cifar.engine.ownership`: which arrays may be shared, and which are copied.
+- :mod:`~tinygrad_cifar.engine.operations`, :mod:`~tinygrad_cifar.engine.documentation`: the type and the help text of an
+  operation.
+- :mod:`~tinygrad_cifar.engine.axes`, :mod:`~tinygrad_cifar.engine.signatures`: axis arguments, argument names.
+- :mod:`~tinygrad_cifar.engine.blocked_matmul`: how matrices are multiplied.
+
+On top of them:
+
+- :mod:`~tinygrad_cifar.engine.tensor`, :mod:`~tinygrad_cifar.engine.numpy_protocol`: tensors, and NumPy's functions of
+  them.
+- :mod:`~tinygrad_cifar.engine.derivatives`: Jacobians, Hessians and their products with vectors.
+- :mod:`~tinygrad_cifar.engine.gradcheck`: comparison with numerical gradients.
+- :mod:`~tinygrad_cifar.engine.tracing`: where a NaN was computed, and which elements lie on a kink.
 """

@@ -1,7 +1,7 @@
 """How a primitive is applied: compute, record, notify.
 
-:func:`apply` is the definition. :mod:`~tinygrad_cifar.engine.fast_paths` does the same, specialised for primitives of one
-or two inputs.
+:func:`apply` is the definition. :mod:`~tinygrad_cifar.engine.fast_paths` does the same, specialised for primitives of
+one or two inputs.
 """
 
 from __future__ import annotations
@@ -26,56 +26,40 @@ def apply(op: Primitive, arguments: tuple[Any, ...]) -> Any:
     The inputs are the arguments themselves or, for a variadic primitive, the elements of the first one.
     """
     inputs = arguments[0] if op.variadic else arguments
+    vjps = op.vjps_by_position[:1] * len(inputs) if op.variadic else op.vjps_by_position
     value_type = next((type(x) for x in inputs if isinstance(x, Value)), None)
     if value_type is None:
         return op.forward(*arguments) if op.aux is None else op.forward(*arguments)[0]
 
-    # Compute with arrays.
-    vjps = op.vjps_by_position[:1] * len(inputs) if op.variadic else op.vjps_by_position
-    unwrapped = tuple([_operand(op, x, vjp is not None) for x, vjp in zip(inputs, vjps, strict=True)])
-    arrays = (unwrapped, *arguments[1:]) if op.variadic else unwrapped
+    # Take the arrays out of the values. An input that has a VJP and needs a gradient is a parent of the result.
+    operands: list[Any] = []
+    parents = []
+    for i, (x, vjp) in enumerate(zip(inputs, vjps, strict=True)):
+        if isinstance(x, Value):
+            operands.append(x._array)
+            if vjp is not None and x._node is not None:
+                parents.append((i, x._node, vjp))
+        else:
+            operands.append(x if vjp is None or type(x) in SCALARS else as_operand(op, x))
+
+    # Compute.
+    arrays = (tuple(operands), *arguments[1:]) if op.variadic else tuple(operands)
     result, aux = compute(op, arrays)
     out = object.__new__(value_type)
     out._array = result
     out._node = None
 
-    # Record an edge for each input that has a VJP and needs a gradient.
+    # Record one edge for each parent, with the arrays that its VJP declares.
     mode = current_mode()
-    if mode is None or mode.recording:
-        parents = [
-            (i, x._node, vjp)
-            for i, (x, vjp) in enumerate(zip(inputs, vjps, strict=True))
-            if vjp is not None and isinstance(x, Value) and x._node is not None
-        ]
-        if parents:
-            kept = (result, *_copy_saved(op, arguments, arrays), aux)
-            edges = tuple([(node, vjp, vjp.save((*kept, i))) for i, node, vjp in parents])
-            out._node = make_node(op, result, edges)
+    if parents and (mode is None or mode.recording):
+        own = [a if isinstance(x, Value) else copy_arrays(a) for a, x in zip(operands, inputs, strict=True)]
+        saved = (result, tuple(own), *map(copy_arrays, arguments[1:])) if op.variadic else (result, *own)
+        edges = tuple([(node, vjp, vjp.save((*saved, aux, i))) for i, node, vjp in parents])
+        out._node = make_node(op, result, edges)
 
     if mode is not None:
-        notify(mode, op, (*unwrapped, *arguments[1:]) if op.variadic else arrays, out)
+        notify(mode, op, (*operands, *arguments[1:]) if op.variadic else arrays, out)
     return out
-
-
-def _operand(op: Primitive, x: Any, is_differentiable: bool) -> Any:
-    """Return an input as the computation takes it: the array of a value, a number, an array; others as they are."""
-    if isinstance(x, Value):
-        return x._array
-    return as_operand(op, x) if is_differentiable and type(x) not in SCALARS else x
-
-
-def _copy_saved(op: Primitive, arguments: tuple[Any, ...], arrays: tuple[Any, ...]) -> list[Any]:
-    """Return the arrays to be saved; those that belong to the caller are copied if a VJP declares them."""
-    saved = []
-    for name, argument, array in zip(op.inputs, arguments, arrays, strict=True):
-        if name not in op.saved:
-            saved.append(array)
-        elif type(array) is tuple and op.variadic:
-            pairs = zip(argument, array, strict=True) if array is arrays[0] else zip(array, array, strict=True)
-            saved.append(tuple([a if isinstance(x, Value) else copy_arrays(a) for x, a in pairs]))
-        else:
-            saved.append(array if isinstance(argument, Value) else copy_arrays(array))
-    return saved
 
 
 def compute(op: Primitive, arrays: tuple[Any, ...]) -> tuple[Array, Any]:

@@ -20,7 +20,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import Edge, Node, Value, ancestors, unwrap_value
+from tinygrad_cifar.engine.graph import VJP, Edge, Node, Value, ancestors, unwrap_value
 from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
 from tinygrad_cifar.engine.operations import V
 from tinygrad_cifar.engine.ops.elementwise import astype
@@ -88,12 +88,8 @@ def propagate(
 
 def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> None:
     """Apply the VJP of an edge to the cotangent ``g`` of ``node``, and add the result to the cotangent of the input."""
-    _, vjp, saved = edge
-    _accumulate(cotangents, node, edge, vjp.apply(g, *saved))
-
-
-def _accumulate(cotangents: Cotangents, node: Node, edge: Edge, contribution: Any) -> None:
-    parent = edge[0]
+    parent, vjp, saved = edge
+    contribution = vjp.apply(g, *saved)
     if getattr(contribution, "shape", None) != parent.shape or contribution.dtype is not parent.dtype:
         contribution = _match_input(contribution, node, edge)
     cotangents[parent] = cotangents[parent] + contribution if parent in cotangents else contribution
@@ -112,9 +108,19 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
     for watcher in watchers:
         watcher.on_vjp_result(node, vjp, g, saved, contribution)
     terms = (contribution, cotangents.get(parent))
-    _accumulate(cotangents, node, edge, contribution)
+    _follow(cotangents, node, (parent, _AppliedVJP(vjp, contribution), ()), g)
     for watcher in watchers:
         watcher.on_accumulate(node, vjp, terms, cotangents[parent])
+
+
+class _AppliedVJP(VJP):
+    """A VJP whose result is known."""
+
+    __slots__ = ()
+
+    def __init__(self, vjp: VJP, result: Any) -> None:
+        self.input = vjp.input
+        self.apply = lambda _: result
 
 
 def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:
@@ -193,7 +199,7 @@ def _graph_freed_error(node: Node) -> RuntimeError:
 
 
 def _initial_cotangent(name: str, out: Value, gradient: Any) -> Any:
-    """Return the cotangent of the result: an array, or ``gradient`` itself if it is a value, to be differentiated, too."""
+    """Return the cotangent of the result: an array, or ``gradient`` itself if it is a value."""
     if out._node is None:
         raise ValueError(
             f"{name}: the result does not depend on any tensor with requires_grad=True, so there is nothing to "
@@ -210,8 +216,8 @@ def _initial_cotangent(name: str, out: Value, gradient: Any) -> Any:
     given = np.asarray(unwrap_value(gradient))
     if given.shape != array.shape or given.dtype.kind not in "fiub":
         raise ValueError(
-            f"{name}: gradient must be real numbers of shape {array.shape}, like the result; got {given.dtype} of shape "
-            f"{given.shape}"
+            f"{name}: gradient must be real numbers of shape {array.shape}, like the result; got {given.dtype} of "
+            f"shape {given.shape}"
         )
     return astype(gradient, array.dtype) if isinstance(gradient, Value) else given.astype(array.dtype)
 

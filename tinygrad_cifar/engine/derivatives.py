@@ -67,7 +67,7 @@ def jvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
             return out, _zeros(out.shape, out)
         u = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
         pulled = grad(out, variables, gradient=u, create_graph=True)
-        along = _inner_product(pulled, directions)
+        along = inner_product(pulled, directions)
         recorded = wanted and _depends_on_others(along, [*variables, u])
         moved = grad(along, u, create_graph=recorded) if along.requires_grad else _zeros(out.shape, out)
         return out if wanted and _depends_on_others(out, variables) else out.detach(), moved
@@ -105,7 +105,7 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
     with enable_grad():
         variables = _variables("hvp", inputs)
         directions = _directions("hvp", tangents, variables)
-        along = _inner_product(_gradients("hvp", f, variables), directions)
+        along = inner_product(_gradients("hvp", f, variables), directions)
         if not along.requires_grad:
             return tuple([_zeros(x.shape, x) for x in variables])
         return tuple(grad(along, variables, create_graph=wanted and _depends_on_others(along, variables)))
@@ -197,7 +197,7 @@ def _gradients(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor])
     return gradients
 
 
-def _inner_product(gradients: Sequence[Tensor], directions: Sequence[Any]) -> Tensor:
+def inner_product(gradients: Sequence[Tensor], directions: Sequence[Any]) -> Tensor:
     """Return the inner product of gradients and directions, over all their elements."""
     total = Tensor(0.0)
     for gradient, direction in zip(gradients, directions, strict=True):
@@ -209,7 +209,7 @@ def _inner_product(gradients: Sequence[Tensor], directions: Sequence[Any]) -> Te
 
 
 def _variables(name: str, inputs: Sequence[Any]) -> list[Tensor]:
-    """Return one new variable for each input: a leaf, or a node derived from a recorded input; integers become float64."""
+    """Return a new variable for each input: a leaf, or a node derived from a recorded input."""
     arrays = _arrays(name, "input", inputs)
     if not arrays:
         raise ValueError(f"{name}: inputs must not be empty")

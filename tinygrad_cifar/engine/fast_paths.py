@@ -1,4 +1,4 @@
-"""The application of a primitive, specialised: :func:`one_input` and :func:`two_inputs` do what ``application.apply`` does.
+"""The application of a primitive, specialised: :func:`one_input` and :func:`two_inputs` do as ``application.apply``.
 
 Nearly every operation has one or two inputs, and a training step of a small network consists of some thirty operations
 of a few microseconds each. MEASURED Every line here has its counterpart in ``apply``; only what can be decided once,

@@ -1,29 +1,26 @@
 """Numerical gradients, and comparisons of derivatives with them.
 
-One idea: **a derivative is believed when something that knows nothing of it agrees.** Differences of function
-values (:func:`numerical_gradient`) and a step into the complex plane (:func:`complex_step`) need the function
-alone; :func:`check_gradients` holds the backward pass against the differences, element by element, in a
-random direction of the result. A direction of ones would not do: a rule that forgets its cotangent, or
-averages it, passes.
+**A derivative is trusted only if an independent computation agrees.** Differences of function values
+(:func:`numerical_gradient`) and the complex step (:func:`complex_step`) need only the function;
+:func:`check_gradients` compares the backward pass with the differences, element by element, for a random cotangent of
+the result. A cotangent of ones would not do: a VJP that ignores its cotangent, or averages it, would pass.
 
-Everything here works in float64. The centred difference loses a third of the digits: that leaves ten of
-float64's sixteen, but four of float32's seven, too few to tell a wrong gradient from a rounded one. Inputs of
-another floating type are refused. Integers and booleans (labels, indices, masks) are handed to the function
-as they are.
+Everything here works in float64. The centred difference loses a third of the digits: that leaves ten of the sixteen of
+float64, but four of the seven of float32, too few to tell a wrong gradient from a rounded one. Inputs of another
+floating-point type are refused. Integers and booleans (labels, indices, masks) are passed to the function unchanged.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import grad, propagate
-from tinygrad_cifar.engine.graph import Value, ancestors, unwrap_value
+from tinygrad_cifar.engine.derivatives import inner_product
+from tinygrad_cifar.engine.graph import Array, Value, ancestors, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 __all__ = [
     "GradientError",
@@ -36,22 +33,20 @@ __all__ = [
     "summary",
 ]
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 # The steps that balance the error of the formula, which grows with h, against rounding, which grows with 1 / h.
 _EPS = float(np.finfo(np.float64).eps)
 _STEPS = {"centred": _EPS ** (1 / 3), "forward": _EPS ** (1 / 2)}
 
 
 class GradientError(AssertionError):
-    """A gradient that disagrees with the numerical one.
+    """Raised if a gradient disagrees with the numerical one.
 
     Attributes
     ----------
     input : int
-        The position of the input whose gradient is wrong.
+        Position of the input whose gradient is wrong.
     analytic, numerical : numpy.ndarray
-        Both gradients of that input, whole.
+        Both gradients with respect to that input.
     """
 
     def __init__(self, message: str, input: int, analytic: Array, numerical: Array) -> None:
@@ -61,7 +56,7 @@ class GradientError(AssertionError):
         self.numerical = numerical
 
 
-# -- derivatives from values of the function alone -----------------------------------------------------------
+# -- numerical derivatives ---------------------------------------------------------------------------------------------
 
 
 def numerical_gradient(
@@ -78,25 +73,25 @@ def numerical_gradient(
     For each element ``x`` of the input, with all others fixed::
 
         centred   (f(x + h) - f(x - h)) / 2h      error of order h**2
-        forward   (f(x + h) - f(x)) / h           error of order h; the one-sided difference of the reports
+        forward   (f(x + h) - f(x)) / h           error of order h: the one-sided difference of the reports
 
     Parameters
     ----------
     f : callable
-        A function of tensors or arrays with one result, a tensor or an array. It is given tensors where
-        ``inputs`` holds tensors (recorded where those are), and arrays otherwise.
+        Function of tensors or arrays that returns one tensor or array. It receives tensors where ``inputs`` contains
+        tensors (recorded where those are), and arrays otherwise.
     inputs : array_like, Tensor, or a tuple or list of them
-        The point, float64. Integer and boolean inputs are passed on as they are.
+        The point, float64. Integer and boolean inputs are passed on unchanged.
     index : int
-        The position of the input to differentiate with respect to.
+        Position of the input to differentiate with respect to. Default: 0.
     method : {"centred", "forward"}
-        The formula.
+        The formula. Default: "centred".
     h : float, optional
-        The step, the same for every element (the reports take 1e-6). By default ``eps**(1/3)`` for centred
-        and ``eps**(1/2)`` for forward differences, times ``max(1, |x|)``, with float64's ``eps = 2.2e-16``.
+        The step, the same for every element (1e-6 in the reports). Default: ``eps**(1/3)`` for centred and
+        ``eps**(1/2)`` for forward differences, times ``max(1, |x|)``, where ``eps = 2.2e-16``.
     cotangent : array_like, optional
-        Weights ``c`` of the shape of the result: the gradient is that of ``sum(c * f)``. A result of a single
-        number needs none.
+        Weights ``c`` of the shape of the result: the gradient is that of ``sum(c * f)``. Default: 1, for a result with
+        one element.
 
     Returns
     -------
@@ -108,7 +103,7 @@ def numerical_gradient(
     TypeError
         If the input is not float64, or ``f`` does not return one real tensor or array in float64.
     ValueError
-        If shapes do not fit, the method is unknown, or ``f`` is not finite beside the point.
+        If shapes do not match, the method is unknown, or ``f`` is not finite near the point.
 
     Notes
     -----
@@ -118,8 +113,8 @@ def numerical_gradient(
     --------
     >>> import numpy as np
     >>> from tinygrad_cifar.engine.gradcheck import numerical_gradient
-    >>> slope = numerical_gradient(lambda x: np.sum(x**3), np.array([1.0, 2.0]))
-    >>> print(slope.round(8))
+    >>> gradient = numerical_gradient(lambda x: np.sum(x**3), np.array([1.0, 2.0]))
+    >>> print(gradient.round(8))
     [ 3. 12.]
     >>> one_sided = numerical_gradient(lambda x: x**3, 2.0, method="forward", h=1e-6)
     >>> print(f"{one_sided:.6f}")
@@ -135,9 +130,9 @@ def numerical_gradient(
     def value(at: tuple[int, ...], number: Any) -> Array:
         moved = x.copy()
         moved[at] = number
-        return _value(f, [*points[:index], _as(points[index], moved), *points[index:][1:]], "f")
+        return _evaluate(f, [*points[:index], _as(points[index], moved), *points[index:][1:]], "f")
 
-    here = _value(f, points, "f")
+    here = _evaluate(f, points, "f")
     weights = _weights("numerical_gradient", here, cotangent)
     gradient = np.empty(x.shape)
     for at in np.ndindex(x.shape):
@@ -146,12 +141,12 @@ def numerical_gradient(
         below = x[at] - step if method == "centred" else x[at]
         with np.errstate(invalid="ignore"):  # inf - inf: reported below
             difference = value(at, above) - (value(at, below) if method == "centred" else here)
-            # The step taken is the difference of two rounded numbers, not quite the step that was asked for.
+            # The step taken is the difference of two rounded numbers, which differs slightly from the requested step.
             gradient[at] = np.sum(weights * difference) / (above - below)
         if not np.isfinite(gradient[at]):
             raise ValueError(
-                f"numerical_gradient: the difference for input {index} at {_place(at)} is {gradient[at]}, "
-                f"since f is not finite within {step:.1e} of the point; take one farther inside its domain"
+                f"numerical_gradient: the difference for input {index} at {_format_index(at)} is {gradient[at]}, "
+                f"since f is not finite within {step:.1e} of the point; choose a point farther inside its domain"
             )
     return gradient
 
@@ -159,20 +154,20 @@ def numerical_gradient(
 def complex_step(
     f: Callable[..., Any], inputs: Any, index: int = 0, *, h: float = 1e-30, cotangent: Any = None
 ) -> Array:
-    """Compute the gradient of an analytic function by a step into the complex plane.
+    """Compute the gradient of an analytic function by the complex step.
 
-    ``Im f(x + ih) / h`` for each element ``x``. Nothing is subtracted, so nothing cancels: the step can be so
-    small that the formula's error, of order ``h**2``, vanishes, and the result is as exact as ``f`` itself.
+    ``Im f(x + ih) / h`` for each element ``x``. Nothing is subtracted, so nothing cancels: the step can be so small
+    that the error of the formula, of order ``h**2``, vanishes, and the result is as accurate as ``f`` itself.
 
     Parameters
     ----------
     f : callable
-        A function of arrays, which it is given as complex arrays. The operations of this package do when they
-        are analytic; ``absolute``, ``relu``, ``maximum``, comparisons and conjugation are not.
+        Function of complex arrays. The operations of this package qualify if they are analytic; ``absolute``, ``relu``,
+        ``maximum``, comparisons and conjugation are not.
     inputs, index, cotangent
         As in :func:`numerical_gradient`.
     h : float
-        The step.
+        The step. Default: 1e-30.
 
     Returns
     -------
@@ -182,9 +177,9 @@ def complex_step(
     Raises
     ------
     TypeError
-        If the input is not float64, or ``f`` loses the imaginary part and returns real numbers.
+        If the input is not float64, or ``f`` returns real numbers.
     ValueError
-        If shapes do not fit.
+        If shapes do not match.
 
     Notes
     -----
@@ -206,20 +201,20 @@ def complex_step(
     for at in np.ndindex(x.shape):
         moved = x.astype(complex)
         moved[at] += 1j * h
-        out = _value(f, [*shifted[:index], moved, *shifted[index:][1:]], "c")
+        out = _evaluate(f, [*shifted[:index], moved, *shifted[index:][1:]], "c")
         if weights is None:
             weights = _weights("complex_step", out, cotangent)
         gradient[at] = np.sum(weights * out.imag) / h
     return gradient
 
 
-# -- the reports' measures of disagreement -------------------------------------------------------------------
+# -- the measures of the reports ---------------------------------------------------------------------------------------
 
 
 def relative_errors(analytic: Any, numerical: Any, eps: float = 1e-5) -> Array:
     """Compare two gradients element by element, as report 002 does.
 
-    ``|ga - gn| / max(eps, |ga| + |gn|)``: 0 where they agree, 1 where they have nothing in common, and small
+    ``|ga - gn| / max(eps, |ga| + |gn|)``: 0 where they agree, 1 where their signs differ or one is 0, and small
     where both are smaller than ``eps``.
 
     Parameters
@@ -227,12 +222,12 @@ def relative_errors(analytic: Any, numerical: Any, eps: float = 1e-5) -> Array:
     analytic, numerical : array_like or Tensor
         Two gradients of one shape.
     eps : float
-        The size below which a gradient counts as zero.
+        Absolute value below which a gradient counts as zero. Default: 1e-5.
 
     Returns
     -------
     numpy.ndarray
-        The matrix of errors, float64, of the gradients' shape.
+        The errors, float64, of the shape of the gradients.
 
     Raises
     ------
@@ -246,13 +241,13 @@ def relative_errors(analytic: Any, numerical: Any, eps: float = 1e-5) -> Array:
     [0.e+00 5.e-01 1.e-04]
     """
     ga, gn = _pair("relative_errors", analytic, numerical)
-    with np.errstate(invalid="ignore"):  # an infinite gradient has the error NaN
+    with np.errstate(invalid="ignore"):  # the error of an infinite gradient is NaN
         errors: Array = np.abs(ga - gn) / np.maximum(eps, np.abs(ga) + np.abs(gn))
     return errors
 
 
 def relative_error(analytic: Any, numerical: Any, eps: float = 1e-12) -> float:
-    """Compare two gradients as wholes, as report 003 does.
+    """Compare two gradients by one number, as report 003 does.
 
     ``sum |ga - gn| / sum max(eps, |ga| + |gn|)``, the sums over all elements.
 
@@ -261,7 +256,7 @@ def relative_error(analytic: Any, numerical: Any, eps: float = 1e-12) -> float:
     analytic, numerical : array_like or Tensor
         Two gradients of one shape.
     eps : float
-        The size below which an element counts as zero.
+        Absolute value below which an element counts as zero. Default: 1e-12.
 
     Returns
     -------
@@ -286,7 +281,7 @@ def relative_error(analytic: Any, numerical: Any, eps: float = 1e-12) -> float:
 
 
 class MagnitudeSummary(NamedTuple):
-    """The four figures of report 004; the last three are pairs (analytic, numerical) of absolute values."""
+    """The four measures of report 004; the last three are pairs (analytic, numerical) of absolute values."""
 
     sum_of_differences: float
     mean: tuple[float, float]
@@ -302,7 +297,7 @@ class MagnitudeSummary(NamedTuple):
 
 
 def summary(analytic: Any, numerical: Any) -> MagnitudeSummary:
-    """Compare two gradients by the four figures of report 004.
+    """Compare two gradients by the four measures of report 004.
 
     Parameters
     ----------
@@ -317,7 +312,7 @@ def summary(analytic: Any, numerical: Any) -> MagnitudeSummary:
     Raises
     ------
     ValueError
-        If the shapes differ or there is nothing to compare.
+        If the shapes differ or there are no elements.
 
     Examples
     --------
@@ -330,9 +325,9 @@ def summary(analytic: Any, numerical: Any) -> MagnitudeSummary:
     """
     ga, gn = _pair("summary", analytic, numerical)
     if not ga.size:
-        raise ValueError(f"summary: gradients of shape {ga.shape} have no elements to compare")
+        raise ValueError(f"summary: the gradients have no elements; their shape is {ga.shape}")
     sizes = np.abs(ga), np.abs(gn)
-    mean, least, most = ([float(figure(size)) for size in sizes] for figure in (np.mean, np.min, np.max))
+    mean, least, most = ([float(measure(size)) for size in sizes] for measure in (np.mean, np.min, np.max))
     return MagnitudeSummary(
         float(np.sum(np.abs(ga - gn))), (mean[0], mean[1]), (least[0], least[1]), (most[0], most[1])
     )
@@ -341,7 +336,7 @@ def summary(analytic: Any, numerical: Any) -> MagnitudeSummary:
 def _pair(name: str, analytic: Any, numerical: Any) -> tuple[Array, Array]:
     ga, gn = (np.asarray(unwrap_value(g), dtype=np.float64) for g in (analytic, numerical))
     if ga.shape != gn.shape:
-        raise ValueError(f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must have one shape")
+        raise ValueError(f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must be equal")
     return ga, gn
 
 
@@ -365,37 +360,36 @@ def check_gradients(
     Parameters
     ----------
     f : callable
-        A function of tensors that returns one tensor, of any shape; any randomness in it must be the same
-        every time.
+        Function of tensors that returns one tensor, of any shape. It must return the same result each time.
     *inputs : array_like or Tensor
-        The point: float64, and away from kinks. Every one of these is differentiated (``requires_grad`` does
-        not matter, ``grad`` is left alone). Integers and booleans are passed on as they are.
+        The point: float64, and away from kinks. All of these are differentiated, whatever their ``requires_grad``;
+        their ``grad`` is not changed. Integers and booleans are passed on unchanged.
     rtol : float
-        The relative tolerance.
+        Relative tolerance. Default: 1e-6.
     atol : float, optional
-        The absolute tolerance, by default ``1e-8 + 1e-9 * norm(c * f)``: what differences of numbers of that size
-        leave to rounding, ten times and more. A gradient that is smaller still cannot be told from 0: multiply a
-        function of tiny numbers by a large one, or give ``atol``.
+        Absolute tolerance. Default: ``1e-8 + 1e-9 * norm(c * f)``, at least ten times the rounding error of a
+        difference of values of that size. A smaller gradient cannot be distinguished from 0: scale a function of tiny
+        values, or give ``atol``.
     cotangent : array_like, optional
-        The weights ``c``, of the result's shape; random ones by default, also for a single number.
+        The weights ``c``, of the shape of the result. Default: random weights, also for one element.
     rng : int or numpy.random.Generator
-        Where random weights come from, or the seed.
+        Generator of the random weights, or its seed. Default: 0.
     second_order : bool
-        Whether to check the derivative of the gradient as well: that of ``sum(u * gradient)``, with random
-        ``u``, recorded by ``create_graph=True``, against centred differences of the gradient.
+        If True, the derivative of ``sum(u * gradient)`` with random ``u``, recorded by ``create_graph=True``, is
+        compared with centred differences of the gradient as well. Default: False.
 
     Returns
     -------
     float
-        The largest relative error of an element, as :func:`relative_errors` measures it.
+        The largest relative error of an element, as defined by :func:`relative_errors`.
 
     Raises
     ------
     GradientError
-        If an element differs by more, or ``f``'s result was not recorded: an ``AssertionError`` that names
-        the function, its operations, the input, the element and both values.
+        If an element differs by more, or the result of ``f`` was not recorded: an ``AssertionError`` that names the
+        function, its operations, the input, the element and both values.
     TypeError, ValueError
-        If the question is wrong: float32, shapes, more than one result, values that are not finite.
+        If the arguments are invalid: float32, shapes that do not match, several results, values that are not finite.
 
     Examples
     --------
@@ -408,29 +402,31 @@ def check_gradients(
     >>> error < 1e-7
     True
 
-    A function with a wrong derivative of its own:
+    A primitive with a wrong VJP:
 
-    >>> cube = tg.primitive("cube_with_a_wrong_rule", lambda x: x**3, x=lambda g, x: 2 * g * x**2)
+    >>> cube = tg.primitive("cube_with_a_wrong_vjp", lambda x: x**3, x=lambda g, x: 2 * g * x**2)
     >>> check_gradients(cube, np.array([1.0, 2.0]), cotangent=[1.0, 1.0])
     Traceback (most recent call last):
         ...
-    tinygrad_cifar.engine.gradcheck.GradientError: cube_with_a_wrong_rule: the gradient is wrong in 2 of 2 elements
+    tinygrad_cifar.engine.gradcheck.GradientError: cube_with_a_wrong_vjp: the gradient is wrong in 2 of 2 elements
     of input 0, of shape (2,); at [1]
         backward gives             8
         centred differences give   12
-        they differ by             4 (relative error 0.2), and may by 1.2e-05
+        they differ by             4 (relative error 0.2); allowed: 1.2e-05
     """
     points = _points("check_gradients", inputs)
     checked = [i for i, point in enumerate(points) if isinstance(point, Value) or point.dtype.kind == "f"]
     if not checked:
-        raise TypeError("check_gradients: there is nothing to differentiate; give at least one float64 input")
+        raise TypeError("check_gradients: at least one input must be float64")
     for i in checked:
-        points[i] = Tensor(unwrap_value(points[i]), requires_grad=True)  # f may differentiate, too
+        points[i] = Tensor(unwrap_value(points[i]), requires_grad=True)  # f may compute gradients itself
     generator = np.random.default_rng(rng)
 
-    leaves, out = _recorded(f, points, checked)
-    if not np.array_equal(out.data, _value(f, points, "f"), equal_nan=True):
-        raise ValueError(f"check_gradients: {_name(f)} gives another result when called again; seed it inside")
+    leaves, out = _call_with_leaves(f, points, checked)
+    if not np.array_equal(out.data, _evaluate(f, points, "f"), equal_nan=True):
+        raise ValueError(
+            f"check_gradients: {_name(f)} must return the same result in each call; seed its generator inside"
+        )
     weights = generator.standard_normal(out.shape) if cotangent is None else cotangent
     weights = _weights("check_gradients", out.data, weights)
     what = _description(f, out)
@@ -438,8 +434,8 @@ def check_gradients(
         propagate(out._node, weights, retain_graph=True)
     ):
         raise ValueError(
-            f"check_gradients: the result of {_name(f)} depends on none of its inputs, so there is nothing to compare; "
-            "let it compute with the tensors that it is given (for a model's parameters, use them in its place)"
+            f"check_gradients: the result of {_name(f)} does not depend on its inputs, so there is nothing to compare; "
+            "let it compute with the tensors that it receives, in place of a model's own parameters"
         )
     gradients = grad(out, leaves, weights, create_graph=second_order)
     allowed = _rounding(weights * out.data) if atol is None else atol
@@ -452,60 +448,54 @@ def check_gradients(
 
     direction = generator.standard_normal(sum(gradient.size for gradient in gradients))
 
-    def slopes(*at: Any) -> Array:
-        again, result = _recorded(f, at, checked)
+    def gradient_at(*at: Any) -> Array:
+        again, result = _call_with_leaves(f, at, checked)
         return np.concatenate([g.data.ravel() for g in grad(result, again, weights)])
 
-    along = _along(gradients, direction)
+    starts = np.cumsum([gradient.size for gradient in gradients])[:-1]
+    parts = np.split(direction, starts)
+    shaped = [part.reshape(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
+    directional = inner_product(gradients, shaped)
     curvatures: Any = [Tensor(np.zeros(leaf.shape)) for leaf in leaves]
-    if along.requires_grad:  # else the gradient is constant
-        curvatures = grad(along, leaves)
+    if directional.requires_grad:  # otherwise the gradient is constant
+        curvatures = grad(directional, leaves)
     if atol is None:
         allowed = _rounding(direction * np.concatenate([g.data.ravel() for g in gradients]))
     for i, curvature in zip(checked, curvatures, strict=True):
-        numerical = numerical_gradient(slopes, points, i, cotangent=direction)
+        numerical = numerical_gradient(gradient_at, points, i, cotangent=direction)
         name = f"{what}: the second derivative"
         worst = max(worst, _compare(name, i, curvature.data, numerical, rtol, allowed))
     return worst
 
 
-def _recorded(f: Callable[..., Any], points: Sequence[Any], checked: Sequence[int]) -> tuple[list[Tensor], Tensor]:
-    """Call ``f`` with fresh leaves in the checked places; return them and the result."""
+def _call_with_leaves(
+    f: Callable[..., Any], points: Sequence[Any], checked: Sequence[int]
+) -> tuple[list[Tensor], Tensor]:
+    """Call ``f`` with new leaves as the checked inputs; return the leaves and the result."""
     arguments = list(points)
     for i in checked:
         arguments[i] = Tensor(points[i].data, requires_grad=True)
     out = f(*arguments)
     leaves = [arguments[i] for i in checked]
     if not isinstance(out, Tensor):
-        raise TypeError(f"check_gradients: {_name(f)} must return one tensor, not {type(out).__name__}")
+        raise TypeError(f"check_gradients: {_name(f)} must return one tensor; got {type(out).__name__}")
     if not out.requires_grad:
-        nothing = np.zeros(leaves[0].shape)
+        zeros = np.zeros(leaves[0].shape)
         raise GradientError(
             f"{_name(f)}: the result is not recorded, so it has no gradient; compute it from the arguments "
             "with tensor operations, without .data, detach() or no_grad(), and gradients with create_graph=True",
             checked[0],
-            nothing,
-            nothing,
+            zeros,
+            zeros,
         )
     return leaves, out
-
-
-def _along(gradients: Sequence[Tensor], direction: Array) -> Tensor:
-    """Return ``sum(direction * gradient)`` over all gradients, recorded."""
-    total = Tensor(0.0)
-    start = 0
-    for gradient in gradients:
-        part = direction[start : start + gradient.size].reshape(gradient.shape)
-        start += gradient.size
-        total = total + (gradient * part).sum()
-    return total
 
 
 def _compare(what: str, input: int, analytic: Array, numerical: Array, rtol: float, atol: float) -> float:
     """Raise if the gradients disagree; return the largest relative error."""
     error = np.abs(analytic - numerical)
     allowed = atol + rtol * np.abs(numerical)
-    wrong = ~(error <= allowed)  # so is NaN
+    wrong = ~(error <= allowed)  # NaN included
     relative = relative_errors(analytic, numerical)
     if not wrong.any():
         return float(np.max(relative, initial=0.0))
@@ -514,25 +504,25 @@ def _compare(what: str, input: int, analytic: Array, numerical: Array, rtol: flo
         at = np.unravel_index(np.argmax(excess / allowed), error.shape)
     message = (
         f"{what} is wrong in {wrong.sum()} of {wrong.size} elements\n"
-        f"of input {input}, of shape {analytic.shape}; at {_place(at)}\n"
+        f"of input {input}, of shape {analytic.shape}; at {_format_index(at)}\n"
         f"    backward gives             {analytic[at]:.9g}\n"
         f"    centred differences give   {numerical[at]:.9g}\n"
-        f"    they differ by             {error[at]:.3g} (relative error {relative[at]:.2g}), "
-        f"and may by {allowed[at]:.3g}"
+        f"    they differ by             {error[at]:.3g} (relative error {relative[at]:.2g}); "
+        f"allowed: {allowed[at]:.3g}"
     )
     raise GradientError(message, input, analytic, numerical)
 
 
 def _rounding(parts: Array) -> float:
-    """Return what a centred difference of the sum of the parts may be off by, with a margin of ten or more."""
+    """Return ten times the rounding error of a centred difference of ``sum(parts)``, or more."""
     return 1e-8 + 1e-9 * float(np.linalg.norm(parts))
 
 
-# -- what was asked ------------------------------------------------------------------------------------------
+# -- arguments ---------------------------------------------------------------------------------------------------------
 
 
 def _points(name: str, inputs: Any) -> list[Any]:
-    """Return the inputs: tensors as constants, everything else as arrays that ``f`` cannot write to."""
+    """Return the inputs: copies of tensors, and everything else as read-only arrays."""
     points: list[Any] = []
     for i, given in enumerate(inputs if isinstance(inputs, (tuple, list)) else (inputs,)):
         array = np.array(unwrap_value(given))
@@ -546,7 +536,7 @@ def _points(name: str, inputs: Any) -> list[Any]:
 
 
 def _as(like: Any, array: Array) -> Any:
-    """Return an array as ``f`` expects it: a tensor, or an array that cannot be written to."""
+    """Return an array as a tensor if ``like`` is one, and otherwise read-only."""
     if isinstance(like, Tensor):
         return Tensor(array, requires_grad=like.requires_grad)
     array.flags.writeable = False
@@ -555,26 +545,26 @@ def _as(like: Any, array: Array) -> Any:
 
 def _differentiable(name: str, points: Sequence[Any], index: int) -> Array:
     if not 0 <= index < len(points):
-        raise ValueError(f"{name}: there is no input {index}; {len(points)} were given, counted from 0")
+        raise ValueError(f"{name}: index must be from 0 to {len(points) - 1}; got {index}")
     x: Array = unwrap_value(points[index])
     if x.dtype.kind != "f":
-        raise TypeError(f"{name}: input {index} is {x.dtype}, which has no gradient; give float64 numbers")
+        raise TypeError(f"{name}: input {index} must be float64; got {x.dtype}, which has no gradient")
     return x
 
 
-def _value(f: Callable[..., Any], points: Sequence[Any], kind: str) -> Array:
+def _evaluate(f: Callable[..., Any], points: Sequence[Any], kind: str) -> Array:
     """Call ``f`` and return its result as an array of the given kind: ``"f"``, real, or ``"c"``, complex."""
     result = f(*points)
     array = np.asarray(unwrap_value(result)) if not isinstance(result, (tuple, list, dict)) else None
     if array is None or array.dtype.kind not in "fciub":
-        raise TypeError(f"{_name(f)} must return one tensor or array of numbers, not {type(result).__name__}")
+        raise TypeError(f"{_name(f)} must return one tensor or array of numbers; got {type(result).__name__}")
     if array.dtype.kind != kind and kind == "c":
         raise TypeError(
-            f"complex_step: {_name(f)} returned {array.dtype} numbers for complex ones; as it is written, it "
-            "is not analytic"
+            f"complex_step: {_name(f)} returned {array.dtype} numbers for complex inputs, so it is not "
+            "analytic as written"
         )
     if kind == "f" and array.dtype != np.float64:
-        raise TypeError(f"{_name(f)} returned {array.dtype} numbers; differences need it to compute in float64")
+        raise TypeError(f"{_name(f)} must return float64 numbers for float64 inputs; got {array.dtype}")
     return array
 
 
@@ -582,7 +572,7 @@ def _weights(name: str, out: Array, cotangent: Any) -> Array:
     if cotangent is None:
         if out.size != 1:
             raise ValueError(
-                f"{name}: the result has shape {out.shape}; only a single number has a gradient. "
+                f"{name}: the result has shape {out.shape}; only a result with one element has a default cotangent. "
                 "Pass cotangent=, an array of that shape, for the gradient of sum(cotangent * f)"
             )
         return np.ones(out.shape)
@@ -600,13 +590,13 @@ def _name(f: Callable[..., Any]) -> str:
 
 
 def _description(f: Callable[..., Any], out: Tensor) -> str:
-    """Name the function and the operations that its result was made by."""
+    """Return the name of the function and of the operations that its result is composed of."""
     behind = [] if out._node is None else ancestors(out._node)
     names = {node.primitive.name for node in behind if node.primitive is not None}
     if names <= {_name(f)}:
         return _name(f)
-    return f"{_name(f)} (made of {', '.join(sorted(names))})"
+    return f"{_name(f)} (composed of {', '.join(sorted(names))})"
 
 
-def _place(at: Sequence[Any]) -> str:
+def _format_index(at: Sequence[Any]) -> str:
     return "[" + ", ".join(str(int(i)) for i in at) + "]"

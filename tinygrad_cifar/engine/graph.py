@@ -1,9 +1,9 @@
 """The recorded graph: values, the nodes that record their computation, and the VJPs on their edges.
 
 **A VJP declares the arrays that it needs, and the graph saves exactly these.** A :class:`Value` is an array with the
-:class:`Node` that records its computation (:class:`~tinygrad_cifar.engine.tensor.Tensor` is the class that users see). A
-node has one edge for each input that needs a gradient: the input's node, the :class:`VJP` for it, and the saved arrays,
-which the VJP's parameter names declare. A graph therefore holds no more memory than a gradient derived by hand.
+:class:`Node` that records its computation (:class:`~tinygrad_cifar.engine.tensor.Tensor` is the class that users see).
+A node has one edge for each input that needs a gradient: the input's node, the :class:`VJP` for it, and the saved
+arrays, which the VJP's parameter names declare. A graph therefore holds no more memory than a gradient derived by hand.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Primitive:
         *("saved", "variadic", "vjps", "vjps_by_position"),
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (keyword-only, and each is one column of the table)
         self,
         name: str,
         forward: Callable[..., Any],

@@ -41,7 +41,7 @@ def copy_arrays(operand: Any) -> Any:
 
 
 def make_read_only(array: Array) -> None:
-    """Make an array read-only, and the arrays that it is a view of; otherwise the view could be made writeable again."""
+    """Make an array and the arrays that it is a view of read-only; a view alone could be made writeable again."""
     array.flags.writeable = False
     while isinstance(array.base, np.ndarray):
         array = array.base

@@ -366,7 +366,9 @@ class Tensor(Value):
 
 
 def from_numpy(array: Array) -> Tensor:
-    """Return a constant tensor with the values of an array, if possible without a copy: for the batches of a training loop.
+    """Return a constant tensor with the values of an array, if possible without a copy.
+
+    For the batches of a training loop.
 
     If the array owns its memory and only one variable of the caller refers to it, the memory is shared and the array
     becomes read-only, so that a later attempt to change it raises. Any other array (a view, an array with views, one

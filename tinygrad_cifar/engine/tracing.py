@@ -64,8 +64,8 @@ _VJP_REWRITES = {
     "where(y == 0, 1, y), inside; or add an epsilon to the divisor",
     "sqrt": "the derivative of the root is infinite at 0: add an epsilon under it, put where(x > 0, x, 1) inside and a "
     "second where around it, or use norm, whose gradient there is 0",
-    "power": "the derivative of a root is infinite at 0: add an epsilon to the base, or put where(x > 0, x, 1) inside and a "
-    "second where around it",
+    "power": "the derivative of a root is infinite at 0: add an epsilon to the base, or put where(x > 0, x, 1) "
+    "inside and a second where around it",
 }
 
 _NAN, _INFINITE, _FINITE = 2, 1, 0
@@ -195,7 +195,7 @@ def _range(x: Any) -> str:
 
 
 def _caller_location() -> tuple[str, int, str, int]:
-    """Return the line of the program that called the operation, and that of the layer of this library, if any, between."""
+    """Return the line of the program that called the operation, and that of the library's layer between, if any."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith(_ENGINE):
         frame = frame.f_back

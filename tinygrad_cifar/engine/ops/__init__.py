@@ -1,8 +1,8 @@
 """The derivative table: every primitive with its VJPs, and the operations that are offered to users.
 
 One page for each kind: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`indexing`, :mod:`linalg`,
-:mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it to
-its page. :mod:`kinks` lists the points without a derivative.
+:mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it
+to its page. :mod:`kinks` lists the points without a derivative.
 """
 
 from types import ModuleType

@@ -44,8 +44,8 @@ sqrt = unary(
         "Compute the square root.",
         "x**0.5",
         x="0.5 / out",
-        note="At 0 the derivative is infinite: add a small number under the root, or use ``norm`` where the root of a sum "
-        "of squares may be 0.",
+        note="At 0 the derivative is infinite: add a small number under the root, or use ``norm`` for the root of a "
+        "sum of squares.",
     ),
 )
 power = binary(
@@ -58,8 +58,8 @@ power = binary(
         "x**y",
         x="y * x**(y - 1)",
         y="out * log(x)",
-        note="The derivative with respect to x is taken as 0 where y is 0, and that with respect to y as 0 where x is 0. "
-        "With respect to y it is NaN for a negative x.",
+        note="The derivative with respect to x is taken as 0 where y is 0, and that with respect to y as 0 where x is "
+        "0. With respect to y it is NaN for a negative x.",
     ),
 )
 

@@ -29,8 +29,8 @@ matmul = binary(
         "x @ y",
         x="g @ y.mT",
         y="x.mT @ g",
-        note="``out[..., i, j] = sum_k x[..., i, k] * y[..., k, j]``. Leading axes broadcast; a vector is a row on the left "
-        "and a column on the right. Shapes that do not match raise ValueError.",
+        note="``out[..., i, j] = sum_k x[..., i, k] * y[..., k, j]``. Leading axes broadcast; a vector is a row on the "
+        "left and a column on the right. Shapes that do not match raise ValueError.",
         example=">>> tg.matmul(tg.Tensor([[1.0, 2.0]]), tg.Tensor([[3.0], [4.0]]))\nTensor([[11.]])",
     ),
 )
@@ -88,7 +88,7 @@ def einsum(subscripts: str, *xs: TensorLike) -> TensorLike:
 
 
 def _explicit(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> str:
-    """Return explicit subscripts: without spaces, letters for an ellipsis, and the labels of the result after an arrow."""
+    """Return explicit subscripts: letters for an ellipsis, and the labels of the result after an arrow."""
     left, arrow, right = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(shapes):
