@@ -6,6 +6,7 @@ the results with the operation and its VJPs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,8 @@ import numpy as np
 from tinygrad_cifar.engine.graph import Primitive
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_COTANGENT = re.compile(r"\bg\b")
 
 
 class Doc:
@@ -60,11 +63,7 @@ class Doc:
 
 def is_elementwise(doc: Doc) -> bool:
     """Return whether the derivatives are factors of the cotangent, and not expressions that contain it."""
-    return not any("g" in _names(text) for text in doc.derivatives.values())
-
-
-def _names(expression: str) -> set[str]:
-    return set("".join(c if c.isalnum() or c == "_" else " " for c in expression).split())
+    return not any(_COTANGENT.search(text) for text in doc.derivatives.values())
 
 
 def describe(doc: Doc) -> list[str]:
