@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from tinygrad_cifar.system.blas import runtime, usable_cores
+from tinygrad_cifar.system.blas import THREAD_VARIABLES, runtime, usable_cores
 
 _COUNT = "BENCHMARKS_THREADS"
-_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
+_VARIABLES = (*THREAD_VARIABLES, "NPROC")  # NPROC is read by XLA
 
 
 # A step of the reports' nets is hardly faster on two threads; and two threads that wait for each other, on two cores of
