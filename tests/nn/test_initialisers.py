@@ -59,6 +59,6 @@ def test_absolute_returns_absolute_values_of_the_other_initialiser(init, fan_in,
 
 
 @each
-@pytest.mark.parametrize("journey", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: eval(repr(x))])
-def test_an_initialiser_can_be_copied_pickled_and_evaluated_from_its_repr(init, journey):
-    assert journey(init) == init
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: eval(repr(x))])
+def test_an_initialiser_can_be_copied_pickled_and_evaluated_from_its_repr(init, duplicate):
+    assert duplicate(init) == init

@@ -199,12 +199,12 @@ def test_a_rejected_state_changes_nothing(spoil, sentence):
     assert bits(model) == before
 
 
-@pytest.mark.parametrize("journey", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
 @given(seeds)
-def test_a_copied_module_computes_identical_results(journey, seed):
+def test_a_copied_module_computes_identical_results(duplicate, seed):
     model = Nested(seed)
     x = generator(seed).normal(size=(3, 4))
-    assert journey(model)(x).data.tobytes() == model(x).data.tobytes()
+    assert duplicate(model)(x).data.tobytes() == model(x).data.tobytes()
 
 
 def test_a_copied_module_does_not_share_parameters():

@@ -179,13 +179,13 @@ def test_a_restored_optimiser_continues_bit_for_bit(make, dtype, seed, pause):
 
 
 @each_kind
-@pytest.mark.parametrize("journey", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["copy", "pickle"])
 @given(seeds, st.integers(0, STEPS))
-def test_a_copied_optimiser_continues_bit_for_bit(make, journey, seed, pause):
+def test_a_copied_optimiser_continues_bit_for_bit(make, duplicate, seed, pause):
     whole = run(make(parameters(seed)), seed)
     first = make(parameters(seed))
     run(first, seed, range(pause))
-    resumed = run(journey(first), seed, range(pause, STEPS))
+    resumed = run(duplicate(first), seed, range(pause, STEPS))
     assert [w.tobytes() for w in resumed] == [w.tobytes() for w in whole]
 
 
