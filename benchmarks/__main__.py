@@ -11,12 +11,9 @@ from typing import Any
 
 from benchmarks import (
     chain,
-    gradchecks,
-    growth,
     memory,
     overhead,
     page,
-    searches,
     stages,
     startup,
     step,
@@ -34,10 +31,7 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "overhead": overhead.measure,
     "chain": chain.measure,
     "memory": memory.measure,
-    "growth": growth.measure,
     "startup": startup.measure,
-    "gradchecks": gradchecks.measure,
-    "searches": searches.measure,
 }
 _DOCS = Path(__file__).parent.parent / "docs"
 _DISPENSABLE = tuple(contestant.name for contestant in CONTESTANTS if contestant.name not in (OURS, HAND))

@@ -14,11 +14,8 @@ from typing import Any
 from benchmarks import (
     chain,
     environment,
-    gradchecks,
-    growth,
     memory,
     overhead,
-    searches,
     stages,
     startup,
     step,
@@ -73,8 +70,6 @@ _PARTS = (
     ("chain", "A million operations", chain.lines),
     ("memory", "Memory", memory.lines),
     ("startup", "Starting", startup.lines),
-    ("gradchecks", "Checking gradients", gradchecks.lines),
-    ("searches", "Searching", searches.lines),
 )
 
 
@@ -91,17 +86,13 @@ def write(results: dict[str, Any], folder: Path) -> list[Path]:
     OSError
         If something cannot be; the page is then what it was.
     """
-    kept, page, picture = folder / "performance.json", folder / "performance.md", folder / "images" / "growth.png"
+    kept, page = folder / "performance.json", folder / "performance.md"
     figures = (json.loads(kept.read_text()) if kept.exists() else {}) | results
-    written = [page, kept]
-    if "growth" in results:
-        growth.draw(results["growth"], picture)
-        written.append(picture)
     notes = folder / "performance_notes.md"
     save(figures, kept)
     with atomic_write(page) as file:
         file.write(render(figures, notes.read_text() if notes.exists() else "").encode())
-    return written
+    return [page, kept]
 
 
 def unwritable(path: Path) -> str:
@@ -129,13 +120,6 @@ def render(results: dict[str, Any], notes: str) -> str:
     if "step" in results:
         parts += [_STEP, *step.markdown(results["step"]), "", _measured_on(results["step"])]
     parts += ["## Targets\n", *targets.markdown(results), "", _METHOD]
-    if "growth" in results:
-        parts += [
-            "## Growth\n",
-            "![Time and memory of a step against batch, width and depth, on logarithmic axes](images/growth.png)\n",
-            *_block(growth.lines(results["growth"])),
-            _measured_on(results["growth"]),
-        ]
     for name, title, lines in _PARTS:
         if name in results:
             parts += [f"## {title}\n", *_block(lines(results[name])), _measured_on(results[name])]
