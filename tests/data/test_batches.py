@@ -41,9 +41,9 @@ def test_all_batches_but_the_last_are_full(count, size, seed):
 
 @given(counts, sizes, maybe_seeds)
 def test_drop_last_leaves_out_an_incomplete_batch(count, size, seed):
-    kept = epoch(count, size, seed, drop_last=True)
-    assert [len(batch) for batch in kept] == [size] * (count // size)
-    for batch, same in zip(kept, epoch(count, size, seed), strict=False):
+    batches = epoch(count, size, seed, drop_last=True)
+    assert [len(batch) for batch in batches] == [size] * (count // size)
+    for batch, same in zip(batches, epoch(count, size, seed), strict=False):
         assert (batch == same).all()
 
 

@@ -72,8 +72,8 @@ def test_horizontal_and_vertical_stripes_vary_along_their_own_axis(data):
 def linear_accuracy(data) -> float:
     """Test accuracy of softmax regression, with a hand-derived gradient."""
     train = data.training()
-    treatment = Preprocessing.fit("standardise", train.images)
-    X, X_test = (treatment.apply(images, np.float32) for images in (train.images, data.test.images))
+    preprocessing = Preprocessing.fit("standardise", train.images)
+    X, X_test = (preprocessing.apply(images, np.float32) for images in (train.images, data.test.images))
     one_hot = np.eye(10, dtype=np.float32)[train.labels]
     rng = np.random.default_rng(0)
     W, b = np.zeros((3072, 10), np.float32), np.zeros(10, np.float32)

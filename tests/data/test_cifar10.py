@@ -111,11 +111,11 @@ def test_a_missing_file_raises_with_advice(either_version, name):
         read_cifar10(either_version)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 3073, 2 * 3073 + 5, -1])
+@pytest.mark.parametrize("length", [0, 1, 100, 3073, 2 * 3073 + 5, -1])
 @pytest.mark.parametrize("name", ["data_batch_1", "data_batch_4", "test_batch"])
-def test_a_truncated_batch_raises_with_its_name(either_version, name, kept):
+def test_a_truncated_batch_raises_with_its_name(either_version, name, length):
     path = file_of(either_version, name)
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DataError, match=name):
         read_cifar10(either_version)
 

@@ -29,29 +29,29 @@ def test_scale_only_divides_by_255(images):
 
 @given(images_of_any_size)
 def test_centre_makes_the_training_mean_zero(images):
-    treated = Preprocessing.fit("centre", images).apply(images)
-    np.testing.assert_allclose(treated.mean(axis=0), 0, atol=1e-14)
+    result = Preprocessing.fit("centre", images).apply(images)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-14)
 
 
 @given(images_of_any_size)
 def test_centre_preserves_differences_between_images(images):
-    treated = Preprocessing.fit("centre", images).apply(images)
-    np.testing.assert_allclose(treated - treated[0], images / 255 - images[0] / 255, atol=1e-14)
+    result = Preprocessing.fit("centre", images).apply(images)
+    np.testing.assert_allclose(result - result[0], images / 255 - images[0] / 255, atol=1e-14)
 
 
 @given(images_of_any_size)
 def test_standardise_makes_the_training_mean_zero_and_std_one(images):
-    treated = Preprocessing.fit("standardise", images).apply(images)
+    result = Preprocessing.fit("standardise", images).apply(images)
     constant = (images == images[0]).all(axis=0)
-    np.testing.assert_allclose(treated.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(treated.std(axis=0), np.where(constant, 0, 1), atol=1e-12)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(result.std(axis=0), np.where(constant, 0, 1), atol=1e-12)
 
 
 @given(st.integers(0, 255), st.integers(1, 300), st.integers(0, 255))
 def test_a_constant_feature_is_centred_and_not_divided(value, count, other):
     preprocessing = Preprocessing.fit("standardise", np.full((count, 1), value, np.uint8))
-    treated = preprocessing.apply(np.array([[value], [other]], np.uint8))
-    np.testing.assert_allclose(treated, [[0], [other / 255 - value / 255]], atol=1e-15)
+    result = preprocessing.apply(np.array([[value], [other]], np.uint8))
+    np.testing.assert_allclose(result, [[0], [other / 255 - value / 255]], atol=1e-15)
 
 
 def test_fit_over_many_blocks_agrees_with_numpy():
@@ -78,11 +78,11 @@ def test_white_images_do_not_overflow():
 @given(kinds, dtypes, images_of_any_size)
 def test_the_result_is_a_new_contiguous_array_of_the_dtype(kind, dtype, images):
     before = images.copy()
-    treated = Preprocessing.fit(kind, images).apply(images, dtype)
-    assert treated.dtype == dtype
-    assert treated.shape == images.shape
-    assert treated.flags.c_contiguous
-    assert treated.flags.writeable
+    result = Preprocessing.fit(kind, images).apply(images, dtype)
+    assert result.dtype == dtype
+    assert result.shape == images.shape
+    assert result.flags.c_contiguous
+    assert result.flags.writeable
     assert (images == before).all()
 
 
@@ -160,10 +160,10 @@ def variances_of(images: np.ndarray) -> np.ndarray:
 @given(images_and_components())
 def test_whitened_features_are_uncorrelated_with_variance_one_or_zero(case):
     images, components = case
-    treated = Preprocessing.fit("whiten", images, components).apply(images)
+    result = Preprocessing.fit("whiten", images, components).apply(images)
     expected = np.diag((variances_of(images)[:components] > 0).astype(float))
-    np.testing.assert_allclose(treated.T @ treated / len(images), expected, atol=1e-5)
-    np.testing.assert_allclose(treated.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(result.T @ result / len(images), expected, atol=1e-5)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-5)
 
 
 @given(images_and_components())
@@ -249,10 +249,10 @@ def test_an_invalid_dtype_raises(dtype):
 
 @pytest.mark.parametrize("lost", ["kind", "mean", "std"])
 def test_a_missing_array_raises_with_its_name(lost):
-    kept = Preprocessing.fit("centre", many_images()).to_arrays()
-    del kept[lost]
+    arrays = Preprocessing.fit("centre", many_images()).to_arrays()
+    del arrays[lost]
     with pytest.raises(DataError, match=lost):
-        Preprocessing.from_arrays(kept)
+        Preprocessing.from_arrays(arrays)
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,10 @@ def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
 
     Examples
     --------
-    >>> read_cifar10("no such folder")
+    >>> read_cifar10("missing")
     Traceback (most recent call last):
         ...
-    tinygrad_cifar.data.dataset.DataError: folder 'no such folder' does not exist
+    tinygrad_cifar.data.dataset.DataError: folder 'missing' does not exist
     """
     found, version = _find_files(Path(folder))
     names, declared = version.read_meta(found / version.meta)
