@@ -315,7 +315,7 @@ def test_a_damaged_checkpoint_is_not_resumed(
     content = (tmp_path / "checkpoint.npz").read_bytes()
     (tmp_path / "checkpoint.npz").write_bytes(content[: len(content) // 2])
     assert train(tmp_path, "--resume") == 1
-    assert "checkpoint.npz is not a whole checkpoint" in sentence(capsys)
+    assert "checkpoint.npz is not a complete checkpoint" in sentence(capsys)
 
 
 def test_a_finished_run_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,7 +349,7 @@ def test_two_processes_do_not_train_in_one_folder(
 ) -> None:
     with exclusive_lock(tmp_path):
         assert train(tmp_path, *how) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 
@@ -363,7 +363,7 @@ def test_the_second_of_two_commands_ends_and_the_first_goes_on(
         assert process.poll() is None
         process.communicate()
     assert process.returncode == 0
-    assert "another process is at work" in sentence(capsys)
+    assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == FILES
 
 
@@ -371,7 +371,7 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
     pytest.importorskip("matplotlib")
     with exclusive_lock(tmp_path):
         assert main(["reproduce", "000-softmax", "--out", str(tmp_path)]) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 
@@ -668,7 +668,7 @@ def test_fetch_fails_in_a_sentence(
         fetch, "fetch_cifar10", functools.partial(fetch.fetch_cifar10, mirrors=["http://127.0.0.1:9/nothing"])
     )
     assert main(["fetch", str(tmp_path / "data")]) == 1
-    assert "no mirror delivered CIFAR-10" in sentence(capsys)
+    assert "no mirror provided CIFAR-10" in sentence(capsys)
 
 
 def test_fetch_says_how_far_it_is_and_can_be_stopped(

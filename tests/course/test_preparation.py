@@ -52,7 +52,7 @@ def test_settings_that_want_more_images_than_there_are_are_refused(values, sente
 
 @pytest.mark.parametrize("values", [{"train_batches": (6,)}, {"train_batches": (0,)}, {"validation_batch": 9}])
 def test_a_batch_that_there_is_not_is_refused(values):
-    with pytest.raises(DataError, match="there is no training batch"):
+    with pytest.raises(DataError, match="number of a training batch must be"):
         split_dataset(DATA, replace(SMALL, **values))
 
 

@@ -218,7 +218,7 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
         kept: list[Array] = []
         while run.epochs_done < epochs and not run.history.stopped_early:
             model.train()
-            for X, labels in iterate_batches(*train, batch_size, rng, kept=kept):
+            for X, labels in iterate_batches(*train, batch_size, rng, buffers=kept):
                 run.update(X if augment is None or rng is None else augment(X, rng), labels)
                 if every and optimiser.steps % every == 0:
                     run.measure_once()
