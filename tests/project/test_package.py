@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import doctest
 import importlib
@@ -195,3 +196,11 @@ def test_docstring_examples_run(name, tmp_path, monkeypatch):
     for test in doctest.DocTestFinder(exclude_empty=True).find(imported(name)):
         runner.run(test, out=report.append)
     assert runner.failures == 0, "".join(report)
+
+
+def test_type_checkers_see_the_modules_that_are_imported_on_demand():
+    tree = ast.parse(Path(tinygrad_cifar.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {(node.module, alias.name) for node in block.body for alias in node.names}
+    paths = [f"tinygrad_cifar.{path}".rpartition(".") for path in tinygrad_cifar._MODULES.values()]
+    assert seen == {(package, name) for package, _, name in paths}

@@ -127,20 +127,21 @@ def variadic_primitive(
     return _register(op, _general(op))
 
 
-def unary(
-    name: str, forward: Callable[..., Any], /, *, doc: Doc | None = None, **vjps: Callable[..., Any]
-) -> Operation[[]]:
-    """Add an element-wise entry of one input, x."""
+def unary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **vjps: Callable[..., Any]) -> Operation[[]]:
+    """Add an element-wise entry of one input, x, and give its function a help text."""
     options: Any = vjps
-    return primitive(name, forward, broadcasts=True, doc=doc, **options)
+    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **options))
 
 
-def binary(
-    name: str, forward: Callable[..., Any], /, *, doc: Doc | None = None, **vjps: Callable[..., Any]
-) -> BinaryOperation:
-    """Add an entry of two inputs, x and y, which broadcast."""
+def binary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **vjps: Callable[..., Any]) -> BinaryOperation:
+    """Add an entry of two inputs, x and y, which broadcast, and give its function a help text."""
     options: Any = vjps
-    return cast("BinaryOperation", primitive(name, forward, broadcasts=True, doc=doc, **options))
+    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **options))
+
+
+def _with_help(function: Any) -> Any:
+    function.__doc__ = primitive_help(function.primitive)
+    return function
 
 
 def _general(op: Primitive) -> Callable[..., Any]:
@@ -183,8 +184,6 @@ def _register(op: Primitive, function: Callable[..., Any]) -> Operation[...]:
         shown.__wrapped__ = forward
     elif isinstance(forward, np.ufunc) and op.inputs in _SIGNATURES:
         shown.__wrapped__ = _SIGNATURES[op.inputs]
-    if op.doc is not None and op.inputs in _SIGNATURES and _is_ours(op.module):
-        shown.__doc__ = primitive_help(op)
     shown.primitive = op
     shown.primitives = (op,)
     return cast("Operation[...]", function)

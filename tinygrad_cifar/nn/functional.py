@@ -13,17 +13,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import shape_of, unwrap_value
+from tinygrad_cifar.engine.graph import Array, shape_of, unwrap_value
+from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops import losses
 from tinygrad_cifar.engine.tensor import Tensor
 
-Array = np.ndarray[Any, np.dtype[Any]]
 V = TypeVar("V", Tensor, Array)
 
 _SUM_TOLERANCE = 1e-3  # of the sum of a row of probabilities: float16 has three digits
 
 
-def softmax(scores: Any, axis: int = -1) -> Any:
+@operation(ops.softmax)
+def softmax(scores: TensorLike, axis: int = -1) -> TensorLike:
     """Compute the softmax along an axis: ``exp(s) / sum(exp(s))``, without overflow.
 
     Parameters
@@ -48,7 +49,8 @@ def softmax(scores: Any, axis: int = -1) -> Any:
     return ops.softmax(_as_floats(scores), axis)
 
 
-def log_softmax(scores: Any, axis: int = -1) -> Any:
+@operation(ops.subtract, ops.max, ops.logsumexp)
+def log_softmax(scores: TensorLike, axis: int = -1) -> TensorLike:
     """Compute the logarithm of the softmax along an axis: ``s - log(sum(exp(s)))``, accurate where the softmax is tiny.
 
     Parameters
@@ -156,7 +158,8 @@ def _check_scores(name: str, scores: Any) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def cross_entropy(scores: Any, labels: Any) -> Any:
+@operation(losses._cross_entropy)
+def cross_entropy(scores: TensorLike, labels: Any) -> TensorLike:
     """Compute the softmax cross-entropy: the mean of ``-log p(label)``, where p is the softmax of the scores.
 
     Parameters
@@ -194,7 +197,8 @@ def cross_entropy(scores: Any, labels: Any) -> Any:
     return losses._cross_entropy(_as_floats(scores), _check_labels("cross_entropy", labels, classes, batch))
 
 
-def generalised_cross_entropy(scores: Any, labels: Any, q: float) -> Any:
+@operation(log_softmax, ops.getitem, ops.multiply, ops.expm1, ops.mean)
+def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> TensorLike:
     """Compute the generalised cross-entropy: the mean of ``(1 - p(label)**q) / q``, where p is the softmax.
 
     It tends to the cross-entropy as q goes to 0; at q = 1 it is 1 minus the mean probability of the label. The loss of
@@ -238,7 +242,8 @@ def generalised_cross_entropy(scores: Any, labels: Any, q: float) -> Any:
     return ops.mean(ops.expm1(ops.multiply(log_p, float(q)))) / -float(q)  # expm1 is accurate where q or 1 - p is small
 
 
-def hinge(scores: Any, labels: Any, margin: float = 1.0) -> Any:
+@operation(ops.getitem, ops.reshape, ops.subtract, ops.add, ops.relu, ops.sum, ops.divide)
+def hinge(scores: TensorLike, labels: Any, margin: float = 1.0) -> TensorLike:
     """Compute the multi-class hinge loss: the mean of ``sum_{j != y} max(0, s_j - s_y + margin)``.
 
     The loss of a linear multi-class support vector machine (the course's assignment 1, bonus part). The derivative at
@@ -281,7 +286,8 @@ def hinge(scores: Any, labels: Any, margin: float = 1.0) -> Any:
     return ops.sum(over) / batch - margin
 
 
-def mse(prediction: Any, target: Any) -> Any:
+@operation(ops.subtract, ops.square, ops.mean)
+def mse(prediction: TensorLike, target: Any) -> TensorLike:
     """Compute the mean squared error over all elements.
 
     The shapes must be equal, since ``(N,)`` with ``(N, 1)`` would broadcast to ``(N, N)``.
