@@ -40,7 +40,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the data once, and let threads do the trials: processes have tests of their own."""
     monkeypatch.setattr(common, "builtin_dataset", _drawn)
     monkeypatch.setattr("tinygrad_cifar.search.objective.builtin_dataset", _drawn)
-    monkeypatch.setattr("tinygrad_cifar.cli.search.Processes", ThreadPoolExecutor)
+    monkeypatch.setattr("tinygrad_cifar.cli.search.ProcessExecutor", ThreadPoolExecutor)
 
 
 def search(out: Path, *options: str, model: str = "softmax", figures: bool = False) -> int:

@@ -420,7 +420,7 @@ OTHERS = [
     (another("batch_size", 7), "its batch_size is 6, not 7"),
     (another("measure_every", 2), "its measure_every is None, not 2"),
     (another("patience", 2), "its patience is None, not 2"),
-    (another("run_id", {"data": "shapes"}), "'data'|its data"),
+    (another("run_id", {"data": "shapes"}), "it has no data|its data"),
     (other_generator, "its random generators"),
     (no_generator, "its random generators"),
     (fewer_images, "its images is 23, not 22"),

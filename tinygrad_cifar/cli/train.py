@@ -10,9 +10,10 @@ import argparse
 import json
 import logging
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from tinygrad_cifar.cli.common import (
     lock_folder,
     make_folder,
     nonempty_path,
-    progress_bar,
     table,
     wrapped,
 )
+from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
@@ -45,7 +46,6 @@ from tinygrad_cifar.system.identity import require_same
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
 FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
 _MOST_TEMPLATES = 100
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
 
 _EXAMPLES = """
 defaults:
@@ -113,7 +113,8 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
     """Train, or go on with it, and write everything."""
     dataset = prepared.dataset
     with _resumable(out / CHECKPOINT):
-        with _watching(settings.model) as callback:
+        with show_progress(settings.model) as display:
+            callback = partial(_show, display)
             result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=callback)
         save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
         figures = _draw(out, result, prepared) if draw else ()
@@ -207,29 +208,12 @@ def _scores(figures: dict[str, Any]) -> str:
     return table(["", "accuracy", "loss", "cost"], rows)
 
 
-@contextmanager
-def _watching(label: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show progress: a bar on a terminal, and a line per measurement elsewhere."""
-    bar: Any = None
-    shown: Measurement | None = None
-
-    def show(progress: TrainingProgress) -> None:
-        nonlocal bar, shown
-        measured = progress.measured
-        if shown is None:
-            bar = progress_bar(desc=label, total=progress.steps, initial=progress.step, bar_format=_BAR)
-        if bar is not None:
-            bar.set_postfix(loss=f"{progress.loss:.4g}", accuracy=f"{_last_accuracy(measured):.1%}", refresh=False)
-            bar.update(progress.step - bar.n)
-        elif measured is not shown:
-            print(_line(measured, progress.steps), flush=True)
-        shown = measured
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
+def _show(display: ProgressDisplay, progress: TrainingProgress) -> None:
+    """Show the loss of the last batch and the last accuracy, or a line for each measurement."""
+    measured = progress.measured
+    status = f"loss={progress.loss:.4g}, accuracy={_last_accuracy(measured):.1%}"
+    lines = [_line(measured, progress.steps)] if measured.step == progress.step else []
+    display.update(progress.step, progress.steps, status=status, lines=lines)
 
 
 def _last_accuracy(row: Measurement) -> float:
