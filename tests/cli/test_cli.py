@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tinygrad_cifar
 from tests.support.command_line import command, names, sentence
 from tests.support.official_format import draw_batches, python_version_files
+from tinygrad_cifar import course
 from tinygrad_cifar.cli import common, main
-from tinygrad_cifar.course.settings import RENAMED
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.experiments import report_checks as checks
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
@@ -186,7 +186,7 @@ def test_without_matplotlib_it_says_how_to_get_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
-    monkeypatch.delattr(tinygrad_cifar, "figures", raising=False)
+    monkeypatch.delattr(course, "plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert train(tmp_path, "--train-batches", "1", "--validation-size", "100", small=False) == 0
@@ -449,11 +449,11 @@ OLD_OPTIONS = {"pixels": "scale", "first": "5", "held-out": "5", "every": "2"}
 def test_an_option_that_was_renamed_is_refused_with_its_new_name(
     old: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    new = RENAMED[old.replace("-", "_")].replace("_", "-")
+    new = OLD_NAMES[old.replace("-", "_")].replace("_", "-")
     assert train(tmp_path / "run", f"--{old}", value) == 2
     assert f"--{old} is now --{new} " in sentence(capsys)
     assert main(["search", "softmax", "--vary", f"{old}=grid:{value}", "--out", str(tmp_path / "search")]) == 2
-    assert f"is now {RENAMED[old.replace('-', '_')]} " in sentence(capsys)
+    assert f"is now {OLD_NAMES[old.replace('-', '_')]} " in sentence(capsys)
     assert not names(tmp_path)
 
 
@@ -474,7 +474,7 @@ def test_an_old_result_and_an_old_model_are_read(tmp_path: Path, capsys: pytest.
     written = result(tmp_path)
     arrays, metadata = load_checkpoint(tmp_path / "parameters.npz")
     for settings in (written["settings"], metadata["settings"]):
-        for old, new in RENAMED.items():
+        for old, new in OLD_NAMES.items():
             settings[old] = settings.pop(new)
     save_checkpoint(tmp_path / "parameters.npz", arrays, metadata)
     (tmp_path / "result.json").write_text(json.dumps(written))

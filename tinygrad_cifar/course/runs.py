@@ -19,7 +19,7 @@ from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
 from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.preparation import Prepared
-from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, RENAMED, Settings
+from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, OLD_NAMES, Settings
 from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.batches import augment_flip, augment_shift
@@ -247,7 +247,7 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     """
     _, text = load_checkpoint(checkpoint)
     try:
-        renamed = [f"{name} is now {RENAMED[name]}" for name in RENAMED if name in text["identity"]]
+        renamed = [f"{name} is now {OLD_NAMES[name]}" for name in OLD_NAMES if name in text["identity"]]
         if renamed:
             raise ValueError(f"settings were renamed since it was written ({', '.join(renamed)})")  # noqa: TRY301
         require_same(text["identity"], _identity(settings, dataset))
