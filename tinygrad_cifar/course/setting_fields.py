@@ -190,7 +190,7 @@ def setting(default: Any, meaning: str, **declaration: Any) -> Any:
     >>> from tinygrad_cifar.course.setting_fields import declared_fields, setting
     >>> @dataclass
     ... class Walk:
-    ...     speed: "float" = setting(1.0, "speed in m/s", at_least=0, below=10)
+    ...     speed: float = setting(1.0, "speed in m/s", at_least=0, below=10)
     >>> speed = declared_fields(Walk)["speed"]
     >>> speed.requirement, speed.accepts(3), speed.accepts(10)
     ('a finite number from 0 up to, but excluding, 10', True, False)
@@ -200,7 +200,11 @@ def setting(default: Any, meaning: str, **declaration: Any) -> Any:
 
 def declared_fields(cls: type) -> dict[str, SettingField]:
     """Return the declarations of a dataclass by name; every field must be made with :func:`setting`."""
-    return {f.name: SettingField(f.name, str(f.type), f.default, **f.metadata) for f in fields(cls)}
+    return {f.name: SettingField(f.name, _annotation(f.type), f.default, **f.metadata) for f in fields(cls)}
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def document_fields(cls: _Class) -> _Class:
