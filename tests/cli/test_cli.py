@@ -18,7 +18,7 @@ import pytest
 from tests.support.command_line import command, names, sentence
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar import course
-from tinygrad_cifar.cli import common, main
+from tinygrad_cifar.cli import main
 from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.experiments import report_checks as checks
@@ -32,7 +32,7 @@ FILES = {"result.json", "history.csv", "parameters.npz"}
 
 @pytest.fixture(autouse=True)
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "builtin_dataset", _drawn)
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _drawn)
 
 
 _drawn = functools.cache(builtin_dataset)
@@ -555,7 +555,7 @@ def test_a_fault_of_the_program_is_a_sentence_too(
         raise ZeroDivisionError("a planted\nfault")
 
     monkeypatch.delenv("TINYGRAD_CIFAR_DEBUG", raising=False)
-    monkeypatch.setattr(common, "builtin_dataset", lambda: fail(""))
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", lambda: fail(""))
     assert train(tmp_path) == 1
     assert "unexpected ZeroDivisionError (a planted fault)" in sentence(capsys)
     monkeypatch.setenv("TINYGRAD_CIFAR_DEBUG", "1")
@@ -569,7 +569,7 @@ def test_memory_that_is_not_there(
     def fail() -> None:
         raise MemoryError("Unable to allocate 7 TiB")
 
-    monkeypatch.setattr(common, "builtin_dataset", fail)
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", fail)
     assert train(tmp_path) == 1
     assert "not enough memory" in sentence(capsys)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.support.command_line import command, names, sentence
 from tinygrad_cifar import course
-from tinygrad_cifar.cli import _build_parser, common, main
+from tinygrad_cifar.cli import _build_parser, main
 from tinygrad_cifar.cli.settings import explicit_settings, format_options
 from tinygrad_cifar.cli.vary import parse_vary
 from tinygrad_cifar.data import builtin_dataset
@@ -38,7 +38,7 @@ _drawn = functools.cache(builtin_dataset)
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the data once, and let threads do the trials: processes have tests of their own."""
-    monkeypatch.setattr(common, "builtin_dataset", _drawn)
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _drawn)
     monkeypatch.setattr("tinygrad_cifar.search.objective.builtin_dataset", _drawn)
     monkeypatch.setattr("tinygrad_cifar.cli.search.ProcessExecutor", ThreadPoolExecutor)
 

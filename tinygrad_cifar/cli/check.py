@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tinygrad_cifar.cli.common import Subparsers, add_data_option, int_in_range, load_data, table
+from tinygrad_cifar.cli.common import Subparsers, add_data_option, int_in_range, table
+from tinygrad_cifar.data import load_dataset
 from tinygrad_cifar.data.dataset import PIXELS
 from tinygrad_cifar.experiments.report_checks import KINDS, CheckMetric, ReportCheck, run_report_checks
 
@@ -41,7 +42,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def check(options: argparse.Namespace) -> int:
     """Check a model's gradients and print the figures of each report."""
-    dataset = load_data(options.data)
+    dataset = load_dataset(options.data)
     print(f"Gradients of {options.model} on {dataset.name}\n\n{_EXPLANATION}")
     if options.features < PIXELS:
         print(f"Published sums over {PIXELS} features are cut in proportion to {options.features}.")

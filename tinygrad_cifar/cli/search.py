@@ -30,7 +30,6 @@ from tinygrad_cifar.cli.common import (
     UsageError,
     add_data_option,
     int_in_range,
-    load_data,
     make_folder,
     nonempty_path,
     wrapped,
@@ -49,7 +48,7 @@ from tinygrad_cifar.cli.vary import FORMS, format_point, format_space, format_st
 from tinygrad_cifar.course.preparation import split_dataset
 from tinygrad_cifar.course.runs import versions
 from tinygrad_cifar.course.settings import MODELS, Settings, SettingsError
-from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.search import (
     Choice,
     ObjectiveResult,
@@ -222,7 +221,7 @@ def _search(options: argparse.Namespace) -> int:
     space = _space(options)
     sampler = options.sampler or _default_sampler(options)
     _check_space(space, sampler, options)
-    dataset = load_data(options.data)
+    dataset = load_dataset(options.data)
     place = options.data if options.data == "builtin" else str(Path(options.data).absolute())
     given = {name: value for name, value in explicit_settings(options).items() if name not in space}
     run = TrainObjective(options.model, tuple(given.items()), batch_sizes(dataset), place)
