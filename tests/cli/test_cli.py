@@ -317,7 +317,7 @@ def test_a_damaged_checkpoint_is_not_resumed(
     content = (tmp_path / "checkpoint.npz").read_bytes()
     (tmp_path / "checkpoint.npz").write_bytes(content[: len(content) // 2])
     assert train(tmp_path, "--resume") == 1
-    assert "checkpoint.npz is not a whole checkpoint" in sentence(capsys)
+    assert "checkpoint.npz is not a complete checkpoint" in sentence(capsys)
 
 
 def test_a_finished_run_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

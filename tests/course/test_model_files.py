@@ -97,7 +97,7 @@ def test_a_truncated_model_is_refused(kept, share, tmp_path_factory):
     path = tmp_path_factory.mktemp("truncated") / "model.npz"
     content = kept[0].read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         load_model(path)
 
 

@@ -455,7 +455,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "run.npz"
     Session(0).fit(checkpoint=path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         Session(0).fit(checkpoint=path)
 
 
