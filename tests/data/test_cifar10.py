@@ -18,6 +18,8 @@ from tests.support.official_format import (
     write_binary_version,
     write_python_version,
 )
+from tinygrad_cifar.data import load_dataset
+from tinygrad_cifar.data.builtin import builtin_dataset
 from tinygrad_cifar.data.cifar10 import CLASS_NAMES, MAX_FILE_BYTES, read_cifar10
 from tinygrad_cifar.data.dataset import DataError
 
@@ -211,6 +213,12 @@ def test_named_pipe_is_refused_rather_than_waited_for(python_version):
     os.mkfifo(path)
     with pytest.raises(DataError, match="data_batch_1 is no regular file"):
         read_cifar10(python_version)
+
+
+def test_load_dataset_returns_the_builtin_data_or_reads_a_folder(python_version):
+    assert load_dataset("builtin").identity() == builtin_dataset().identity()
+    assert load_dataset(python_version).identity() == read_cifar10(python_version).identity()
+    assert load_dataset(str(python_version)).name == "CIFAR-10"
 
 
 @pytest.mark.skipif(not os.environ.get("TINYGRAD_CIFAR_DATA"), reason="TINYGRAD_CIFAR_DATA names no folder")
