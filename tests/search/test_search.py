@@ -38,8 +38,6 @@ from tinygrad_cifar.search import (
     search,
 )
 from tinygrad_cifar.search.trial_store import LEASE
-from tinygrad_cifar.system import blas as machine
-from tinygrad_cifar.system.processes import ProcessExecutor
 
 optuna = pytest.importorskip("optuna", reason="searching needs optuna")
 
@@ -106,10 +104,6 @@ def troubled(point):
     if point["x"] == 2:
         raise SettingsError("there is no such thing")
     return 1
-
-
-def blas_of_worker():
-    return machine.runtime().threads, os.environ["OPENBLAS_NUM_THREADS"]
 
 
 @dataclass(frozen=True)
@@ -387,17 +381,6 @@ def test_importing_the_search_imports_neither_optuna_nor_dask():
 
 
 # Worker processes.
-
-
-def test_workers_have_one_blas_thread_and_the_parents_environment_stays(monkeypatch):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with ProcessExecutor(1) as executor:
-        threads, variable = executor.submit(blas_of_worker).result()
-    assert threads in (1, None)  # None: a BLAS that cannot be asked
-    assert variable == "1"
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
-    assert "OMP_NUM_THREADS" not in os.environ
 
 
 @posix

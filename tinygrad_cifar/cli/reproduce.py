@@ -85,8 +85,8 @@ def reproduce(options: argparse.Namespace) -> int:
         with lock_folder(options.out):
             study = experiments.open_study(options.out, options.data)
         with lock_folder(options.out):  # which is there now
-            with _watching() as watch:
-                effort = experiments.reproduce(study, chosen, workers=options.workers, watch=watch)
+            with _show_progress() as show:
+                effort = experiments.reproduce(study, chosen, workers=options.workers, callback=show)
             if options.docs is not None:
                 experiments.write_docs(study, options.docs)
     except experiments.ReproductionError as error:
@@ -108,7 +108,7 @@ def _line(experiment: Any) -> list[str]:
 
 
 @contextmanager
-def _watching() -> Iterator[Callable[[Any], None]]:
+def _show_progress() -> Iterator[Callable[[Any], None]]:
     """Show one progress: a bar on a terminal, and a line now and then elsewhere."""
     bar = progress_bar(desc="reproduce", total=100, bar_format=_BAR)
     said = -1
