@@ -15,7 +15,7 @@ from tinygrad_cifar.nn.optim import SGD
 def train(problem: Problem, after_step: AfterStep) -> None:
     """Train until ``after_step`` does not return."""
 
-    def watch(progress: training.Progress) -> None:
+    def watch(progress: training.TrainingProgress) -> None:
         if progress.step:  # the untrained model is reported, too
             after_step(progress.loss)
 
@@ -28,9 +28,9 @@ def train(problem: Problem, after_step: AfterStep) -> None:
         epochs=sys.maxsize,
         batch_size=work.batch,
         rng=problem.generator(),
-        every=sys.maxsize,  # steps are timed, not the measurements between them
-        measured=(problem.X[:1], problem.labels[:1]),
-        watch=watch,
+        measure_every=sys.maxsize,  # steps are timed, not the measurements between them
+        measure_on=(problem.X[:1], problem.labels[:1]),
+        callback=watch,
     )
 
 

@@ -19,11 +19,13 @@ import tinygrad_cifar
 from tests.support.command_line import command, names, sentence
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import common, main
+from tinygrad_cifar.course.settings import RENAMED
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.experiments import report_checks as checks
+from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.locks import exclusive_lock
 
-SMALL = ["--train-batches", "1", "--first", "300", "--validation-batch", "2", "--no-figures"]
+SMALL = ["--train-batches", "1", "--train-size", "300", "--validation-batch", "2", "--no-figures"]
 FIGURES = {"loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png"}
 FILES = {"result.json", "history.csv", "parameters.npz"}
 
@@ -86,7 +88,7 @@ def test_the_weights_of_whitened_features_are_drawn_as_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = [option for option in SMALL if option != "--no-figures"]
-    options = ("--pixels", "whiten", "--components", "20", "--q", "0.5")
+    options = ("--preprocessing", "whiten", "--components", "20", "--q", "0.5")
     assert train(tmp_path, *small, *options, small=False) == 0
     assert names(tmp_path) == FILES | FIGURES
     assert main(["evaluate", str(tmp_path / "parameters.npz")]) == 0
@@ -104,7 +106,7 @@ def test_the_header_comes_before_the_images_are_whitened(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
-    assert train(tmp_path / "out", "--pixels", "whiten") == 130
+    assert train(tmp_path / "out", "--preprocessing", "whiten") == 130
     output = capsys.readouterr().out
     assert "300 training, 2000 validation" in output
     assert output.endswith("whitening the images ...\n")
@@ -145,7 +147,7 @@ def test_the_data_is_named(tmp_path: Path, cifar: Path, capsys: pytest.CaptureFi
 def test_one_line_per_measurement_where_there_is_no_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(tmp_path, "--batch-size", "50", "--every", "4")  # 12 steps, and the untrained model
+    train(tmp_path, "--batch-size", "50", "--measure-every", "4")  # 12 steps, and the untrained model
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert [line.split()[1] for line in lines] == ["0/12", "4/12", "8/12", "12/12"]
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + len(lines)
@@ -187,7 +189,7 @@ def test_without_matplotlib_it_says_how_to_get_figures(
     monkeypatch.delattr(tinygrad_cifar, "figures", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert train(tmp_path, "--train-batches", "1", "--held-out", "100", small=False) == 0
+    assert train(tmp_path, "--train-batches", "1", "--validation-size", "100", small=False) == 0
     assert names(tmp_path) == FILES
     assert "pip install matplotlib" in capsys.readouterr().out
 
@@ -201,7 +203,7 @@ def test_half_the_run_is_half_a_cycle_unless_it_is_said(tmp_path: Path) -> None:
 
 # -- resuming ----------------------------------------------------------------------------------------------------------
 
-LONG = ["--train-batches", "1", "--first", "600", "--epochs", "25", "--no-figures", "--flip", "--patience", "20"]
+LONG = ["--train-batches", "1", "--train-size", "600", "--epochs", "25", "--no-figures", "--flip", "--patience", "20"]
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def fill_the_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         (["--lam", "0.5"], "lam is 0.01, not 0.5"),
         (["--epochs", "3"], "epochs is 2, not 3"),
         (["--seed", "1"], "seed is 0, not 1"),
-        (["--first", "200"], "first is 300, not 200"),
+        (["--train-size", "200"], "train_size is 300, not 200"),
     ],
 )
 @pytest.mark.parametrize("finished", [False, True])
@@ -289,7 +291,7 @@ def test_other_settings_are_not_resumed(
 def test_other_data_is_not_resumed(
     tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--train-batches", "1", "--first", "30", "--batch-size", "10"]
+    options = ["--train-batches", "1", "--train-size", "30", "--batch-size", "10"]
     with monkeypatch.context() as patch:
         fill_the_disk(patch, after=2)
         train(tmp_path / "run", *options)
@@ -388,14 +390,14 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
         *(["--seed", value] for value in ("-1", "9" * 30, "9" * 5000)),
         *(["--train-batches", *values] for values in (["6"], ["0"], ["1", "1"])),
         *(["--validation-batch", value] for value in ("1", "9")),
-        *(["--first", value] for value in ("0", "9999999")),
-        *(["--held-out", value] for value in ("-1", "10", "9999999")),
+        *(["--train-size", value] for value in ("0", "9999999")),
+        *(["--validation-size", value] for value in ("-1", "10", "9999999")),
         *(["--momentum", value] for value in ("1", "-0.1", "nan")),
         *(["--shift", value] for value in ("-1", "32")),
         ["--lam", "-1"],
         ["--lam", "nan"],
         ["--patience", "0"],
-        ["--every", "0"],
+        ["--measure-every", "0"],
         ["--dropout", "0.5"],
         ["--decay", "0.9"],
         ["--eta-min", "1"],
@@ -404,7 +406,7 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
         ["--optimiser", "nesterov"],
         ["--optimiser", "magic"],
         ["--schedule", "magic"],
-        ["--pixels", "magic"],
+        ["--preprocessing", "magic"],
         ["--nonsense"],
         ["--epoch", "2"],  # no abbreviations: an option that is added later must not change what they mean
         ["surplus"],
@@ -426,7 +428,7 @@ def test_nonsense_is_refused_in_a_sentence(
         (["--n-s", "10"], ["--n-s", "--schedule cosine"]),
         (["--eta-min", "0.001", "--schedule", "constant"], ["--eta-min", "--schedule constant"]),
         (["--sigma", "0.1", "--init", "he"], ["--sigma", "--init he"]),
-        (["--components", "100"], ["--components", "--pixels standardise"]),
+        (["--components", "100"], ["--components", "--preprocessing standardise"]),
         (["--activation", "relu"], ["--activation", "model softmax"]),
         (["--schedule", "step", "--n-s", "2"], ["schedule step", "--decay"]),
     ],
@@ -438,6 +440,48 @@ def test_options_without_effect_are_refused_by_name(
     error = sentence(capsys)
     assert all(name in error for name in names)
     assert not (tmp_path / "run").exists()
+
+
+OLD_OPTIONS = {"pixels": "scale", "first": "5", "held-out": "5", "every": "2"}
+
+
+@pytest.mark.parametrize(("old", "value"), OLD_OPTIONS.items())
+def test_an_option_that_was_renamed_is_refused_with_its_new_name(
+    old: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = RENAMED[old.replace("-", "_")].replace("_", "-")
+    assert train(tmp_path / "run", f"--{old}", value) == 2
+    assert f"--{old} is now --{new} " in sentence(capsys)
+    assert main(["search", "softmax", "--vary", f"{old}=grid:{value}", "--out", str(tmp_path / "search")]) == 2
+    assert f"is now {RENAMED[old.replace('-', '_')]} " in sentence(capsys)
+    assert not names(tmp_path)
+
+
+def test_an_old_checkpoint_is_refused_with_the_names_that_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_half_way(tmp_path, monkeypatch)
+    arrays, metadata = load_checkpoint(tmp_path / "checkpoint.npz")
+    metadata["identity"]["pixels"] = metadata["identity"].pop("preprocessing")
+    save_checkpoint(tmp_path / "checkpoint.npz", arrays, metadata)
+    capsys.readouterr()
+    assert train(tmp_path, "--resume") == 1
+    assert "renamed since it was written (pixels is now preprocessing)" in sentence(capsys)
+
+
+def test_an_old_result_and_an_old_model_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    written = result(tmp_path)
+    arrays, metadata = load_checkpoint(tmp_path / "parameters.npz")
+    for settings in (written["settings"], metadata["settings"]):
+        for old, new in RENAMED.items():
+            settings[old] = settings.pop(new)
+    save_checkpoint(tmp_path / "parameters.npz", arrays, metadata)
+    (tmp_path / "result.json").write_text(json.dumps(written))
+    capsys.readouterr()
+    assert train(tmp_path, "--resume") == 0
+    assert main(["evaluate", str(tmp_path)]) == 0
+    assert f"accuracy {written['test_accuracy']:.2%}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["train"], ["train", "magic", "--out", "x"], ["check", "magic"]])
@@ -734,7 +778,10 @@ def test_help_needs_nothing_heavy() -> None:
 
 def test_a_run_whose_measured_loss_is_not_finite_has_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The parameters are still finite after the last update, and so were the losses before each."""
-    assert main(["train", "two-layer", "--eta", "1e4", "--first", "300", "--epochs", "2", "--out", str(tmp_path)]) == 1
+    assert (
+        main(["train", "two-layer", "--eta", "1e4", "--train-size", "300", "--epochs", "2", "--out", str(tmp_path)])
+        == 1
+    )
     assert "try a smaller learning rate" in sentence(capsys)
     assert not (tmp_path / "result.json").exists()
 

@@ -28,7 +28,7 @@ from tinygrad_cifar.search import Choice, LogUniform, Uniform
 
 optuna = pytest.importorskip("optuna", reason="searching needs optuna")
 
-SMALL = ["--train-batches", "1", "--first", "200", "--validation-batch", "2", "--epochs", "1"]
+SMALL = ["--train-batches", "1", "--train-size", "200", "--validation-batch", "2", "--epochs", "1"]
 GRID = ["--vary", "eta=log:0.001:0.1:3", "--vary", "lam=grid:0,0.1"]
 FILES = {"trials.csv", "trials.json", "search.db", "search.db.claims"}
 
@@ -40,7 +40,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the data once, and let threads do the trials: processes have tests of their own."""
     monkeypatch.setattr(common, "builtin_dataset", _drawn)
     monkeypatch.setattr("tinygrad_cifar.search.objective.builtin_dataset", _drawn)
-    monkeypatch.setattr("tinygrad_cifar.cli.search.Processes", ThreadPoolExecutor)
+    monkeypatch.setattr("tinygrad_cifar.cli.search.ProcessExecutor", ThreadPoolExecutor)
 
 
 def search(out: Path, *options: str, model: str = "softmax", figures: bool = False) -> int:
@@ -160,7 +160,7 @@ def test_the_tables_and_the_picture_are_written(tmp_path: Path) -> None:
 
 def test_searches_of_any_number_and_kind_of_settings_are_drawn(tmp_path: Path) -> None:
     three = ["--vary", "lam=lin:0:0.1", "--vary", "flip=grid:yes,no", "--vary", "eta=log:0.001:0.1", "--trials", "4"]
-    for k, how in enumerate((["--vary", "eta=log:0.001:0.1:2"], ["--vary", "pixels=grid:scale,centre"], three)):
+    for k, how in enumerate((["--vary", "eta=log:0.001:0.1:2"], ["--vary", "preprocessing=grid:scale,centre"], three)):
         assert search(tmp_path / str(k), *how, figures=True) == 0
         assert "search.png" in names(tmp_path / str(k))
 
@@ -193,7 +193,7 @@ def test_the_best_come_first_and_no_line_is_wider_than_a_terminal(
 def test_the_printed_command_repeats_the_best(
     model: str, how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = ["--train-batches", "1", "--first", "200", "--held-out", "300"]
+    base = ["--train-batches", "1", "--train-size", "200", "--validation-size", "300"]
     options = ["--out", str(tmp_path), "--workers", "1", "--no-figures"]
     assert main(["search", model, *options, *base, *how]) == 0
     again = last_command(capsys.readouterr().out)
@@ -408,7 +408,7 @@ def test_without_matplotlib_there_is_no_picture(
         (["--vary", "eta=grid:1", "--sampler", "tpe"], "--trials N"),
         (["--vary", "eta=grid:1", "--trials", "0"], "--trials"),
         (["--vary", "eta=grid:1", "--seed", "-1"], "seed"),
-        (["--vary", "eta=grid:1", "--first", "99999"], "first=99999"),
+        (["--vary", "eta=grid:1", "--train-size", "99999"], "train_size=99999"),
         (["--vary", "eta=grid:1", "--data", "no such folder"], "no such folder"),
         (["--vary", "seed=grid:1,2", "--narrow"], "seeds of its own"),
         (["--vary", "eta=grid:1", "--n-s", "9"], "--n-s has no effect with --schedule cosine"),
@@ -426,7 +426,7 @@ def test_nonsense_is_refused_in_a_sentence(
 
 
 def test_a_search_needs_something_to_validate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = ["--train-batches", "1", "--held-out", "0"]
+    base = ["--train-batches", "1", "--validation-size", "0"]
     assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *GRID]) == 1
     assert "validation" in sentence(capsys)
 
@@ -473,7 +473,7 @@ def test_it_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_search_that_goes_too_far_ends_with_files_that_can_be_read(tmp_path: Path) -> None:
     varied = ["--vary", "lam=grid:0.001,1000", "--vary", "eta=grid:0.01,10"]
-    short = ["--first", "1000", "--epochs", "2", "--no-figures"]
+    short = ["--train-size", "1000", "--epochs", "2", "--no-figures"]
     assert main(["search", "svm", *varied, *short, "--out", str(tmp_path)]) == 0
 
     def refuse(constant: str) -> None:

@@ -189,7 +189,7 @@ def test_the_users_own_settings_are_neither_used_nor_changed(tmp_path: Path) -> 
 def test_no_window_system_is_touched() -> None:
     code = (
         "import io, sys; from tinygrad_cifar.course.plotting import *;"
-        "templates(Heading('', ''), np.zeros((3072, 1))).savefig(io.BytesIO());"
+        "plot_templates(Heading('', ''), np.zeros((3072, 1))).savefig(io.BytesIO());"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -133,7 +133,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(settings, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(settings, checkpoint=tmp_path / "run.npz", watch=watch)
+        run(settings, checkpoint=tmp_path / "run.npz", callback=watch)
     resumed, whole = run(settings, checkpoint=tmp_path / "run.npz"), run(settings)
     assert bits(resumed.model) == bits(whole.model)
     assert resumed.history.to_csv() == whole.history.to_csv()
@@ -206,7 +206,7 @@ def shapes() -> Dataset:
 
 
 def test_two_layers_clearly_beat_one_on_the_built_in_data(shapes):
-    shared = Settings(pixels="standardise", lam=0.01, batch_size=100, shuffle=True, dtype="float32")
+    shared = Settings(preprocessing="standardise", lam=0.01, batch_size=100, shuffle=True, dtype="float32")
     one = run(replace(shared, eta=0.001, epochs=15), shapes)
     two = run(
         replace(

@@ -20,11 +20,11 @@ any_settings = st.builds(
     Settings,
     init=st.sampled_from(sorted(INITIALISERS)),
     sigma=sizes,
-    pixels=st.sampled_from(["scale", "centre", "standardise", "whiten"]),
+    preprocessing=st.sampled_from(["scale", "centre", "standardise", "whiten"]),
     components=st.integers(1, 3072),
     q=st.floats(0, 1),
     train_batches=st.permutations([1, 3, 4, 5]).map(tuple),
-    first=st.none() | whole,
+    train_size=st.none() | whole,
     lam=sizes,
     eta=sizes,
     n_s=whole,
@@ -32,7 +32,7 @@ any_settings = st.builds(
     epochs=whole,
     batch_size=whole,
     shuffle=st.booleans(),
-    every=st.none() | whole,
+    measure_every=st.none() | whole,
     patience=st.none() | whole,
     flip=st.booleans(),
     shift=st.integers(0, 31),
@@ -56,7 +56,7 @@ def test_settings_can_be_a_key(settings):
     assert {settings: 1}[copy.deepcopy(settings)] == 1
 
 
-CHOICES = ["model", "activation", "schedule", "optimiser", "init", "pixels", "dtype"]
+CHOICES = ["model", "activation", "schedule", "optimiser", "init", "preprocessing", "dtype"]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -66,9 +66,9 @@ def test_a_choice_that_there_is_not_is_refused_with_those_there_are(name, value)
         Settings(**{name: value})
 
 
-BELOW_1 = ["components", "epochs", "batch_size", "n_s", "every", "patience", "first"]
+BELOW_1 = ["components", "epochs", "batch_size", "n_s", "measure_every", "patience", "train_size"]
 NOT_FINITE = ["q", "eta", "eta_min", "lam", "sigma", "decay", "momentum", "dropout"]
-BELOW_0 = ["held_out", "warm_up", "seed", "shift", *NOT_FINITE]
+BELOW_0 = ["validation_size", "warm_up", "seed", "shift", *NOT_FINITE]
 OUT_OF_RANGE = [
     *((name, value) for name in BELOW_1 for value in (0, -1)),
     *((name, -1) for name in BELOW_0),
@@ -88,7 +88,7 @@ def test_a_number_out_of_range_is_refused_with_the_range(name, value):
 
 WRONG_TYPES = [
     *((name, "3") for name in (*BELOW_1, *BELOW_0)),
-    *((name, 2.5) for name in (*BELOW_1, "held_out", "warm_up", "seed", "shift")),
+    *((name, 2.5) for name in (*BELOW_1, "validation_size", "warm_up", "seed", "shift")),
     *((name, None) for name in ("epochs", "batch_size", "eta", "seed")),
     *((name, "no") for name in ("shuffle", "flip")),
     ("validation_batch", "2"),
@@ -118,7 +118,7 @@ CONTRADICTIONS = [
     ({"train_batches": ()}, "train_batches must name different batches, at least one"),
     ({"train_batches": (1, 1)}, "train_batches must name different batches"),
     ({"train_batches": (1, 2)}, "batch 2 cannot be trained and validated on at once"),
-    ({"held_out": 5}, "give either held_out or validation_batch"),
+    ({"validation_size": 5}, "give either validation_size or validation_batch"),
     ({"patience": 2, "validation_batch": None}, "patience watches the validation accuracy"),
     ({"decay": 0.9}, "decay needs the schedule exponential or step, not constant"),
     ({"schedule": "triangular", "eta": 0.01, "eta_min": 0.1}, "eta_min must not be greater than eta"),

@@ -42,7 +42,7 @@ def bits(state: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 @given(st.integers(1, 4), st.integers(1, 30), st.none() | st.integers(1, 12))
 def test_measurements_come_after_each_epoch_or_so_many_steps_and_at_both_ends(epochs, batch_size, every):
-    _, history = train(epochs=epochs, batch_size=batch_size, every=every)
+    _, history = train(epochs=epochs, batch_size=batch_size, measure_every=every)
     in_epoch = math.ceil(23 / batch_size)
     last = epochs * in_epoch
     assert [row.step for row in history.rows] == sorted({*range(0, last + 1, every or in_epoch), last})
@@ -50,13 +50,13 @@ def test_measurements_come_after_each_epoch_or_so_many_steps_and_at_both_ends(ep
 
 @given(st.integers(1, 30), st.none() | st.integers(1, 12))
 def test_epochs_are_steps_over_the_steps_of_an_epoch(batch_size, every):
-    _, history = train(batch_size=batch_size, every=every)
+    _, history = train(batch_size=batch_size, measure_every=every)
     assert history.column("epoch").tolist() == [row.step / math.ceil(23 / batch_size) for row in history.rows]
 
 
 def test_the_rate_in_the_history_is_that_of_the_next_step():
     schedule = Triangular(0.01, 0.1, 4)
-    _, history = train(eta=schedule, every=1)
+    _, history = train(eta=schedule, measure_every=1)
     assert history.column("eta").tolist() == [schedule(step) for step in range(16)]
 
 
@@ -88,7 +88,7 @@ def test_without_validation_its_columns_are_not_numbers():
 
 
 def test_other_images_can_be_measured_in_the_place_of_those_trained_on():
-    model, history = train(measured=some_images(5))
+    model, history = train(measure_on=some_images(5))
     assert history.rows[-1].train_loss == evaluate(model, some_images(5)).loss
 
 
@@ -177,14 +177,14 @@ def test_the_data_is_not_changed():
 
 def test_whoever_watches_is_told_of_every_step():
     told: list[TrainingProgress] = []
-    train(watch=told.append)
+    train(callback=told.append)
     assert sorted({progress.step for progress in told}) == list(range(16))
     assert {progress.steps for progress in told} == {15}
 
 
 def test_whoever_watches_is_told_the_last_measurement():
     told: list[TrainingProgress] = []
-    _, history = train(watch=told.append)
+    _, history = train(callback=told.append)
     assert told[-1].measured == history.rows[-1]
 
 
@@ -260,9 +260,15 @@ KINDS_OF_RUN = {
     "dropout": {"shuffle": True, "optimiser": "momentum", "dropout": 0.5},
     "one generator": {"shuffle": True, "dropout": 0.5, "one_generator": True},
     "augmented": {"shuffle": True, "augment": noise},
-    "often measured": {"shuffle": True, "every": 3},
+    "often measured": {"shuffle": True, "measure_every": 3},
     "patient": {"shuffle": True, "patience": 2, "epochs": 6},
-    "patient and often measured": {"shuffle": True, "patience": 1, "epochs": 6, "every": 2, "optimiser": "adam"},
+    "patient and often measured": {
+        "shuffle": True,
+        "patience": 1,
+        "epochs": 6,
+        "measure_every": 2,
+        "optimiser": "adam",
+    },
     "float32": {"shuffle": True, "optimiser": "momentum", "dtype": np.float32},
     "MT19937": {"shuffle": True, "bits": np.random.MT19937},
     "SFC64": {"shuffle": True, "bits": np.random.SFC64},
@@ -333,7 +339,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(kind, seed, steps, t
     checkpoint = tmp_path_factory.mktemp("run") / "run.npz"
     for others, step in enumerate(steps):
         with suppress(KeyboardInterrupt):  # other seeds the second time: all that matters is in the checkpoint
-            Session(seed + 10 * others, **kind).fit(checkpoint=checkpoint, watch=interrupt_at(step))
+            Session(seed + 10 * others, **kind).fit(checkpoint=checkpoint, callback=interrupt_at(step))
     resumed = Session(seed + 7, **kind).fit(checkpoint=checkpoint)
     assert resumed.outcome() == Session(seed, **kind).fit().outcome()
 
@@ -352,7 +358,7 @@ def test_a_finished_run_is_not_trained_any_further(tmp_path):
     finished = Session(0, patience=3, shuffle=True).fit(checkpoint=tmp_path / "run.npz")
     steps = []
     again = Session(1, patience=3, shuffle=True).fit(
-        checkpoint=tmp_path / "run.npz", watch=lambda progress: steps.append(progress.step)
+        checkpoint=tmp_path / "run.npz", callback=lambda progress: steps.append(progress.step)
     )
     assert set(steps) <= {finished.history.rows[-1].step}
     assert again.outcome() == finished.outcome()
@@ -360,7 +366,7 @@ def test_a_finished_run_is_not_trained_any_further(tmp_path):
 
 def test_the_checkpoint_holds_the_end_of_the_last_whole_epoch(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        Session(0).fit(checkpoint=tmp_path / "run.npz", watch=interrupt_at(10))
+        Session(0).fit(checkpoint=tmp_path / "run.npz", callback=interrupt_at(10))
     assert load_checkpoint(tmp_path / "run.npz")[0]["optimiser/steps"] == 8
 
 
@@ -412,9 +418,9 @@ OTHERS = [
     (momentum, "the state lacks velocity.0"),
     (another("epochs", 5), "its epochs is 4, not 5"),
     (another("batch_size", 7), "its batch_size is 6, not 7"),
-    (another("every", 2), "its every is None, not 2"),
+    (another("measure_every", 2), "its measure_every is None, not 2"),
     (another("patience", 2), "its patience is None, not 2"),
-    (another("identity", {"data": "shapes"}), "'data'|its data"),
+    (another("run_id", {"data": "shapes"}), "it has no data|its data"),
     (other_generator, "its random generators"),
     (no_generator, "its random generators"),
     (fewer_images, "its images is 23, not 22"),
@@ -477,7 +483,7 @@ def test_nonsense_in_a_checkpoint_is_refused_or_does_no_harm(part, value, finish
     del text[part]
     save_checkpoint(path, arrays, text if value is ... else text | {part: value})
     try:
-        Session(0, shuffle=True).fit(checkpoint=path, watch=lambda _: None)
+        Session(0, shuffle=True).fit(checkpoint=path, callback=lambda _: None)
     except CheckpointError as refused:
         assert "belongs to another run" in str(refused)  # noqa: PT017
 
@@ -488,7 +494,7 @@ def test_an_error_of_whoever_watches_is_not_blamed_on_the_checkpoint(tmp_path):
 
     Session(0).fit(checkpoint=tmp_path / "run.npz")
     with pytest.raises(ValueError, match="mine"):
-        Session(0).fit(checkpoint=tmp_path / "run.npz", watch=watch)
+        Session(0).fit(checkpoint=tmp_path / "run.npz", callback=watch)
 
 
 # -- divergence ------------------------------------------------------------------------------------------------------
@@ -500,7 +506,7 @@ def test_a_loss_that_is_not_a_number_is_named_with_its_step(image):
     X[image] = np.nan
     step = image // 5 + 1
     with pytest.raises(TrainingDiverged, match=rf"loss became nan at step {step} \(epoch 1, learning rate 0.1\)"):
-        train(data=(X, labels), measured=some_images(1))
+        train(data=(X, labels), measure_on=some_images(1))
 
 
 @given(st.integers(0, 14))
@@ -533,7 +539,7 @@ def test_a_rate_that_is_far_too_high_warns_of_nothing(eta):
 # -- what cannot be asked --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "every", "patience"])
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "measure_every", "patience"])
 @pytest.mark.parametrize("number", [0, -1])
 def test_numbers_below_one_are_refused(name, number):
     with pytest.raises(ValueError, match=f"fit: {name} must be at least 1, got {number}"):
@@ -571,7 +577,7 @@ def test_a_seed_in_the_place_of_a_generator_is_refused():
         train(rng=0)
 
 
-@pytest.mark.parametrize("which", ["data", "validation", "measured"])
+@pytest.mark.parametrize("which", ["data", "validation", "measure_on"])
 @pytest.mark.parametrize(("images", "labels"), [(0, 0), (5, 4)])
 def test_images_and_labels_that_do_not_fit_are_refused(which, images, labels):
     X, y = some_images()

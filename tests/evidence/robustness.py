@@ -494,7 +494,7 @@ class OwnError(Exception):
     """What the command line said in one sentence."""
 
 
-_OPTIONS = ["train", "softmax", "--epochs", "1", "--train-batches", "1", "--first", "100", "--no-figures"]
+_OPTIONS = ["train", "softmax", "--epochs", "1", "--train-batches", "1", "--train-size", "100", "--no-figures"]
 
 
 @functools.cache
@@ -746,7 +746,7 @@ RUNS = {
         ),
         *("--flip", "--shift", "2", "--dtype", "float64"),
     ],
-    "adam": ["softmax", "--optimiser", "adam", "--epochs", "40", "--every", "3"],
+    "adam": ["softmax", "--optimiser", "adam", "--epochs", "40", "--measure-every", "3"],
 }
 
 

@@ -125,7 +125,7 @@ def test_figures_have_files_of_their_own() -> None:
 
 def test_small_runs_fit_the_builtin_data() -> None:
     dataset = builtin_dataset()
-    fields = ("train_batches", "first", "held_out", "validation_batch", "batch_size")
+    fields = ("train_batches", "train_size", "validation_size", "validation_batch", "batch_size")
     for settings in {tuple(getattr(job.settings, name) for name in fields) for job in trainings(small=True)}:
         split_dataset(dataset, Settings(**dict(zip(fields, settings, strict=True))))
 
@@ -156,8 +156,8 @@ def test_a_run_without_the_test_images_is_another_job() -> None:
 def test_a_record_validates_with_the_settings_that_it_is_trained_with() -> None:
     for experiment in (e for e in declared() if e.report == "record"):
         chosen, final = experiment.runs.values()
-        assert replace(chosen, held_out=0) == final
-        assert not final.held_out
+        assert replace(chosen, validation_size=0) == final
+        assert not final.validation_size
         assert final.validation_batch is None
 
 
@@ -368,7 +368,7 @@ def test_a_record_is_written_down_like_a_report(tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "reports" / "record.md").read_text()
     assert page.startswith(f"# {REPORTS['record']}\n")
     assert "This is not CIFAR-10." in page
-    assert "pixels whiten, components 400" in page
+    assert "preprocessing whiten, components 400" in page
     assert "flip yes, shift 2" in page
     assert "published" not in page.split("published ones.")[1]
     images = re.findall(r"\]\(([^)]*)\)", page)

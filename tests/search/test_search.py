@@ -501,7 +501,7 @@ def test_a_cluster_that_loses_a_worker_loses_no_trial_and_counts_none_twice(tmp_
 
 
 def test_a_cluster_finds_what_one_process_finds(cluster):
-    objective = ValidationAccuracy(Settings(epochs=1, first=200))
+    objective = ValidationAccuracy(Settings(epochs=1, train_size=200))
     space = {"lam": Choice([0.0, 0.1]), "eta": Choice([0.01, 0.1])}
     with thread() as where:
         here = search(objective, space, **where)
@@ -513,7 +513,7 @@ def test_a_cluster_finds_what_one_process_finds(cluster):
 
 
 def test_a_run_is_worth_its_validation_accuracy():
-    settings = Settings(epochs=2, first=300, lam=0.01)
+    settings = Settings(epochs=2, train_size=300, lam=0.01)
     objective = ValidationAccuracy(settings)
     measured = objective({"eta": 0.02, "seed": 5})
     assert 0.1 < measured.value < 0.6
@@ -534,15 +534,15 @@ def test_the_test_set_is_never_looked_at(tmp_path):
 def test_settings_that_do_not_exist_or_leave_nothing_to_compare_are_refused():
     with pytest.raises(SettingsError, match="lambada"):
         ValidationAccuracy(Settings())({"lambada": 1})
-    with pytest.raises(SettingsError, match="held_out or validation_batch"):
+    with pytest.raises(SettingsError, match="validation_size or validation_batch"):
         ValidationAccuracy(Settings(validation_batch=None))
     with pytest.raises(SettingsError, match="batch_size is 300"):
-        ValidationAccuracy(Settings(first=200))({"batch_size": 300})
+        ValidationAccuracy(Settings(train_size=200))({"batch_size": 300})
 
 
 def test_a_run_that_diverges_is_a_diverged_trial():
     with thread() as where:
-        (trial,) = search(ValidationAccuracy(Settings(first=200, lam=1e200)), [{"eta": 1e200}], **where)
+        (trial,) = search(ValidationAccuracy(Settings(train_size=200, lam=1e200)), [{"eta": 1e200}], **where)
     assert trial.state == "diverged"
     assert "step" in trial.reason
 

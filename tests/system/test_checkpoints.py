@@ -383,7 +383,7 @@ def test_a_text_that_is_none_is_refused(text):
     ("arrays", "text", "sentence"),
     [
         ({1: np.ones(1)}, {}, "an array's name must be text, not 1"),
-        ({}, {"loss": np.float32(1)}, "the text cannot be kept"),
+        ({}, {"loss": np.float32(1)}, "the metadata cannot be kept"),
     ],
 )
 def test_what_could_not_be_read_again_is_not_written(tmp_path, arrays, text, sentence):

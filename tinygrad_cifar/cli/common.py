@@ -1,10 +1,8 @@
-"""What the commands share: their errors, the parser that raises them, the data, tables, and progress on a terminal."""
+"""The parts that the commands share: errors, the parser that raises them, options, and tables."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +13,6 @@ from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 WIDTH = 80  # columns of a terminal
-_WIDEST_BAR = 100
 _LONGEST_TEXT = 2000
 
 Subparsers = Any  # argparse keeps the class of its subparsers to itself
@@ -149,16 +146,3 @@ def escape_unprintable(text: str) -> str:
     \x1b[2J gone
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST_TEXT])
-
-
-def progress_bar(**options: Any) -> Any:
-    """Return a progress bar, or None if nobody could see it: no terminal, or no tqdm."""
-    if not sys.stderr.isatty():
-        return None
-    try:
-        from tqdm import tqdm  # noqa: PLC0415 (optional, and slow to import)
-    except ImportError:
-        return None
-    # Left to itself it takes the 0 of a terminal that does not know its size for a size, and draws nothing.
-    size = shutil.get_terminal_size()
-    return tqdm(ncols=min(size.columns, _WIDEST_BAR), nrows=size.lines, **options)

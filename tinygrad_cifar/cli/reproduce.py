@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tinygrad_cifar.cli.common import (
@@ -17,9 +16,9 @@ from tinygrad_cifar.cli.common import (
     int_in_range,
     lock_folder,
     nonempty_path,
-    progress_bar,
     table,
 )
+from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
 _LINES = 20  # where no bar can be drawn
@@ -85,8 +84,9 @@ def reproduce(options: argparse.Namespace) -> int:
         with lock_folder(options.out):
             study = experiments.open_study(options.out, options.data)
         with lock_folder(options.out):  # which is there now
-            with _show_progress() as show:
-                effort = experiments.reproduce(study, chosen, workers=options.workers, callback=show)
+            with show_progress("reproduce", max_lines=_LINES, bar_format=_BAR) as display:
+                callback = partial(_show, display)
+                effort = experiments.reproduce(study, chosen, workers=options.workers, callback=callback)
             if options.docs is not None:
                 experiments.write_docs(study, options.docs)
     except experiments.ReproductionError as error:
@@ -107,24 +107,8 @@ def _line(experiment: Any) -> list[str]:
     return [experiment.name, str(len(jobs)), str(numbers), seconds, what]
 
 
-@contextmanager
-def _show_progress() -> Iterator[Callable[[Any], None]]:
-    """Show one progress: a bar on a terminal, and a line now and then elsewhere."""
-    bar = progress_bar(desc="reproduce", total=100, bar_format=_BAR)
-    said = -1
-
-    def show(progress: Any) -> None:
-        nonlocal said
-        if bar is not None:
-            bar.set_postfix_str(f"{progress.done}/{progress.total} runs", refresh=False)
-            bar.update(100 * progress.share - bar.n)
-        elif int(progress.share * _LINES) > said:
-            said = int(progress.share * _LINES)
-            plural = "s" * (progress.total != 1)
-            print(f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} run{plural}", flush=True)
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
+def _show(display: ProgressDisplay, progress: Any) -> None:
+    status = f"{progress.done}/{progress.total} runs"
+    plural = "s" * (progress.total != 1)
+    line = f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} run{plural}"
+    display.update(100 * progress.share, 100, status=status, lines=[line])

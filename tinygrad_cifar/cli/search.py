@@ -11,7 +11,7 @@ import json
 import logging
 import shlex
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,10 +33,10 @@ from tinygrad_cifar.cli.common import (
     load_data,
     make_folder,
     nonempty_path,
-    progress_bar,
     wrapped,
 )
 from tinygrad_cifar.cli.findings import SearchReport, describe_incomplete, picture, ranking, rounds_of, rows_of, to_csv
+from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 from tinygrad_cifar.cli.settings import (
     add_settings,
     batch_sizes,
@@ -69,7 +69,6 @@ from tinygrad_cifar.system.processes import ProcessExecutor
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
 _NAME = "search"
 
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
 _MOST_WORKERS = 256
 _MOST_TRIALS = 100_000
 _MOST_CHECKED = 10_000  # points whose settings are looked at before any of them is tried
@@ -242,10 +241,11 @@ def _find(options: argparse.Namespace, run: TrainObjective, space: Space, **how:
     how |= {"trials": options.trials, "seed": seed, "storage": storage, "name": options.name}
     searches: dict[str, list[Trial]] = {}
     try:
-        with _watching(searches) as (watch, tell):
+        with show_progress(options.name) as display:
+            watch = partial(_show, display, searches)
             if options.narrow:
                 how |= {"seeds": range(seed, seed + _SEEDS), "number": ".2%"}
-                begin = partial(_announce_round, tell)
+                begin = partial(_announce_round, display)
                 return SearchReport(space, searches, coarse_to_fine(run, space, watch=watch, begin=begin, **how))
             try_all(run, space, watch=watch, **how)
             return SearchReport(space, searches)
@@ -349,56 +349,21 @@ def _announce(options: argparse.Namespace, space: Space, sampler: str, dataset: 
     print(flush=True)
 
 
-def _announce_round(tell: Callable[[str], None], number: int, space: Space) -> None:
-    tell(wrapped(f"round {number}: {'; '.join(format_space(space))}"))
+def _announce_round(display: ProgressDisplay, number: int, space: Space) -> None:
+    display.write(wrapped(f"round {number}: {'; '.join(format_space(space))}"))
 
 
 # -- meanwhile ---------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _watching(searches: dict[str, list[Trial]]) -> Iterator[Any]:
-    """Show one progress, a bar on a terminal and a line for each trial elsewhere; and keep the trials.
-
-    Lends what shows the progress, and what prints a line beside it.
-    """
-    bar: Any = None
-
-    def show(progress: SearchProgress) -> None:
-        nonlocal bar
-        before = {trial.number for trial in searches.get(progress.name, ())}
-        if progress.name not in searches:
-            bar = _bar(bar, progress)
-        searches[progress.name] = progress.trials
-        best = "-" if progress.best is None else f"{progress.best.value:.2%}"
-        if bar is not None:
-            bar.set_postfix(best=best, refresh=False)
-            bar.update(len(progress.trials) - bar.n)
-            return
-        new = [trial for trial in progress.trials if trial.number not in before]
-        for k, trial in enumerate(new, start=len(before) + 1):
-            print(_line(k, progress.total, trial, best), flush=True)
-
-    def tell(line: str) -> None:
-        if bar is None:
-            print(line, flush=True)
-        else:
-            bar.write(line)
-
-    try:
-        yield show, tell
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def _bar(bar: Any, progress: SearchProgress) -> Any:
-    """Return a bar for a search, the same one for all that follow each other."""
-    if bar is None:
-        return progress_bar(desc=progress.name, total=progress.total, bar_format=_BAR)
-    bar.set_description_str(progress.name, refresh=False)
-    bar.reset(progress.total)
-    return bar
+def _show(display: ProgressDisplay, searches: dict[str, list[Trial]], progress: SearchProgress) -> None:
+    """Show the trials that have ended, and keep them."""
+    before = {trial.number for trial in searches.get(progress.name, ())}
+    searches[progress.name] = progress.trials
+    best = "-" if progress.best is None else f"{progress.best.value:.2%}"
+    new = [trial for trial in progress.trials if trial.number not in before]
+    lines = [_line(k, progress.total, trial, best) for k, trial in enumerate(new, start=len(before) + 1)]
+    display.update(len(progress.trials), progress.total, status=f"best={best}", lines=lines, label=progress.name)
 
 
 def _line(k: int, total: int, trial: Trial, best: str) -> str:

@@ -17,6 +17,7 @@ from tinygrad_cifar.course.settings import (
     INITIALISERS,
     MODELS,
     OPTIMISERS,
+    RENAMED,
     SCHEDULES,
     Settings,
     SettingsError,
@@ -39,11 +40,11 @@ _OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "dtype": ("float32 takes half the time of float64", {"choices": ("float32", "float64")}),
     },
     "the images": {
-        "pixels": ("divide by 255; and standardise or only centre each, or whiten all", {"choices": KINDS}),
-        "components": ("how many features --pixels whiten makes", _WHOLE),
+        "preprocessing": ("divide by 255; and standardise or only centre each, or whiten all", {"choices": KINDS}),
+        "components": ("how many features --preprocessing whiten makes", _WHOLE),
         "train_batches": ("which of the 5 training batches to train on", {**_WHOLE, "nargs": "+"}),
-        "first": ("use only so many of their images", _WHOLE),
-        "held_out": ("hold out so many of their last images for validation", _WHOLE),
+        "train_size": ("use only so many of their images", _WHOLE),
+        "validation_size": ("hold out so many of their last images for validation", _WHOLE),
         "validation_batch": ("or validate on this training batch", _WHOLE),
         "flip": ("mirror images at random", _SWITCH),
         "shift": ("move images at random by up to so many pixels", _WHOLE),
@@ -62,7 +63,7 @@ _OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         "epochs": ("passes over the training images", _WHOLE),
         "batch_size": ("images per update", _WHOLE),
         "shuffle": ("in a new order each epoch (the default), or in file order", _SWITCH),
-        "every": ("measure every so many updates, not every epoch", _WHOLE),
+        "measure_every": ("measure every so many updates, not every epoch", _WHOLE),
         "patience": ("stop when validation has not improved for N epochs", _WHOLE),
         "seed": ("where all random numbers come from", _WHOLE),
     },
@@ -71,7 +72,7 @@ _OPTIONS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 NAMES = tuple(name for group in _OPTIONS.values() for name in group)
 
 _COMMON: dict[str, Any] = {
-    "pixels": "standardise",
+    "preprocessing": "standardise",
     "train_batches": (1, 2, 3, 4, 5),
     "validation_batch": None,
     "shuffle": True,
@@ -91,7 +92,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "perceptron": {"hidden": (200, 100), "init": "he", "eta": 0.03, "lam": 0.001, "momentum": 0.9, "epochs": 12},
 }
-_TABULATED = ("hidden", "init", "pixels", "lam", "eta", "schedule", "momentum", "epochs", "batch_size", "dtype")
+_TABULATED = ("hidden", "init", "preprocessing", "lam", "eta", "schedule", "momentum", "epochs", "batch_size", "dtype")
 _NOT_TOLD = {"n_s", "decay", "shuffle", *_TABULATED}  # what follows from other settings, or is told elsewhere
 _HELD_OUT = 10  # one image in so many
 
@@ -100,7 +101,7 @@ _FOR: dict[str, tuple[str, tuple[str, ...]]] = {
     "n_s": ("schedule", ("triangular", "step")),
     "eta_min": ("schedule", ("triangular", "cosine")),
     "sigma": ("init", ("normal",)),
-    "components": ("pixels", ("whiten",)),
+    "components": ("preprocessing", ("whiten",)),
     "activation": ("model", ("two-layer",)),
 }
 
@@ -112,6 +113,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         for field, (text, how) in group.items():
             told = f"{text}{_told_default(field)}"
             options.add_argument(f"--{field.replace('_', '-')}", help=told, default=argparse.SUPPRESS, **how)
+    for old in RENAMED:
+        parser.add_argument(
+            f"--{old.replace('_', '-')}", action=_Renamed, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
+
+
+class _Renamed(argparse.Action):
+    """An option of earlier versions, refused with its present name."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: argparse.Namespace, __: Any, option: str | None = ""
+    ) -> None:
+        parser.error(f"{option} is now --{RENAMED[self.dest].replace('_', '-')}")
 
 
 def _told_default(field: str) -> str:
@@ -194,7 +208,7 @@ def complete_settings(model: str, given: Mapping[str, Any], sizes: Sequence[int]
     --------
     >>> from tinygrad_cifar.cli.settings import complete_settings
     >>> settings = complete_settings("two-layer", {"epochs": 5, "batch_size": 100}, [2000] * 5)
-    >>> settings.held_out, settings.n_s  # a tenth of the images; half of 5 epochs with 90 updates each
+    >>> settings.validation_size, settings.n_s  # a tenth of the images; half of 5 epochs with 90 updates each
     (1000, 225)
     """
     values = _defaults(model) | dict(given)
@@ -202,13 +216,13 @@ def complete_settings(model: str, given: Mapping[str, Any], sizes: Sequence[int]
         values["momentum"] = 0.0
     # A batch that does not exist has no images here; whoever reads it says so.
     images = sum(size for i, size in enumerate(sizes, start=1) if i in values["train_batches"])
-    if "held_out" not in given and values["validation_batch"] is None:
-        values["held_out"] = images // _HELD_OUT
+    if "validation_size" not in given and values["validation_batch"] is None:
+        values["validation_size"] = images // _HELD_OUT
     settings = Settings(**values)
     if settings.schedule in ("exponential", "step") and settings.decay == 1:
         raise SettingsError(f"the schedule {settings.schedule} changes nothing without --decay, the factor of the rate")
     if settings.schedule in ("triangular", "step") and "n_s" not in given:
-        steps = settings.epochs * -(-(settings.first or images - settings.held_out) // settings.batch_size)
+        steps = settings.epochs * -(-(settings.train_size or images - settings.validation_size) // settings.batch_size)
         settings = replace(settings, n_s=max(1, steps // 2))
     return settings
 

@@ -10,9 +10,10 @@ import argparse
 import json
 import logging
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from tinygrad_cifar.cli.common import (
     lock_folder,
     make_folder,
     nonempty_path,
-    progress_bar,
     table,
     wrapped,
 )
+from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
@@ -40,11 +41,11 @@ from tinygrad_cifar.course.settings import MODELS, Settings, describe
 from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system.identity import require_same
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
 FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
 _MOST_TEMPLATES = 100
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
 
 _EXAMPLES = """
 defaults:
@@ -58,8 +59,8 @@ examples:
 
   # report 002, third line of its table (published: 33.17 %)
   tinygrad-cifar train softmax --data DIR --train-batches 1 \\
-    --validation-batch 2 --pixels scale --no-shuffle --schedule constant \\
-    --eta 0.01 --lam 0.1 --epochs 40 --out runs/002
+    --validation-batch 2 --preprocessing scale --no-shuffle \\
+    --schedule constant --eta 0.01 --lam 0.1 --epochs 40 --out runs/002
 
   # report 003, one cycle (published: 45.25 %)
   tinygrad-cifar train two-layer --data DIR --train-batches 1 \\
@@ -112,8 +113,9 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
     """Train, or go on with it, and write everything."""
     dataset = prepared.dataset
     with _resumable(out / CHECKPOINT):
-        with _watching(settings.model) as watch:
-            result = run(settings, prepared, checkpoint=out / CHECKPOINT, watch=watch)
+        with show_progress(settings.model) as display:
+            callback = partial(_show, display)
+            result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=callback)
         save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
         figures = _draw(out, result, prepared) if draw else ()
         save_result(out, result, dataset)
@@ -168,14 +170,14 @@ def _clear(out: Path, *, everything: bool) -> None:
 def _say_that_it_is_finished(out: Path, settings: Settings, dataset: Dataset) -> int:
     try:
         figures = json.loads((out / RESULT).read_bytes())
-        kept = figures["settings"] | {"data": figures["data"]["sha256"]}
+        stored = asdict(Settings.from_json(figures["settings"])) | {"data": figures["data"]["sha256"]}
         scores = _scores(figures)
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise CommandError(f"{out / RESULT} is no result of a run; replace it with --overwrite") from error
-    own = json.loads(json.dumps(asdict(settings))) | {"data": dataset.identity()["sha256"]}
-    for name, value in own.items():
-        if kept.get(name) != value:
-            raise CommandError(f"{out} holds a finished run of which {name} is {kept.get(name)}, not {value}")
+    try:
+        require_same(json.loads(json.dumps(stored)), asdict(settings) | {"data": dataset.identity()["sha256"]})
+    except ValueError as error:
+        raise CommandError(f"{out} holds another run, which is finished: {error}") from error
     print(f"{out} holds this run, and it is finished:\n\n{scores}")
     return 0
 
@@ -187,7 +189,7 @@ def _announce(settings: Settings, dataset: Dataset) -> None:
     """Say what is going to be done, before the images are prepared, which can take half a minute."""
     for line in (str(machine.runtime()), f"{dataset.name}: {_parts(settings, dataset)}", describe(settings)):
         print(wrapped(line), flush=True)
-    if settings.pixels == "whiten":
+    if settings.preprocessing == "whiten":
         print("whitening the images ...", flush=True)
 
 
@@ -206,29 +208,12 @@ def _scores(figures: dict[str, Any]) -> str:
     return table(["", "accuracy", "loss", "cost"], rows)
 
 
-@contextmanager
-def _watching(label: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show progress: a bar on a terminal, and a line per measurement elsewhere."""
-    bar: Any = None
-    shown: Measurement | None = None
-
-    def show(progress: TrainingProgress) -> None:
-        nonlocal bar, shown
-        measured = progress.measured
-        if shown is None:
-            bar = progress_bar(desc=label, total=progress.steps, initial=progress.step, bar_format=_BAR)
-        if bar is not None:
-            bar.set_postfix(loss=f"{progress.loss:.4g}", accuracy=f"{_last_accuracy(measured):.1%}", refresh=False)
-            bar.update(progress.step - bar.n)
-        elif measured is not shown:
-            print(_line(measured, progress.steps), flush=True)
-        shown = measured
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
+def _show(display: ProgressDisplay, progress: TrainingProgress) -> None:
+    """Show the loss of the last batch and the last accuracy, or a line for each measurement."""
+    measured = progress.measured
+    status = f"loss={progress.loss:.4g}, accuracy={_last_accuracy(measured):.1%}"
+    lines = [_line(measured, progress.steps)] if measured.step == progress.step else []
+    display.update(progress.step, progress.steps, status=status, lines=lines)
 
 
 def _last_accuracy(row: Measurement) -> float:

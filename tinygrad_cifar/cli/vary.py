@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from tinygrad_cifar.cli.settings import NAMES
-from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.course.settings import RENAMED, Settings
 from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
 
 FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
@@ -53,6 +53,8 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
     form, colon, values = what.partition(":")
     if not equals or not colon or form not in ("grid", *_RANGES):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form {FORMS}")
+    if name in RENAMED:
+        raise argparse.ArgumentTypeError(f"the setting {name} is now {RENAMED[name]}")
     if name not in NAMES:
         raise argparse.ArgumentTypeError(
             f"there is no setting {name!r} to vary; a setting is an option of the training, as eta or batch-size"

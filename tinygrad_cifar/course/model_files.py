@@ -67,7 +67,7 @@ def load_model(path: Path) -> TrainedModel:
     >>> from tinygrad_cifar.course.runs import run, save_result
     >>> from tinygrad_cifar.course.settings import Settings
     >>> from tinygrad_cifar.course.model_files import load_model, save_model
-    >>> settings, dataset = Settings(first=100, epochs=1), builtin_dataset()
+    >>> settings, dataset = Settings(train_size=100, epochs=1), builtin_dataset()
     >>> prepared = prepare(dataset, settings)
     >>> result = run(settings, prepared)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def load_model(path: Path) -> TrainedModel:
     try:
         settings = Settings.from_json(text["settings"])
         mean, std = arrays.pop("pixels/mean"), arrays.pop("pixels/std")
-        preprocessing = Preprocessing(settings.pixels, mean, std, arrays.pop("pixels/directions", None))
+        preprocessing = Preprocessing(settings.preprocessing, mean, std, arrays.pop("pixels/directions", None))
         state = {name.removeprefix("model/"): array for name, array in arrays.items()}
         class_names = tuple(map(str, text["class_names"]))
         # Nothing larger than the file is ever made: the sizes must be those of the arrays that are there.

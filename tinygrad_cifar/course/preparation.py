@@ -27,24 +27,25 @@ def split_dataset(dataset: Dataset, settings: Settings) -> tuple[Split, Split | 
     >>> from tinygrad_cifar.data import builtin_dataset
     >>> from tinygrad_cifar.course.preparation import split_dataset
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> train, validation = split_dataset(builtin_dataset(), Settings(train_batches=(1, 3), held_out=500, validation_batch=None))
+    >>> settings = Settings(train_batches=(1, 3), validation_size=500, validation_batch=None)
+    >>> train, validation = split_dataset(builtin_dataset(), settings)
     >>> len(train), len(validation)
     (3500, 500)
     """
     batches = [dataset.batch(i) for i in settings.train_batches]
     images = np.concatenate([batch.images for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches])
-    kept = len(labels) - settings.held_out
-    end = settings.first or kept
+    kept = len(labels) - settings.validation_size
+    end = settings.train_size or kept
     if not 1 <= end <= kept:
         raise SettingsError(
-            f"held_out={settings.held_out} and first={settings.first} do not fit {len(labels)} training images of "
-            f"{dataset.name}"
+            f"validation_size={settings.validation_size} and train_size={settings.train_size} do not fit "
+            f"{len(labels)} training images of {dataset.name}"
         )
     if settings.batch_size > end:
         raise SettingsError(f"batch_size is {settings.batch_size}, but there are {end} images to train on")
     validation: Split | None = None
-    if settings.held_out:
+    if settings.validation_size:
         validation = Split(images[kept:], labels[kept:])
     elif settings.validation_batch is not None:
         validation = dataset.batch(settings.validation_batch)
@@ -58,15 +59,16 @@ def data_settings(settings: Settings) -> Settings:
     --------
     >>> from tinygrad_cifar.course.preparation import data_settings
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> data_settings(Settings(eta=0.1, lam=0.2, first=50)) == data_settings(Settings(epochs=3, seed=1, first=50))
+    >>> one, other = Settings(eta=0.1, lam=0.2, train_size=50), Settings(epochs=3, seed=1, train_size=50)
+    >>> data_settings(one) == data_settings(other)
     True
     """
     return Settings(
-        pixels=settings.pixels,
+        preprocessing=settings.preprocessing,
         components=settings.components,
         train_batches=settings.train_batches,
-        first=settings.first,
-        held_out=settings.held_out,
+        train_size=settings.train_size,
+        validation_size=settings.validation_size,
         validation_batch=settings.validation_batch,
         dtype=settings.dtype,
         batch_size=1,
@@ -120,7 +122,7 @@ def prepare(dataset: Dataset, settings: Settings) -> Prepared:
     See :func:`tinygrad_cifar.course.runs.run` for an example.
     """
     train, validation = split_dataset(dataset, settings)
-    preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
+    preprocessing = Preprocessing.fit(settings.preprocessing, train.images, settings.components)
     return Prepared(
         dataset,
         preprocess_split(train, preprocessing, settings),

@@ -19,8 +19,8 @@ from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
 from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.preparation import Prepared
-from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, Settings
-from tinygrad_cifar.course.training import History, TrainingProgress, fit, require_same_run
+from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, RENAMED, Settings
+from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.batches import augment_flip, augment_shift
 from tinygrad_cifar.data.preprocess import Preprocessing
@@ -28,6 +28,7 @@ from tinygrad_cifar.nn import schedules
 from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint
 from tinygrad_cifar.system.files import atomic_write
+from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -152,7 +153,7 @@ def run(
     *,
     test: bool = True,
     checkpoint: Path | None = None,
-    watch: Callable[[TrainingProgress], None] | None = None,
+    callback: Callable[[TrainingProgress], None] | None = None,
 ) -> Result:
     """Train as settings say.
 
@@ -162,7 +163,7 @@ def run(
         What to do, and :func:`prepare` of the same settings.
     test : bool
         Whether to look at the test set at the end: a search does not.
-    checkpoint, watch
+    checkpoint, callback
         As for :func:`tinygrad_cifar.course.training.fit`; a checkpoint of other settings or data is refused.
 
     Raises
@@ -178,7 +179,7 @@ def run(
     >>> from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import run
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> settings = Settings(first=500, epochs=2)
+    >>> settings = Settings(train_size=500, epochs=2)
     >>> prepared = prepare(builtin_dataset(), settings)  # cut, and scaled to 0 to 1
     >>> X, labels = prepared.train
     >>> X.shape, prepared.validation[0].shape
@@ -201,13 +202,13 @@ def run(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         rng=np.random.default_rng([settings.seed, 1]) if settings.shuffle or augments else None,
-        every=settings.every,
+        measure_every=settings.measure_every,
         patience=settings.patience,
         augment=_augmentation(settings, prepared.preprocessing) if augments else None,
-        measured=prepared.train,
+        measure_on=prepared.train,
         checkpoint=checkpoint,
-        identity=None if checkpoint is None else _identity(settings, prepared.dataset),
-        watch=watch,
+        run_id=None if checkpoint is None else _identity(settings, prepared.dataset),
+        callback=callback,
     )
     return Result(
         settings,
@@ -231,11 +232,11 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     >>> from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import check_resumable, run
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> settings, dataset = Settings(epochs=1, first=100), builtin_dataset()
+    >>> settings, dataset = Settings(epochs=1, train_size=100), builtin_dataset()
     >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
     ...     checkpoint = Path(folder) / "checkpoint.npz"
     ...     result = run(settings, prepare(dataset, settings), checkpoint=checkpoint)
-    ...     check_resumable(checkpoint, Settings(epochs=2, first=100), dataset)
+    ...     check_resumable(checkpoint, Settings(epochs=2, train_size=100), dataset)
     Traceback (most recent call last):
     tinygrad_cifar.system.checkpoints.CheckpointError: ... belongs to another run: its epochs is 1, not 2
 
@@ -246,7 +247,10 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     """
     _, text = load_checkpoint(checkpoint)
     try:
-        require_same_run(text["identity"], _identity(settings, dataset))
+        renamed = [f"{name} is now {RENAMED[name]}" for name in RENAMED if name in text["identity"]]
+        if renamed:
+            raise ValueError(f"settings were renamed since it was written ({', '.join(renamed)})")  # noqa: TRY301
+        require_same(text["identity"], _identity(settings, dataset))
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint} belongs to another run: {error}") from error
 

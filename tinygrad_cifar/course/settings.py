@@ -35,10 +35,10 @@ _FINITE = np.finfo(np.float64).max
 _MOST = 2**63 - 1
 # What each number may be, from and to; None is left out.
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "n_s", "every", "patience", "first"), (1, _MOST)),
+    **dict.fromkeys(("epochs", "batch_size", "n_s", "measure_every", "patience", "train_size"), (1, _MOST)),
     "components": (1, PIXELS),
     "q": (0, 1),
-    **dict.fromkeys(("held_out", "warm_up", "seed"), (0, _MOST)),
+    **dict.fromkeys(("validation_size", "warm_up", "seed"), (0, _MOST)),
     **dict.fromkeys(("eta", "eta_min", "lam", "sigma", "decay"), (0, _FINITE)),
     **dict.fromkeys(("momentum", "dropout"), (0, _BELOW_1)),
     "shift": (0, 31),
@@ -64,6 +64,14 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
+RENAMED = {
+    "pixels": "preprocessing",
+    "first": "train_size",
+    "held_out": "validation_size",
+    "every": "measure_every",
+}  # what settings were called in the files of earlier versions
+
+
 class SettingsError(ValueError):
     """Settings that contradict each other or cannot be used: one sentence that names them."""
 
@@ -82,7 +90,7 @@ class Settings:
         One of :data:`ACTIVATIONS`, of the hidden units of two-layer.
     init, sigma : str, float
         One of :data:`INITIALISERS`, and the standard deviation of ``normal``.
-    pixels : str
+    preprocessing : str
         What is done to pixels first: ``scale`` (/ 255), ``centre`` (and the training mean subtracted),
         ``standardise`` (and divided by the standard deviation) or ``whiten`` (centred, and turned into uncorrelated
         features).
@@ -90,9 +98,9 @@ class Settings:
         How many of these ``whiten`` keeps.
     train_batches : tuple of int
         Which of the five training batches to train on.
-    first : int, optional
+    train_size : int, optional
         Train on the first so many of their images only.
-    held_out : int
+    validation_size : int
         Keep the last so many of their images for validation.
     validation_batch : int, optional
         Or: validate on this training batch, which must not be one of those trained on.
@@ -110,7 +118,7 @@ class Settings:
         One of :data:`OPTIMISERS`.
     epochs, batch_size, shuffle
         How long, in what portions, and whether in a new order every epoch.
-    every : int, optional
+    measure_every : int, optional
         Measure after so many updates, not after every epoch.
     patience : int, optional
         Stop early (see :func:`tinygrad_cifar.course.training.fit`).
@@ -129,11 +137,11 @@ class Settings:
     activation: str = "relu"
     init: str = "normal"
     sigma: float = 0.01
-    pixels: str = "scale"
+    preprocessing: str = "scale"
     components: int = 300
     train_batches: tuple[int, ...] = (1,)
-    first: int | None = None
-    held_out: int = 0
+    train_size: int | None = None
+    validation_size: int = 0
     validation_batch: int | None = 2
     q: float = 0.0
     lam: float = 0.0
@@ -148,7 +156,7 @@ class Settings:
     epochs: int = 40
     batch_size: int = 100
     shuffle: bool = False
-    every: int | None = None
+    measure_every: int | None = None
     patience: int | None = None
     dropout: float = 0.0
     flip: bool = False
@@ -163,7 +171,7 @@ class Settings:
             ("optimiser", OPTIMISERS),
             ("init", tuple(INITIALISERS)),
             ("activation", tuple(ACTIVATIONS)),
-            ("pixels", KINDS),
+            ("preprocessing", KINDS),
             ("dtype", ("float32", "float64")),
         ):
             if getattr(self, name) not in allowed:
@@ -203,10 +211,10 @@ class Settings:
             raise SettingsError(f"train_batches must name different batches, at least one; got {self.train_batches}")
         if self.validation_batch in self.train_batches:
             raise SettingsError(f"batch {self.validation_batch} cannot be trained and validated on at once")
-        if self.held_out and self.validation_batch is not None:
-            raise SettingsError("give either held_out or validation_batch: there is one set to validate on")
-        if self.patience is not None and not self.held_out and self.validation_batch is None:
-            raise SettingsError("patience watches the validation accuracy; give held_out or validation_batch")
+        if self.validation_size and self.validation_batch is not None:
+            raise SettingsError("give either validation_size or validation_batch: there is one set to validate on")
+        if self.patience is not None and not self.validation_size and self.validation_batch is None:
+            raise SettingsError("patience watches the validation accuracy; give validation_size or validation_batch")
 
     def _check_rates(self) -> None:
         if self.decay != 1 and self.schedule not in ("exponential", "step"):
@@ -218,7 +226,22 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Settings:
-        """Return the settings that :func:`dataclasses.asdict` gave, after a journey through JSON."""
+        """Return the settings of which ``values`` is the :func:`dataclasses.asdict`, as read from a JSON file.
+
+        The files of earlier versions are read, too: settings that have been renamed are accepted by their old names.
+
+        Raises
+        ------
+        SettingsError
+            If a name or a value is not one of a setting.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.settings import Settings
+        >>> Settings.from_json({"pixels": "centre", "hidden": []}).preprocessing
+        'centre'
+        """
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise SettingsError(f"unknown settings: {', '.join(unknown)}")
@@ -240,7 +263,7 @@ def describe(settings: Settings) -> str:
     parts = [
         f"{settings.model} {units}".strip(),
         settings.activation if settings.activation != "relu" else "",
-        f"{settings.components} components" if settings.pixels == "whiten" else "",
+        f"{settings.components} components" if settings.preprocessing == "whiten" else "",
         "flip" if settings.flip else "",
         f"shift {settings.shift}" if settings.shift else "",
         f"q {settings.q:g}" if settings.q else "",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from tinygrad_cifar.data.batches import iterate_batches
 from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn.optim import Optimiser
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -123,13 +123,13 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     epochs: int,
     batch_size: int,
     rng: np.random.Generator | None = None,
-    every: int | None = None,
+    measure_every: int | None = None,
     patience: int | None = None,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
-    measured: Examples | None = None,
+    measure_on: Examples | None = None,
     checkpoint: Path | str | None = None,
-    identity: Mapping[str, Any] | None = None,
-    watch: Callable[[TrainingProgress], None] | None = None,
+    run_id: Mapping[str, Any] | None = None,
+    callback: Callable[[TrainingProgress], None] | None = None,
 ) -> History:
     """Train a model by mini-batches, and leave it with the best parameters if there is early stopping.
 
@@ -149,21 +149,21 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
         Images per update.
     rng : numpy.random.Generator, optional
         Shuffles the images before each epoch; without one they are used in file order.
-    every : int, optional
+    measure_every : int, optional
         Measure after this many updates; by default after each epoch. The untrained model is measured too, and so is the
         last; with patience, every epoch's.
     patience : int, optional
         Stop when the validation accuracy has not risen for this many epochs, and go back to the best parameters.
     augment : callable, optional
         ``augment(X_batch, rng)`` returns what to train on instead.
-    measured : (X, labels), optional
+    measure_on : (X, labels), optional
         What the ``train_`` columns are measured on, if not ``train``.
     checkpoint : Path, optional
         Where to write before the first epoch and after each; if the file is there, the run it belongs to is resumed.
-    identity : mapping, optional
+    run_id : mapping, optional
         What else makes this run the one it is (settings, data), as JSON: it is kept in the checkpoint, and a checkpoint
         with another is refused by naming what differs.
-    watch : callable, optional
+    callback : callable, optional
         Called with a :class:`Progress` after each update and each measurement.
 
     Returns
@@ -192,7 +192,7 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     >>> history.rows[-1].train_accuracy > 0.95
     True
     """
-    _check_at_least_one(epochs=epochs, batch_size=batch_size, every=every, patience=patience)
+    _check_at_least_one(epochs=epochs, batch_size=batch_size, measure_every=measure_every, patience=patience)
     if patience is not None and validation is None:
         raise ValueError("fit: patience watches the validation accuracy; give validation images")
     if not {id(p) for p in optimiser.parameters} & {id(p) for p in model.parameters()}:
@@ -201,18 +201,18 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
         raise TypeError(f"fit: rng must be a generator, as np.random.default_rng(0); got {rng!r:.40}")
     if augment is not None and rng is None:
         raise ValueError("fit: augment draws random numbers; give a generator as rng")
-    for examples in filter(None, (train, validation, measured)):
+    for examples in filter(None, (train, validation, measure_on)):
         validate_examples("fit", examples)
     plan = {
         "epochs": epochs,
         "batch_size": batch_size,
         "images": len(train[1]),
-        "every": every,
+        "measure_every": measure_every,
         "patience": patience,
-        **(identity or {}),
+        **(run_id or {}),
     }
     checkpoint = None if checkpoint is None else Path(checkpoint)
-    run = _TrainingLoop(model, optimiser, measured or train, validation, plan, rng, watch)
+    run = _TrainingLoop(model, optimiser, measure_on or train, validation, plan, rng, callback)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is reported with its step instead
         run.start(checkpoint)
         kept: list[Array] = []
@@ -220,9 +220,9 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
             model.train()
             for X, labels in iterate_batches(*train, batch_size, rng, kept=kept):
                 run.update(X if augment is None or rng is None else augment(X, rng), labels)
-                if every and optimiser.steps % every == 0:
+                if measure_every and optimiser.steps % measure_every == 0:
                     run.measure_once()
-            run.finish_epoch(patience, measured=every is None)
+            run.finish_epoch(patience, measured=measure_every is None)
             if checkpoint is not None:
                 run.save(checkpoint)
     if patience is not None:
@@ -247,11 +247,11 @@ class _TrainingLoop:
         validation: Examples | None,
         plan: Mapping[str, Any],
         rng: np.random.Generator | None,
-        watch: Callable[[TrainingProgress], None] | None,
+        callback: Callable[[TrainingProgress], None] | None,
     ) -> None:
         self.model, self.optimiser = model, optimiser
         self.train, self.validation = train, validation
-        self.watch = watch
+        self.callback = callback
         self.steps_per_epoch = -(-int(plan["images"]) // int(plan["batch_size"]))
         self.steps = int(plan["epochs"]) * self.steps_per_epoch
         self.generators = model.generators()
@@ -301,8 +301,8 @@ class _TrainingLoop:
 
     def report(self) -> None:
         """Tell whoever watches."""
-        if self.watch is not None:
-            self.watch(TrainingProgress(self.optimiser.steps, self.steps, self.loss, self.history.rows[-1]))
+        if self.callback is not None:
+            self.callback(TrainingProgress(self.optimiser.steps, self.steps, self.loss, self.history.rows[-1]))
 
     def measure_once(self) -> None:
         """Add a row to the history, unless the last one is of this step."""
@@ -373,7 +373,7 @@ class _TrainingLoop:
         arrays, text = load_checkpoint(path)
         own_arrays, own_text = self.state()
         try:
-            require_same_run(text["identity"], self.identity)
+            require_same(text["identity"], self.identity)
             first, *others = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
             self.history = History(
                 [first, *others], int(text["best_epoch"]), bool(text["stopped_early"]), float(text["seconds"])
@@ -404,28 +404,6 @@ class _TrainingLoop:
         for rng, state in zip(self.generators, generators, strict=True):
             _check_rng(_plain(rng.bit_generator.state), state)
             rng.bit_generator.state = state
-
-
-def require_same_run(kept: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Refuse what makes a kept run another than one's own; what else is kept of it does not matter.
-
-    Raises
-    ------
-    ValueError
-        Naming each part in which they differ.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar.course.training import require_same_run
-    >>> require_same_run({"eta": 0.1, "epochs": 5}, {"eta": 0.2})
-    Traceback (most recent call last):
-        ...
-    ValueError: its eta is 0.1, not 0.2
-    """
-    own = json.loads(json.dumps(own))  # as it comes back from a file
-    others = [f"{name} is {kept[name]}, not {value}" for name, value in own.items() if kept[name] != value]
-    if others:
-        raise ValueError(f"its {' and its '.join(others)}")
 
 
 def _plain(state: Any) -> Any:

@@ -59,11 +59,11 @@ class TrainingJob:
     def cost(self) -> float:
         """About how many seconds it takes."""
         s = self.settings
-        images = s.first or _FULL_BATCH * len(s.train_batches) - s.held_out
-        validated = s.held_out or (_FULL_BATCH if s.validation_batch else 0)
+        images = s.train_size or _FULL_BATCH * len(s.train_batches) - s.validation_size
+        validated = s.validation_size or (_FULL_BATCH if s.validation_batch else 0)
         updates = s.epochs * images
-        measured = updates / (s.every * s.batch_size) if s.every else s.epochs
-        whitens, augments = s.pixels == "whiten", s.flip or s.shift > 0
+        measured = updates / (s.measure_every * s.batch_size) if s.measure_every else s.epochs
+        whitens, augments = s.preprocessing == "whiten", s.flip or s.shift > 0
         update = _UPDATE.get(s.model, 0.01) + augments * (_AUGMENTATION + whitens * _WHITENING)
         return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
 
@@ -75,11 +75,11 @@ class TrainingJob:
         """
         s = self.settings
         epochs = max(1, s.epochs // _SMALL_EPOCHS)
-        if s.first is None:
+        if s.train_size is None:
             batch = max(20, s.batch_size * _SMALL_BATCH // _FULL_BATCH)
-            held_out = s.held_out * _SMALL_BATCH // _FULL_BATCH
+            validation_size = s.validation_size * _SMALL_BATCH // _FULL_BATCH
         else:
-            batch, held_out = s.batch_size, s.held_out
+            batch, validation_size = s.batch_size, s.validation_size
         share = epochs / s.epochs
         return replace(
             self,
@@ -87,10 +87,10 @@ class TrainingJob:
                 s,
                 epochs=epochs,
                 batch_size=batch,
-                held_out=held_out,
-                first=_SMALL_WHITENED if s.pixels == "whiten" else s.first,
+                validation_size=validation_size,
+                train_size=_SMALL_WHITENED if s.preprocessing == "whiten" else s.train_size,
                 n_s=max(1, round(s.n_s * share)),
-                every=max(1, round(s.every * share)) if s.every else None,
+                measure_every=max(1, round(s.measure_every * share)) if s.measure_every else None,
             ),
         )
 

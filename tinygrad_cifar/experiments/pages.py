@@ -304,7 +304,7 @@ def _matters(name: str, settings: dict[str, object]) -> bool:
     used_by = {
         "activation": settings["activation"] != "relu",
         "sigma": settings["init"] == "normal",
-        "components": settings["pixels"] == "whiten",
+        "components": settings["preprocessing"] == "whiten",
         "q": bool(settings["q"]),
         "flip": bool(settings["flip"]),
         "shift": bool(settings["shift"]),
@@ -312,7 +312,7 @@ def _matters(name: str, settings: dict[str, object]) -> bool:
         "n_s": settings["schedule"] in ("triangular", "step"),
         "decay": settings["schedule"] in ("exponential", "step"),
         "validation_batch": settings[name] is not None,
-        "held_out": bool(settings["held_out"]),
+        "validation_size": bool(settings["validation_size"]),
         "momentum": bool(settings["momentum"]),
     }
     return used_by.get(name, settings[name] not in (None, ()))

@@ -16,7 +16,7 @@ from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, L
 _CHOSEN, _FINAL = "45,000 images", "50,000 images"
 
 _BASE = Settings(
-    pixels="whiten",
+    preprocessing="whiten",
     components=400,
     train_batches=(1, 2, 3, 4, 5),
     validation_batch=None,
@@ -55,7 +55,7 @@ def _record(
         source=source,
         title=title,
         about=f"{about} {_ABOUT}.",
-        runs={_CHOSEN: replace(settings, held_out=5000), _FINAL: settings},
+        runs={_CHOSEN: replace(settings, validation_size=5000), _FINAL: settings},
         seeds=1,
         more_seeds={_FINAL: 3},
         untested=(_CHOSEN,),

@@ -40,7 +40,7 @@ EXPERIMENTS = (
         title="Four settings of the regularisation and the learning rate",
         about="Softmax regression, pixels standardised, weights N(0, 0.01), 40 epochs of batches of 100 in file order; "
         "trained on data_batch_1, validated on data_batch_2.",
-        runs={name: replace(settings, pixels="standardise") for name, settings in _SETTINGS.items()},
+        runs={name: replace(settings, preprocessing="standardise") for name, settings in _SETTINGS.items()},
         more_seeds={"lambda 0, eta 0.1": 10},
         numbers=(
             PublishedAccuracy("lambda 0, eta 0.1: train", "lambda 0, eta 0.1", "train", 40.97, _TOO_FAST),

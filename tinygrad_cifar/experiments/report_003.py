@@ -10,11 +10,17 @@ from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, Gradients, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, LossCurves, RateCurve, SearchLine
 
-_BASE = Settings(model="two-layer", hidden=(50,), init="fan-in", pixels="standardise", shuffle=True, dtype="float32")
+_BASE = Settings(
+    model="two-layer", hidden=(50,), init="fan-in", preprocessing="standardise", shuffle=True, dtype="float32"
+)
 _CYCLES = replace(_BASE, schedule="triangular", eta_min=1e-5, eta=0.1)
 _ALL = replace(_CYCLES, train_batches=(1, 2, 3, 4, 5), validation_batch=None)
-_SEARCHED = replace(_ALL, held_out=5000, n_s=900, every=900)  # 450 steps in an epoch: a cycle is 4 epochs
-_FINAL = replace(_ALL, held_out=1000, n_s=980, every=218, epochs=12, lam=0.004018416)  # 9 measurements in a cycle
+_SEARCHED = replace(
+    _ALL, validation_size=5000, n_s=900, measure_every=900
+)  # 450 steps in an epoch: a cycle is 4 epochs
+_FINAL = replace(
+    _ALL, validation_size=1000, n_s=980, measure_every=218, epochs=12, lam=0.004018416
+)  # 9 measurements in a cycle
 
 _ABOUT = "Two layers with 50 hidden units, pixels standardised, batches of 100, eta from 1e-5 to 0.1 and back"
 
@@ -83,7 +89,7 @@ EXPERIMENTS = (
         title="It can overfit: 10 batches of 10 images",
         about="Two layers with 50 hidden units, pixels standardised, the first 100 images, 40 epochs. The report does "
         "not say at which rate: a constant 0.001 without L2 term leaves as much unlearnt as it did.",
-        runs={"100 images": replace(_BASE, first=100, batch_size=10, eta=0.001)},
+        runs={"100 images": replace(_BASE, train_size=100, batch_size=10, eta=0.001)},
         seeds=5,
         numbers=(
             PublishedAccuracy("100 images: train", "100 images", "train", 94.0),
@@ -98,7 +104,7 @@ EXPERIMENTS = (
         title="One cycle",
         about=f"{_ABOUT} in 2 x 500 steps, lambda 0.01; trained on data_batch_1, validated on data_batch_2, measured "
         "every 100 steps. The course's own figure for these settings is 45.85 %.",
-        runs={"one cycle": replace(_CYCLES, lam=0.01, n_s=500, epochs=10, every=100)},
+        runs={"one cycle": replace(_CYCLES, lam=0.01, n_s=500, epochs=10, measure_every=100)},
         seeds=5,
         numbers=(
             PublishedAccuracy("one cycle: test", "one cycle", "test", 45.25),
@@ -112,7 +118,7 @@ EXPERIMENTS = (
         source="Section 2, figures 7 and 8",
         title="Three cycles",
         about=f"{_ABOUT} in 2 x 800 steps, three times, lambda 0.01; the report shows curves and no accuracy.",
-        runs={"three cycles": replace(_CYCLES, lam=0.01, n_s=800, epochs=48, every=100)},
+        runs={"three cycles": replace(_CYCLES, lam=0.01, n_s=800, epochs=48, measure_every=100)},
         numbers=(PublishedAccuracy("three cycles: test", "three cycles", "test", None),),
         pictures=(
             RateCurve("Learning rate", run="three cycles"),

@@ -15,7 +15,7 @@ _BASE = Settings(
     model="two-layer",
     hidden=(50,),
     init="xavier",
-    pixels="centre",
+    preprocessing="centre",
     momentum=0.8,
     schedule="exponential",
     decay=0.998,
@@ -110,11 +110,11 @@ EXPERIMENTS = (
                 momentum=momentum,
                 schedule="constant",
                 decay=1.0,
-                first=100,
+                train_size=100,
                 batch_size=100,
                 epochs=400,
                 eta=0.005,
-                every=10,
+                measure_every=10,
             )
             for momentum in (0.3, 0.6, 0.8, 0.95)
         },
@@ -128,7 +128,7 @@ EXPERIMENTS = (
         title="Coarse search for the learning rate and lambda",
         about=f"{_ABOUT}. 49 combinations, 5 epochs each, trained on data_batch_1 and validated on data_batch_5.",
         runs={
-            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=5, every=5)
+            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=5, measure_every=5)
             for lam, eta in product(_LAMBDAS, _RATES)
         },
         numbers=(
@@ -153,7 +153,7 @@ EXPERIMENTS = (
         title="Fine search for the learning rate and lambda",
         about=f"{_ABOUT}. 28 combinations, 10 epochs each, images as for the coarse search.",
         runs={
-            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=10, every=10)
+            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=10, measure_every=10)
             for lam, eta in product(_FINE_LAMBDAS, _FINE_RATES)
         },
         numbers=(
@@ -178,7 +178,13 @@ EXPERIMENTS = (
         about=f"{_ABOUT}. All 50,000 images, eta 0.35, lambda 0.00275.",
         runs={
             "final": replace(
-                _BASE, train_batches=(1, 2, 3, 4, 5), validation_batch=None, lam=0.00275, eta=0.35, epochs=50, every=10
+                _BASE,
+                train_batches=(1, 2, 3, 4, 5),
+                validation_batch=None,
+                lam=0.00275,
+                eta=0.35,
+                epochs=50,
+                measure_every=10,
             )
         },
         numbers=(

@@ -64,7 +64,7 @@ class ValidationAccuracy:
     --------
     >>> from tinygrad_cifar.course.settings import Settings
     >>> from tinygrad_cifar.search import ValidationAccuracy
-    >>> objective = ValidationAccuracy(Settings(epochs=1, first=200))
+    >>> objective = ValidationAccuracy(Settings(epochs=1, train_size=200))
     >>> objective.settings({"lam": 0.1, "seed": 7}).lam
     0.1
     >>> 0 < objective({"lam": 0.1}).value < 1
@@ -75,8 +75,8 @@ class ValidationAccuracy:
     data: str = "builtin"
 
     def __post_init__(self) -> None:
-        if not self.base.held_out and self.base.validation_batch is None:
-            raise SettingsError("a search compares validation accuracies; give held_out or validation_batch")
+        if not self.base.validation_size and self.base.validation_batch is None:
+            raise SettingsError("a search compares validation accuracies; give validation_size or validation_batch")
 
     def settings(self, point: Mapping[str, Value]) -> Settings:
         """Return the settings of the run that a point stands for."""
@@ -114,7 +114,7 @@ def _cut_and_treated(place: str, settings: Settings) -> Prepared:
     """Do as :func:`tinygrad_cifar.course.preparation.prepare`, but leave the test images alone: none are there to look at."""
     dataset = _dataset(place)
     train, validation = split_dataset(dataset, settings)
-    preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
+    preprocessing = Preprocessing.fit(settings.preprocessing, train.images, settings.components)
     treated = preprocess_split(train, preprocessing, settings)
     return Prepared(
         dataset,

@@ -29,7 +29,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be written, read, or used: one sentence that says why."""
 
 
-def save_checkpoint(path: Path | str, arrays: Mapping[str, Array], text: Any) -> None:
+def save_checkpoint(path: Path | str, arrays: Mapping[str, Array], metadata: Any) -> None:
     """Write arrays and a JSON-serialisable object to ``path``, wholly or not at all.
 
     Raises
@@ -55,11 +55,11 @@ def save_checkpoint(path: Path | str, arrays: Mapping[str, Array], text: Any) ->
         if array.dtype.kind not in "fiub":
             raise CheckpointError(f"checkpoint {path}: {name} is of {array.dtype}; only real numbers can be kept")
     if _TEXT in parts:
-        raise CheckpointError(f"checkpoint {path}: no array can be called {_TEXT}, the name of the text")
+        raise CheckpointError(f"checkpoint {path}: no array can be called {_TEXT}, the name of the metadata")
     try:
-        content = json.dumps({"arrays": list(parts), "text": text}, allow_nan=True)
+        content = json.dumps({"arrays": list(parts), "text": metadata}, allow_nan=True)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path}: the text cannot be kept ({error})") from error
+        raise CheckpointError(f"checkpoint {path}: the metadata cannot be kept ({error})") from error
     parts[_TEXT] = np.frombuffer(content.encode(), dtype=np.uint8)
     left = ""
     try:
