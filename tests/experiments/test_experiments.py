@@ -550,3 +550,14 @@ def test_pages_are_read_as_they_were_written_whatever_the_locale(tmp_path: Path)
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([*command, str(tmp_path / "docs")], env=plain, check=True, capture_output=True)
     assert " ± " in (tmp_path / "docs" / "reports" / "report_000.md").read_text(encoding="utf-8")
+
+
+def test_reproduce_does_not_need_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 0
+    assert outcomes(tmp_path)
+
+
+def test_importing_reproduce_does_not_import_the_search() -> None:
+    program = "import sys, tinygrad_cifar.experiments.reproduce; print('tinygrad_cifar.search' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"

@@ -85,8 +85,8 @@ def reproduce(options: argparse.Namespace) -> int:
             study = experiments.open_study(options.out, options.data)
         with lock_folder(options.out):  # which is there now
             with show_progress("reproduce", max_lines=_LINES, bar_format=_BAR) as display:
-                watch = partial(_show, display)
-                effort = experiments.reproduce(study, chosen, workers=options.workers, watch=watch)
+                callback = partial(_show, display)
+                effort = experiments.reproduce(study, chosen, workers=options.workers, callback=callback)
             if options.docs is not None:
                 experiments.write_docs(study, options.docs)
     except experiments.ReproductionError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,40 +100,6 @@ def format_point(point: Mapping[str, Value]) -> str:
     'eta=0.01235 optimiser=adam'
     """
     return " ".join(f"{name}={format_value(value)}" for name, value in point.items())
-
-
-def format_stored_space(text: str) -> str:
-    """Return what a storage keeps of a space as it would be typed, or as it is if it is not that of a command.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar.cli.vary import format_stored_space, parse_vary
-    >>> format_stored_space(str(dict([parse_vary("eta=log:0.001:0.1:5"), parse_vary("hidden=grid:50,200+100")])))
-    '--vary eta=log:0.001:0.1:5 --vary hidden=grid:50,200+100'
-    """
-    try:
-        space: Any = ast.parse(text, mode="eval").body
-        words = [
-            f"--vary {ast.literal_eval(name)}={_as_form(dimension)}"
-            for name, dimension in zip(space.keys, space.values, strict=True)
-        ]
-    except (SyntaxError, ValueError, AttributeError, LookupError, TypeError, StopIteration):
-        return text
-    return " ".join(words)
-
-
-def _as_form(call: Any) -> str:
-    """Return the form of a dimension that was written as Python does."""
-    values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    if call.func.id == "Choice":
-        return f"grid:{','.join(map(_typed, values['values']))}"
-    form = next(form for form, kind in _RANGES.items() if kind.__name__ == call.func.id)
-    ends = [values["low"], values["high"], values["points"]]
-    return ":".join([form, *(_typed(end) for end in ends if end is not None)])
-
-
-def _typed(value: Value) -> str:
-    return f"{value:.15g}" if isinstance(value, float) else format_value(value)
 
 
 def format_space(space: Space) -> list[str]:

@@ -13,25 +13,25 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinygrad_cifar.course import plotting as figures
 from tinygrad_cifar.course.runs import versions
-from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
+from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS, pages
 from tinygrad_cifar.experiments.declaration import Experiment, Job
 from tinygrad_cifar.experiments.document import Block, Image, to_html, to_markdown
 from tinygrad_cifar.experiments.figure_specs import Picture
-from tinygrad_cifar.experiments.jobs import JobObjective
+from tinygrad_cifar.experiments.jobs import run_job
 from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
 from tinygrad_cifar.experiments.results import Results, load_results
-from tinygrad_cifar.search import SearchError, SearchProgress, search
 from tinygrad_cifar.system import blas as machine
 from tinygrad_cifar.system.files import atomic_write
-from tinygrad_cifar.system.processes import ProcessExecutor
+from tinygrad_cifar.system.processes import ProcessExecutor, run_jobs
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
 
@@ -67,7 +67,7 @@ class Study:
     ----------
     out : Path
         The folder.
-    place : str
+    source : str
         ``builtin``, or the folder with CIFAR-10.
     data : str
         The data's name.
@@ -77,7 +77,7 @@ class Study:
     """
 
     out: Path
-    place: str
+    source: str
     data: str
     outcomes: OutcomeStore
     class_names: tuple[str, ...]
@@ -85,7 +85,7 @@ class Study:
     @property
     def small(self) -> bool:
         """Whether everything is run small."""
-        return self.place == "builtin"
+        return self.source == "builtin"
 
     def jobs(self, experiments: Sequence[Experiment]) -> dict[str, Job]:
         """Return the jobs of some experiments by key, those that several share once, the longest first."""
@@ -130,7 +130,7 @@ def select_experiments(names: Sequence[str]) -> list[Experiment]:
     return [e for e in EXPERIMENTS.values() if e.name in names or e.report in names]
 
 
-def open_study(out: Path, place: str) -> Study:
+def open_study(out: Path, source: str) -> Study:
     """Make the folder if need be, and see that it is for this data, and what in it cannot be gone on from.
 
     A file that is not the outcome that belongs in its place is told of in a warning; it counts as not done.
@@ -142,7 +142,7 @@ def open_study(out: Path, place: str) -> Study:
     DataError
         If there is no such data.
     """
-    dataset: Dataset = builtin_dataset() if place == "builtin" else read_cifar10(place)
+    dataset = load_dataset(source)
     try:
         (out / OUTCOMES).mkdir(parents=True, exist_ok=True)
         (out / FIGURES).mkdir(exist_ok=True)
@@ -152,7 +152,7 @@ def open_study(out: Path, place: str) -> Study:
     for part in (out / OUTCOMES).glob(".*.part"):  # what a killed worker left half-written
         part.unlink(missing_ok=True)
     outcomes = OutcomeStore(out / OUTCOMES, str(dataset.identity()["sha256"]))
-    study = Study(out, place, dataset.name, outcomes, dataset.class_names)
+    study = Study(out, source, dataset.name, outcomes, dataset.class_names)
     _warn_about_foreign_files(study)
     return study
 
@@ -196,7 +196,7 @@ def reproduce(
     experiments: Sequence[Experiment],
     *,
     workers: int | None = None,
-    watch: Callable[[ReproductionProgress], None] | None = None,
+    callback: Callable[[ReproductionProgress], None] | None = None,
 ) -> pages.RunStats:
     """Do what is not yet done of some experiments, and write the report of everything that is.
 
@@ -206,7 +206,7 @@ def reproduce(
     experiments : sequence of Experiment
     workers : int, optional
         How many processes, by default one for each core.
-    watch : callable, optional
+    callback : callable, optional
         Called with :class:`Progress` at the start and whenever a job is done.
 
     Returns
@@ -224,7 +224,7 @@ def reproduce(
     todo = {key: job for key, job in jobs.items() if not study.outcomes.has(job)}
     count = workers or machine.usable_cores()
     with _faster_kernel(), ProcessExecutor(count) as executor:
-        _run_jobs(study, jobs, todo, executor, watch)
+        _run_jobs(study, jobs, todo, executor, callback)
         results = study.results()
         images = _draw(study, results, executor)
         arithmetic = executor.submit(_arithmetic).result()
@@ -238,33 +238,30 @@ def _run_jobs(
     jobs: dict[str, Job],
     todo: dict[str, Job],
     executor: ProcessExecutor,
-    watch: Callable[[ReproductionProgress], None] | None,
+    callback: Callable[[ReproductionProgress], None] | None,
 ) -> None:
-    whole = sum(job.cost for job in jobs.values())
-    before = {key: job for key, job in jobs.items() if key not in todo}
+    done = {key: job.cost for key, job in jobs.items() if key not in todo}
+    total = sum(job.cost for job in jobs.values())
 
-    def report(searched: SearchProgress) -> None:
-        if watch is not None:
-            settled = [jobs[str(trial.params["job"])] for trial in searched.trials]
-            cost = sum(job.cost for job in (*before.values(), *settled))
-            watch(ReproductionProgress(len(before) + len(settled), len(jobs), cost / whole))
+    def report() -> None:
+        if callback is not None:
+            callback(ReproductionProgress(len(done), len(jobs), sum(done.values()) / total))
 
     if not todo:
         return
-    try:
-        trials = search(
-            JobObjective(study.place, study.outcomes, todo),
-            [{"job": key} for key in todo],
-            name="reproduce",
-            executor=executor,
-            workers=executor.workers,
-            watch=report,
-        )
-    except SearchError as error:
-        raise ReproductionError(str(error)) from error
-    for trial in trials:
-        if trial.state != "complete":
-            raise ReproductionError(f"{jobs[str(trial.params['job'])].name}: {trial.reason}")
+    report()
+    run = partial(run_job, study.source, study.outcomes)
+    with closing(run_jobs(executor, run, todo.values(), workers=executor.workers)) as results:
+        for result in results:
+            if result.error is not None:
+                raise ReproductionError(
+                    f"{result.job.name}: its worker was lost {result.attempts} times "
+                    f"({type(result.error).__name__}: {result.error})"
+                )
+            if result.value:
+                raise ReproductionError(f"{result.job.name}: {result.value}")
+            done[result.job.key] = result.job.cost
+            report()
 
 
 @contextmanager

@@ -1,37 +1,47 @@
-"""Searching for settings: what to try comes from Optuna, where to run it is any ``concurrent.futures.Executor``.
+"""Search for good parameters: grids, random points and TPE, on processes or a cluster.
 
-Three questions that a search answers apart from each other, one module each. *What* could be tried is a
-:mod:`~tinygrad_cifar.search.space`; *how good* one of its points is, an
-:mod:`~tinygrad_cifar.search.objective`; *where* that is found out, an executor, by default
-:mod:`~tinygrad_cifar.system.processes`. The :mod:`~tinygrad_cifar.search.trial_store` sees to it that every point is
-counted exactly once, whoever dies, and :mod:`~tinygrad_cifar.search.driver` runs them;
-:mod:`~tinygrad_cifar.search.narrowing` repeats all this on smaller and smaller ranges.
+A search has a *space* of parameters (:mod:`~tinygrad_cifar.search.space`), an *objective* that returns the value of a
+point (:mod:`~tinygrad_cifar.search.objective`), and an executor that calls it. Its trials are stored by
+:mod:`~tinygrad_cifar.search.trial_store`. :mod:`~tinygrad_cifar.search.coarse_to_fine` repeats searches on smaller and
+smaller ranges.
 """
 
 from __future__ import annotations
 
-from tinygrad_cifar.search.driver import SearchProgress, search
-from tinygrad_cifar.search.narrowing import CoarseToFineResult, Finalist, Round, coarse_to_fine
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
 from tinygrad_cifar.search.objective import ObjectiveResult, ValidationAccuracy
 from tinygrad_cifar.search.space import (
     Choice,
     LogUniform,
+    Point,
     SearchError,
     Space,
     Uniform,
     Value,
     grid_points,
+    listed_space,
     random_points,
+    space_to_json,
 )
-from tinygrad_cifar.search.trial_store import Trial
+from tinygrad_cifar.search.trial_store import Attempt, AttemptResult, Trial, TrialStore, lock_storage
+from tinygrad_cifar.system.blas import usable_cores
+from tinygrad_cifar.system.processes import ExecutorClosedError, JobResult, ProcessExecutor, run_jobs
 
 __all__ = [
     "Choice",
-    "CoarseToFineResult",
-    "Finalist",
     "LogUniform",
     "ObjectiveResult",
-    "Round",
+    "Point",
     "SearchError",
     "SearchProgress",
     "Space",
@@ -39,8 +49,252 @@ __all__ = [
     "Uniform",
     "ValidationAccuracy",
     "Value",
-    "coarse_to_fine",
     "grid_points",
     "random_points",
     "search",
 ]
+
+Objective: TypeAlias = Callable[[Point], float | ObjectiveResult]
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """The progress of a search, passed to its callback.
+
+    Attributes
+    ----------
+    name : str
+        Name of the search.
+    trials : list of Trial
+        The settled trials by number.
+    total : int
+        Number of trials of the search, including those of an earlier, longer one.
+    """
+
+    name: str
+    trials: list[Trial]
+    total: int
+
+    @property
+    def best(self) -> Trial | None:
+        """The best complete trial, or None."""
+        ranked = sorted_trials(self.trials)
+        return ranked[0] if ranked and ranked[0].state == "complete" else None
+
+
+def search(  # noqa: PLR0913 (keyword-only)
+    objective: Objective,
+    space: Space | Sequence[Mapping[str, Value]],
+    *,
+    sampler: Literal["grid", "random", "tpe"] = "grid",
+    trials: int | None = None,
+    seed: int = 0,
+    storage: str | Path | None = None,
+    name: str = "search",
+    executor: Executor | None = None,
+    workers: int | None = None,
+    retries: int = 2,
+    callback: Callable[[SearchProgress], None] | None = None,
+) -> list[Trial]:
+    """Evaluate an objective at points of a space, in parallel, and return the trials, the best first.
+
+    Parameters
+    ----------
+    objective : callable
+        Picklable function of a point (a dictionary) that returns the value to maximise, or an
+        :class:`ObjectiveResult`. If it raises an ArithmeticError, such as TrainingDiverged, or returns a value that is
+        not finite, the trial is *diverged*; after any other exception it is *failed*. The search continues.
+    space : mapping of str to Choice, Uniform or LogUniform; or a sequence of dict
+        The space, or the list of points to try.
+    sampler : str
+        ``grid``: every combination. ``random``: ``trials`` points, each drawn from the seed and its own number.
+        ``tpe``: Optuna's tree-structured Parzen estimator, which learns from earlier trials. The points of the first
+        two do not depend on the number of workers and the order in which they finish; those of TPE are reproducible
+        only with one worker.
+    trials : int, optional
+        Number of points for ``random`` and ``tpe``. It may be larger when a search is resumed. If it is smaller, no
+        further points are tried, and all trials of the search are returned.
+    seed : int
+        Seed of the sampler, not of the training.
+    storage : path, optional
+        SQLite database in which the search is stored; one search at a time uses it. If the same search is called
+        again after it was stopped or killed, it is resumed: finished trials are kept, and interrupted and failed ones
+        are run again. If None, the search is kept in memory.
+    name : str
+        Name of the search in the storage, which can hold several.
+    executor : concurrent.futures.Executor, optional
+        Executor of the objective. Default: a :class:`~tinygrad_cifar.system.processes.ProcessExecutor`, closed at the
+        end. For a cluster, Dask's ``Client.get_executor()``. An executor that is given is not closed; if it breaks, as
+        Python's own process pool does when a worker dies, the search ends with a SearchError and can be resumed.
+    workers : int, optional
+        Number of trials to run at once. Default: the number of cores. With a cluster, give its size.
+    retries : int
+        Number of times that a trial is started again after its worker was lost, before it counts as failed.
+    callback : callable, optional
+        Called with a :class:`SearchProgress` at the start and after every trial.
+
+    Returns
+    -------
+    list of Trial
+        One for each point: the complete trials from the largest value to the smallest (of equal values, the lower
+        number first), then the others.
+
+    Raises
+    ------
+    SearchError
+        If arguments are missing or contradictory, the storage cannot be used, is in use or holds another search of
+        this name, or the executor breaks.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> from tinygrad_cifar.search import Choice, search
+    >>> with ThreadPoolExecutor(2) as threads:
+    ...     found = search(lambda p: -(p["x"] ** 2), {"x": Choice([-2, -1, 1, 3])}, executor=threads, workers=2)
+    >>> [trial.params["x"] for trial in found]
+    [-1, 1, -2, 3]
+    """
+    with open_search(objective, storage, executor, workers, retries=retries, callback=callback) as run:
+        return run(space, sampler=sampler, trials=trials, seed=seed, name=name)
+
+
+@contextmanager
+def open_search(
+    objective: Objective,
+    storage: str | Path | None,
+    executor: Executor | None,
+    workers: int | None,
+    *,
+    retries: int,
+    callback: Callable[[SearchProgress], None] | None,
+) -> Iterator[Callable[..., list[Trial]]]:
+    """Hold the lock of the storage, open the executor, and yield a function that searches a space with them.
+
+    The function takes the arguments ``space``, ``sampler``, ``trials``, ``seed`` and ``name`` of :func:`search`.
+    """
+    if workers is not None and workers < 1:
+        raise SearchError(f"workers: a search must have at least 1 worker; got {workers}")
+    if executor is None:
+        _check_picklable(objective)
+    path = None if storage is None else Path(storage)
+    count = usable_cores() if workers is None else workers
+    with lock_storage(path):
+        run = partial(_search, objective, storage=path, workers=count, retries=retries, callback=callback)
+        if executor is not None:
+            yield partial(run, executor=executor)
+        else:
+            with ProcessExecutor(count) as processes:
+                yield partial(run, executor=processes)
+
+
+def _search(  # noqa: PLR0913 (as of search)
+    objective: Objective,
+    space: Space | Sequence[Mapping[str, Value]],
+    *,
+    storage: Path | None,
+    executor: Executor,
+    workers: int,
+    retries: int,
+    callback: Callable[[SearchProgress], None] | None,
+    name: str,
+    sampler: str = "grid",
+    trials: int | None = None,
+    seed: int = 0,
+) -> list[Trial]:
+    identity = {
+        "objective": _describe_objective(objective),
+        "space": space_to_json(space),
+        "sampler": sampler,
+        "seed": "any" if sampler == "grid" else int(seed),
+    }
+    space, points = _plan_points(space, sampler, trials, seed)
+
+    def report() -> None:
+        if callback is not None:
+            settled = store.trials()
+            further = sum(trial.number >= len(points) for trial in settled)
+            callback(SearchProgress(name, settled, len(points) + further))
+
+    with TrialStore(storage, name, space, points, seed=seed, identity=identity) as store:
+        report()
+        evaluate = partial(_evaluate, objective)
+        attempts = iter(store.next_attempt, None)
+        try:
+            with closing(run_jobs(executor, evaluate, attempts, workers=workers, retries=retries)) as results:
+                for result in results:
+                    store.finish(result.job, _result_of(result), result.attempts)
+                    report()
+        except ExecutorClosedError as error:
+            raise SearchError(
+                f"the executor accepts no more trials ({error}); with a storage, the search can be resumed"
+            ) from error
+        return sorted_trials(store.trials())
+
+
+def _evaluate(objective: Objective, attempt: Attempt) -> AttemptResult:
+    """Call the objective in a worker."""
+    start = time.perf_counter()
+    try:
+        result = objective(attempt.params)
+        if not isinstance(result, ObjectiveResult):
+            result = ObjectiveResult(float(result))
+        if not math.isfinite(result.value):
+            raise ArithmeticError(f"the objective returned {result.value}")  # noqa: TRY301 (handled like the others)
+    except ArithmeticError as error:
+        return AttemptResult("diverged", seconds=time.perf_counter() - start, reason=str(error))
+    except Exception as error:  # noqa: BLE001 (an objective may raise anything)
+        reason = f"{type(error).__name__}: {error}"
+        return AttemptResult("failed", seconds=time.perf_counter() - start, reason=reason)
+    return AttemptResult("complete", float(result.value), dict(result.details), time.perf_counter() - start)
+
+
+def _result_of(result: JobResult[Attempt, AttemptResult]) -> AttemptResult:
+    if result.value is not None:
+        return result.value
+    return AttemptResult("failed", reason=f"its worker was lost ({type(result.error).__name__}: {result.error})")
+
+
+def sorted_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the complete trials from the best to the worst, then the others; of equals, the lower number first."""
+    return sorted(trials, key=lambda t: (t.state != "complete", -t.value if t.state == "complete" else 0.0, t.number))
+
+
+def _plan_points(
+    space: Space | Sequence[Mapping[str, Value]], sampler: str, trials: int | None, seed: int
+) -> tuple[Space, Sequence[Point]]:
+    """Return the space and the points to try; empty points are drawn by Optuna when they are started."""
+    if not isinstance(space, Mapping):
+        if sampler != "grid" or trials is not None:
+            raise SearchError("sampler and trials apply only to a space; a list of points is tried as it is")
+        return listed_space(space), [dict(point) for point in space]
+    if not space:
+        raise SearchError("space: the space to search must not be empty; name at least one parameter")
+    if sampler == "grid":
+        if trials is not None:
+            raise SearchError(
+                f"trials: a grid has as many trials as points, so trials must be None; got {trials}; use random or tpe"
+            )
+        return space, grid_points(space)
+    if sampler not in ("random", "tpe"):
+        raise SearchError(f"sampler: the sampler must be grid, random or tpe; got {sampler!r}")
+    if trials is None or trials < 1:
+        raise SearchError(f"trials: the sampler {sampler} needs the number of trials, at least 1; got {trials}")
+    return space, random_points(space, trials, seed) if sampler == "random" else [{}] * trials
+
+
+def _check_picklable(objective: Objective) -> None:
+    """Raise an error if an objective cannot be sent to a worker process, before every trial fails for it."""
+    try:
+        pickle.dumps(objective)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SearchError(
+            f"objective: the objective must be picklable; got {error}; define it at the top level of a module"
+        ) from error
+
+
+def _describe_objective(objective: Objective) -> str:
+    """Return a description of an objective that is the same in every process."""
+    if is_dataclass(objective):
+        return repr(objective)
+    function: Any = objective
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
