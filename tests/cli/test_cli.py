@@ -351,7 +351,7 @@ def test_two_processes_do_not_train_in_one_folder(
 ) -> None:
     with exclusive_lock(tmp_path):
         assert train(tmp_path, *how) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 
@@ -365,7 +365,7 @@ def test_the_second_of_two_commands_ends_and_the_first_goes_on(
         assert process.poll() is None
         process.communicate()
     assert process.returncode == 0
-    assert "another process is at work" in sentence(capsys)
+    assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == FILES
 
 
@@ -373,7 +373,7 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
     pytest.importorskip("matplotlib")
     with exclusive_lock(tmp_path):
         assert main(["reproduce", "000-softmax", "--out", str(tmp_path)]) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 

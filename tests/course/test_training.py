@@ -413,7 +413,7 @@ def fewer_images(session):
 
 OTHERS = [
     (other_model, "its model is Perceptron, not Other"),
-    (other_size, r"layers.0.W is float64 of shape \(4, 8\)"),
+    (other_size, r"layers.0.W must be real, with shape \(4, 9\); got float64 with shape \(4, 8\)"),
     (adam, "its optimiser is SGD, not Adam"),
     (momentum, "the state lacks velocity.0"),
     (another("epochs", 5), "its epochs is 4, not 5"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
 
 from tinygrad_cifar.cli.settings import OPTIONS
 from tinygrad_cifar.course.settings import OLD_NAMES
