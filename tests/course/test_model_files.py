@@ -81,13 +81,13 @@ SPOILERS = {
 
 @pytest.mark.parametrize("change", SPOILERS.values(), ids=SPOILERS)
 def test_a_file_that_is_no_kept_model_is_refused(kept, tmp_path, change):
-    with pytest.raises(CheckpointError, match=r"model.npz holds no trained model of this library: .+"):
+    with pytest.raises(CheckpointError, match=r"model.npz is not a trained model: .+"):
         load_model(spoilt(kept, tmp_path, change))
 
 
 def test_the_checkpoint_of_a_run_is_no_kept_model(tmp_path):
     run(SMALL, checkpoint=tmp_path / "run.npz")
-    with pytest.raises(CheckpointError, match="holds no trained model"):
+    with pytest.raises(CheckpointError, match="is not a trained model"):
         load_model(tmp_path / "run.npz")
 
 
