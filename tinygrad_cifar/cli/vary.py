@@ -1,4 +1,4 @@
-"""What ``--vary`` means: a setting and what to try for it, as ``eta=log:0.001:0.1`` or ``hidden=grid:50,200+100``."""
+"""The option ``--vary``: a setting and the values to try, as ``eta=log:0.001:0.1`` or ``hidden=grid:50,200+100``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchErr
 
 FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
 
-_MOST_POINTS = 10_000
+_MAX_POINTS = 10_000
 _RANGES = {"log": LogUniform, "lin": Uniform}
 
 
 def parse_vary(text: str) -> tuple[str, Dimension]:
-    """Read one ``--vary``.
+    """Parse one ``--vary``.
 
     Raises
     ------
     argparse.ArgumentTypeError
-        If it cannot be understood.
+        If the text is invalid.
 
     Examples
     --------
@@ -31,16 +31,16 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
     >>> parse_vary("hidden=grid:50,200+100")
     ('hidden', Choice(values=((50,), (200, 100))))
     """
-    name, equals, what = text.partition("=")
+    name, equals, dimension = text.partition("=")
     name = name.replace("-", "_")
-    form, colon, values = what.partition(":")
+    form, colon, values = dimension.partition(":")
     if not equals or not colon or form not in ("grid", *_RANGES):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form {FORMS}")
     if name in OLD_NAMES:
         raise argparse.ArgumentTypeError(f"the setting {name} is now {OLD_NAMES[name]}")
     if name not in OPTIONS:
         raise argparse.ArgumentTypeError(
-            f"there is no setting {name!r} to vary; a setting is an option of the training, as eta or batch-size"
+            f"there is no setting {name!r} to vary; use an option of train, as eta or batch-size"
         )
     try:
         if form == "grid":
@@ -62,19 +62,19 @@ def _range(name: str, form: str, parts: list[str]) -> Uniform:
     if OPTIONS[name].type is not float:
         raise SearchError(f"{form} is for real numbers, and {name} must be {OPTIONS[name].requirement}; use grid")
     if len(parts) not in (2, 3):
-        raise SearchError(f"a range has two ends, and perhaps a number of points, not {len(parts)} parts")
+        raise SearchError(f"a range must be LOW:HIGH or LOW:HIGH:N; got {len(parts)} parts")
     try:
         low, high = map(float, parts[:2])
         points = int(parts[2]) if parts[2:] else None
     except ValueError as error:
-        raise SearchError(f"{':'.join(parts)} is not LOW:HIGH or LOW:HIGH:N, all of them numbers") from error
-    if points is not None and points > _MOST_POINTS:
-        raise SearchError(f"a grid has at most {_MOST_POINTS} points in a range; got {points}")
+        raise SearchError(f"a range must be LOW:HIGH or LOW:HIGH:N, with numbers; got {':'.join(parts)}") from error
+    if points is not None and points > _MAX_POINTS:
+        raise SearchError(f"a range must have at most {_MAX_POINTS} points; got {points}")
     return _RANGES[form](low, high, points)
 
 
 def format_value(value: Value) -> str:
-    """Return a value as a table has it: as it would be typed, but numbers with four digits at most.
+    """Format a value for a table: as it is typed, but with at most four digits.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def format_value(value: Value) -> str:
 
 
 def format_point(point: Mapping[str, Value]) -> str:
-    """Return a point in one line.
+    """Format a point in one line.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def format_point(point: Mapping[str, Value]) -> str:
 
 
 def format_space(space: Space) -> list[str]:
-    """Return a line for each setting that is varied.
+    """Return one line per varied setting.
 
     Examples
     --------
