@@ -389,7 +389,7 @@ def test_without_matplotlib_there_is_no_figure(
         (["--vary", "eta=grid:0.1,0.1"], "different values"),
         (["--vary", "eta=log:0:1"], "above 0"),
         (["--vary", "eta=log:1:0.1"], "from a lower to a higher"),
-        (["--vary", "eta=log:0.1"], "two ends"),
+        (["--vary", "eta=log:0.1"], "LOW:HIGH"),
         (["--vary", "eta=log:a:b"], "numbers"),
         (["--vary", "eta=lin:0:nan"], "nan"),
         (["--vary", "eta=log:0.1:1:1"], "at least 2"),

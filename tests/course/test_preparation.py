@@ -1,4 +1,4 @@
-"""The data as a run needs them: what is cut from where, and treated by whose numbers."""
+"""Preparation: the split of the data, and preprocessing with the statistics of the training images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_last_images_are_held_out_and_the_first_trained_on(validation_size, 
     assert validation.labels.tolist() == labels[60 - validation_size :].tolist()
 
 
-def test_nothing_may_be_held_out():
+def test_a_run_without_validation_images_is_allowed():
     assert prepare(DATA, replace(SMALL, validation_batch=None)).validation is None
 
 
@@ -57,19 +57,19 @@ def test_nothing_may_be_held_out():
         ({"batch_size": 31}, "batch_size must be at most 30"),
     ],
 )
-def test_settings_that_want_more_images_than_there_are_are_refused(values, sentence):
+def test_settings_that_need_more_images_than_the_data_has_are_refused(values, sentence):
     with pytest.raises(SettingsError, match=sentence):
         split_dataset(DATA, replace(SMALL, **values))
 
 
 @pytest.mark.parametrize("values", [{"train_batches": (6,)}, {"train_batches": (0,)}, {"validation_batch": 9}])
-def test_a_batch_that_there_is_not_is_refused(values):
+def test_a_missing_batch_is_refused(values):
     with pytest.raises(DataError, match="there is no training batch"):
         split_dataset(DATA, replace(SMALL, **values))
 
 
 @pytest.mark.parametrize("preprocessing", ["scale", "centre", "standardise"])
-def test_pixels_are_treated_by_the_numbers_of_the_training_images_alone(preprocessing):
+def test_preprocessing_uses_the_statistics_of_the_training_images_only(preprocessing):
     prepared = prepare(DATA, replace(SMALL, preprocessing=preprocessing))
     x = DATA.batch(1).images / 255
     mean = 0 if preprocessing == "scale" else x.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Small runs of every kind that the tests share, and the data they are on."""
+"""Small runs of every kind and their data, for several tests."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _images(dataset: Dataset, trained: TrainedModel, split: str) -> Split:
         return dataset.test
     if dataset.identity()["sha256"] != trained.trained_on.get("sha256"):
         raise CommandError(
-            f"the run was trained on other data, so its {split} images are unknown; omit --split, or give its data with --data"
+            f"the run was trained on other data, so its {split} images are unknown; omit --split, or change --data"
         )
     train, validation = split_dataset(dataset, trained.settings)
     if split == "train":

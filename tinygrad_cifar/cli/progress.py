@@ -39,7 +39,7 @@ class ProgressDisplay:
             Text before the bar. If it changes, the bar starts again.
         """
         label = label or self._label
-        if not self._is_started:  # not earlier: what a resumed task has done before does not count for its speed
+        if not self._is_started:  # so that earlier work of a resumed task does not count as speed
             self._is_started = True
             self._bar = _open_bar(desc=label, total=total, initial=done, **self._options)
         elif self._bar is not None and label != self._label:

@@ -138,7 +138,7 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
         raise Stopped("stopped before the training; the same command starts again") from None
 
 
-# -- the folder --------------------------------------------------------------------------------------------------------
+# -- output folder -----------------------------------------------------------------------------------------------------
 
 
 def _is_finished(out: Path, options: argparse.Namespace) -> bool:
@@ -214,9 +214,9 @@ def _format_metrics(content: dict[str, Any]) -> str:
 
 def _show(display: ProgressDisplay, progress: TrainingProgress) -> None:
     """Show the loss of the last batch and the last accuracy on a bar, or one line per measurement."""
-    measured = progress.measured
-    status = f"loss={progress.loss:.4g}, accuracy={_last_accuracy(measured):.1%}"
-    lines = [_line(measured, progress.steps)] if measured.step == progress.step else []
+    measurement = progress.measurement
+    status = f"loss={progress.loss:.4g}, accuracy={_last_accuracy(measurement):.1%}"
+    lines = [_format_line(measurement, progress.steps)] if measurement.step == progress.step else []
     display.update(progress.step, progress.steps, status=status, lines=lines)
 
 
@@ -224,14 +224,14 @@ def _last_accuracy(row: Measurement) -> float:
     return row.train_accuracy if np.isnan(row.validation_accuracy) else row.validation_accuracy
 
 
-def _line(row: Measurement, steps: int) -> str:
+def _format_line(row: Measurement, steps: int) -> str:
     width = len(str(steps))
     line = f"step {row.step:{width}}/{steps}  epoch {row.epoch:5.1f}  loss {row.train_loss:<6.4g}"
     line += f"  train {row.train_accuracy:6.1%}"
     return line if np.isnan(row.validation_accuracy) else f"{line}  validation {row.validation_accuracy:6.1%}"
 
 
-# -- the figures -------------------------------------------------------------------------------------------------------
+# -- figures -----------------------------------------------------------------------------------------------------------
 
 
 def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:

@@ -104,14 +104,14 @@ class TrainingProgress:
         Number of updates so far, and in total.
     loss : float
         Loss of the last batch; NaN before the first.
-    measured : Measurement
+    measurement : Measurement
         The last measurement.
     """
 
     step: int
     steps: int
     loss: float
-    measured: Measurement
+    measurement: Measurement
 
 
 def fit(  # noqa: PLR0913 (keyword-only arguments)
