@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tinygrad_cifar
 from tests.support.command_line import command, names, sentence
 from tests.support.official_format import draw_batches, python_version_files
-from tinygrad_cifar.cli import common, main
-from tinygrad_cifar.course.settings import RENAMED
+from tinygrad_cifar import course
+from tinygrad_cifar.cli import main
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.experiments import report_checks as checks
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
@@ -32,7 +32,7 @@ FILES = {"result.json", "history.csv", "parameters.npz"}
 
 @pytest.fixture(autouse=True)
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "builtin_dataset", _drawn)
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _drawn)
 
 
 _drawn = functools.cache(builtin_dataset)
@@ -186,7 +186,7 @@ def test_without_matplotlib_it_says_how_to_get_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
-    monkeypatch.delattr(tinygrad_cifar, "figures", raising=False)
+    monkeypatch.delattr(course, "plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert train(tmp_path, "--train-batches", "1", "--validation-size", "100", small=False) == 0
@@ -317,7 +317,7 @@ def test_a_damaged_checkpoint_is_not_resumed(
     content = (tmp_path / "checkpoint.npz").read_bytes()
     (tmp_path / "checkpoint.npz").write_bytes(content[: len(content) // 2])
     assert train(tmp_path, "--resume") == 1
-    assert "checkpoint.npz is not a whole checkpoint" in sentence(capsys)
+    assert "checkpoint.npz is not a complete checkpoint" in sentence(capsys)
 
 
 def test_a_finished_run_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,7 +351,7 @@ def test_two_processes_do_not_train_in_one_folder(
 ) -> None:
     with exclusive_lock(tmp_path):
         assert train(tmp_path, *how) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 
@@ -365,7 +365,7 @@ def test_the_second_of_two_commands_ends_and_the_first_goes_on(
         assert process.poll() is None
         process.communicate()
     assert process.returncode == 0
-    assert "another process is at work" in sentence(capsys)
+    assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == FILES
 
 
@@ -373,7 +373,7 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
     pytest.importorskip("matplotlib")
     with exclusive_lock(tmp_path):
         assert main(["reproduce", "000-softmax", "--out", str(tmp_path)]) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 
@@ -449,11 +449,11 @@ OLD_OPTIONS = {"pixels": "scale", "first": "5", "held-out": "5", "every": "2"}
 def test_an_option_that_was_renamed_is_refused_with_its_new_name(
     old: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    new = RENAMED[old.replace("-", "_")].replace("_", "-")
+    new = OLD_NAMES[old.replace("-", "_")].replace("_", "-")
     assert train(tmp_path / "run", f"--{old}", value) == 2
     assert f"--{old} is now --{new} " in sentence(capsys)
     assert main(["search", "softmax", "--vary", f"{old}=grid:{value}", "--out", str(tmp_path / "search")]) == 2
-    assert f"is now {RENAMED[old.replace('-', '_')]} " in sentence(capsys)
+    assert f"is now {OLD_NAMES[old.replace('-', '_')]} " in sentence(capsys)
     assert not names(tmp_path)
 
 
@@ -474,7 +474,7 @@ def test_an_old_result_and_an_old_model_are_read(tmp_path: Path, capsys: pytest.
     written = result(tmp_path)
     arrays, metadata = load_checkpoint(tmp_path / "parameters.npz")
     for settings in (written["settings"], metadata["settings"]):
-        for old, new in RENAMED.items():
+        for old, new in OLD_NAMES.items():
             settings[old] = settings.pop(new)
     save_checkpoint(tmp_path / "parameters.npz", arrays, metadata)
     (tmp_path / "result.json").write_text(json.dumps(written))
@@ -555,7 +555,7 @@ def test_a_fault_of_the_program_is_a_sentence_too(
         raise ZeroDivisionError("a planted\nfault")
 
     monkeypatch.delenv("TINYGRAD_CIFAR_DEBUG", raising=False)
-    monkeypatch.setattr(common, "builtin_dataset", lambda: fail(""))
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", lambda: fail(""))
     assert train(tmp_path) == 1
     assert "unexpected ZeroDivisionError (a planted fault)" in sentence(capsys)
     monkeypatch.setenv("TINYGRAD_CIFAR_DEBUG", "1")
@@ -569,7 +569,7 @@ def test_memory_that_is_not_there(
     def fail() -> None:
         raise MemoryError("Unable to allocate 7 TiB")
 
-    monkeypatch.setattr(common, "builtin_dataset", fail)
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", fail)
     assert train(tmp_path) == 1
     assert "not enough memory" in sentence(capsys)
 

@@ -69,7 +69,7 @@ def test_measuring_leaves_no_gradient_and_no_graph():
 @pytest.mark.parametrize("count", [0, 22])
 def test_images_and_labels_that_do_not_fit_cannot_be_measured(count):
     X, labels = some_images()
-    with pytest.raises(ValueError, match="evaluate: there must be images, and a label for each; got"):
+    with pytest.raises(ValueError, match="evaluate: images and labels must have the same length of at least 1; got"):
         evaluate(some_model(), (X[: max(count - 5, 0)], labels[:count]))
 
 

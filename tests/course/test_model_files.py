@@ -81,13 +81,13 @@ SPOILERS = {
 
 @pytest.mark.parametrize("change", SPOILERS.values(), ids=SPOILERS)
 def test_a_file_that_is_no_kept_model_is_refused(kept, tmp_path, change):
-    with pytest.raises(CheckpointError, match=r"model.npz holds no trained model of this library: .+"):
+    with pytest.raises(CheckpointError, match=r"model.npz is not a trained model: .+"):
         load_model(spoilt(kept, tmp_path, change))
 
 
 def test_the_checkpoint_of_a_run_is_no_kept_model(tmp_path):
     run(SMALL, checkpoint=tmp_path / "run.npz")
-    with pytest.raises(CheckpointError, match="holds no trained model"):
+    with pytest.raises(CheckpointError, match="is not a trained model"):
         load_model(tmp_path / "run.npz")
 
 
@@ -97,7 +97,7 @@ def test_a_truncated_model_is_refused(kept, share, tmp_path_factory):
     path = tmp_path_factory.mktemp("truncated") / "model.npz"
     content = kept[0].read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         load_model(path)
 
 

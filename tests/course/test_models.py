@@ -224,7 +224,7 @@ def test_dropout_acts_after_every_hidden_layer_and_only_there():
 
 @pytest.mark.parametrize("sizes", [[], [4]])
 def test_a_perceptron_needs_the_sizes_of_images_and_scores(sizes):
-    with pytest.raises(ValueError, match=f"at least the sizes .* got {sizes}".replace("[", r"\[")):
+    with pytest.raises(ValueError, match=f"sizes must have at least two elements; got {sizes}".replace("[", r"\[")):
         Perceptron(sizes, rng=np.random.default_rng(0))
 
 

@@ -47,14 +47,14 @@ def test_nothing_may_be_held_out():
     [
         (
             {"validation_size": 30, "validation_batch": None},
-            "validation_size=30 and train_size=None do not fit 30 training images",
+            "validation_size=30 and train_size=None do not match the 30 training images",
         ),
         (
             {"validation_size": 20, "validation_batch": None, "train_size": 11},
-            "validation_size=20 and train_size=11 do not fit",
+            "validation_size=20 and train_size=11 do not match",
         ),
-        ({"train_size": 31}, "train_size=31 do not fit 30 training images"),
-        ({"batch_size": 31}, "batch_size is 31, but there are 30 images"),
+        ({"train_size": 31}, "train_size=31 do not match the 30 training images"),
+        ({"batch_size": 31}, "batch_size must be at most 30"),
     ],
 )
 def test_settings_that_want_more_images_than_there_are_are_refused(values, sentence):

@@ -119,7 +119,7 @@ def test_a_pipe_is_no_checkpoint(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs named pipes")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CheckpointError, match="is no regular file"):
+    with pytest.raises(CheckpointError, match="is not a regular file"):
         load_checkpoint(tmp_path / "pipe")
 
 
@@ -130,7 +130,7 @@ def test_a_checkpoint_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Path, "read_bytes", fail)
-    with pytest.raises(CheckpointError, match="larger than the memory that is left"):
+    with pytest.raises(CheckpointError, match="larger than the available memory"):
         load_checkpoint(tmp_path / "huge")
 
 

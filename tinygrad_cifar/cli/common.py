@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 WIDTH = 80  # columns of a terminal
@@ -73,11 +72,6 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
         help="the folder with CIFAR-10, as `tinygrad-cifar fetch` makes it; or `builtin` (the default), images of "
         "shapes that are drawn at once",
     )
-
-
-def load_data(place: str) -> Dataset:
-    """Return the data that ``--data`` names."""
-    return builtin_dataset() if place == "builtin" else read_cifar10(place)
 
 
 def make_folder(out: Path) -> None:

@@ -10,7 +10,6 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     add_data_option,
     escape_unprintable,
-    load_data,
     table,
     wrapped,
 )
@@ -20,7 +19,7 @@ from tinygrad_cifar.course.evaluation import evaluate as measure
 from tinygrad_cifar.course.model_files import TrainedModel, load_model
 from tinygrad_cifar.course.preparation import preprocess_split, split_dataset
 from tinygrad_cifar.course.settings import describe
-from tinygrad_cifar.data import Dataset, Split
+from tinygrad_cifar.data import Dataset, Split, load_dataset
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -51,7 +50,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if not path.exists() and (options.parameters / CHECKPOINT).exists():
         raise CommandError(f"the run in {options.parameters} has not ended; its train command with --resume ends it")
     trained = load_model(path)
-    dataset = load_data(options.data)
+    dataset = load_dataset(options.data)
     if dataset.class_names != trained.class_names:
         raise CommandError(
             f"{path} was trained on {trained.trained_on.get('name')}, whose classes are not those of "

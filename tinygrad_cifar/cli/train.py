@@ -24,7 +24,6 @@ from tinygrad_cifar.cli.common import (
     Stopped,
     Subparsers,
     add_data_option,
-    load_data,
     lock_folder,
     make_folder,
     nonempty_path,
@@ -39,7 +38,7 @@ from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
 from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress
-from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
 from tinygrad_cifar.system.identity import require_same
 
@@ -93,7 +92,7 @@ def train(options: argparse.Namespace) -> int:
     out: Path = options.out
     with lock_folder(out):
         finished = _is_finished(out, options)
-    dataset = load_data(options.data)
+    dataset = load_dataset(options.data)
     settings = settings_from(options, dataset)
     if finished:
         return _say_that_it_is_finished(out, settings, dataset)

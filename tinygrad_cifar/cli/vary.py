@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
 
-from tinygrad_cifar.cli.settings import NAMES
-from tinygrad_cifar.course.settings import RENAMED, Settings
+from tinygrad_cifar.cli.settings import OPTIONS
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
 
 FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
 
 _MOST_POINTS = 10_000
 _RANGES = {"log": LogUniform, "lin": Uniform}
-_TRUTHS = {"yes": True, "no": False, "true": True, "false": False}
-# By the annotations of Settings: what a value is called, and how its text is read.
-_KINDS: dict[str, tuple[str, Any]] = {
-    "str": ("a word", str),
-    "float": ("a number", float),
-    "int": ("a whole number", int),
-    "int | None": ("a whole number", int),
-    "bool": ("yes or no", lambda text: _TRUTHS[text.lower()]),
-    "tuple[int, ...]": (
-        "whole numbers joined by +, as 200+100",
-        lambda text: tuple(int(part) for part in text.split("+")),
-    ),
-}
-_TYPES = {field.name: str(field.type) for field in fields(Settings)}
 
 
 def parse_vary(text: str) -> tuple[str, Dimension]:
@@ -52,9 +36,9 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
     form, colon, values = what.partition(":")
     if not equals or not colon or form not in ("grid", *_RANGES):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form {FORMS}")
-    if name in RENAMED:
-        raise argparse.ArgumentTypeError(f"the setting {name} is now {RENAMED[name]}")
-    if name not in NAMES:
+    if name in OLD_NAMES:
+        raise argparse.ArgumentTypeError(f"the setting {name} is now {OLD_NAMES[name]}")
+    if name not in OPTIONS:
         raise argparse.ArgumentTypeError(
             f"there is no setting {name!r} to vary; a setting is an option of the training, as eta or batch-size"
         )
@@ -67,17 +51,16 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
 
 
 def _value(name: str, text: str) -> Value:
-    wanted, read = _KINDS[_TYPES[name]]
     try:
-        value: Value = read(text.strip())
-    except (ValueError, KeyError) as error:
-        raise SearchError(f"{text!r} is no value of {name}, which is {wanted}") from error
+        value: Value = OPTIONS[name].parse(text.strip())
+    except ValueError as error:
+        raise SearchError(str(error)) from error
     return value
 
 
 def _range(name: str, form: str, parts: list[str]) -> Uniform:
-    if _TYPES[name] != "float":
-        raise SearchError(f"a range is of real numbers, and {name} is {_KINDS[_TYPES[name]][0]}; list its values")
+    if OPTIONS[name].type is not float:
+        raise SearchError(f"{form} is for real numbers, and {name} must be {OPTIONS[name].requirement}; use grid")
     if len(parts) not in (2, 3):
         raise SearchError(f"a range has two ends, and perhaps a number of points, not {len(parts)} parts")
     try:

@@ -1,4 +1,4 @@
-"""The data as a run needs them: cut into training, validation and test images, and their pixels treated."""
+"""Preparation of the data for a run: the split into training, validation and test images, and preprocessing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tinygrad_cifar.data.preprocess import Preprocessing
 
 
 def split_dataset(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
-    """Return the images to train on and those to validate on, if any.
+    """Return the training images and the validation images of a run; None if the run has no validation images.
 
     Raises
     ------
     SettingsError
         If the data set is too small for the settings.
     DataError
-        If it has no such batch.
+        If the data set does not have a batch of the settings.
 
     Examples
     --------
@@ -35,25 +35,27 @@ def split_dataset(dataset: Dataset, settings: Settings) -> tuple[Split, Split | 
     batches = [dataset.batch(i) for i in settings.train_batches]
     images = np.concatenate([batch.images for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches])
-    kept = len(labels) - settings.validation_size
-    end = settings.train_size or kept
-    if not 1 <= end <= kept:
+    available = len(labels) - settings.validation_size
+    end = settings.train_size or available
+    if not 1 <= end <= available:
         raise SettingsError(
-            f"validation_size={settings.validation_size} and train_size={settings.train_size} do not fit "
+            f"validation_size={settings.validation_size} and train_size={settings.train_size} do not match the "
             f"{len(labels)} training images of {dataset.name}"
         )
     if settings.batch_size > end:
-        raise SettingsError(f"batch_size is {settings.batch_size}, but there are {end} images to train on")
+        raise SettingsError(
+            f"batch_size must be at most {end}, the number of training images; got {settings.batch_size}"
+        )
     validation: Split | None = None
     if settings.validation_size:
-        validation = Split(images[kept:], labels[kept:])
+        validation = Split(images[available:], labels[available:])
     elif settings.validation_batch is not None:
         validation = dataset.batch(settings.validation_batch)
     return Split(images[:end], labels[:end]), validation
 
 
 def data_settings(settings: Settings) -> Settings:
-    """Return settings that are the same for all runs that need the same preparation of the data.
+    """Return settings that are equal for all runs with the same preparation of the data.
 
     Examples
     --------
@@ -76,7 +78,7 @@ def data_settings(settings: Settings) -> Settings:
 
 
 def preprocess_split(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
-    """Return images as a model sees them, with their labels.
+    """Return the preprocessed images and their labels.
 
     Examples
     --------
@@ -94,16 +96,16 @@ def preprocess_split(split: Split, preprocessing: Preprocessing, settings: Setti
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set cut up and its pixels treated as settings say.
+    """A data set that is split and preprocessed.
 
     Attributes
     ----------
     dataset : Dataset
-        What it was made from.
+        The data set itself.
     train, validation, test : (X, labels)
-        Validation is None if the settings hold nothing out.
+        Preprocessed images and labels. Validation is None if the run has no validation images.
     images : Split
-        The training images as they were, for augmentation.
+        Training images before preprocessing, for augmentation.
     preprocessing : Preprocessing
         Fitted on the training images.
     """
@@ -117,7 +119,7 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Cut up a data set, as :func:`split_dataset` does, and treat its pixels.
+    """Split a data set with :func:`split_dataset` and preprocess its images.
 
     See :func:`tinygrad_cifar.course.runs.run` for an example.
     """

@@ -23,20 +23,12 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from tinygrad_cifar.system.blas import usable_cores
+from tinygrad_cifar.system.blas import THREAD_VARIABLES, usable_cores
 
 P = ParamSpec("P")
 T = TypeVar("T")
 J = TypeVar("J")
 R = TypeVar("R")
-
-_THREADS = (
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 class ProcessExecutor(Executor):
@@ -260,8 +252,8 @@ def _block_sigint() -> Iterator[None]:
 @contextmanager
 def blas_threads(count: int) -> Iterator[None]:
     """Start the processes of this block with ``count`` BLAS threads; this process is not affected."""
-    before: dict[str, Any] = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, str(count)))
+    before: dict[str, Any] = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
     try:
         yield
     finally:
