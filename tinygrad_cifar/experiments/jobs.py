@@ -78,13 +78,13 @@ def _check(job: GradientCheckJob, source: str) -> tuple[dict[str, Array], dict[s
     (check,) = run_report_checks(job.kind, _dataset(source), reports=(job.report,), features=job.features)
     text = {
         "setting": check.setting,
-        "figures": [asdict(figure) for figure in check.figures],
+        "figures": [asdict(metric) for metric in check.metrics],
         "cpu": time.process_time() - started,
     }
-    return _matrix_of_errors(check), text
+    return _error_matrix(check), text
 
 
-def _matrix_of_errors(check: ReportCheck) -> dict[str, Array]:
+def _error_matrix(check: ReportCheck) -> dict[str, Array]:
     if check.report != "002":
         return {}
     first = check.comparisons[0]

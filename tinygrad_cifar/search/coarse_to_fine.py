@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from tinygrad_cifar.search import Objective, SearchProgress, open_search, sorted_trials
+from tinygrad_cifar.search.execution import Objective, SearchProgress, open_search, sorted_trials
 from tinygrad_cifar.search.space import Choice, Dimension, Point, SearchError, Space, Uniform, grid_points
 from tinygrad_cifar.search.trial_store import Trial
 
