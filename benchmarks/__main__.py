@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import (
     chain,
+    growth,
     memory,
     overhead,
     page,
@@ -31,6 +32,7 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "overhead": overhead.measure,
     "chain": chain.measure,
     "memory": memory.measure,
+    "growth": growth.measure,
     "startup": startup.measure,
 }
 _DOCS = Path(__file__).parent.parent / "docs"

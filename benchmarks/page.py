@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import (
     chain,
     environment,
+    growth,
     memory,
     overhead,
     stages,
@@ -74,7 +75,7 @@ _PARTS = (
 
 
 def write(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Merge the results with those stored in ``folder``, and write both the results and the page.
+    """Merge the results with those stored in ``folder``, and write the results, the page and its figure.
 
     Returns
     -------
@@ -85,14 +86,20 @@ def write(results: dict[str, Any], folder: Path) -> list[Path]:
     ------
     OSError
         If a file cannot be written.
+    ImportError
+        If Matplotlib, which the figure needs, is not installed.
     """
     stored, page = folder / "performance.json", folder / "performance.md"
     merged = (json.loads(stored.read_text()) if stored.exists() else {}) | results
     notes = folder / "performance_notes.md"
+    written = [page, stored]
+    if "growth" in results:
+        written.append(folder / "images" / "growth.png")
+        growth.plot(results["growth"], written[-1])
     save(merged, stored)
     with atomic_write(page) as file:
         file.write(render(merged, notes.read_text() if notes.exists() else "").encode())
-    return [page, stored]
+    return written
 
 
 def find_write_error(path: Path) -> str:
@@ -120,6 +127,13 @@ def render(results: dict[str, Any], notes: str) -> str:
     if "step" in results:
         parts += [_STEP, *step.markdown(results["step"]), "", _measured_on(results["step"])]
     parts += ["## Targets\n", *targets.markdown(results), "", _METHOD]
+    if "growth" in results:
+        parts += [
+            "## Growth\n",
+            "![Time and memory of a step against batch size, width and depth, logarithmic axes](images/growth.png)\n",
+            *_block(growth.lines(results["growth"])),
+            _measured_on(results["growth"]),
+        ]
     for name, title, lines in _PARTS:
         if name in results:
             parts += [f"## {title}\n", *_block(lines(results[name])), _measured_on(results[name])]

@@ -61,7 +61,7 @@ def _ours(problem: Problem) -> Iterator[Times]:
     rng = problem.generator()
     buffers: list[Array] = []
     while True:
-        batches = iterate_batches(problem.X, problem.labels, problem.workload.batch, rng, kept=buffers)
+        batches = iterate_batches(problem.X, problem.labels, problem.workload.batch, rng, buffers=buffers)
         for _ in range(problem.workload.images // problem.workload.batch):
             times = [perf_counter()]
             X, labels = next(batches)

@@ -712,7 +712,7 @@ def test_a_failed_fetch_is_reported_in_one_line(
         fetch, "fetch_cifar10", functools.partial(fetch.fetch_cifar10, mirrors=["http://127.0.0.1:9/nothing"])
     )
     assert main(["fetch", str(tmp_path / "data")]) == 1
-    assert "no mirror delivered CIFAR-10" in sentence(capsys)
+    assert "no mirror provided CIFAR-10" in sentence(capsys)
 
 
 def test_fetch_shows_progress_and_can_be_stopped(

@@ -64,7 +64,7 @@ def test_settings_that_need_more_images_than_the_data_has_are_refused(values, se
 
 @pytest.mark.parametrize("values", [{"train_batches": (6,)}, {"train_batches": (0,)}, {"validation_batch": 9}])
 def test_a_missing_batch_is_refused(values):
-    with pytest.raises(DataError, match="there is no training batch"):
+    with pytest.raises(DataError, match="number of a training batch must be"):
         split_dataset(DATA, replace(SMALL, **values))
 
 

@@ -79,9 +79,9 @@ def test_softmax_derivatives_match_differences(function, case):
 def test_softmax_and_its_gradient_are_finite_for_large_scores(function, problem):
     x = Tensor(problem[0], requires_grad=True)
     y = function(x)
-    (slope,) = grad(y.sum(), [x])
+    (gradient,) = grad(y.sum(), [x])
     assert np.isfinite(y.data).all()
-    assert np.isfinite(slope.data).all()
+    assert np.isfinite(gradient.data).all()
 
 
 def test_softmax_of_an_empty_batch_is_empty():
@@ -405,8 +405,8 @@ def test_l2_penalty_gradient_is_twice_lambda_times_the_weights(pair, lam):
 def test_dropout_rescales_or_zeroes_each_element(seed, rate):
     x = np.random.default_rng(seed).uniform(1, 2, 50)
     y = F.dropout(Tensor(x), rate, np.random.default_rng(seed)).data
-    kept = y != 0
-    np.testing.assert_allclose(y[kept], x[kept] / (1 - rate), rtol=1e-12)
+    retained = y != 0
+    np.testing.assert_allclose(y[retained], x[retained] / (1 - rate), rtol=1e-12)
 
 
 @given(seeds, st.sampled_from([0.1, 0.3, 0.5, 0.9]))

@@ -221,7 +221,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         buffers: list[Array] = []
         while loop.epochs_done < epochs and not loop.history.stopped_early:
             model.train()
-            for X, labels in iterate_batches(*train, batch_size, rng, kept=buffers):
+            for X, labels in iterate_batches(*train, batch_size, rng, buffers=buffers):
                 loop.update(X if augment is None or rng is None else augment(X, rng), labels)
                 if measure_every and optimiser.steps % measure_every == 0:
                     loop.measure_once()
