@@ -459,20 +459,20 @@ def _fitted(checkpoint: Path, bits: Callable[[int], Any] = np.random.MT19937, ep
 def _begun(path: Path) -> bytes:
     """Return the checkpoint of a run that was interrupted in its second epoch."""
 
-    def stop(progress: training.Progress) -> None:
+    def stop(progress: training.TrainingProgress) -> None:
         if progress.step == 3:
             raise KeyboardInterrupt
 
     with (
         contextlib.suppress(KeyboardInterrupt),
-        patch.object(training._Run, "report", lambda run: stop(_progress(run))),
+        patch.object(training._TrainingLoop, "report", lambda run: stop(_progress(run))),
     ):
         _fitted(path)
     return path.read_bytes()
 
 
-def _progress(run: Any) -> training.Progress:
-    return training.Progress(run.optimiser.steps, run.steps, run.loss, None)  # type: ignore[arg-type]
+def _progress(run: Any) -> training.TrainingProgress:
+    return training.TrainingProgress(run.optimiser.steps, run.steps, run.loss, None)  # type: ignore[arg-type]
 
 
 def _resume(path: Path, content: bytes) -> Any:
@@ -505,7 +505,7 @@ def _drawn() -> Any:
 def _command(out: Path, *options: str) -> None:
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.cli.common.builtin_dataset", _drawn),
+        patch("tinygrad_cifar.data.builtin_dataset", _drawn),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(said),
     ):
@@ -528,7 +528,7 @@ def _read_trained(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.cli.common.builtin_dataset", _drawn),
+        patch("tinygrad_cifar.data.builtin_dataset", _drawn),
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
     ):

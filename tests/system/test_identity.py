@@ -32,3 +32,9 @@ def test_every_difference_is_listed(stored, own):
     for name in own:
         sentence = f"its {name} is {stored[name]}, not {own[name]}" if name in stored else f"it has no {name}"
         assert (sentence in str(caught.value)) == (name in differ)
+
+
+@pytest.mark.parametrize("stored", [None, 3, "eta", ["eta"]])
+def test_an_identity_that_is_not_a_mapping_is_refused(stored):
+    with pytest.raises(ValueError, match="it must be a mapping"):
+        require_same(stored, {"eta": 0.1})

@@ -172,7 +172,7 @@ def _report_finished(out: Path, settings: Settings, dataset: Dataset) -> int:
         content = json.loads((out / RESULT).read_bytes())
         stored = asdict(Settings.from_json(content["settings"])) | {"data": content["data"]["sha256"]}
         metrics = _format_metrics(content)
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CommandError(f"{out / RESULT} is not the result of a run; replace it with --overwrite") from error
     try:
         require_same(json.loads(json.dumps(stored)), asdict(settings) | {"data": dataset.identity()["sha256"]})

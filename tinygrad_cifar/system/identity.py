@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def require_same(stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def require_same(stored: Any, own: Mapping[str, Any]) -> None:
     """Raise an error that lists the differences between a stored identity and the expected one.
 
     Parameters
@@ -20,7 +20,7 @@ def require_same(stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        If an entry of ``own`` is missing from ``stored`` or has another value there.
+        If ``stored`` is not a mapping, or if an entry of ``own`` is missing from it or has another value there.
 
     Examples
     --------
@@ -30,6 +30,8 @@ def require_same(stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         ...
     ValueError: its eta is 0.1, not 0.2
     """
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"it must be a mapping; got {stored!r:.40}")  # noqa: TRY004 (files are the usual source)
     own = json.loads(json.dumps(own))
     missing = [f"it has no {name}" for name in own if name not in stored]
     others = [
