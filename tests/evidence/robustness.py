@@ -383,7 +383,7 @@ def made_checkpoint(rng: Random) -> bytes:  # noqa: PLR0911 (a way each)
         case 5:
             return tc.archive({rng.choice(_NAMES).replace("\0", "") or "W": tc.npy(np.ones(2))})
         case 6:
-            text = rng.choice([*tc.NO_TEXTS, exploit_bytes(rng), json.dumps(_DEEP).encode(), b"1" * 5000])
+            text = rng.choice([*tc.INVALID_METADATA, exploit_bytes(rng), json.dumps(_DEEP).encode(), b"1" * 5000])
             return tc.archive({"W.npy": tc.npy(np.ones(2))}, text=text)
         case 7:
             return _shared_entries(rng, tc.archive({"W.npy": tc.npy(np.zeros(2000))}))
