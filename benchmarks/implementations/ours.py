@@ -15,7 +15,7 @@ from tinygrad_cifar.nn.optim import SGD
 def train(problem: Problem, after_step: AfterStep) -> None:
     """Train until ``after_step`` raises an exception."""
 
-    def watch(progress: training.Progress) -> None:
+    def watch(progress: training.TrainingProgress) -> None:
         if progress.step:  # step 0 reports the untrained model
             after_step(progress.loss)
 
@@ -28,9 +28,9 @@ def train(problem: Problem, after_step: AfterStep) -> None:
         epochs=sys.maxsize,
         batch_size=workload.batch,
         rng=problem.generator(),
-        every=sys.maxsize,  # so that no evaluation is timed
-        measured=(problem.X[:1], problem.labels[:1]),
-        watch=watch,
+        measure_every=sys.maxsize,  # so that no evaluation is timed
+        measure_on=(problem.X[:1], problem.labels[:1]),
+        callback=watch,
     )
 
 

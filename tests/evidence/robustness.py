@@ -383,7 +383,7 @@ def made_checkpoint(rng: Random) -> bytes:  # noqa: PLR0911 (a way each)
         case 5:
             return tc.archive({rng.choice(_NAMES).replace("\0", "") or "W": tc.npy(np.ones(2))})
         case 6:
-            text = rng.choice([*tc.NO_TEXTS, exploit_bytes(rng), json.dumps(_DEEP).encode(), b"1" * 5000])
+            text = rng.choice([*tc.INVALID_METADATA, exploit_bytes(rng), json.dumps(_DEEP).encode(), b"1" * 5000])
             return tc.archive({"W.npy": tc.npy(np.ones(2))}, text=text)
         case 7:
             return _shared_entries(rng, tc.archive({"W.npy": tc.npy(np.zeros(2000))}))
@@ -459,20 +459,20 @@ def _fitted(checkpoint: Path, bits: Callable[[int], Any] = np.random.MT19937, ep
 def _begun(path: Path) -> bytes:
     """Return the checkpoint of a run that was interrupted in its second epoch."""
 
-    def stop(progress: training.Progress) -> None:
+    def stop(progress: training.TrainingProgress) -> None:
         if progress.step == 3:
             raise KeyboardInterrupt
 
     with (
         contextlib.suppress(KeyboardInterrupt),
-        patch.object(training._Run, "report", lambda run: stop(_progress(run))),
+        patch.object(training._TrainingLoop, "report", lambda run: stop(_progress(run))),
     ):
         _fitted(path)
     return path.read_bytes()
 
 
-def _progress(run: Any) -> training.Progress:
-    return training.Progress(run.optimiser.steps, run.steps, run.loss, None)  # type: ignore[arg-type]
+def _progress(run: Any) -> training.TrainingProgress:
+    return training.TrainingProgress(run.optimiser.steps, run.steps, run.loss, None)  # type: ignore[arg-type]
 
 
 def _resume(path: Path, content: bytes) -> Any:
@@ -494,7 +494,7 @@ class OwnError(Exception):
     """What the command line said in one sentence."""
 
 
-_OPTIONS = ["train", "softmax", "--epochs", "1", "--train-batches", "1", "--first", "100", "--no-figures"]
+_OPTIONS = ["train", "softmax", "--epochs", "1", "--train-batches", "1", "--train-size", "100", "--no-figures"]
 
 
 @functools.cache
@@ -505,7 +505,7 @@ def _drawn() -> Any:
 def _command(out: Path, *options: str) -> None:
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.cli.common.builtin_dataset", _drawn),
+        patch("tinygrad_cifar.data.builtin_dataset", _drawn),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(said),
     ):
@@ -528,7 +528,7 @@ def _read_trained(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.cli.common.builtin_dataset", _drawn),
+        patch("tinygrad_cifar.data.builtin_dataset", _drawn),
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
     ):
@@ -746,7 +746,7 @@ RUNS = {
         ),
         *("--flip", "--shift", "2", "--dtype", "float64"),
     ],
-    "adam": ["softmax", "--optimiser", "adam", "--epochs", "40", "--every", "3"],
+    "adam": ["softmax", "--optimiser", "adam", "--epochs", "40", "--measure-every", "3"],
 }
 
 
