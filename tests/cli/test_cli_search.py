@@ -185,7 +185,7 @@ def test_the_best_come_first_and_no_line_is_wider_than_a_terminal(
     [
         ("softmax", ["--vary", "eta=log:0.001:0.1", "--trials", "3"]),
         ("two-layer", ["--vary", "epochs=grid:1,2", "--vary", "hidden=grid:10,20"]),  # half a cycle is half of each run
-        # What has an effect on some of the trials may be given to all; the command leaves it out where it has none.
+        # A setting with an effect in some trials may be given; the command omits it where it has none.
         ("softmax", ["--vary", "schedule=grid:constant,triangular", "--n-s", "2", "--vary", "eta=grid:0.01,0.1"]),
         ("perceptron", ["--vary", "schedule=grid:triangular", "--vary", "flip=grid:yes", "--optimiser", "adam"]),
     ],

@@ -527,6 +527,17 @@ def test_an_outcome_without_an_entry_is_missing(missing: str, tmp_path: Path) ->
     assert not outcomes.has(job)
 
 
+def test_an_outcome_with_old_names_of_settings_is_found(tmp_path: Path) -> None:
+    job, outcomes = TrainingJob(Settings()), OutcomeStore(tmp_path, "0" * 64)
+    assert job.key == "softmax-4bc21a86f73b13de"
+    outcomes.save(job, {}, {"rows": [], "scores": {"seconds": 1.0}, "cpu": 1.0})
+    arrays, text = load_checkpoint(outcomes.path(job))
+    settings = text["of"]["job"]["settings"]
+    settings["pixels"] = settings.pop("preprocessing")
+    save_checkpoint(outcomes.path(job), arrays, text)
+    assert outcomes.has(job)
+
+
 def test_another_seed_is_another_job() -> None:
     job = trainings(small=False)[0]
     assert TrainingJob(replace(job.settings, seed=99)).key != job.key

@@ -39,6 +39,7 @@ from tinygrad_cifar.search import (
 )
 from tinygrad_cifar.search.coarse_to_fine import coarse_to_fine
 from tinygrad_cifar.search.space import dimension_from_json, format_space_json, space_to_json
+from tinygrad_cifar.search.trial_store import TrialStore
 
 optuna = pytest.importorskip("optuna", reason="searches need optuna")
 
@@ -492,6 +493,21 @@ def test_a_killed_tpe_search_tries_the_points_that_it_had_drawn(tmp_path):
     assert {t.number: t.attempts for t in found} == {0: 1, 1: 1, 2: 2, 3: 1, 4: 1}
 
 
+@posix
+def test_an_interrupt_during_an_access_to_the_storage_stops_the_search_after_it(tmp_path, monkeypatch):
+    def interrupted_finish(self, *arguments):
+        with self._access():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # the interrupt would be raised here
+            finish(self, *arguments)
+
+    finish = TrialStore.finish
+    monkeypatch.setattr(TrialStore, "finish", interrupted_finish)
+    with thread() as where, pytest.raises(KeyboardInterrupt):
+        search(parabola, {"lam": Choice([1.0, 2.0])}, storage=tmp_path / "trials.db", **where)
+    assert complete_attempts(tmp_path / "trials.db") == [0]
+
+
 def test_a_second_search_on_a_storage_that_is_in_use_is_refused(tmp_path):
     storage = tmp_path / "trials.db"
 
@@ -579,7 +595,7 @@ def test_unknown_settings_and_those_without_validation_images_are_refused():
         ValidationAccuracy(Settings())({"lambada": 1})
     with pytest.raises(SettingsError, match="validation_size or validation_batch"):
         ValidationAccuracy(Settings(validation_batch=None))
-    with pytest.raises(SettingsError, match="batch_size is 300"):
+    with pytest.raises(SettingsError, match="batch_size must be at most 200"):
         ValidationAccuracy(Settings(train_size=200))({"batch_size": 300})
 
 

@@ -1,4 +1,4 @@
-"""``tinygrad-cifar check``: the reports' gradient checks."""
+"""``tinygrad-cifar check``: the gradient checks of the reports."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
-from tinygrad_cifar.course.settings import Settings, describe
+from tinygrad_cifar.course.settings import SETTINGS, Settings, describe
 from tinygrad_cifar.data.dataset import PIXELS
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class TrainingJob:
     @cached_property
     def key(self) -> str:
         """Name that two runs share if and only if they are the same."""
-        return f"{self.settings.model}-{_digest(asdict(self.settings))}{'' if self.test else '-untested'}"
+        # Settings that were renamed are digested by their old names, so that stored outcomes are found.
+        return f"{self.settings.model}-{_digest({SETTINGS[k].old_name or k: v for k, v in asdict(self.settings).items()})}{'' if self.test else '-untested'}"
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.course.training import History, Measurement
 from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TrainingJob
 from tinygrad_cifar.experiments.report_checks import CheckMetric
@@ -162,7 +163,8 @@ class OutcomeStore:
 def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data and the settings of a job side by side, so that differences are listed one by one."""
     job = identity["job"]
-    return {"data": identity["data"], **{k: v for k, v in job.items() if k != "settings"}, **job.get("settings", {})}
+    settings = {OLD_NAMES.get(name, name): value for name, value in job.get("settings", {}).items()}
+    return {"data": identity["data"], **{k: v for k, v in job.items() if k != "settings"}, **settings}
 
 
 def _training_outcome(arrays: dict[str, Array], text: Any) -> TrainingOutcome:

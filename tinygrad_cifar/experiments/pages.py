@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.course.settings import SETTINGS, Settings
 from tinygrad_cifar.experiments.catalogue import REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
@@ -14,7 +14,8 @@ from tinygrad_cifar.experiments.results import AccuracyComparison, GradientCompa
 
 _MINUS = "\N{MINUS SIGN}"
 # The same in all runs, or stated elsewhere.
-_OMITTED = ("seed", "patience", "dropout", "warm_up")
+_OMITTED = {"seed", "patience", "dropout", "warm_up"}
+_OMITTED_AT_DEFAULT = {"activation", "q", "validation_size", "momentum", "flip", "shift"}
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def _format_settings(result: Results) -> str:
     """Return the settings that all runs share, and the names of the others."""
     every = [asdict(runs[0]) for runs in _used_settings(result)]
     shared = {name: value for name, value in every[0].items() if all(other[name] == value for other in every)}
-    listed = [name for name in shared if name not in _OMITTED and _has_effect(name, every[0])]
+    listed = [name for name in shared if _is_listed(name, every[0])]
     text = ", ".join(f"{name} {_format_value(shared[name])}" for name in listed)
     differing = [name for name in every[0] if name not in shared]
     varying = f" Varied between the runs: {', '.join(differing)}." if differing else ""
@@ -302,23 +303,12 @@ def _used_settings(result: Results) -> list[list[Settings]]:
     return [[Settings.from_json(one.scores["settings"]) for one in runs] for runs in result.trained.values()]
 
 
-def _has_effect(name: str, settings: dict[str, object]) -> bool:
-    """Whether a setting has an effect with the others."""
-    used_by = {
-        "activation": settings["activation"] != "relu",
-        "sigma": settings["init"] == "normal",
-        "components": settings["preprocessing"] == "whiten",
-        "q": bool(settings["q"]),
-        "flip": bool(settings["flip"]),
-        "shift": bool(settings["shift"]),
-        "eta_min": settings["schedule"] in ("triangular", "cosine"),
-        "n_s": settings["schedule"] in ("triangular", "step"),
-        "decay": settings["schedule"] in ("exponential", "step"),
-        "validation_batch": settings[name] is not None,
-        "validation_size": bool(settings["validation_size"]),
-        "momentum": bool(settings["momentum"]),
-    }
-    return used_by.get(name, settings[name] not in (None, ()))
+def _is_listed(name: str, settings: dict[str, object]) -> bool:
+    """Whether a setting is listed on a page, given all settings of the run."""
+    value, declared = settings[name], SETTINGS[name]
+    if name in _OMITTED or value in (None, ()) or (name in _OMITTED_AT_DEFAULT and value == declared.default):
+        return False
+    return declared.has_effect(settings)
 
 
 def _format_value(value: object) -> str:

@@ -1,17 +1,19 @@
-"""The storage of a search: which points have been tried, with which results, kept by Optuna.
+"""The storage of a search: the points that have been tried and their results, stored by Optuna.
 
 A *point* is a set of parameters to try, numbered from 0. Each *attempt* at a point is a trial of Optuna's with the
 number of the point. A point is settled by a finished attempt; an attempt that was running when its search was killed
 is closed as failed when the search is resumed, and its point is tried again.
 
-A storage belongs to one search process at a time, which holds its lock: a transaction on an empty SQLite file beside
-it, which the operating system releases if the process dies.
+A storage belongs to one search process at a time, which holds its lock: a transaction on an empty SQLite file next
+to it, which the operating system releases if the process dies.
 """
 
 from __future__ import annotations
 
 import math
+import signal
 import sqlite3
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -202,7 +204,7 @@ class TrialStore:
     def __enter__(self) -> TrialStore:  # noqa: PYI034 (Python 3.10 has no Self)
         self._silence.__enter__()
         try:
-            with self._translate_errors():
+            with self._access():
                 self._storage = self._open()
                 self._study = self._optuna.create_study(
                     storage=self._storage, study_name=self._name, direction="maximize", load_if_exists=True
@@ -217,7 +219,7 @@ class TrialStore:
 
     def __exit__(self, *_: object) -> None:
         try:
-            with self._translate_errors():
+            with self._access():
                 for trial in self._running.values():
                     self._study.tell(trial, state=self._states.FAIL, skip_if_finished=True)
         finally:
@@ -228,7 +230,7 @@ class TrialStore:
 
     def next_attempt(self) -> Attempt | None:
         """Start an attempt at the first point that is neither settled nor being tried; None if there is none."""
-        with self._translate_errors():
+        with self._access():
             attempts = self._attempts()
             taken = {t.user_attrs["point"] for t in attempts if t.number in self._running or self._settles(t)}
             point = next((k for k in range(len(self._points)) if k not in taken), None)
@@ -246,7 +248,7 @@ class TrialStore:
 
     def finish(self, attempt: Attempt, result: AttemptResult, attempts: int) -> None:
         """Store the result of an attempt that was started ``attempts`` times."""
-        with self._translate_errors():
+        with self._access():
             trial = self._running[attempt.number]
             end = {
                 "details": {name: float(value) for name, value in result.details.items()},
@@ -261,7 +263,7 @@ class TrialStore:
 
     def trials(self) -> list[Trial]:
         """Return the settled points by number, including those of an earlier, longer search."""
-        with self._translate_errors():
+        with self._access():
             attempts = self._attempts()
         started: Counter[int] = Counter()
         for trial in attempts:
@@ -337,15 +339,33 @@ class TrialStore:
         return storage
 
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        """Raise errors of the storage as :class:`SearchError`."""
+    def _access(self) -> Iterator[None]:
+        """Use the storage: its errors are raised as :class:`SearchError`, and Ctrl-C takes effect afterwards."""
         if self._path is None:
             yield
             return
         try:
-            yield
+            with _deferred_interrupt():
+                yield
         except (OSError, sqlite3.Error, self._optuna.exceptions.OptunaError, self._database_error) as error:
             raise _unusable(self._path, error) from error
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block; raised in a finaliser of SQLAlchemy, it would be lost."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _format_identity(identity: Mapping[str, Any]) -> dict[str, Any]:

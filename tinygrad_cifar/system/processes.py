@@ -214,7 +214,10 @@ def _next(again: deque[tuple[J, int]], remaining: Iterator[J]) -> tuple[J, int] 
     """Return the next job to start, with the number of the attempt."""
     if again:
         return again.popleft()
-    return next(((job, 1) for job in remaining), None)
+    try:
+        return next(remaining), 1
+    except StopIteration:
+        return None
 
 
 def _run_job(function: Callable[[J], R], job: J, _identifier: str) -> R:
