@@ -35,7 +35,7 @@ Beside them:
 - :mod:`~tinygrad_cifar.engine.fast_paths`: the definition of ``application`` again, specialised for speed.
 - :mod:`~tinygrad_cifar.engine.modes`: ``no_grad``, watchers.
 - :mod:`~tinygrad_cifar.engine.ownership`: which arrays may be shared, and which are copied.
-- :mod:`~tinygrad_cifar.engine.operations`, :mod:`~tinygrad_cifar.engine.documentation`: the type and the help text of an
+- :mod:`~tinygrad_cifar.engine.operations`, :mod:`~tinygrad_cifar.engine.documentation`: type and help text of an
   operation.
 - :mod:`~tinygrad_cifar.engine.axes`, :mod:`~tinygrad_cifar.engine.signatures`: axis arguments, argument names.
 - :mod:`~tinygrad_cifar.engine.blocked_matmul`: how matrices are multiplied.

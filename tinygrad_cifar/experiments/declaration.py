@@ -7,13 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from tinygrad_cifar.course.settings import SETTINGS, Settings, describe
 from tinygrad_cifar.data.dataset import PIXELS
-
-if TYPE_CHECKING:
-    from tinygrad_cifar.experiments.figure_specs import FigureSpec
 
 NEAR = 2.0  # percentage points: differences from reported accuracies above this are explained
 
@@ -49,8 +46,9 @@ class TrainingJob:
     @cached_property
     def key(self) -> str:
         """Name that two runs share if and only if they are the same."""
-        # Settings that were renamed are digested by their old names, so that stored outcomes are found.
-        return f"{self.settings.model}-{_digest({SETTINGS[k].old_name or k: v for k, v in asdict(self.settings).items()})}{'' if self.test else '-untested'}"
+        # Renamed settings are digested under their old names, so that stored outcomes are found.
+        settings = {SETTINGS[name].old_name or name: value for name, value in asdict(self.settings).items()}
+        return f"{self.settings.model}-{_digest(settings)}{'' if self.test else '-untested'}"
 
     @property
     def name(self) -> str:
@@ -184,6 +182,21 @@ class Gradients:
 
     check: GradientCheckJob
     reported: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+class FigureSpec(Protocol):
+    """A figure to draw from results; :mod:`~tinygrad_cifar.experiments.figure_specs` has the kinds."""
+
+    @property
+    def title(self) -> str:
+        """Title of the figure."""
+
+    @property
+    def slug(self) -> str:
+        """Part of the name of the file, unique in an experiment."""
+
+    def draw(self, results: Any) -> Any:
+        """Return the figure, drawn from the :class:`~tinygrad_cifar.experiments.results.Results`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,26 +17,9 @@ from tinygrad_cifar.course.plotting import Heading, Line, Panel
 from tinygrad_cifar.course.runs import build_schedule
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.course.training import History
-
-if TYPE_CHECKING:
-    from tinygrad_cifar.experiments.results import Results
+from tinygrad_cifar.experiments.results import Results
 
 _MAX_SHOWN = 10  # columns of a matrix of errors
-
-
-class FigureSpec(Protocol):
-    """A figure to draw from results."""
-
-    @property
-    def title(self) -> str:
-        """Title of the figure."""
-
-    @property
-    def slug(self) -> str:
-        """Part of the name of the file, unique in an experiment."""
-
-    def draw(self, results: Results) -> Figure:
-        """Draw the figure."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments.declaration import Experiment, PublishedAccuracy
-from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, FigureSpec, LossCurves, Templates
+from tinygrad_cifar.experiments.declaration import Experiment, FigureSpec, PublishedAccuracy
+from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, LossCurves, Templates
 
 _CHOSEN, _FINAL = "45,000 images", "50,000 images"
 

@@ -22,9 +22,8 @@ from tinygrad_cifar.course.runs import versions
 from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.experiments import pages
 from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
-from tinygrad_cifar.experiments.declaration import Experiment, Job
+from tinygrad_cifar.experiments.declaration import Experiment, FigureSpec, Job
 from tinygrad_cifar.experiments.document import Block, Image, to_html, to_markdown
-from tinygrad_cifar.experiments.figure_specs import FigureSpec
 from tinygrad_cifar.experiments.jobs import run_job
 from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
 from tinygrad_cifar.experiments.results import Results, load_results
