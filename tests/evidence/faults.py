@@ -260,8 +260,8 @@ def small_budget() -> None:
 class EngineFault(NamedTuple):
     """A pattern of a function's syntax tree, and its faulty replacement.
 
-    The pattern (:mod:`tests.evidence.syntax_patterns`) must match exactly once in the function, so a fault is found again
-    whatever the names and the layout of the source.
+    The pattern (:mod:`tests.evidence.syntax_patterns`) must match exactly once in the function, so a fault is found
+    again whatever the names and the layout of the source.
     """
 
     module: str
@@ -300,7 +300,7 @@ ENGINE_FAULTS = {
         "engine.backprop", "propagate", "A[B] if B in C else A.pop(B)", "A.pop(B)"
     ),
     "finds only paths of one edge": EngineFault(
-        "engine.backprop", "_edges_towards", "sorted(A, key=B)", "sorted(A, key=B, reverse=True)"
+        "engine.backprop", "_edges_on_paths", "sorted(A, key=B)", "sorted(A, key=B, reverse=True)"
     ),
     # freeing the graph
     "never frees the graph": EngineFault("engine.backprop", "propagate", _FREE, "pass"),
@@ -308,7 +308,7 @@ ENGINE_FAULTS = {
     "backward() skips freed nodes": EngineFault(
         "engine.backprop", "propagate", "if A is None:\n    raise B", "if A is None:\n    continue"
     ),
-    "grad() skips freed nodes": EngineFault("engine.backprop", "_edges_towards", "raise A", "continue"),
+    "grad() skips freed nodes": EngineFault("engine.backprop", "_edges_on_paths", "raise A", "continue"),
     "grad(create_graph=True) frees the graph": EngineFault("engine.backprop", "grad", _RETAIN, "bool(B)"),
     "backward(create_graph=True) frees the graph": EngineFault("engine.backprop", "backward", _RETAIN, "bool(B)"),
     # the initial cotangent, the accumulation into .grad
@@ -335,13 +335,11 @@ ENGINE_FAULTS = {
     "returns zeros of another dtype": EngineFault("engine.backprop", "grad", "np.zeros(A, B)", "np.zeros(A)"),
     # recorded VJPs
     "passes arrays to recorded VJPs": EngineFault(
-        "engine.backprop", "propagate", "if A is not None:\n    B = C(D, B, A)", "pass"
+        "engine.backprop", "propagate", "A if B is None else partial(C, B)", "A"
     ),
-    "passes the result as an array to recorded VJPs": EngineFault(
-        "engine.backprop", "_edges_with_values", '{"out": A}', "{}"
-    ),
+    "passes the result as an array to recorded VJPs": EngineFault("engine.backprop", "_as_values", '{"out": A}', "{}"),
     "confuses the operands of a variadic primitive": EngineFault(
-        "engine.backprop", "_edges_with_values", "enumerate(A)", "enumerate(A, 1)"
+        "engine.backprop", "_as_values", "enumerate(A)", "enumerate(A, 1)"
     ),
     "does not record with create_graph=True": EngineFault("engine.backprop", "_run_backward", "if A:\n    ...", "pass"),
     # the graph

@@ -50,7 +50,7 @@ def propagate(
     value_type : type, optional
         Class of the values in which saved arrays are passed to VJPs that are recorded. If None, VJPs receive arrays.
     targets : frozenset of Node, optional
-        Nodes whose cotangents are wanted; only paths that lead to them are followed. If None, all leaves.
+        Nodes whose cotangents are wanted; only paths that lead to them are followed. If None, all leaves are.
 
     Returns
     -------
@@ -58,10 +58,8 @@ def propagate(
         The cotangent of each target, or leaf, that was reached.
     """
     # What differs between passes is decided here, once: which edges of a node to follow, and how.
-    edges_of: Callable[[Node], Sequence[Edge] | None]
-    edges_of = attrgetter("edges") if targets is None else _edges_towards(start, targets).__getitem__
-    if value_type is not None:
-        edges_of = partial(_edges_with_values, edges_of, value_type)
+    prepare = _as_saved if value_type is None else partial(_as_values, value_type)
+    edges_of = _edges_towards(start, targets, prepare) if targets is not None else _all_edges(prepare)
     watchers = active_watchers()
     follow = partial(_follow_watched, watchers) if watchers else _follow
     kept = targets or frozenset()
@@ -141,15 +139,22 @@ def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:
     return contribution if contribution.dtype is parent.dtype else astype(contribution, parent.dtype)
 
 
-def _edges_with_values(
-    edges_of: Callable[[Node], Sequence[Edge] | None], value_type: type[Value], node: Node
-) -> Sequence[Edge] | None:
-    """Return edges with the saved arrays as values at their nodes, so that operations inside the VJPs are recorded."""
-    edges, op = edges_of(node), node.primitive
-    if not edges or op is None:
-        return edges
+# -- which edges to follow ---------------------------------------------------------------------------------------------
+# Another thread may free a node at any time, so the edges of a node are read once.
+
+Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
+
+
+def _as_saved(node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:  # noqa: ARG001
+    """Return the edges of a node as they are."""
+    return edges
+
+
+def _as_values(value_type: type[Value], node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:
+    """Return the edges of a node with their saved arrays as values, so that operations inside the VJPs are recorded."""
+    op: Any = node.primitive
     nodes: dict[Any, Node] = {"out": node}
-    for parent, vjp, saved in node.edges or ():
+    for parent, vjp, saved in edges:
         nodes[saved[vjp.names.index("i")] if op.variadic else vjp.input] = parent
 
     def as_value(array: Any, key: Any) -> Any:
@@ -168,23 +173,44 @@ def _edges_with_values(
     ]
 
 
-def _edges_towards(start: Node, targets: frozenset[Node]) -> dict[Node, list[Edge]]:
-    """Return, for each node on a path from ``start`` to one of ``targets``, the edges that lie on such paths.
+def _all_edges(prepare: Prepare) -> Callable[[Node], Sequence[Edge] | None]:
+    """Return the function that returns the edges of a node; None if the node has been freed."""
+    if prepare is _as_saved:
+        return attrgetter("edges")
+
+    def edges_of(node: Node) -> Sequence[Edge] | None:
+        edges = node.edges
+        return prepare(node, edges) if edges else edges
+
+    return edges_of
+
+
+def _edges_towards(start: Node, targets: frozenset[Node], prepare: Prepare) -> Callable[[Node], Sequence[Edge]]:
+    """Return the function that returns the edges of a node that lie on a path from ``start`` to one of ``targets``."""
+    on_paths = _edges_on_paths(start, targets)
+
+    def edges_of(node: Node) -> Sequence[Edge]:
+        edges = on_paths.pop(node)  # so that the saved arrays are freed with the node
+        return [edge for edge in prepare(node, edges) if edge[0] in on_paths]
+
+    return edges_of
+
+
+def _edges_on_paths(start: Node, targets: frozenset[Node]) -> dict[Node, Sequence[Edge]]:
+    """Return the nodes on the paths from ``start`` to ``targets``, each with its edges.
 
     A freed node raises an error: it may have led to any target that was created before it, so leaving it out could make
     a gradient too small.
     """
     oldest = min((node.number for node in targets), default=start.number)
-    behind = ancestors(start)
-    for node in behind:
-        if node.edges is None and node.number > oldest:
+    on_paths: dict[Node, Sequence[Edge]] = {}
+    for node in sorted(ancestors(start), key=attrgetter("number")):  # inputs before what was computed from them
+        edges = node.edges
+        if edges is None and node.number > oldest:
             raise _graph_freed_error(node)
-    edges_towards: dict[Node, list[Edge]] = {start: []}
-    for node in sorted(behind, key=attrgetter("number")):  # inputs before the nodes that were computed from them
-        edges = [edge for edge in node.edges or () if edge[0] in edges_towards]
-        if edges or node in targets:
-            edges_towards[node] = edges
-    return edges_towards
+        if node is start or node in targets or any(parent in on_paths for parent, _, _ in edges or ()):
+            on_paths[node] = edges or ()
+    return on_paths
 
 
 def _graph_freed_error(node: Node) -> RuntimeError:
