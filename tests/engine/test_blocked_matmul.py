@@ -27,7 +27,7 @@ def pieces(monkeypatch):
         seen.append((np.shape(x), np.shape(y)))
         return np.matmul(x, y, *args, **kwargs)
 
-    monkeypatch.setattr(products, "np", _NumPy(spy))
+    monkeypatch.setattr(blocked_matmul, "np", _NumPy(spy))
     return seen
 
 

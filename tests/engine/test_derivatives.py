@@ -253,49 +253,49 @@ def double(x):
 
 
 WRONG = {
-    "no input": (ValueError, "jvp: give at least one input", lambda: jvp(double, [], [])),
+    "no input": (ValueError, "jvp: inputs must not be empty", lambda: jvp(double, [], [])),
     "an array for the list of inputs": (
         TypeError,
-        "jvp: the inputs must be a tuple or a list of arrays, not one ndarray",
+        "jvp: inputs must be a tuple or a list of arrays; got ndarray",
         lambda: jvp(double, np.ones(2), [np.ones(2)]),
     ),
     "a tensor for the list of tangents": (
         TypeError,
-        "hvp: the tangents must be a tuple or a list of arrays, not one Tensor",
+        "hvp: tangents must be a tuple or a list of arrays; got Tensor",
         lambda: hvp(tg.sum, [np.ones(2)], Tensor(np.ones(2))),
     ),
     "a tangent too few": (
         ValueError,
-        r"jvp: the tangents' shapes \[\(2,\)\] must be those of the inputs, \[\(2,\), \(2,\)\]",
+        r"jvp: the tangents must have the shapes of the inputs, \[\(2,\), \(2,\)\]; got \[\(2,\)\]",
         lambda: jvp(tg.add, [np.ones(2), np.ones(2)], [np.ones(2)]),
     ),
     "a tangent too many": (
         ValueError,
-        "hvp: the tangents' shapes",
+        "hvp: the tangents must have the shapes of the inputs",
         lambda: hvp(tg.sum, [np.ones(2)], [np.ones(2), np.ones(2)]),
     ),
     "a tangent that would be broadcast": (
         ValueError,
-        r"hvp: the tangents' shapes \[\(1,\)\] must be those of the inputs, \[\(2,\)\]",
+        r"hvp: the tangents must have the shapes of the inputs, \[\(2,\)\]; got \[\(1,\)\]",
         lambda: hvp(tg.sum, [np.ones(2)], [np.ones(1)]),
     ),
-    "complex inputs": (TypeError, "jacobian: input 0 is made of complex128 data", lambda: jacobian(double, [1j])),
-    "words": (TypeError, "hessian: input 0 is made of <U1 data", lambda: hessian(tg.sum, ["a"])),
-    "complex tangents": (TypeError, "jvp: tangent 0 is made of complex128", lambda: jvp(double, [1.0], [1j])),
-    "no tensor": (TypeError, "jacobian: the function must return a tensor, not float", lambda: jacobian(float, 1.0)),
+    "complex inputs": (TypeError, "jacobian: input 0 must be real numbers; got complex128", lambda: jacobian(double, [1j])),
+    "words": (TypeError, "hessian: input 0 must be real numbers; got <U1", lambda: hessian(tg.sum, ["a"])),
+    "complex tangents": (TypeError, "jvp: tangent 0 must be real numbers; got complex128", lambda: jvp(double, [1.0], [1j])),
+    "no tensor": (TypeError, "jacobian: the function must return a tensor; got float", lambda: jacobian(float, 1.0)),
     "two tensors": (
         TypeError,
-        "jvp: the function must return a tensor, not tuple",
+        "jvp: the function must return a tensor; got tuple",
         lambda: jvp(lambda x: (x, x), [1.0], [1.0]),
     ),
     "more than one number": (
         ValueError,
-        r"hessian: the function must return a single number, not a tensor of shape \(2,\)",
+        r"hessian: the function must return one element; got a tensor of shape \(2,\)",
         lambda: hessian(double, [1.0, 2.0]),
     ),
     "more than one number for hvp": (
         ValueError,
-        "hvp: the function must return a single number",
+        "hvp: the function must return one element",
         lambda: hvp(double, [[1.0, 2.0]], [[1.0, 2.0]]),
     ),
 }

@@ -273,7 +273,7 @@ def test_what_no_rule_needs_dies_at_once():
 def test_a_second_backward_says_that_the_graph_is_gone():
     y = (variable([1.0]) * 2).sum()
     y.backward()
-    with pytest.raises(RuntimeError, match=r"the graph behind sum has been used up .* retain_graph=True"):
+    with pytest.raises(RuntimeError, match=r"the graph behind sum has been freed by an earlier backward pass .* retain_graph=True"):
         y.backward()
 
 
@@ -289,7 +289,7 @@ def test_a_branch_that_was_used_up_before_is_an_error_for_backward():
     x = variable([1.0])
     shared = x * x
     shared.sum().backward()
-    with pytest.raises(RuntimeError, match="the graph behind multiply has been used up"):
+    with pytest.raises(RuntimeError, match="the graph behind multiply has been freed"):
         (shared * 3).sum().backward()
 
 
@@ -298,7 +298,7 @@ def test_a_branch_that_was_used_up_before_is_an_error_for_grad():
     x = variable([1.0])
     shared = x * x
     shared.sum().backward()
-    with pytest.raises(RuntimeError, match="the graph behind multiply has been used up"):
+    with pytest.raises(RuntimeError, match="the graph behind multiply has been freed"):
         grad((shared * 3).sum(), x)
 
 
@@ -315,7 +315,7 @@ def test_grad_uses_up_what_it_walks_unless_told():
     y = (x * x).sum()
     assert grad(y, x, retain_graph=True).data.tolist() == [2.0]
     assert grad(y, x).data.tolist() == [2.0]
-    with pytest.raises(RuntimeError, match="used up"):
+    with pytest.raises(RuntimeError, match="has been freed"):
         grad(y, x)
 
 
@@ -376,7 +376,7 @@ class TestWhatCannotBeDifferentiated:
             differentiate(Tensor(1.0) * 2)
 
     def test_more_than_one_number(self, differentiate):
-        with pytest.raises(ValueError, match=r"has shape \(2,\); only a single number has a gradient"):
+        with pytest.raises(ValueError, match=r"has shape \(2,\); only a result with one element has a default cotangent"):
             differentiate(variable([1.0, 2.0]) * 2)
 
     def test_what_was_computed_under_no_grad(self, differentiate):
@@ -682,7 +682,7 @@ def test_what_was_computed_cannot_be_assigned_to(assign):
 
 
 def test_data_keeps_its_shape():
-    with pytest.raises(ValueError, match=r"the shape must stay \(2,\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"data: must have the shape \(2,\); got \(3,\)"):
         variable([1.0, 2.0]).data = [1.0, 2.0, 3.0]
 
 
@@ -700,7 +700,7 @@ def test_assigning_to_an_element_names_the_rewrite():
 def test_what_was_computed_cannot_be_written_over():
     x = variable([1.0, 2.0])
     y = x * 2
-    with pytest.raises(ValueError, match="overwrite: only a tensor that was not computed from others"):
+    with pytest.raises(ValueError, match="overwrite: the tensor must be a leaf"):
         y.overwrite(lambda array: array.fill(10))
     np.testing.assert_array_equal(tg.grad((y * y).sum(), x).data, [8, 16])
 
@@ -752,7 +752,7 @@ def test_a_bound_that_requires_a_gradient_is_refused():
 
 @pytest.mark.parametrize("kind", [complex, str, object])
 def test_a_tensor_is_not_converted_to_what_is_no_real_number(kind):
-    with pytest.raises(TypeError, match="astype: a tensor cannot be made of"):
+    with pytest.raises(TypeError, match="astype: a tensor holds real numbers; got"):
         tg.Tensor([1.0]).astype(kind)
 
 
@@ -777,18 +777,18 @@ def test_the_power_0_of_infinity_is_flat():
 
 @pytest.mark.parametrize("data", [[1, 2], [True, False]])
 def test_whole_numbers_have_no_gradient(data):
-    with pytest.raises(TypeError, match=r"numbers have no gradient; convert them"):
+    with pytest.raises(TypeError, match=r"values have no gradient; convert them"):
         Tensor(data, requires_grad=True)
 
 
 @pytest.mark.parametrize("data", ["text", [1j], [None], [{}]], ids=str)
 def test_a_tensor_is_made_of_real_numbers(data):
-    with pytest.raises(TypeError, match="give real numbers"):
+    with pytest.raises(TypeError, match="Tensor: data must be real numbers"):
         Tensor(data)
 
 
 def test_a_tensor_is_not_made_of_a_tensor():
-    with pytest.raises(TypeError, match=r"this is a tensor already; use detach\(\)"):
+    with pytest.raises(TypeError, match=r"data must not be a tensor; use detach\(\)"):
         Tensor(Tensor(1.0))
 
 
@@ -847,7 +847,7 @@ def test_what_is_no_number_is_refused(combine, other):
 @pytest.mark.parametrize("other", [np.array([1j]), np.array([2.0], dtype=object)], ids=["complex", "object"])
 def test_numbers_of_another_kind_are_not_assigned(other):
     x = tg.Tensor([1.0], requires_grad=True)
-    with pytest.raises(TypeError, match="give real numbers"):
+    with pytest.raises(TypeError, match="data: must be real numbers"):
         x.data = other
 
 
@@ -884,7 +884,7 @@ def test_iteration_gives_recorded_rows():
 
 
 def test_a_single_number_cannot_be_iterated_over():
-    with pytest.raises(TypeError, match="cannot be iterated over"):
+    with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
         iter(variable(1.0))
 
 
@@ -899,7 +899,7 @@ def test_the_truth_of_several_numbers_is_ambiguous():
 
 
 def test_only_one_element_can_become_a_number():
-    with pytest.raises(ValueError, match=r"the tensor has shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"the tensor must have one element; its shape is \(2,\)"):
         variable([1.0, 2.0]).item()
     assert float(variable([2.5])) == 2.5
 
@@ -948,7 +948,7 @@ def test_what_is_one_tensor_in_two_places_stays_one():
 
 @pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
 def test_what_was_computed_is_not_copied_with_its_graph(duplicate):
-    with pytest.raises(TypeError, match=r"cannot be copied or pickled with its graph; use detach\(\)"):
+    with pytest.raises(TypeError, match=r"cannot be copied or pickled; use detach\(\)"):
         duplicate(variable([1.0]) * 2)
 
 

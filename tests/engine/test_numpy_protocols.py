@@ -145,7 +145,7 @@ UNDEFINED = {
 
 @pytest.mark.parametrize("name", UNDEFINED)
 def test_what_is_not_defined_says_so(name):
-    with pytest.raises(TypeError, match=r"is not defined for tensors; use an operation of tinygrad_cifar, or t\.data"):
+    with pytest.raises(TypeError, match=r"does not support tensors; use an operation of tinygrad_cifar, or t\.data"):
         UNDEFINED[name](matrix())
 
 
@@ -204,7 +204,7 @@ CONVERSIONS = {
 
 @pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
 def test_a_recorded_tensor_does_not_become_an_array_by_itself(convert):
-    with pytest.raises(TypeError, match=r"its graph would be lost; use t\.data to read it, or detach\(\) it first"):
+    with pytest.raises(TypeError, match=r"its graph would be lost; use t\.data to read the values, or detach\(\) it first"):
         convert(matrix())
 
 
@@ -277,5 +277,5 @@ def test_a_size_is_a_whole_number():
 
 
 def test_an_ellipsis_is_not_summed_over_in_silence():
-    with pytest.raises(ValueError, match="has an ellipsis for the operands and none for the result"):
+    with pytest.raises(ValueError, match="has an ellipsis for the operands but not for the result"):
         tg.einsum("...i->i", tg.Tensor(np.zeros((2, 3))))

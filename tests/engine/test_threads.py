@@ -153,7 +153,7 @@ def test_a_graph_that_is_used_up_by_one_is_an_error_for_the_others_and_never_a_w
             try:
                 return grad(y, x).data.tolist()
             except RuntimeError as error:
-                return "has been used up" in str(error) or str(error)
+                return "has been freed by an earlier backward pass" in str(error) or str(error)
 
         return work
 

@@ -38,11 +38,11 @@ def check(tensor, expected):
     atol = 1e-9 * max(1, np.max(np.abs(expected)))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=atol, strict=True)
 
-def unless_used_up(action):
+def unless_freed(action):
     try:
         return True, action()
     except RuntimeError as error:
-        assert "has been used up by an earlier backward pass" in str(error)
+        assert "has been freed by an earlier backward pass" in str(error)
         return False, None
 
 """
@@ -78,7 +78,7 @@ class Variable:
         self.deposit: np.ndarray | None = None
         self.depends: set[Variable] = set()  # what the deposit was computed from
         self.order = max((v.order for v in inputs or ()), default=0)  # how often something was differentiated for it
-        self.used_up = False
+        self.is_freed = False
         self.is_gradient = False
 
     @property
@@ -509,20 +509,20 @@ class Programs(RuleBasedStateMachine):
     def walk(self, call: str, result: str, this_pass: Variable, *, keep: bool) -> bool:
         """Run a backward pass, which may say that the graph was used up if it was; return whether it was made."""
         behind = this_pass.ancestors() - {this_pass}
-        risky = any(v.used_up for v in behind)
+        risky = any(v.is_freed for v in behind)
         if risky:
             done = self.name()
-            self.run(f"{done}, result = unless_used_up(lambda: {call})")
+            self.run(f"{done}, result = unless_freed(lambda: {call})")
             if self.space[done] and result:
                 self.run(f"{result} = result")
             if not self.space[done]:
-                counts["passes refused: used up"] += 1
+                counts["passes refused: graph freed"] += 1
         else:
             self.run(f"{result} = {call}" if result else call)
         made = not risky or self.space[done]
         if not keep or not made:
             for v in behind:
-                v.used_up = v.origin is None
+                v.is_freed = v.origin is None
         return made
 
     def recorded_or_constant(self, name: str, numbers: np.ndarray, depends: set[Variable], *, may: bool) -> Variable:

@@ -444,41 +444,36 @@ def _read_checkpoint(path: Path, content: bytes) -> Any:
     return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}, json.dumps(text)
 
 
-def _fitted(checkpoint: Path, bits: Callable[[int], Any] = np.random.MT19937, epochs: int = 2) -> Any:
-    rng = np.random.Generator(bits(0))
+def _train_perceptron(
+    checkpoint: Path, watch: Callable[[training.TrainingProgress], None] | None = None
+) -> models.Perceptron:
+    rng = np.random.Generator(np.random.MT19937(0))
     model = models.Perceptron([3, 2, 2], rng=rng, dropout=0.2)
     data = rng.normal(size=(8, 3)), rng.integers(0, 2, 8)
     rate = schedules.Triangular(0.0, 0.1, 4)
     training.fit(
-        model, optim.Adam(model.parameters(), rate), data, data, epochs=epochs, batch_size=4, rng=rng, patience=9,
-        checkpoint=checkpoint,
+        model, optim.Adam(model.parameters(), rate), data, data, epochs=2, batch_size=4, rng=rng, patience=9,
+        checkpoint=checkpoint, watch=watch,
     )  # fmt: skip
     return model
 
 
-def _begun(path: Path) -> bytes:
+def _interrupted_checkpoint(path: Path) -> bytes:
     """Return the checkpoint of a run that was interrupted in its second epoch."""
 
-    def stop(progress: training.Progress) -> None:
+    def stop(progress: training.TrainingProgress) -> None:
         if progress.step == 3:
             raise KeyboardInterrupt
 
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        patch.object(training._Run, "report", lambda run: stop(_progress(run))),
-    ):
-        _fitted(path)
+    with contextlib.suppress(KeyboardInterrupt):
+        _train_perceptron(path, stop)
     return path.read_bytes()
-
-
-def _progress(run: Any) -> training.Progress:
-    return training.Progress(run.optimiser.steps, run.steps, run.loss, None)  # type: ignore[arg-type]
 
 
 def _resume(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
     try:
-        _fitted(path)
+        _train_perceptron(path)
     except CheckpointError:
         assert path.read_bytes() == content, "a refused checkpoint was changed"
         raise
@@ -548,7 +543,7 @@ def readers() -> dict[str, Reader]:
         _command(folder / "run")
         result, model = (folder / "run" / file for file in ("result.json", "parameters.npz"))
         result_bytes, model_bytes = result.read_bytes(), model.read_bytes()
-        begun = _begun(folder / "begun.npz")
+        begun = _interrupted_checkpoint(folder / "begun.npz")
     checkpoint = _saved(
         {"W": np.arange(6.0).reshape(2, 3), "b": np.array(7, np.int32)}, {"epoch": 3, "rows": [[1.5, None]]}
     )
