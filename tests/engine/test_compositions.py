@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as npst
 import tinygrad_cifar as tg
 from tests.evidence.oracle import LAYOUTS, cotangent_of
 from tests.evidence.specs import seeds, shapes
+from tests.support.tensors import variable
 from tinygrad_cifar import Tensor, grad
 from tinygrad_cifar.engine.gradcheck import check_gradients, complex_step
 
@@ -111,7 +112,7 @@ def test_take_along_axis(x, data, seed):
 
 
 @given(seed=seeds)
-def test_take_along_axis_with_indices_that_are_broadcast(seed):
+def test_take_along_axis_broadcasts_its_indices(seed):
     rng = np.random.default_rng(seed)
     x, indices = rng.uniform(-2, 2, (3, 4)), rng.integers(0, 3, (2, 1))
     holds(lambda x: tg.take_along_axis(x, indices, 0), lambda x: np.take_along_axis(x, indices, 0), [x], rng)
@@ -153,7 +154,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("both", METHODS.values(), ids=METHODS)
-def test_a_method_is_the_operation(both):
+def test_methods_and_operators_equal_the_operations(both):
     x = Tensor([[0.5, 1.5, 0.25], [2.5, 0.75, 1.25]], requires_grad=True)
     method, operation = both(x)
     assert method.dtype == operation.dtype
@@ -161,7 +162,7 @@ def test_a_method_is_the_operation(both):
     assert grad(method.sum(), x).data.tolist() == grad(operation.sum(), x).data.tolist()
 
 
-def test_argmax_is_a_plain_answer():
+def test_argmax_returns_plain_integers():
     x = Tensor([[1.0, 3.0], [4.0, 2.0]], requires_grad=True)
     assert x.argmax() == 2
     assert x.argmax(axis=1).tolist() == [1, 0]
@@ -186,7 +187,11 @@ WRONG = {
     "too many labels": (ValueError, "einsum: 'ijk' .* does not match an operand", lambda: tg.einsum("ijk->i", t)),
     "too many operands": (ValueError, "is for 1 operands; got 2", lambda: tg.einsum("ij->", t, t)),
     "two sizes": (ValueError, "a label has two sizes", lambda: tg.einsum("ij,ji->", t, t)),
-    "an index of floats": (IndexError, "must consist of integers, booleans or slices; got float64", lambda: t[[0.5, 1.0]]),
+    "an index of floats": (
+        IndexError,
+        "must consist of integers, booleans or slices; got float64",
+        lambda: t[[0.5, 1.0]],
+    ),
     "an index that is not there": (IndexError, r"getitem\(.* index 5 is out of bounds", lambda: t[5]),
     "indices of another rank": (
         IndexError,
@@ -198,7 +203,20 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_question_is_answered_by_one_clear_sentence(name):
+def test_invalid_arguments_raise_a_clear_error(name):
     kind, sentence, ask = WRONG[name]
     with pytest.raises(kind, match=sentence):
         ask()
+
+
+def test_clip_rejects_bounds_that_require_a_gradient():
+    with pytest.raises(TypeError, match="clip: no gradient flows to the bounds"):
+        tg.clip(variable([1.0]), None, variable([2.0]))
+
+
+def test_concatenate_with_axis_none_flattens():
+    x, y = tg.Tensor([[1.0, 2.0]], requires_grad=True), tg.Tensor(3.0, requires_grad=True)
+    joined = np.concatenate([x, y], axis=None)
+    np.testing.assert_array_equal(joined.data, [1, 2, 3])
+    np.testing.assert_array_equal(tg.grad(joined, x, gradient=[4.0, 5.0, 6.0]).data, [[4, 5]])
+    np.testing.assert_array_equal(np.concatenate([x, [3.0], 4.0], axis=None).data, [1, 2, 3, 4])

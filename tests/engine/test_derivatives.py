@@ -46,7 +46,7 @@ def numbers(out):
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
 @given(seed=seeds)
-def test_jvp_is_the_step_into_the_complex_plane_along_the_tangent(f, seed):
+def test_jvp_equals_the_complex_step_along_the_tangent(f, seed):
     x, v = point(seed)
     out, tangent = jvp(f, [x], [v])
     np.testing.assert_array_equal(out.data, f(x))
@@ -55,7 +55,7 @@ def test_jvp_is_the_step_into_the_complex_plane_along_the_tangent(f, seed):
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
 @given(seed=seeds)
-def test_each_row_of_the_jacobian_is_a_gradient_by_differences(f, seed):
+def test_rows_of_the_jacobian_equal_numerical_gradients(f, seed):
     x, _ = point(seed)
     J = jacobian(f, x)
     out = numbers(f(x))
@@ -69,7 +69,7 @@ def test_each_row_of_the_jacobian_is_a_gradient_by_differences(f, seed):
 
 @pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
 @given(seed=seeds)
-def test_the_hessian_is_the_differences_of_the_gradient(f, seed):
+def test_hessian_equals_differences_of_the_gradient(f, seed):
     x, _ = point(seed)
 
     def slope(x):
@@ -109,7 +109,7 @@ DERIVATIVES = {
 
 
 @pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
-def test_a_penalty_on_a_derivative_reaches_what_the_function_uses(derivative):
+def test_derivative_is_differentiable_with_respect_to_closed_over_tensors(derivative):
     W = Tensor([2.0, 3.0], requires_grad=True)
     out = derivative(lambda x: x * x * W, [5.0, 7.0])
     slope = grad(out.sum(), W)
@@ -119,7 +119,7 @@ def test_a_penalty_on_a_derivative_reaches_what_the_function_uses(derivative):
 
 
 @pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
-def test_a_derivative_is_recorded_only_if_it_depends_on_something_recorded(derivative):
+def test_derivative_is_recorded_only_if_it_depends_on_a_recorded_tensor(derivative):
     W, x = Tensor([2.0, 3.0], requires_grad=True), Tensor([5.0, 7.0], requires_grad=True)
     assert not derivative(lambda x: x * x * W.data, [5.0, 7.0]).requires_grad
     assert derivative(lambda x: x * x * W, [5.0, 7.0]).requires_grad
@@ -128,7 +128,7 @@ def test_a_derivative_is_recorded_only_if_it_depends_on_something_recorded(deriv
         assert not derivative(lambda x: x * x * W, x).requires_grad
 
 
-def test_a_recorded_tangent_gets_its_gradient():
+def test_gradient_with_respect_to_a_tangent():
     v = Tensor([1.0, 2.0], requires_grad=True)
     _, moved = jvp(lambda x: x * x, [[3.0, 4.0]], [v])
     np.testing.assert_array_equal(grad(moved.sum(), v).data, [6, 8])
@@ -139,7 +139,7 @@ def test_a_recorded_tangent_gets_its_gradient():
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
 @given(seed=seeds)
-def test_jvp_is_the_jacobian_times_the_tangent(f, seed):
+def test_jvp_equals_the_jacobian_times_the_tangent(f, seed):
     x, v = point(seed)
     _, tangent = jvp(f, [x], [v])
     np.testing.assert_allclose(tangent.data, np.tensordot(jacobian(f, x).data, v, axes=2), rtol=1e-12, atol=1e-12)
@@ -147,7 +147,7 @@ def test_jvp_is_the_jacobian_times_the_tangent(f, seed):
 
 @pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
 @given(seed=seeds)
-def test_hvp_is_the_hessian_times_the_tangent(f, seed):
+def test_hvp_equals_the_hessian_times_the_tangent(f, seed):
     x, v = point(seed)
     (product,) = hvp(f, [x], [v])
     np.testing.assert_allclose(product.data, np.tensordot(hessian(f, x).data, v, axes=2), rtol=1e-12, atol=1e-12)
@@ -155,13 +155,13 @@ def test_hvp_is_the_hessian_times_the_tangent(f, seed):
 
 @pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
 @given(seed=seeds)
-def test_the_hessian_is_symmetric(f, seed):
+def test_hessian_is_symmetric(f, seed):
     H = hessian(f, point(seed)[0].ravel()[:4].reshape(2, 2)).data.reshape(4, 4)
     np.testing.assert_allclose(H, H.T, rtol=1e-12, atol=1e-13)
 
 
 @given(seed=seeds)
-def test_several_inputs_move_together(seed):
+def test_several_inputs_with_tangents(seed):
     (x, v), (y, w) = point(seed), point(seed + 1)
 
     def f(x, y):
@@ -193,20 +193,20 @@ def test_float32_stays_float32(differentiate):
     assert differentiate(lambda x: tg.sum(x**3), np.ones(2, np.float32)).dtype == np.float32
 
 
-def test_whole_numbers_become_float64(differentiate):
+def test_integers_become_float64(differentiate):
     assert differentiate(lambda x: tg.sum(x**3), [1, 2]).dtype == np.float64
 
 
 @pytest.mark.parametrize(
     "f", [lambda _: Tensor(5.0), lambda x: tg.sum(x.detach()), lambda x: tg.sum(x) * 0.0], ids=["other", "cut", "zero"]
 )
-def test_what_does_not_depend_on_the_input_has_derivative_zero(differentiate, f):
+def test_derivative_of_a_result_independent_of_the_input_is_zero(differentiate, f):
     derivative = differentiate(f, np.ones(2, np.float32))
     assert derivative.dtype in (np.float32, np.float64)
     assert not derivative.data.any()
 
 
-def test_what_depends_on_another_variable_alone_has_derivative_zero(differentiate):
+def test_derivative_of_a_result_of_other_variables_is_zero(differentiate):
     other = Tensor(3.0, requires_grad=True)
     assert not differentiate(lambda _: other * other, [1.0, 2.0]).data.any()
     assert other.grad is None
@@ -216,7 +216,7 @@ def test_results_are_constants(differentiate):
     assert not differentiate(lambda x: tg.sum(x**3), [1.0, 2.0]).requires_grad
 
 
-def test_no_grad_around_the_call_changes_nothing(differentiate):
+def test_derivatives_under_no_grad(differentiate):
     expected = differentiate(lambda x: tg.sum(x**3), [1.0, 2.0])
     with no_grad():
         derivative = differentiate(lambda x: tg.sum(x**3), [1.0, 2.0])
@@ -225,7 +225,7 @@ def test_no_grad_around_the_call_changes_nothing(differentiate):
     assert derivative.data.tolist() == expected.data.tolist()
 
 
-def test_the_callers_tensor_is_left_alone(differentiate):
+def test_derivatives_do_not_change_the_callers_tensor(differentiate):
     x = Tensor([1.0, 2.0], requires_grad=True)
     y = tg.sum(x * x)
     differentiate(lambda x: tg.sum(x**3), x)
@@ -234,7 +234,7 @@ def test_the_callers_tensor_is_left_alone(differentiate):
     assert grad(y, x).data.tolist() == [2.0, 4.0]
 
 
-def test_a_variable_of_the_outside_can_be_used_inside():
+def test_functions_may_use_recorded_tensors_from_outside():
     """And its graph is not used up."""
     w = Tensor(3.0, requires_grad=True)
     scale = w * w
@@ -279,9 +279,17 @@ WRONG = {
         r"hvp: the tangents must have the shapes of the inputs, \[\(2,\)\]; got \[\(1,\)\]",
         lambda: hvp(tg.sum, [np.ones(2)], [np.ones(1)]),
     ),
-    "complex inputs": (TypeError, "jacobian: input 0 must be real numbers; got complex128", lambda: jacobian(double, [1j])),
+    "complex inputs": (
+        TypeError,
+        "jacobian: input 0 must be real numbers; got complex128",
+        lambda: jacobian(double, [1j]),
+    ),
     "words": (TypeError, "hessian: input 0 must be real numbers; got <U1", lambda: hessian(tg.sum, ["a"])),
-    "complex tangents": (TypeError, "jvp: tangent 0 must be real numbers; got complex128", lambda: jvp(double, [1.0], [1j])),
+    "complex tangents": (
+        TypeError,
+        "jvp: tangent 0 must be real numbers; got complex128",
+        lambda: jvp(double, [1.0], [1j]),
+    ),
     "no tensor": (TypeError, "jacobian: the function must return a tensor; got float", lambda: jacobian(float, 1.0)),
     "two tensors": (
         TypeError,
@@ -302,7 +310,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_question_is_answered_by_one_clear_sentence(name):
+def test_invalid_arguments_raise_a_clear_error(name):
     kind, sentence, ask = WRONG[name]
     with pytest.raises(kind, match=sentence):
         ask()

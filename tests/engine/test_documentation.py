@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
+from tests.evidence.specs import SPECS
 from tinygrad_cifar import Tensor, grad
 from tinygrad_cifar.engine.documentation import is_elementwise
 from tinygrad_cifar.engine.ops import OPERATIONS
 from tinygrad_cifar.engine.primitives import PRIMITIVES
-from tests.evidence.specs import SPECS
 
 # Away from points where a formula of a textbook loses digits; positive where a root or a logarithm is taken.
 ANYWHERE, POSITIVE = st.floats(-5, 5), st.floats(0.1, 5)
