@@ -38,7 +38,7 @@ def test_operations_reject_complex_and_object_arrays(other):
 A, B = (2, 3), (4, 5)
 
 
-MISFITS = {
+INCOMPATIBLE = {
     "add": lambda a, b: a + b,
     "multiply": lambda a, b: a * b,
     "power": lambda a, b: a**b,
@@ -55,10 +55,10 @@ MISFITS = {
 }
 
 
-@pytest.mark.parametrize("name", MISFITS)
+@pytest.mark.parametrize("name", INCOMPATIBLE)
 def test_shape_error_names_the_operation_and_both_shapes(name):
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 (looked at below)
-        MISFITS[name](variable(np.ones(A)), variable(np.ones(B)))
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (checked below)
+        INCOMPATIBLE[name](variable(np.ones(A)), variable(np.ones(B)))
     assert name in str(caught.value)
     assert str(A) in str(caught.value)
     assert str(B) in str(caught.value)

@@ -25,17 +25,17 @@ def test_three_uses_of_a_tensor_give_gradient_three():
 
 @given(st.lists(st.sampled_from(["double", "add the leaf", "negate"]), max_size=12))
 def test_random_programs_of_one_variable(steps):
-    """Each step has a slope that is known exactly, whatever the paths."""
+    """Each step has an exactly known derivative."""
     x = variable(1.0)
-    y, slope = x, 1.0
+    y, derivative = x, 1.0
     for step in steps:
         if step == "double":
-            y, slope = y + y, 2 * slope
+            y, derivative = y + y, 2 * derivative
         elif step == "add the leaf":
-            y, slope = y + x, slope + 1
+            y, derivative = y + x, derivative + 1
         else:
-            y, slope = -y, -slope
-    assert grad(y, x).item() == slope
+            y, derivative = -y, -derivative
+    assert grad(y, x).item() == derivative
 
 
 def test_diamond_with_2_to_the_60_paths_is_exact():
@@ -103,10 +103,10 @@ def test_writing_to_one_gradient_does_not_change_another():
 
 
 def test_initial_cotangent_is_copied():
-    seed = np.ones(2)
+    cotangent = np.ones(2)
     x = variable([1.0, 2.0])
-    (x + 0).backward(gradient=seed)
-    seed[...] = 100
+    (x + 0).backward(gradient=cotangent)
+    cotangent[...] = 100
     assert x.grad.data.tolist() == [1.0, 1.0]
 
 
@@ -122,7 +122,7 @@ def test_accumulation_does_not_change_a_gradient_read_before():
 
 
 def test_chain_of_a_million_operations():
-    """Forward, backward, and freed: none of the three may recurse."""
+    """Forward pass, backward pass and freeing must not recurse."""
     x = variable(1.0)
     y = x
     for _ in range(1_000_000):
@@ -157,14 +157,14 @@ def test_memory_after_a_step_is_that_of_parameters_and_gradients():
     tracemalloc.start()
     try:
         W1, W2 = variable(rng.normal(size=(100, 50))), variable(rng.normal(size=(50, 10)))
-        loss = train_step(W1, W2, X)  # alive, but its graph is used up
+        loss = train_step(W1, W2, X)  # alive, but its graph has been freed
         parameters = W1.data.nbytes + W2.data.nbytes
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert loss.requires_grad
     assert held < 2 * parameters + 20_000
-    assert peak > held + 2000 * 50 * 8  # the hidden layer was there, so the measure can see it
+    assert peak > held + 2000 * 50 * 8  # the peak includes the hidden layer
 
 
 def test_step_does_not_retain_the_previous_graph():
@@ -182,7 +182,7 @@ def test_step_does_not_retain_the_previous_graph():
 
 
 def count_cyclic_garbage(build):
-    """Return how many objects only the cycle collector could free after ``build()``."""
+    """Return the number of objects that only the cyclic garbage collector frees after ``build()``."""
     gc.collect()
     gc.disable()
     try:
@@ -209,8 +209,8 @@ def operation_that_fails():
 
 CYCLES = {
     "a graph": forward,
-    "a graph that was walked": lambda: forward()[1].backward(),  # noqa: PLW0108 (each call walks a graph of its own)
-    "a graph that was kept": lambda: forward()[1].backward(retain_graph=True),
+    "a graph after backward": lambda: forward()[1].backward(),  # noqa: PLW0108 (each call builds a graph)
+    "a retained graph": lambda: forward()[1].backward(retain_graph=True),
     "a second derivative": second_derivative,
     "an operation that fails": operation_that_fails,
 }
@@ -233,7 +233,7 @@ def test_backward_frees_activations():
 
 
 def test_arrays_that_no_vjp_declares_are_not_saved():
-    """A sum remembers the shape alone."""
+    """The VJP of a sum declares only the shape."""
     x = variable(np.ones(3))
     doubled = x + x
     array = weakref.ref(doubled.data.base)
@@ -270,7 +270,7 @@ def test_backward_raises_for_a_freed_branch():
 
 
 def test_grad_raises_for_a_freed_branch():
-    """Zero would be a wrong gradient: the result does depend on x."""
+    """The result depends on x, so zero would be wrong."""
     x = variable([1.0])
     shared = x * x
     shared.sum().backward()
@@ -279,7 +279,7 @@ def test_grad_raises_for_a_freed_branch():
 
 
 def test_freed_branch_older_than_the_target_is_ignored():
-    """It cannot lead to what did not exist yet."""
+    """It cannot lead to a target that was created later."""
     shared = variable([2.0]) * 3
     shared.sum().backward()
     x = variable([5.0])
@@ -308,9 +308,9 @@ def test_grad_with_respect_to_an_intermediate_result():
     x = variable([1.0, 2.0])
     h = x * x
     y = (h * h).sum()
-    on_the_way, at_the_leaf = grad(y, (h, x))
-    assert on_the_way.data.tolist() == [2.0, 8.0]
-    assert at_the_leaf.data.tolist() == [4.0, 32.0]
+    by_h, by_x = grad(y, (h, x))
+    assert by_h.data.tolist() == [2.0, 8.0]
+    assert by_x.data.tolist() == [4.0, 32.0]
 
 
 def test_grad_of_a_tensor_with_respect_to_itself():
@@ -363,10 +363,10 @@ class TestResultsThatCannotBeDifferentiated:
             differentiate(y)
 
 
-@pytest.mark.parametrize("seed", [np.ones(3), 1.0, [[1.0, 2.0]], ["a", "b"], [1j, 2j]], ids=str)
-def test_initial_cotangent_must_match_the_result(seed):
+@pytest.mark.parametrize("cotangent", [np.ones(3), 1.0, [[1.0, 2.0]], ["a", "b"], [1j, 2j]], ids=str)
+def test_initial_cotangent_must_match_the_result(cotangent):
     with pytest.raises(ValueError, match=r"gradient must be real numbers of shape \(2,\), like the result"):
-        (variable([1.0, 2.0]) * 2).backward(gradient=seed)
+        (variable([1.0, 2.0]) * 2).backward(gradient=cotangent)
 
 
 @given(a=st.floats(-10, 10), b=st.floats(-10, 10))
@@ -397,9 +397,9 @@ def test_fourth_derivative_of_the_sine_is_the_sine():
 def test_backward_through_an_accumulated_gradient():
     x = variable(3.0)
     (x**3).backward(create_graph=True)
-    slope = x.grad
+    gradient = x.grad
     x.grad = None
-    slope.backward()
+    gradient.backward()
     assert x.grad.item() == 18
 
 
@@ -455,8 +455,8 @@ def test_create_graph_records_under_no_grad():
     x = variable(3.0)
     y = x**3
     with tg.no_grad():
-        slope = tg.grad(y, x, create_graph=True)
-    assert tg.grad(slope, x).item() == 18
+        derivative = tg.grad(y, x, create_graph=True)
+    assert tg.grad(derivative, x).item() == 18
 
 
 def test_gradient_has_the_dtype_of_its_leaf():

@@ -1,4 +1,4 @@
-"""Products cut into pieces: the same numbers as NumPy's, to rounding, whatever the shapes and the order in memory."""
+"""Blocked matrix products: equal to NumPy's up to rounding, for all shapes and memory layouts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tinygrad_cifar.system.blas import Runtime, multiplies_small_matrices_direct
 
 
 @pytest.fixture(autouse=True)
-def _cutting(monkeypatch):
-    """Cut whatever BLAS this machine has; where it is another, nothing is cut and nothing would be tested."""
+def _always_use_blocks(monkeypatch):
+    """Use blocks with every BLAS, so that the tests do not depend on that of the machine."""
     monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: True)
 
 
 @pytest.fixture
-def pieces(monkeypatch):
-    """What has been multiplied, as the shapes that NumPy was given."""
+def calls(monkeypatch):
+    """The shapes of the operands of each call of np.matmul."""
     seen = []
 
     def spy(x, y, *args, **kwargs):
@@ -76,19 +76,19 @@ def test_product_equals_numpys_up_to_rounding(m, k, n, dtype, x_layout, y_layout
 
 
 @pytest.mark.parametrize(
-    ("m", "k", "n", "cut"),
+    ("m", "k", "n", "blocked"),
     [
-        (100, 3072, 10, ((4, 100, 768), (4, 768, 10))),  # the scores of softmax regression: along the pixels
-        (3072, 100, 10, ((4, 768, 100), (100, 10))),  # its gradient: along the rows
+        (100, 3072, 10, ((4, 100, 768), (4, 768, 10))),  # the scores of softmax regression, split along the pixels
+        (3072, 100, 10, ((4, 768, 100), (100, 10))),  # their gradient, split along the rows
         (100, 3072, 50, ((16, 100, 192), (16, 192, 50))),
-        (100, 3072, 512, ((100, 3072), (3072, 512))),  # pieces would be too short
+        (100, 3072, 512, ((100, 3072), (3072, 512))),  # blocks would be too short
         (100, 50, 10, ((100, 50), (50, 10))),  # small already
-        (100, 3089, 10, ((100, 3089), (3089, 10))),  # a prime number has no equal pieces
+        (100, 3089, 10, ((100, 3089), (3089, 10))),  # a prime number cannot be split equally
     ],
 )
-def test_long_side_is_split_into_equal_blocks(pieces, m, k, n, cut):
+def test_long_side_is_split_into_equal_blocks(calls, m, k, n, blocked):
     blocked_matmul.matmul(np.ones((m, k)), np.ones((k, n)))
-    assert pieces == [cut]
+    assert calls == [blocked]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_long_side_is_split_into_equal_blocks(pieces, m, k, n, cut):
     ],
     ids=["integers", "two types", "three axes", "a vector", "complex"],
 )
-def test_other_products_are_left_to_numpy(pieces, x, y):
+def test_other_products_are_left_to_numpy(calls, x, y):
     blocked_matmul.matmul(x, y)
-    assert pieces == [(x.shape, y.shape)]
+    assert calls == [(x.shape, y.shape)]
 
 
 def test_gradient_of_a_blocked_product_equals_that_of_the_whole(monkeypatch):
@@ -112,10 +112,10 @@ def test_gradient_of_a_blocked_product_equals_that_of_the_whole(monkeypatch):
     X = tg.Tensor(rng.normal(size=(100, 3072)), requires_grad=True)
     W = tg.Tensor(rng.normal(size=(3072, 10)), requires_grad=True)
     G = rng.normal(size=(100, 10))
-    cut = tg.grad(X @ W, [X, W], gradient=G)
+    blocked = tg.grad(X @ W, [X, W], gradient=G)
     monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: False)
     whole = tg.grad(X @ W, [X, W], gradient=G)
-    for one, other in zip(cut, whole, strict=True):
+    for one, other in zip(blocked, whole, strict=True):
         np.testing.assert_allclose(one.data, other.data, rtol=0, atol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""Operations without a row of their own: their values are NumPy's, and their derivatives follow from the rows'."""
+"""Operations composed of primitives: values equal to NumPy's, and correct derivatives."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tinygrad_cifar import Tensor, grad
 from tinygrad_cifar.engine.gradcheck import check_gradients, complex_step
 
 
-def holds(function, reference, arrays, rng):
-    """Value, shape, first and second derivatives, the complex step, and memory layouts."""
+def check(function, reference, arrays, rng):
+    """Check value, shape, first and second derivatives, the complex step, and memory layouts."""
     leaves = [Tensor(array, requires_grad=True) for array in arrays]
     out = function(*leaves)
     expected = reference(*arrays)
@@ -39,7 +39,7 @@ def arrays(draw, **bounds):
 
 @st.composite
 def averages(draw):
-    """Draw an array and an axis along which there is something to average."""
+    """Draw an array and an axis along which there are elements."""
     x = draw(arrays())
     one = st.integers(-x.ndim, x.ndim - 1) if x.ndim else st.none()
     axis = draw(st.one_of(one, npst.valid_tuple_axes(x.ndim), st.none()))
@@ -50,7 +50,7 @@ def averages(draw):
 @given(case=averages(), seed=seeds)
 def test_mean(case, seed):
     x, axis, keepdims = case
-    holds(
+    check(
         lambda x: tg.mean(x, axis, keepdims),
         lambda x: np.mean(x, axis=axis, keepdims=keepdims),
         [x],
@@ -62,7 +62,7 @@ def test_mean(case, seed):
 def test_var(case, seed, ddof):
     x, axis, keepdims = case
     assume(np.size(x) // np.size(np.sum(x, axis=axis)) > ddof)
-    holds(
+    check(
         lambda x: tg.var(x, axis, keepdims, ddof),
         lambda x: np.var(x, axis=axis, keepdims=keepdims, ddof=ddof),
         [x],
@@ -76,20 +76,20 @@ def test_stack(data, count, seed):
     shape = data.draw(shapes(max_dims=2))
     axis = data.draw(st.integers(-len(shape) - 1, len(shape)))
     parts = [rng.uniform(-2, 2, shape) for _ in range(count)]
-    holds(lambda *parts: tg.stack(parts, axis), lambda *parts: np.stack(parts, axis), parts, rng)
+    check(lambda *parts: tg.stack(parts, axis), lambda *parts: np.stack(parts, axis), parts, rng)
 
 
 @given(x=arrays(min_dims=1), data=st.data(), seed=seeds)
 def test_swapaxes(x, data, seed):
     one = st.integers(-x.ndim, x.ndim - 1)
     i, j = data.draw(one), data.draw(one)
-    holds(lambda x: tg.swapaxes(x, i, j), lambda x: np.swapaxes(x, i, j), [x], np.random.default_rng(seed))
+    check(lambda x: tg.swapaxes(x, i, j), lambda x: np.swapaxes(x, i, j), [x], np.random.default_rng(seed))
 
 
 @given(x=arrays(max_dims=2), data=st.data(), seed=seeds)
 def test_expand_dims(x, data, seed):
     axis = data.draw(st.integers(-x.ndim - 1, x.ndim) | npst.valid_tuple_axes(x.ndim + 2, min_size=2, max_size=2))
-    holds(lambda x: tg.expand_dims(x, axis), lambda x: np.expand_dims(x, axis), [x], np.random.default_rng(seed))
+    check(lambda x: tg.expand_dims(x, axis), lambda x: np.expand_dims(x, axis), [x], np.random.default_rng(seed))
 
 
 @given(x=arrays(max_dims=2), data=st.data(), seed=seeds)
@@ -97,7 +97,7 @@ def test_squeeze(x, data, seed):
     x = np.expand_dims(x, data.draw(npst.valid_tuple_axes(x.ndim + 2, min_size=2, max_size=2)))
     ones = [i for i, size in enumerate(x.shape) if size == 1]
     axis = data.draw(st.sampled_from([None, ones[0], ones[-1] - x.ndim, tuple(ones)]))
-    holds(lambda x: tg.squeeze(x, axis), lambda x: np.squeeze(x, axis), [x], np.random.default_rng(seed))
+    check(lambda x: tg.squeeze(x, axis), lambda x: np.squeeze(x, axis), [x], np.random.default_rng(seed))
 
 
 @given(x=arrays(min_dims=1), data=st.data(), seed=seeds)
@@ -108,14 +108,14 @@ def test_take_along_axis(x, data, seed):
     shape = list(x.shape)
     shape[axis] = data.draw(st.integers(0, 4))
     indices = rng.integers(-x.shape[axis], x.shape[axis], shape)
-    holds(lambda x: tg.take_along_axis(x, indices, axis), lambda x: np.take_along_axis(x, indices, axis), [x], rng)
+    check(lambda x: tg.take_along_axis(x, indices, axis), lambda x: np.take_along_axis(x, indices, axis), [x], rng)
 
 
 @given(seed=seeds)
 def test_take_along_axis_broadcasts_its_indices(seed):
     rng = np.random.default_rng(seed)
     x, indices = rng.uniform(-2, 2, (3, 4)), rng.integers(0, 3, (2, 1))
-    holds(lambda x: tg.take_along_axis(x, indices, 0), lambda x: np.take_along_axis(x, indices, 0), [x], rng)
+    check(lambda x: tg.take_along_axis(x, indices, 0), lambda x: np.take_along_axis(x, indices, 0), [x], rng)
 
 
 # -- methods and operators are the operations --------------------------------------------------------------------------
@@ -168,12 +168,12 @@ def test_argmax_returns_plain_integers():
     assert x.argmax(axis=1).tolist() == [1, 0]
 
 
-# -- questions that are wrong ------------------------------------------------------------------------------------------
+# -- invalid arguments ------------------------------------------------------------------------------------------------
 
 t = Tensor(np.ones((2, 3)), requires_grad=True)
 empty = Tensor(np.ones((0, 3)), requires_grad=True)
 
-WRONG = {
+INVALID = {
     "an axis that is not there": (IndexError, "sum: axis 2 is out of range for 2 dimensions", lambda: t.sum(2)),
     "an axis twice": (ValueError, r"sum: axis \(0, -2\) contains a dimension twice", lambda: t.sum((0, -2))),
     "the mean of nothing": (ValueError, r"mean: there are no elements along axis \(0,\)", lambda: empty.mean(0)),
@@ -202,11 +202,11 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", INVALID)
 def test_invalid_arguments_raise_a_clear_error(name):
-    kind, sentence, ask = WRONG[name]
-    with pytest.raises(kind, match=sentence):
-        ask()
+    error, message, call = INVALID[name]
+    with pytest.raises(error, match=message):
+        call()
 
 
 def test_clip_rejects_bounds_that_require_a_gradient():

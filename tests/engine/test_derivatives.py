@@ -1,4 +1,4 @@
-"""jvp, hvp, jacobian and hessian: against differences of the function, against each other, and badly asked."""
+"""jvp, hvp, jacobian and hessian: compared with differences and with each other; invalid arguments."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.evidence.specs import seeds
 from tinygrad_cifar import Tensor, grad, hessian, hvp, jacobian, jvp, no_grad
 from tinygrad_cifar.engine.gradcheck import complex_step, numerical_gradient
 
-# From an array of shape (2, 3) to a tensor; operations of the package, so that they can be stepped into the complex.
+# Functions of an array of shape (2, 3), composed of operations, so that the complex step applies.
 FUNCTIONS = {
     "elementwise": lambda x: tg.sin(x) * tg.exp(x),
     "a row": lambda x: x[1] ** 2,
     "a softmax": lambda x: tg.softmax(x, 1),
     "a product": lambda x: tg.matmul(x, tg.transpose(x)),
-    "a single number": lambda x: tg.logsumexp(x * x),
+    "a scalar": lambda x: tg.logsumexp(x * x),
     "one element": lambda x: tg.reshape(tg.prod(x), (1, 1)),
     "linear": lambda x: tg.cumsum(x, 1) * 3.0,
     "used twice": lambda x: tg.concatenate([x, tg.tanh(x)], 0),
     "nothing": lambda x: x[:0] * x[:0],
 }
-NUMBERS = {
+SCALAR_FUNCTIONS = {
     "a cubic": lambda x: tg.sum(x * x * x),
     "logsumexp": tg.logsumexp,
     "a network": lambda x: tg.sum(tg.tanh(tg.matmul(x, tg.transpose(x)) * 0.5) ** 2),
@@ -37,11 +37,11 @@ def point(seed, shape=(2, 3)):
     return rng.uniform(0.3, 1.5, shape), rng.uniform(-2, 2, shape)
 
 
-def numbers(out):
+def to_array(out):
     return np.array(out.data if isinstance(out, Tensor) else out)
 
 
-# -- against the function ----------------------------------------------------------------------------------------------
+# -- numerical derivatives ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
@@ -58,7 +58,7 @@ def test_jvp_equals_the_complex_step_along_the_tangent(f, seed):
 def test_rows_of_the_jacobian_equal_numerical_gradients(f, seed):
     x, _ = point(seed)
     J = jacobian(f, x)
-    out = numbers(f(x))
+    out = to_array(f(x))
     assert J.shape == (*out.shape, *x.shape)
     for at in np.ndindex(out.shape):
         unit = np.zeros(out.shape)
@@ -67,12 +67,12 @@ def test_rows_of_the_jacobian_equal_numerical_gradients(f, seed):
         np.testing.assert_allclose(J.data[at], complex_step(f, x, cotangent=unit), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("f", SCALAR_FUNCTIONS.values(), ids=SCALAR_FUNCTIONS)
 @given(seed=seeds)
 def test_hessian_equals_differences_of_the_gradient(f, seed):
     x, _ = point(seed)
 
-    def slope(x):
+    def gradient(x):
         leaf = Tensor(x, requires_grad=True)
         return grad(f(leaf), leaf).data
 
@@ -81,7 +81,7 @@ def test_hessian_equals_differences_of_the_gradient(f, seed):
     for at in np.ndindex(x.shape):
         unit = np.zeros(x.shape)
         unit[at] = 1
-        np.testing.assert_allclose(H.data[at], numerical_gradient(slope, x, cotangent=unit), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(H.data[at], numerical_gradient(gradient, x, cotangent=unit), rtol=1e-6, atol=1e-8)
 
 
 # -- nested and recorded -----------------------------------------------------------------------------------------------
@@ -112,10 +112,10 @@ DERIVATIVES = {
 def test_derivative_is_differentiable_with_respect_to_closed_over_tensors(derivative):
     W = Tensor([2.0, 3.0], requires_grad=True)
     out = derivative(lambda x: x * x * W, [5.0, 7.0])
-    slope = grad(out.sum(), W)
+    gradient = grad(out.sum(), W)
     W.data = [2.0, 4.0]  # the function is linear in W
     again = derivative(lambda x: x * x * W, [5.0, 7.0])
-    assert slope.data[1] == again.data.sum() - out.data.sum()
+    assert gradient.data[1] == again.data.sum() - out.data.sum()
 
 
 @pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
@@ -134,7 +134,7 @@ def test_gradient_with_respect_to_a_tangent():
     np.testing.assert_array_equal(grad(moved.sum(), v).data, [6, 8])
 
 
-# -- against each other ------------------------------------------------------------------------------------------------
+# -- consistency -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
@@ -145,7 +145,7 @@ def test_jvp_equals_the_jacobian_times_the_tangent(f, seed):
     np.testing.assert_allclose(tangent.data, np.tensordot(jacobian(f, x).data, v, axes=2), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("f", SCALAR_FUNCTIONS.values(), ids=SCALAR_FUNCTIONS)
 @given(seed=seeds)
 def test_hvp_equals_the_hessian_times_the_tangent(f, seed):
     x, v = point(seed)
@@ -153,7 +153,7 @@ def test_hvp_equals_the_hessian_times_the_tangent(f, seed):
     np.testing.assert_allclose(product.data, np.tensordot(hessian(f, x).data, v, axes=2), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("f", SCALAR_FUNCTIONS.values(), ids=SCALAR_FUNCTIONS)
 @given(seed=seeds)
 def test_hessian_is_symmetric(f, seed):
     H = hessian(f, point(seed)[0].ravel()[:4].reshape(2, 2)).data.reshape(4, 4)
@@ -174,7 +174,7 @@ def test_several_inputs_with_tangents(seed):
     np.testing.assert_allclose(by_y.data, np.cos(x) * v, rtol=1e-12)
 
 
-# -- types, constants, and what the caller has -------------------------------------------------------------------------
+# -- dtypes, constants and the caller's tensors ------------------------------------------------------------------------
 
 ALL = {
     "jvp": lambda f, x: jvp(f, [x], [np.ones(np.shape(x))])[1],
@@ -235,7 +235,7 @@ def test_derivatives_do_not_change_the_callers_tensor(differentiate):
 
 
 def test_functions_may_use_recorded_tensors_from_outside():
-    """And its graph is not used up."""
+    """Their graph is not freed."""
     w = Tensor(3.0, requires_grad=True)
     scale = w * w
     assert jacobian(lambda x: x * scale, [1.0, 2.0]).data.tolist() == [[9.0, 0.0], [0.0, 9.0]]
@@ -245,14 +245,14 @@ def test_functions_may_use_recorded_tensors_from_outside():
     assert grad(scale, w).item() == 6
 
 
-# -- questions that are wrong ------------------------------------------------------------------------------------------
+# -- invalid arguments ------------------------------------------------------------------------------------------------
 
 
 def double(x):
     return x * 2.0
 
 
-WRONG = {
+INVALID = {
     "no input": (ValueError, "jvp: inputs must not be empty", lambda: jvp(double, [], [])),
     "an array for the list of inputs": (
         TypeError,
@@ -296,12 +296,12 @@ WRONG = {
         "jvp: the function must return a tensor; got tuple",
         lambda: jvp(lambda x: (x, x), [1.0], [1.0]),
     ),
-    "more than one number": (
+    "more than one element": (
         ValueError,
         r"hessian: the function must return one element; got a tensor of shape \(2,\)",
         lambda: hessian(double, [1.0, 2.0]),
     ),
-    "more than one number for hvp": (
+    "more than one element for hvp": (
         ValueError,
         "hvp: the function must return one element",
         lambda: hvp(double, [[1.0, 2.0]], [[1.0, 2.0]]),
@@ -309,8 +309,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", INVALID)
 def test_invalid_arguments_raise_a_clear_error(name):
-    kind, sentence, ask = WRONG[name]
-    with pytest.raises(kind, match=sentence):
-        ask()
+    error, message, call = INVALID[name]
+    with pytest.raises(error, match=message):
+        call()

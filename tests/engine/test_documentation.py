@@ -1,4 +1,4 @@
-"""Help texts of operations: complete, true, and with examples that run."""
+"""Help texts of operations: complete, correct, and with examples that run."""
 
 from __future__ import annotations
 

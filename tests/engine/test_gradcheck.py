@@ -1,4 +1,4 @@
-"""The instrument itself: what it measures where derivatives are known, and what it says when they differ."""
+"""Gradient checking: numerical gradients of known functions, error measures, and messages."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tinygrad_cifar.engine.gradcheck import (
 _numbers = itertools.count()
 
 
-def operation(forward, rule):
-    """Register a primitive of one input with a rule that may be wrong."""
-    return tg.primitive(f"of_test_gradcheck_{next(_numbers)}", forward, x=rule)
+def operation(forward, vjp):
+    """Register a primitive of one input with a VJP that may be wrong."""
+    return tg.primitive(f"of_test_gradcheck_{next(_numbers)}", forward, x=vjp)
 
 
 hundreds = st.floats(-100, 100)
@@ -76,8 +76,8 @@ def test_input_is_selected_by_position():
 
 
 def test_cotangent_weights_the_results():
-    weighed = numerical_gradient(lambda x: 2 * x, np.zeros(3), cotangent=[1.0, 10.0, 100.0])
-    np.testing.assert_allclose(weighed, [2.0, 20.0, 200.0], rtol=1e-9)
+    weighted = numerical_gradient(lambda x: 2 * x, np.zeros(3), cotangent=[1.0, 10.0, 100.0])
+    np.testing.assert_allclose(weighted, [2.0, 20.0, 200.0], rtol=1e-9)
 
 
 def test_function_receives_tensors_for_tensors():
@@ -166,8 +166,8 @@ def test_point_at_the_edge_of_the_domain():
 
 @given(x=matrices(st.floats(-3, 3)))
 def test_complex_step_is_exact(x):
-    slope = complex_step(lambda x: np.sum(np.exp(x) * x), x)
-    np.testing.assert_allclose(slope, (1 + x) * np.exp(x), rtol=1e-13, atol=1e-15)
+    derivative = complex_step(lambda x: np.sum(np.exp(x) * x), x)
+    np.testing.assert_allclose(derivative, (1 + x) * np.exp(x), rtol=1e-13, atol=1e-15)
 
 
 @given(seed=st.integers(0, 2**32))
@@ -228,7 +228,7 @@ def test_measure_of_report_002():
 
 
 def test_measure_of_report_003():
-    """sum |ga - gn| / sum max(eps, |ga| + |gn|): a large element hides a small one."""
+    """sum |ga - gn| / sum max(eps, |ga| + |gn|): large elements dominate small ones."""
     assert relative_error([3.0, 0.0], [1.0, 0.0]) == pytest.approx(0.5)
     assert relative_error([3.0, 96.0], [1.0, 96.0]) == pytest.approx(2 / 196)
 
@@ -269,7 +269,7 @@ x = np.array([0.5, -1.5, 2.0])
 def test_correct_gradient_passes_with_a_small_error(seed):
     W, b, x = (np.random.default_rng(seed).normal(size=shape) for shape in [(3, 2), (2,), (4, 3)])
     error = check_gradients(lambda W, b, x: tg.tanh(x @ W + b), W, b, x, second_order=True)
-    # The differences are off by some 1e-10; the relative error counts elements as if they were 1e-5 at least.
+    # Differences have errors of about 1e-10, and the relative error treats elements below 1e-5 as 1e-5.
     assert error < 1e-5
 
 
@@ -286,10 +286,10 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("rule", FAULTS.values(), ids=FAULTS)
-def test_wrong_vjp_is_detected(rule):
+@pytest.mark.parametrize("vjp", FAULTS.values(), ids=FAULTS)
+def test_wrong_vjp_is_detected(vjp):
     with pytest.raises(GradientError):
-        check_gradients(operation(lambda x: x * x, rule), x)
+        check_gradients(operation(lambda x: x * x, vjp), x)
 
 
 def test_vjp_that_ignores_the_cotangent_is_detected_for_a_scalar_result():
@@ -299,7 +299,7 @@ def test_vjp_that_ignores_the_cotangent_is_detected_for_a_scalar_result():
 
 
 def test_wrong_second_derivative_is_detected():
-    """The first derivative is right, but computed from a constant: nothing of it can be differentiated."""
+    """The first derivative is correct, but computed from a constant, so it cannot be differentiated."""
     square = operation(lambda x: x * x, lambda g, x: 2 * g * (x if isinstance(x, np.ndarray) else x.detach()))
     check_gradients(square, x)
     with pytest.raises(GradientError, match="the second derivative is wrong in 3 of 3"):
@@ -351,7 +351,7 @@ def test_tolerances_are_arguments():
 
 
 def test_default_tolerance_is_relative_to_the_values():
-    """Differences of numbers around 1e6 cannot be right to 1e-8."""
+    """Differences of values near 1e6 are not accurate to 1e-8."""
     check_gradients(lambda x: tg.sum(x) + 1e6, x)
 
 
@@ -418,7 +418,7 @@ def test_large_constant_does_not_hide_a_wrong_gradient(size):
 
 
 def test_check_gradients_of_a_function_that_differentiates():
-    def slope(x):
+    def derivative(x):
         return tg.grad((x**3).sum(), x, create_graph=True)
 
-    assert check_gradients(slope, np.array([1.0, -2.0])) < 1e-6
+    assert check_gradients(derivative, np.array([1.0, -2.0])) < 1e-6

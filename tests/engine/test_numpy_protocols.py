@@ -1,6 +1,6 @@
-"""NumPy's functions and operators on tensors: the operation of that name, or a TypeError, never anything in between.
+"""NumPy's functions and operators on tensors: the operation of that name, or a TypeError.
 
-In between would be an array of objects, or numbers whose graph was lost without a word.
+They never return an object array, or an array whose graph is lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def matrix():
     return Tensor([[0.1, 0.5], [0.4, 0.2]], requires_grad=True)
 
 
-UFUNCS = sorted(name for name, row in PRIMITIVES.items() if isinstance(row.forward, np.ufunc) and hasattr(tg, name))
+UFUNCS = sorted(name for name, op in PRIMITIVES.items() if isinstance(op.forward, np.ufunc) and hasattr(tg, name))
 
 
 @pytest.mark.parametrize("name", UFUNCS)
@@ -32,7 +32,7 @@ def test_ufunc_equals_the_operation_of_the_same_name(name):
         assert grad(out.sum(), x).data.tolist() == grad(expected.sum(), x).data.tolist()
 
 
-# Each call is made of tensors, and of arrays for the value that it should have.
+# Each is called with tensors, and with arrays for the expected value.
 FUNCTIONS = {
     "sum": lambda x: np.sum(x),  # noqa: PLW0108
     "sum of an axis": lambda x: np.sum(x, axis=0, keepdims=True),
@@ -116,7 +116,7 @@ def test_function_of_a_constant_returns_a_constant():
     assert not out.requires_grad
 
 
-# -- what there is no operation for ------------------------------------------------------------------------------------
+# -- unsupported functions ---------------------------------------------------------------------------------------------
 
 UNDEFINED = {
     "arctan2": lambda x: np.arctan2(x, x),
@@ -169,7 +169,7 @@ def test_error_names_unsupported_arguments(call):
         call(matrix())
 
 
-# These are NumPy's by position, and mean something else to the operation.
+# Positions that have another meaning in NumPy than in the operation.
 BY_POSITION = {
     "the dtype of a sum": lambda x: np.sum(x, 0, np.float32),
     "the dtype of a mean": lambda x: np.mean(x, 0, np.float32),
@@ -190,7 +190,7 @@ def test_order_of_a_norm_is_not_taken_for_its_axis():
         np.linalg.norm(matrix(), 1)
 
 
-# -- arrays out of tensors ---------------------------------------------------------------------------------------------
+# -- conversion to arrays ----------------------------------------------------------------------------------------------
 
 
 CONVERSIONS = {
@@ -231,7 +231,7 @@ def test_conversion_without_a_copy_is_read_only():
         np.asarray(Tensor([1.0]))[0] = 5
 
 
-# -- questions whose answers are plain ---------------------------------------------------------------------------------
+# -- functions that return plain arrays --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])

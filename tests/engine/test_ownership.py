@@ -19,7 +19,7 @@ HOLDERS = {
     "a reshaped view": lambda p: ((v := p.reshape(2, 1)) * v, lambda y: grad(y.sum(), p)),
     "a transposed view": lambda p: (p.reshape(1, 2).T * p, lambda y: grad(y.sum(), p)),
     "an einsum": lambda p: (tg.einsum("i,i->i", p, p), lambda y: grad(y.sum(), p)),
-    "the result alone": lambda p: (tg.exp(p), lambda y: grad(y.sum(), p)),
+    "only the result": lambda p: (tg.exp(p), lambda y: grad(y.sum(), p)),
 }
 
 
@@ -68,7 +68,7 @@ def test_unshared_array_is_not_copied():
     p = variable([2.0, 3.0])
     addresses = []
     p.overwrite(lambda array: addresses.append(array.ctypes.data))
-    (p * p).sum().backward()  # held by the graph while it lived
+    (p * p).sum().backward()  # the graph holds it until it is freed
     p.overwrite(lambda array: addresses.append(array.ctypes.data))
     assert addresses[0] == addresses[1]
 

@@ -1,4 +1,4 @@
-"""Every primitive in the table, without exception, before every oracle."""
+"""All oracles for all primitives of the derivative table."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ for module in pkgutil.walk_packages(tinygrad_cifar.__path__, "tinygrad_cifar."):
     if module.name.rpartition(".")[2] != "__main__":
         try:
             importlib.import_module(module.name)
-        except ModuleNotFoundError as missing:  # an extra that is not installed; primitives need NumPy alone
+        except ModuleNotFoundError as missing:  # an extra that is not installed; primitives need only NumPy
             assert not missing.name.startswith("tinygrad_cifar"), missing
 print(*sorted(PRIMITIVES))
 """
 
 
 def test_specs_and_primitives_are_the_same_set():
-    """In a process of its own: tests and examples register primitives as well."""
+    """In a separate process, since tests and examples register primitives as well."""
     found = subprocess.run([sys.executable, "-c", LIST_PRIMITIVES], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert sorted(SPECS) == found.stdout.split()
@@ -39,13 +39,13 @@ def test_specs_and_primitives_are_the_same_set():
 
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_cases_of_a_spec_exercise_every_vjp(name):
-    rules = set(PRIMITIVES[name].vjps)
+    vjps = set(PRIMITIVES[name].vjps)
 
     def exercises_all(case):
         node = oracle.node_of(oracle.bound(SPECS[name], case)(*oracle.leaves(case)))
-        return {rule.input for _, rule, _ in node.edges} == rules if node else not rules
+        return {vjp.input for _, vjp, _ in node.edges} == vjps if node else not vjps
 
-    # Raises if there is none.
+    # Raises if there is no such case.
     find(SPECS[name].cases, exercises_all, settings=settings(phases=[Phase.generate]))
 
 
@@ -84,7 +84,7 @@ def test_sign_is_not_recorded():
     assert not tg.sign(Tensor([1.0], requires_grad=True)).requires_grad
 
 
-# -- one tensor in both places ---------------------------------------------------------------------------------------
+# -- one tensor for both inputs --------------------------------------------------------------------------------------
 
 TWICE = ["add", "subtract", "multiply", "divide", "power", "matmul", "maximum", "minimum"]
 
@@ -119,7 +119,7 @@ def test_index_update_with_elements_of_itself():
     assert tg.grad(tg.index_update(t, 0, t[1]), t, [3.0, 5.0]).data.tolist() == [0.0, 8.0]
 
 
-# -- what depends on the type ----------------------------------------------------------------------------------------
+# -- dtypes ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("there", [np.float16, np.float32, np.float64])
@@ -147,6 +147,6 @@ def test_python_scalars_do_not_promote_float32(name):
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
-@pytest.mark.parametrize(("name", "slope"), [("sigmoid", 0.25), ("softplus", 0.5), ("tanh", 1.0)])
-def test_complex_step_at_zero(name, slope, zero):
-    assert float(complex_step(getattr(tg, name), zero)) == slope
+@pytest.mark.parametrize(("name", "derivative"), [("sigmoid", 0.25), ("softplus", 0.5), ("tanh", 1.0)])
+def test_complex_step_at_zero(name, derivative, zero):
+    assert float(complex_step(getattr(tg, name), zero)) == derivative

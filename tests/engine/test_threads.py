@@ -1,6 +1,6 @@
-"""Threads and tasks: gradients are right, nothing is lost, and no state of one is another's; and what can be copied.
+"""Threads and tasks: correct gradients, and independent modes; copies and pickles.
 
-The amounts are those of the Hypothesis profile: with ``thorough``, eight threads compute 10,000 gradients each.
+The counts depend on the Hypothesis profile: with ``thorough``, eight threads compute 10,000 gradients each.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from tinygrad_cifar import (
 from tinygrad_cifar.engine.modes import active_watchers
 
 THREADS = 8
-LARGE = 200_000  # NumPy lets other threads run while it computes, and this takes it a while
+LARGE = 200_000  # large enough that NumPy releases the GIL for some time
 EACH = 10_000 if settings.default.max_examples >= 300 else 250
-DEPOSITS = EACH // 10
+PASSES = EACH // 10
 
 
 @pytest.fixture(autouse=True)
@@ -52,19 +52,19 @@ def switch_threads_often() -> Iterator[None]:
 
 
 def run_in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:
-    """Run ``work(number)`` in as many threads, all at once; return their results or raise the first error."""
+    """Run ``work(number)`` in ``count`` threads at once; return their results, or raise the first error."""
     ready = threading.Barrier(count)
     results: list[Any] = [None] * count
     errors: list[BaseException] = []
 
-    def guarded(number: int) -> None:
+    def run(number: int) -> None:
         ready.wait()
         try:
             results[number] = work(number)
         except BaseException as error:  # noqa: BLE001 (raised below)
             errors.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -75,7 +75,7 @@ def run_in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any
 
 
 # -- gradients ---------------------------------------------------------------------------------------------------------
-# Each is right or wrong to the last bit: whole numbers, small enough.
+# Each gradient is a small integer, so it is exact.
 
 W = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 
@@ -100,7 +100,7 @@ def nested(k: float) -> bool:
 
 
 def inside_a_function(k: float) -> bool:
-    """One derivative is computed while another program is being recorded."""
+    """Compute one derivative while another computation is being recorded."""
 
     def inner(t: float) -> float:
         y = Tensor(t, requires_grad=True)
@@ -170,22 +170,22 @@ def test_threads_accumulate_into_one_leaf():
     x = Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
-        for _ in range(DEPOSITS):
+        for _ in range(PASSES):
             (x * float(number + 1)).sum().backward()
 
     run_in_threads(work)
-    assert set(x.grad.data.tolist()) == {DEPOSITS * 36.0}
+    assert set(x.grad.data.tolist()) == {PASSES * 36.0}
 
 
 def test_threads_accumulate_into_several_leaves():
     a, b = Tensor(np.ones(LARGE), requires_grad=True), Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
-        for _ in range(DEPOSITS):
+        for _ in range(PASSES):
             ((a + b) if number % 2 else (b * 2 + a)).sum().backward()
 
     run_in_threads(work)
-    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({DEPOSITS * 8.0}, {DEPOSITS * 12.0})
+    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({PASSES * 8.0}, {PASSES * 12.0})
 
 
 def test_models_trained_in_parallel_equal_those_trained_alone():
@@ -203,23 +203,23 @@ def test_models_trained_in_parallel_equal_those_trained_alone():
 # -- state -------------------------------------------------------------------------------------------------------------
 
 
-class Stray(Exception):  # noqa: N818
+class Interruption(Exception):  # noqa: N818
     pass
 
 
 def raise_at_random(rng: random.Random) -> None:
     if rng.random() < 0.3:
-        raise Stray
+        raise Interruption
 
 
 def nest_blocks_at_random(rng: random.Random, depth: int = 0) -> None:
-    """Enter and leave blocks at random, also by exceptions, and check at every step that the state is one's own."""
+    """Enter and leave blocks at random, also by exceptions, and check the mode at every step."""
     recording, watching = is_recording(), active_watchers()
     assert (Tensor(1.0, requires_grad=True) * 2).requires_grad == recording
     if depth < 4:
         for _ in range(2):
             block = rng.choice([no_grad, trace_nonfinite, count_kinks])
-            with contextlib.suppress(Stray), block():
+            with contextlib.suppress(Interruption), block():
                 assert is_recording() == (recording and block is not no_grad)
                 assert len(active_watchers()) == len(watching) + (block is not no_grad)
                 nest_blocks_at_random(rng, depth + 1)
@@ -237,22 +237,22 @@ def test_modes_of_threads_are_independent():
 
 
 def test_modes_of_tasks_are_independent():
-    async def stroll(rng: random.Random, depth: int = 0) -> None:
+    async def nest_blocks(rng: random.Random, depth: int = 0) -> None:
         recording, watching = is_recording(), active_watchers()
         for _ in range(2 * (depth < 4)):
             block = rng.choice([no_grad, trace_nonfinite, count_kinks])
-            with contextlib.suppress(Stray), block():
+            with contextlib.suppress(Interruption), block():
                 await asyncio.sleep(0)
                 assert is_recording() == (recording and block is not no_grad)
-                await stroll(rng, depth + 1)
+                await nest_blocks(rng, depth + 1)
                 raise_at_random(rng)
             await asyncio.sleep(0)
             assert (is_recording(), active_watchers()) == (recording, watching)
 
-    async def crowd() -> None:
-        await asyncio.gather(*[stroll(random.Random(i)) for i in range(20)])
+    async def all_tasks() -> None:
+        await asyncio.gather(*[nest_blocks(random.Random(i)) for i in range(20)])
 
-    asyncio.run(crowd())
+    asyncio.run(all_tasks())
 
 
 def test_kinks_are_counted_per_thread():
@@ -285,7 +285,7 @@ def test_numpy_error_state_is_restored_after_a_trace_error():
 
 
 def test_no_grad_in_a_suspended_generator_applies_to_the_caller():
-    """As with every context variable: a block must not be left open across a yield. Closing it restores the state."""
+    """As with every context variable. Closing the generator restores the mode."""
 
     def paused() -> Iterator[None]:
         with no_grad():
@@ -389,11 +389,11 @@ def test_asynchronous_generator_cannot_be_decorated():
 
 # -- copies ------------------------------------------------------------------------------------------------------------
 
-JOURNEYS = {"pickle": lambda x: pickle.loads(pickle.dumps(x)), "deepcopy": copy.deepcopy}
+COPIES = {"pickle": lambda x: pickle.loads(pickle.dumps(x)), "deepcopy": copy.deepcopy}
 
 
 class Activated(nn.Module):
-    """A module of the user's own, which holds functions and settings beside its parameters."""
+    """A user-defined module with functions and settings among its attributes."""
 
     def __init__(self) -> None:
         self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
@@ -405,10 +405,10 @@ class Activated(nn.Module):
         return self.reduce(self.activation(self.layer(x))) * self.scale
 
 
-@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
-def test_module_with_operations_as_attributes_can_be_copied(journey):
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_module_with_operations_as_attributes_can_be_copied(duplicate):
     model = Activated()
-    twin = journey(model)
+    twin = duplicate(model)
     assert twin(np.ones((1, 2))).item() == model(np.ones((1, 2))).item()
     assert twin.activation is tg.relu
 
@@ -419,8 +419,8 @@ def test_every_operation_can_be_pickled(name):
     assert pickle.loads(pickle.dumps(operation)) is operation
 
 
-@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
-def test_copied_model_and_optimiser_continue_bit_for_bit(journey):
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_copied_model_and_optimiser_continue_bit_for_bit(duplicate):
     rng = np.random.default_rng(0)
     X, labels = rng.normal(size=(20, 3)), rng.integers(0, 2, 20)
 
@@ -434,16 +434,16 @@ def test_copied_model_and_optimiser_continue_bit_for_bit(journey):
     model = models.TwoLayer(3, 4, 2, rng=rng)
     optimiser = optim.Adam(model.parameters(), schedules.Triangular(0.0, 0.1, 4))
     trained(model, optimiser)
-    twins = journey((model, optimiser))
+    twins = duplicate((model, optimiser))
     assert twins[1].parameters[0] is twins[0].W1
     assert trained(*twins) == trained(model, optimiser)
 
 
-@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
-def test_kink_counter_can_be_copied(journey):
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_kink_counter_can_be_copied(duplicate):
     with count_kinks() as kinks:
         tg.relu(Tensor([0.0, 0.0]))
-    twin = journey(kinks)
+    twin = duplicate(kinks)
     assert twin == kinks == {"relu": 2}
 
 

@@ -1,4 +1,4 @@
-"""What trace_nonfinite and count_kinks see, and what they say."""
+"""trace_nonfinite and count_kinks: which operations they report, and their messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def variable(*numbers, dtype=float):
 
 
 def report_of(run) -> str:
-    """Return what is said of a function, or nothing."""
+    """Return the error message of ``run`` under trace_nonfinite, or an empty string."""
     try:
         with trace_nonfinite():
             run()
@@ -35,12 +35,12 @@ def report_of(run) -> str:
 
 
 def line_of(function, text: str) -> str:
-    """Return ``file:line`` of the line of a function that holds the text."""
+    """Return ``file:line`` of the line of a function that contains the text."""
     lines, first = inspect.getsourcelines(function)
     return f"{__file__}:{first + next(i for i, line in enumerate(lines) if text in line)}"
 
 
-# -- forward: the first operation that makes something worse of what it is given ---------------------------------------
+# -- forward -----------------------------------------------------------------------------------------------------------
 
 FORWARD = {
     "log": lambda: tg.log(variable(1, 0)),
@@ -61,16 +61,16 @@ FORWARD = {
 
 @pytest.mark.parametrize("name", FORWARD)
 def test_error_names_the_operation_and_a_rewrite(name):
-    said = report_of(FORWARD[name])
-    assert re.match(rf"{name}, at .*, computed (-?inf|nan)", said)
-    assert "Known rewrite: " in said
+    message = report_of(FORWARD[name])
+    assert re.match(rf"{name}, at .*, computed (-?inf|nan)", message)
+    assert "Known rewrite: " in message
 
 
 def test_error_names_the_first_of_several_operations():
     assert report_of(lambda: tg.sqrt(tg.log(variable(0, 1)))).startswith("log,")
 
 
-MADE_ELSEWHERE = {
+NONFINITE_INPUTS = {
     "an infinity goes through": lambda: variable(np.inf, 1) + 1,
     "a NaN goes through": lambda: tg.exp(variable(np.nan, 1)).sum().backward(),
     "an infinity becomes a smaller one": lambda: tg.sqrt(variable(np.inf, 1)),
@@ -78,12 +78,12 @@ MADE_ELSEWHERE = {
     "one of many": lambda: tg.concatenate([variable(1), variable(np.nan)]).sum(),
     "a sum that overflows where no element does": lambda: variable(1.5e308, 1.5e308) * 1.0,
     "float16, whose sums overflow soon": lambda: tg.relu(Tensor(np.full(5000, 100.0, np.float16))),
-    "whole numbers": lambda: Tensor([1, 2]) + Tensor([2, 3]),
-    "nothing at all": lambda: variable() * 2,
+    "integers": lambda: Tensor([1, 2]) + Tensor([2, 3]),
+    "no elements": lambda: variable() * 2,
 }
 
 
-@pytest.mark.parametrize("run", MADE_ELSEWHERE.values(), ids=MADE_ELSEWHERE)
+@pytest.mark.parametrize("run", NONFINITE_INPUTS.values(), ids=NONFINITE_INPUTS)
 def test_nonfinite_inputs_are_not_reported(run):
     assert report_of(run) == ""
 
@@ -110,10 +110,12 @@ def test_error_states_elements_and_ranges():
 
 
 def test_error_names_each_input():
-    said = report_of(lambda: variable(np.inf, 2) - variable(np.inf, np.nan))
-    assert "x is float64 of shape (2,) from 2 to 2, 1 of them infinite" not in said  # the NaN was there
-    said = report_of(lambda: variable(np.inf, 2) - variable(np.inf, 1))
-    assert "x is float64 of shape (2,) from 2 to 2, 1 of them infinite; y is float64 of shape (2,) from 1 to 1" in said
+    message = report_of(lambda: variable(np.inf, 2) - variable(np.inf, np.nan))
+    assert "x is float64 of shape (2,) from 2 to 2, 1 of them infinite" not in message  # the NaN is in the input
+    message = report_of(lambda: variable(np.inf, 2) - variable(np.inf, 1))
+    assert (
+        "x is float64 of shape (2,) from 2 to 2, 1 of them infinite; y is float64 of shape (2,) from 1 to 1" in message
+    )
 
 
 # -- backward ----------------------------------------------------------------------------------------------------------
@@ -125,11 +127,11 @@ def test_error_in_a_vjp_has_the_line_of_its_operation():
         y = tg.sqrt(x)
         y.sum().backward()
 
-    said = report_of(run)
-    assert said.startswith(
+    message = report_of(run)
+    assert message.startswith(
         f"the derivative of sqrt for x, computed at {line_of(run, 'tg.sqrt')}, computed inf at index (0,)"
     )
-    assert "add an epsilon under it" in said
+    assert "add an epsilon under it" in message
 
 
 def test_single_where_error_suggests_a_second():
@@ -184,8 +186,8 @@ def test_overflow_in_undoing_broadcasting_is_reported():
 def test_second_derivative_is_watched():
     def run():
         x = variable(0, 1)
-        (slope,) = grad((x**1.5).sum(), [x], create_graph=True)
-        slope.sum().backward()
+        (derivative,) = grad((x**1.5).sum(), [x], create_graph=True)
+        derivative.sum().backward()
 
     assert "computed inf" in report_of(run)
 
@@ -195,11 +197,11 @@ def test_error_inside_a_recorded_vjp_names_the_vjp():
         x = variable(0, 1)
         grad(tg.sqrt(x).sum(), x, create_graph=True)
 
-    said = report_of(run)
-    assert said.startswith(
+    message = report_of(run)
+    assert message.startswith(
         f"divide, in the derivative of sqrt for x, computed at {line_of(run, 'tg.sqrt')}, computed inf"
     )
-    assert "add an epsilon under it" in said
+    assert "add an epsilon under it" in message
 
 
 def test_operations_after_a_failed_vjp_are_reported_as_forward():
@@ -213,7 +215,7 @@ def test_operations_after_a_failed_vjp_are_reported_as_forward():
     assert report_of(run).startswith("log, at ")
 
 
-# -- where: the user's line, and the layer on the way ------------------------------------------------------------------
+# -- source locations --------------------------------------------------------------------------------------------------
 
 
 def test_error_inside_a_module_has_the_users_line_and_the_modules():
@@ -223,9 +225,9 @@ def test_error_inside_a_module_has_the_users_line_and_the_modules():
     def run():
         return layer(np.full((3, 2), 10.0))
 
-    said = report_of(run)
+    message = report_of(run)
     assert re.match(
-        rf"matmul, at {re.escape(line_of(run, 'layer('))} \(through tinygrad_cifar.nn.\w+\.py:\d+\), computed", said
+        rf"matmul, at {re.escape(line_of(run, 'layer('))} \(through tinygrad_cifar.nn.\w+\.py:\d+\), computed", message
     )
 
 
@@ -237,9 +239,9 @@ def test_error_in_training_has_the_lines_of_fit_and_of_the_layer():
     def run():
         fitting.fit(model, optim.SGD(model.parameters(), 1e200), data, epochs=3, batch_size=5)
 
-    said = report_of(run)
+    message = report_of(run)
     assert re.match(
-        rf"matmul, at {re.escape(line_of(run, 'fit('))} \(through tinygrad_cifar.course.models\.py:\d+\)", said
+        rf"matmul, at {re.escape(line_of(run, 'fit('))} \(through tinygrad_cifar.course.models\.py:\d+\)", message
     )
 
 
@@ -286,11 +288,11 @@ def test_no_grad_inside_the_block_is_watched():
 
 
 def run_in_a_thread(run) -> str:
-    said = []
-    thread = threading.Thread(target=lambda: said.append(run()))
+    message = []
+    thread = threading.Thread(target=lambda: message.append(run()))
     thread.start()
     thread.join()
-    return said[0]
+    return message[0]
 
 
 def log_of_zero():
@@ -420,7 +422,7 @@ def test_hinge_at_its_margin_is_counted():
 
 
 def test_operations_inside_vjps_are_not_counted():
-    """The rule of absolute takes the sign, which has a jump of its own."""
+    """The VJP of absolute computes the sign, which has a kink as well."""
     x = variable(0, 1)
     with count_kinks() as kinks:
         grad(abs(x).sum(), x, create_graph=True)

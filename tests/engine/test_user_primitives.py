@@ -1,4 +1,4 @@
-"""Primitives of a user's own: made of anything, of any names and orders, and not trusted with the graph's arrays."""
+"""User-defined primitives: names and order of arguments, protection of saved arrays, and invalid definitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinygrad_cifar.engine.primitives import PRIMITIVES
 
 @pytest.fixture(autouse=True)
 def _copy_of_the_table(monkeypatch):
-    """Let each test have the names that it wants."""
+    """Let tests register any name."""
     monkeypatch.setattr("tinygrad_cifar.engine.primitives.PRIMITIVES", dict(PRIMITIVES))
 
 
@@ -34,15 +34,15 @@ def leaf(*numbers):
     st.sampled_from([(True, True), (True, False), (False, True)]),
 )
 def test_gradients_of_two_inputs_belong_to_their_names(names, reverse, recorded):
-    """Whatever the inputs are called, in whatever order the rules come, and although the constants are changed."""
+    """For any names of the inputs and any order of the VJPs, also if constant arrays change before backward."""
     primitives.PRIMITIVES.pop("product", None)
     first, second = names
     forward = eval(f"lambda {first}, {second}: {first}**2 * {second}")
-    rules = {
+    vjps = {
         first: eval(f"lambda g, {first}, {second}: g * 2 * {first} * {second}"),
         second: eval(f"lambda g, {first}: g * {first}**2"),
     }
-    product = tg.primitive("product", forward, **dict(list(rules.items())[:: -1 if reverse else 1]))
+    product = tg.primitive("product", forward, **dict(list(vjps.items())[:: -1 if reverse else 1]))
     arrays = [np.array([2.0, 3.0]), np.array([5.0, 7.0])]
     expected = [2 * arrays[0] * arrays[1], arrays[0] ** 2]
     inputs = [tg.Tensor(array, requires_grad=True) if on else array for array, on in zip(arrays, recorded, strict=True)]
@@ -50,9 +50,9 @@ def test_gradients_of_two_inputs_belong_to_their_names(names, reverse, recorded)
     for array in arrays:
         array[:] = 0
     out.backward()
-    for given_, gradient, on in zip(inputs, expected, recorded, strict=True):
+    for leaf_, gradient, on in zip(inputs, expected, recorded, strict=True):
         if on:
-            np.testing.assert_array_equal(given_.grad.data, gradient)
+            np.testing.assert_array_equal(leaf_.grad.data, gradient)
 
 
 def test_vjps_of_a_ufunc_may_be_in_any_order():
@@ -93,7 +93,7 @@ def test_an_auxiliary_output_needs_a_single_vjp():
         tg.primitive("both", lambda x, y: (x * y, x), aux="p", x=lambda g, p: g * p, y=lambda g: g)
 
 
-# -- what the graph holds ----------------------------------------------------------------------------------------------
+# -- saved arrays ------------------------------------------------------------------------------------------------------
 
 
 def test_vjp_cannot_write_to_its_cotangent():
@@ -117,7 +117,7 @@ CONSTANT = np.array([1.0, 2.0])
 @pytest.mark.parametrize(
     "forward",
     [lambda x, c: c, lambda x, c: c[::-1], lambda x, c: CONSTANT],  # noqa: ARG005
-    ids=["its argument", "a view of it", "a constant of its own"],
+    ids=["its argument", "a view of it", "a constant"],
 )
 def test_result_that_shares_memory_is_copied(forward):
     taken = tg.primitive("taken", forward, x=lambda g: 0 * g)
@@ -181,11 +181,11 @@ def test_user_defined_errors_are_not_changed():
         tg.primitive("failing", forward, x=lambda g: g)(leaf(1.0))
 
 
-# -- how they are made -------------------------------------------------------------------------------------------------
+# -- definition -------------------------------------------------------------------------------------------------------
 
 
 def test_vjp_of_the_wrong_shape_raises_an_error():
-    wrong = tg.primitive("of_test_engine_wrong_shape", lambda x: x * 2, x=lambda g: g.sum())
+    wrong = tg.primitive("of_test_user_primitives_wrong_shape", lambda x: x * 2, x=lambda g: g.sum())
     with pytest.raises(RuntimeError, match=r"the VJP for x must return the shape of the input, \(2,\); got \(\)"):
         wrong(leaf(1.0, 2.0)).sum().backward()
 
@@ -197,7 +197,7 @@ def test_name_can_be_registered_once():
 
 def test_vjp_parameters_must_be_arguments_of_the_primitive():
     with pytest.raises(TypeError, match="the VJP for x has the parameter weight, which is not an argument"):
-        tg.primitive("of_test_engine_asks", lambda x: x, x=lambda g, weight: g * weight)
+        tg.primitive("of_test_user_primitives_asks", lambda x: x, x=lambda g, weight: g * weight)
 
 
 def test_default_arguments_are_passed_to_the_vjp():
@@ -242,7 +242,7 @@ def test_cell_that_runs_again_replaces_its_primitive(monkeypatch):
     before = notebook["cube"](x)
     exec(cell.format(3), notebook)
     assert tg.grad(notebook["cube"](x), x).item() == 12
-    assert tg.grad(before, x).item() == 8  # what was recorded keeps its rule
+    assert tg.grad(before, x).item() == 8  # recorded operations keep their VJPs
     with pytest.raises(ValueError, match="the name cube is already used in __main__; choose another name"):
         exec(cell.format(3), notebook | {"__name__": "another"})
     with pytest.raises(ValueError, match=r"the name exp is already used in tinygrad_cifar\.engine\.ops\.elementwise"):
@@ -282,10 +282,10 @@ def test_vjp_for_one_input_of_a_ufunc_may_declare_the_other():
 
 
 def test_broadcast_inputs_need_broadcasts_true():
-    rules = {"x": lambda g, y: g * y, "y": lambda g, x: g * x}
+    vjps = {"x": lambda g, y: g * y, "y": lambda g, x: g * x}
     x, y = tg.Tensor(np.ones((4, 3)), requires_grad=True), tg.Tensor(np.ones(3), requires_grad=True)
-    product = tg.primitive("product", np.multiply, **rules)
+    product = tg.primitive("product", np.multiply, **vjps)
     with pytest.raises(RuntimeError, match=r"the shape of the input, \(3,\); got \(4, 3\) .*broadcasts=True"):
         tg.grad(product(x, y).sum(), y)
-    product = tg.primitive("product_with_broadcasting", np.multiply, broadcasts=True, **rules)
+    product = tg.primitive("product_with_broadcasting", np.multiply, broadcasts=True, **vjps)
     np.testing.assert_array_equal(tg.grad(product(x, y).sum(), y).data, [4, 4, 4])
