@@ -459,12 +459,6 @@ def test_create_graph_records_under_no_grad():
     assert tg.grad(derivative, x).item() == 18
 
 
-def test_gradient_has_the_dtype_of_its_leaf():
-    x, y = variable([1.0], dtype=np.float32), variable([2.0])
-    (x * y).sum().backward()
-    assert (x.grad.dtype, y.grad.dtype) == (np.float32, np.float64)
-
-
 def test_edges_of_an_intermediate_target_are_not_freed():
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     y = x * 2

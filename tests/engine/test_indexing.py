@@ -11,11 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
-from tests.support.tensors import gradient_of
-
-
-def test_repeated_index_accumulates():
-    assert gradient_of(lambda x: (x[[0, 0, 1]] * [1.0, 10.0, 100.0]).sum(), [5.0, 6.0]) == [11.0, 100.0]
 
 
 @pytest.mark.parametrize("many", [tuple, list, np.array, partial(array, "i")], ids=["tuple", "list", "array", "buffer"])

@@ -36,11 +36,6 @@ def test_data_keeps_its_dtype():
     assert x.dtype == np.float32
 
 
-def test_item_assignment_error_suggests_index_update():
-    with pytest.raises(TypeError, match="write x = index_update"):
-        variable([1.0])[0] = 2.0
-
-
 def test_overwrite_rejects_a_computed_tensor():
     x = variable([1.0, 2.0])
     y = x * 2
