@@ -1,4 +1,4 @@
-"""How fast a training step is here, beside what a person would use instead and beside the limit of the machine.
+"""Benchmarks: a training step of this library, of alternatives and of the bare NumPy kernels.
 
-``python -m benchmarks`` from the repository's root measures everything; ``--help`` names the parts.
+Run ``python -m benchmarks`` in the root of the repository; ``--help`` lists the parts.
 """

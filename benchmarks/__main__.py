@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks``."""
+"""Command line of the benchmarks: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from typing import Any
 
 from benchmarks import (
     chain,
-    gradchecks,
     growth,
     memory,
     overhead,
     page,
-    searches,
     stages,
     startup,
     step,
     targets,
     threads,
 )
-from benchmarks.contestants import CONTESTANTS, HAND, OURS
 from benchmarks.environment import environment
+from benchmarks.implementations import HAND, IMPLEMENTATIONS, OURS
 from benchmarks.options import Options
-from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system import blas
 
 _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = {
     "step": step.measure,
@@ -36,39 +34,41 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "memory": memory.measure,
     "growth": growth.measure,
     "startup": startup.measure,
-    "gradchecks": gradchecks.measure,
-    "searches": searches.measure,
 }
 _DOCS = Path(__file__).parent.parent / "docs"
-_DISPENSABLE = tuple(contestant.name for contestant in CONTESTANTS if contestant.name not in (OURS, HAND))
+_OPTIONAL = tuple(i.name for i in IMPLEMENTATIONS if i.name not in (OURS, HAND))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure what was asked for, and return the exit status: 1 if a part could not be measured."""
+    """Measure the selected parts, and return the exit status: 1 if a part failed."""
     parser = _parser()
-    asked = parser.parse_args(argv)
-    if asked.docs and asked.quick:
-        parser.error("--docs wants real figures, not those of --quick")
-    if asked.only and (wrong := page.unwritable(asked.json)):
-        parser.error(f"--json {asked.json} cannot be written ({wrong}); choose another file")
-    machine.relaunch(["-m", "benchmarks", *argv], threads=threads.DEFAULT)
-    options = Options(asked.quick, threads.decided(), asked.without)
-    _say(textwrap.fill(f"{machine.runtime()}; {options.threads} for every contestant", 80) + "\n")
+    arguments = parser.parse_args(argv)
+    if arguments.docs and arguments.quick:
+        parser.error("--docs cannot be combined with --quick, whose times are not meaningful")
+    if arguments.only and (reason := page.find_write_error(arguments.json)):
+        parser.error(f"--json {arguments.json} cannot be written ({reason}); choose another file")
+    blas.relaunch(["-m", "benchmarks", *argv], threads=threads.DEFAULT)
+    options = Options(arguments.quick, threads.current_count(), arguments.without)
+    _say(textwrap.fill(f"{blas.runtime()}; threads per implementation: {options.threads}", 80) + "\n")
     results, failures = {}, 0
-    for part in asked.only:
+    for part in arguments.only:
         before = environment(options.threads)
         try:
-            results[part] = _PARTS[part](options, _say) | {"environment": before, "quick": asked.quick}
-        except Exception as error:  # noqa: BLE001 (what the other parts measured in minutes is not thrown away)
+            results[part] = _PARTS[part](options, _say) | {"environment": before, "quick": arguments.quick}
+        except Exception as error:  # noqa: BLE001 (keep the results of the other parts)
             failures += 1
             print(f"benchmarks: {part} could not be measured: {type(error).__name__}: {error}", file=sys.stderr)
-    for line in ["no verdicts: the times of --quick mean nothing"] if asked.quick else targets.lines(results):
+    for line in (
+        ["targets are not checked: the times of --quick are not meaningful"]
+        if arguments.quick
+        else targets.lines(results)
+    ):
         _say(line)
     try:
         if results:
-            page.save(results, asked.json)
-            _say(f"figures: {asked.json}")
-        if asked.docs:
+            page.save(results, arguments.json)
+            _say(f"results: {arguments.json}")
+        if arguments.docs:
             _say(f"written: {', '.join(path.name for path in page.write(results, _DOCS))}")
     except (OSError, ImportError) as error:
         print(f"benchmarks: could not write the results: {error}", file=sys.stderr)
@@ -83,47 +83,47 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m benchmarks",
-        description="How fast a training step is here, beside the alternatives and the limit of the machine.",
+        description="Measure a training step of this library, of alternatives and of the bare NumPy kernels.",
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke test of everything; its times mean nothing")
+    parser.add_argument("--quick", action="store_true", help="smoke test of all parts; its times are not meaningful")
     parser.add_argument(
         "--only",
         metavar="PARTS",
-        type=_parts,
+        type=_parse_parts,
         default=tuple(_PARTS),
-        help=f"comma-separated, of {', '.join(_PARTS)}; or nothing (with --docs: from the kept figures)",
+        help=f"parts to measure, comma-separated: {', '.join(_PARTS)}; or nothing (--docs uses stored results)",
     )
     parser.add_argument(
         "--without",
         metavar="NAMES",
-        type=_contestants,
+        type=_parse_implementations,
         default=(),
-        help="leave contestants out, comma-separated: " + ", ".join(_DISPENSABLE),
+        help="implementations to leave out, comma-separated: " + ", ".join(_OPTIONAL),
     )
     parser.add_argument(
         "--json",
         metavar="FILE",
         type=Path,
         default=Path("runs/benchmarks.json"),
-        help="where to keep the figures (default: %(default)s)",
+        help="file for the results (default: %(default)s)",
     )
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md again")
+    parser.add_argument("--docs", action="store_true", help="update docs/performance.md")
     return parser
 
 
-def _parts(text: str) -> tuple[str, ...]:
-    return () if text == "nothing" else _known(text, tuple(_PARTS), "part")
+def _parse_parts(text: str) -> tuple[str, ...]:
+    return () if text == "nothing" else _parse_names(text, tuple(_PARTS), "a part")
 
 
-def _contestants(text: str) -> tuple[str, ...]:
-    return _known(text, _DISPENSABLE, "contestant that can be left out")
+def _parse_implementations(text: str) -> tuple[str, ...]:
+    return _parse_names(text, _OPTIONAL, "an implementation that can be left out")
 
 
-def _known(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:
+def _parse_names(text: str, known: Sequence[str], kind: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in known:
-            raise argparse.ArgumentTypeError(f"{name!r} is no {what}; choose from {', '.join(known)}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not {kind}; choose from {', '.join(known)}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""A million operations in a row: recorded, walked back, and freed, with what each costs in time and memory."""
+"""Time and memory of a chain of a million operations: recording, backward pass and freeing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from benchmarks.options import Options
 
 
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
-    """Build chains of additions on one number, with the garbage collector as it is by default.
+    """Build chains of additions to one element, with the default settings of the garbage collector.
 
     Returns
     -------
     dict
-        ``operations``; seconds for ``numpy`` alone, ``forward``, ``backward`` (which uses the graph up) and
-        ``free`` (of a chain that was not walked); ``bytes`` of memory an operation while the chain stands, and
-        ``left``, how many objects remain when one is freed with the collector off; ``exact``, whether value and
-        gradient are.
+        ``operations``: the length; seconds of ``numpy``, ``forward``, ``backward`` (which frees the graph) and ``free``
+        (of a chain without a backward pass); ``bytes`` per operation of a chain; ``left``: number of objects that
+        remain after a chain is freed with the garbage collector disabled; ``exact``: whether value and gradient are.
     """
     count = 10_000 if options.quick else 1_000_000
     ones = np.ones(1)
@@ -38,7 +37,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     end = _chain(leaf, count)
     recorded = perf_counter()
     end.backward()
-    walked = perf_counter()
+    finished = perf_counter()
     exact = end.item() == value.item() and leaf.grad is not None and leaf.grad.item() == 1
     end = _chain(leaf, count)
     started_freeing = perf_counter()
@@ -48,7 +47,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         "operations": count,
         "numpy": numpy,
         "forward": recorded - started,
-        "backward": walked - recorded,
+        "backward": finished - recorded,
         "free": freed - started_freeing,
         "exact": exact,
         **_memory(leaf, count // 10),
@@ -69,29 +68,29 @@ def _memory(leaf: Any, count: int) -> dict[str, int]:
     before = len(gc.get_objects())
     tracemalloc.start()
     end = _chain(leaf, count)
-    standing, _ = tracemalloc.get_traced_memory()
+    allocated, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     del end
-    left = len(gc.get_objects()) - before  # not bytes: Python keeps some thousand empty tuples for the next caller
+    left = len(gc.get_objects()) - before  # objects, not bytes, since Python caches freed tuples
     gc.enable()
-    return {"bytes": standing // count, "left": left}
+    return {"bytes": allocated // count, "left": left}
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Return what was measured, for a terminal."""
+    """Return the result as lines of text."""
     count = result["operations"]
-    out = [f"a chain of {count:,} additions to one number"]
-    for name, what in (
-        ("numpy", "NumPy alone"),
+    out = [f"a chain of {count:,} additions to one element"]
+    for name, label in (
+        ("numpy", "NumPy without recording"),
         ("forward", "recorded"),
-        ("backward", "walked back, and so used up"),
-        ("free", "freed without a walk"),
+        ("backward", "backward pass"),
+        ("free", "freed without a backward pass"),
     ):
-        out.append(f"  {what:30} {result[name]:8.3f} s {1e6 * result[name] / count:8.2f} us an operation")
+        out.append(f"  {label:30} {result[name]:8.3f} s {1e6 * result[name] / count:8.2f} us per operation")
     exact = "exact" if result["exact"] else "WRONG"
     return [
         *out,
-        f"  memory {result['bytes']} bytes an operation; {result['left']} objects left after freeing",
+        f"  memory {result['bytes']} bytes per operation; {result['left']} objects left after freeing",
         f"  value and gradient: {exact}",
         "",
     ]

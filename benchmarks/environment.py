@@ -1,4 +1,4 @@
-"""On what a part was measured: a figure without its machine, versions and load says nothing."""
+"""Environment of a measurement: machine, BLAS library, versions and load."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tinygrad_cifar.system.blas import runtime
+from tinygrad_cifar.system.blas import THREAD_VARIABLES, runtime
 
 _PACKAGES = ("tinygrad-cifar", "numpy", "torch", "jax", "autograd", "mygrad")
-_LOUD = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+_VARIABLES = ("OPENBLAS_CORETYPE", *THREAD_VARIABLES)
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """Return the machine, the BLAS, the versions, the load and the time, as JSON."""
+    """Return the environment and the current time, JSON-serialisable."""
     in_use = runtime()
     return {
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -26,18 +26,18 @@ def environment(threads: int) -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "blas": in_use._asdict() | {"text": str(in_use)},
         "threads": threads,
-        "variables": {name: os.environ[name] for name in _LOUD if name in os.environ},
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
 
 
-def text(found: dict[str, Any]) -> str:
-    """Return the same in one sentence."""
+def format_environment(found: dict[str, Any]) -> str:
+    """Return an environment as one line of text."""
     packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items() if number)
-    load = "" if found["load"] is None else f" Load average at the start, near 0 if quiet: {found['load'][0]:.1f}."
+    load = "" if found["load"] is None else f" Load average at the start (0 if idle): {found['load'][0]:.1f}."
     count = f"{found['threads']} thread{'s' * (found['threads'] != 1)}"
     return (
-        f"{found['processor']}, {found['system']}; {found['blas']['text']}; {count} for everybody;"
+        f"{found['processor']}, {found['system']}; {found['blas']['text']}; {count} for every implementation;"
         f" Python {found['python']}, {packages}; {found['when'][:10]}.{load}"
     )
 

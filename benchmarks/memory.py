@@ -1,7 +1,7 @@
-"""Peak memory of a training step against hand-derived NumPy's, as tracemalloc counts it (NumPy reports to it).
+"""Peak memory of a training step, compared with hand-derived NumPy.
 
-Parameters, gradients, the batch, whatever is kept from step to step: all that is allocated after the images were drawn.
-Each contestant has a process of its own.
+Counted by tracemalloc, to which NumPy reports: all memory allocated after the images, such as parameters, gradients,
+the batch and buffers. Each implementation runs in a separate process.
 """
 
 from __future__ import annotations
@@ -10,49 +10,49 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from benchmarks.contestants import HAND, OURS
+from benchmarks.implementations import HAND, OURS
 from benchmarks.options import Options
 from benchmarks.worker import Worker
-from benchmarks.works import Work, works
+from benchmarks.workloads import Workload, workloads
 
 
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train a few steps of every work, and of a net of many layers.
+    """Train a few steps of every workload, and of a deep network.
 
     Returns
     -------
     dict
-        ``rows``: each work with the bytes at the ``peak`` of a step and ``after`` it, for each contestant.
+        ``rows``: each workload with, for each implementation, the bytes at the ``peak`` of a step and ``after`` it.
     """
     rows = []
-    every = works(quick=options.quick)
-    for work in [*(every[-1:] if options.quick else every), _deep(quick=options.quick)]:
-        row: dict[str, Any] = {"work": work.to_json()}
+    every = workloads(quick=options.quick)
+    for workload in [*(every[-1:] if options.quick else every), _deep(quick=options.quick)]:
+        row: dict[str, Any] = {"workload": workload.to_json()}
         for name in (OURS, HAND):
             with closing(Worker(name, options.threads)) as worker:
-                row[name] = worker.memory(work)
+                row[name] = worker.memory(workload)
         rows.append(row)
     say("\n".join(lines({"rows": rows})))
     return {"rows": rows}
 
 
-def _deep(*, quick: bool) -> Work:
+def _deep(*, quick: bool) -> Workload:
     layers, batch = (5, 100) if quick else (50, 1000)
-    return Work(f"deep net, {layers} layers of 100, batch {batch:,}", (100,) * layers, batch, batch)
+    return Workload(f"deep net, {layers} layers of 100, batch {batch:,}", (100,) * layers, batch, batch)
 
 
 def peak_ratio(row: dict[str, Any]) -> float:
-    """Return how much more this library needs at most: its peak over hand-derived NumPy's."""
+    """Return the ratio of the peaks of this library and of hand-derived NumPy."""
     return float(row[OURS]["peak"] / row[HAND]["peak"])
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Return the table for a terminal."""
+    """Return the table as lines of text."""
     out = ["memory of a training step, MB", f"  {'':46} {'peak':>8} {'NumPy':>8} {'ratio':>6} {'after':>7}"]
     for row in result["rows"]:
         ours, hand = row[OURS], row[HAND]
         out.append(
-            f"  {Work.from_json(row['work'])!s:46} {ours['peak'] / 1e6:>8.1f} {hand['peak'] / 1e6:>8.1f}"
+            f"  {Workload.from_json(row['workload'])!s:46} {ours['peak'] / 1e6:>8.1f} {hand['peak'] / 1e6:>8.1f}"
             f" {peak_ratio(row):>6.2f} {ours['after'] / 1e6:>7.1f}"
         )
     return [*out, ""]

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks was asked for."""
+"""Options of a run of the benchmarks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 
 class Options(NamedTuple):
-    """How thorough to be, with how many threads, and without whom.
+    """Options of a run.
 
     Attributes
     ----------
     quick : bool
-        Few images, few rounds: shows that everything runs, and no more.
+        If True, few images and rounds are used, as a smoke test.
     threads : int
-        For every contestant.
+        Number of threads of every implementation.
     without : tuple of str
-        Contestants that do not take part.
+        Names of the implementations to leave out.
     """
 
     quick: bool

@@ -1,8 +1,7 @@
-"""Microseconds that an operation costs beyond NumPy's own: forward against the same NumPy call, backward in a chain.
+"""Overhead of one operation over the same NumPy computation, forward and backward.
 
-Forward, ``op(tensor)`` with recording is timed in turns with ``op(array)``; the node is made and thrown away.
-Backward, a chain of one operation is walked, and from the time of one node the NumPy work of the operation's rule,
-written out by hand and timed in turns, is taken away.
+Forward: ``op(tensor)`` with recording and ``op(array)``, interleaved. Backward: the time per node of the backward pass
+of a chain of one operation, minus the time of the NumPy computation of its VJP, written out by hand and interleaved.
 """
 
 from __future__ import annotations
@@ -15,26 +14,39 @@ import numpy as np
 
 import tinygrad_cifar as tg
 from benchmarks.options import Options
-from benchmarks.timing import in_turns, spread
-from benchmarks.works import Array
+from benchmarks.timing import spread, time_interleaved
+from benchmarks.workloads import Array
 
 _SIZES = {"small": 10, "large": 500}  # of square matrices, float64
-_LONG = {"small": 200, "large": 20}
+_LENGTHS = {"small": 200, "large": 20}
 
 
 class Operation(NamedTuple):
-    """One row: the operation, NumPy's, whether ``y`` is recorded, and the rule written out; None if it cannot be
-    repeated on its own result.
-    """  # noqa: D205
+    """An operation to measure.
+
+    Attributes
+    ----------
+    name : str
+        Name in the table.
+    ours : callable
+        Operation of this library, as a function of ``x`` and ``y``.
+    numpy : callable
+        Same computation in NumPy.
+    vjp : callable, optional
+        Computation of the VJP in NumPy, as a function of the cotangent, ``x`` and ``y``. None if the operation cannot
+        be chained.
+    recorded : bool
+        If True, ``y`` is recorded as well.
+    """
 
     name: str
     ours: Callable[[Any, Any], Any]
     numpy: Callable[[Any, Any], Any]
-    rule: Callable[[Array, Array, Array], Any] | None = None
+    vjp: Callable[[Array, Array, Array], Any] | None = None
     recorded: bool = False
 
 
-# x is a matrix of ones, y the unit matrix (for the product) or ones: every operation can be repeated for ever.
+# x is a matrix of ones; y is the identity matrix for products, otherwise ones. So every operation can be chained.
 _OPERATIONS = (
     Operation("add(x, array)", tg.add, np.add, lambda g, *_: g),
     Operation("add(x, y)", tg.add, np.add, recorded=True),
@@ -67,9 +79,9 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``rows``: for each operation and size, in microseconds, ``numpy`` and ``rule`` (NumPy's work forward and
-        backward), and the medians over rounds of what ``forward`` and ``backward`` cost beyond it; ``rule`` and
-        ``backward`` are None where there is no chain.
+        ``rows``: for each operation and size, in microseconds, ``numpy`` and ``vjp`` (NumPy's time forward and
+        backward), and the median overheads ``forward`` and ``backward``. ``vjp`` and ``backward`` are None without a
+        chain.
     """
     rounds = 1 if options.quick else 31
     rows = [_row(operation, size, rounds) for size in _SIZES for operation in _OPERATIONS]
@@ -83,24 +95,24 @@ def _row(operation: Operation, size: str, rounds: int) -> dict[str, Any]:
     y = np.eye(n) if operation.numpy is np.matmul else np.ones((n, n))
     leaf = tg.Tensor(x, requires_grad=True)
     other = tg.Tensor(y, requires_grad=True) if operation.recorded else y
-    ours, numpy = in_turns([lambda: operation.ours(leaf, other), lambda: operation.numpy(x, y)], rounds)
-    rule, backward = (None, None) if operation.rule is None else _backward(operation, leaf, y, _LONG[size], rounds)
+    ours, numpy = time_interleaved([lambda: operation.ours(leaf, other), lambda: operation.numpy(x, y)], rounds)
+    vjp, backward = (None, None) if operation.vjp is None else _backward(operation, leaf, y, _LENGTHS[size], rounds)
     return {
         "operation": operation.name,
         "size": size,
         "numpy": 1e6 * spread(numpy).median,
         "forward": 1e6 * spread(np.subtract(ours, numpy).tolist()).median,
-        "rule": rule,
+        "vjp": vjp,
         "backward": backward,
     }
 
 
 def _backward(operation: Operation, leaf: Any, y: Array, length: int, rounds: int) -> tuple[float, float]:
-    """Return the microseconds of a rule's NumPy work, and of one node of a chain beyond it."""
-    rule = operation.rule
-    if rule is None:
-        raise ValueError(f"{operation.name} has no rule to compare with")
-    x, rules, beyond = leaf.data, [], []
+    """Return the microseconds of the VJP in NumPy, and the overhead per node of a chain."""
+    vjp = operation.vjp
+    if vjp is None:
+        raise ValueError(f"{operation.name} has no VJP to compare with")
+    x, times, overheads = leaf.data, [], []
     for _ in range(rounds):
         value = leaf
         for _ in range(length):
@@ -108,30 +120,30 @@ def _backward(operation: Operation, leaf: Any, y: Array, length: int, rounds: in
         g = np.ones_like(x)
         started = perf_counter()
         value.backward(g)
-        walked = perf_counter()
+        finished = perf_counter()
         for _ in range(length):
-            g = rule(g, x, y)
-        rules.append((perf_counter() - walked) / length)
-        beyond.append((walked - started) / length - rules[-1])
+            g = vjp(g, x, y)
+        times.append((perf_counter() - finished) / length)
+        overheads.append((finished - started) / length - times[-1])
         leaf.grad = None
-    return 1e6 * spread(rules).median, 1e6 * spread(beyond).median
+    return 1e6 * spread(times).median, 1e6 * spread(overheads).median
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Return the tables for a terminal: microseconds beyond NumPy on small arrays, per cent on large ones."""
-    out = ["one operation: NumPy's own microseconds, and what recording and walking add"]
+    """Return the tables as lines of text: overheads in microseconds for small arrays, in per cent for large ones."""
+    out = ["one operation: microseconds of NumPy, and the overhead of recording and of the backward pass"]
     for size, n in _SIZES.items():
         unit = "us" if size == "small" else "%"
         heads = ("forward", f"+ {unit}", "backward", f"+ {unit}")
         out += ["", f"  {f'{n} x {n}, float64':22}" + "".join(f"{head:>11}" for head in heads)]
         for row in result["rows"]:
             if row["size"] == size:
-                pairs = ((row["numpy"], row["forward"]), (row["rule"], row["backward"]))
+                pairs = ((row["numpy"], row["forward"]), (row["vjp"], row["backward"]))
                 out.append(f"  {row['operation']:22}" + "".join(_cells(*pair, size) for pair in pairs).rstrip())
     return [*out, ""]
 
 
-def _cells(numpy: float | None, beyond: float | None, size: str) -> str:
-    if numpy is None or beyond is None:
+def _cells(numpy: float | None, overhead: float | None, size: str) -> str:
+    if numpy is None or overhead is None:
         return ""
-    return f"{numpy:>11.2f}{beyond if size == 'small' else 100 * beyond / numpy:>11.{2 if size == 'small' else 0}f}"
+    return f"{numpy:>11.2f}{overhead if size == 'small' else 100 * overhead / numpy:>11.{2 if size == 'small' else 0}f}"

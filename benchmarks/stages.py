@@ -1,8 +1,7 @@
-"""Where a step's time goes: this library's four stages beside the same stages of the bare kernels, in one process.
+"""Time of the four stages of a step: gather, forward, backward and update, of this library and of the bare kernels.
 
-Both use NumPy's BLAS and its threads, so they can share a process and are timed in turns, step by step. What the stages
-are: the batch gathered; the loss computed and read; the backward pass; the update. What ``training.fit`` does around
-them (counting, watching, looking for NaN) is in the table of steps and not here.
+Both use NumPy's BLAS library and its threads, so they share a process and are interleaved step by step. The work of
+``training.fit`` between the stages (counting, callbacks, checks for NaN) is part of the table of steps only.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contestants.bare_kernels import Kernels
-from benchmarks.contestants.ours import classifier
+from benchmarks.implementations.bare_kernels import Kernels
+from benchmarks.implementations.ours import classifier
 from benchmarks.options import Options
 from benchmarks.timing import spread
-from benchmarks.works import Array, Problem, Work, make, works
+from benchmarks.workloads import Array, Problem, Workload, make_problem, workloads
 from tinygrad_cifar.data.batches import iterate_batches
 from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn.optim import SGD
@@ -27,22 +26,22 @@ Times = list[float]
 
 
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
-    """Time the stages of every work.
+    """Time the stages of every workload.
 
     Returns
     -------
     dict
-        ``rows``: each work with the microseconds of each stage, for ``ours`` and ``bare``: medians over the steps.
+        ``rows``: each workload with the microseconds of each stage, for ``ours`` and ``bare``: medians over the steps.
     """
     rows = []
-    for work in works(quick=options.quick):
-        problem = make(work)
+    for workload in workloads(quick=options.quick):
+        problem = make_problem(workload)
         ours, bare = _ours(problem), _bare(problem)
-        few = options.quick or work.batch > 100  # noqa: PLR2004
+        few = options.quick or workload.batch > 100  # noqa: PLR2004
         both = [(next(ours), next(bare)) for _ in range(5 if options.quick else 9 if few else 200)]
         rows.append(
             {
-                "work": work.to_json(),
+                "workload": workload.to_json(),
                 **{
                     name: {
                         stage: 1e6 * spread([step[which][i] for step in both[1:]]).median
@@ -58,12 +57,12 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _ours(problem: Problem) -> Iterator[Times]:
     model = classifier(problem)
-    optimiser = SGD(model.parameters(), problem.work.eta, weight_decay=2 * problem.work.lam)
+    optimiser = SGD(model.parameters(), problem.workload.eta, weight_decay=2 * problem.workload.lam)
     rng = problem.generator()
-    kept: list[Array] = []
+    buffers: list[Array] = []
     while True:
-        batches = iterate_batches(problem.X, problem.labels, problem.work.batch, rng, kept=kept)
-        for _ in range(problem.work.images // problem.work.batch):
+        batches = iterate_batches(problem.X, problem.labels, problem.workload.batch, rng, buffers=buffers)
+        for _ in range(problem.workload.images // problem.workload.batch):
             times = [perf_counter()]
             X, labels = next(batches)
             times.append(perf_counter())
@@ -80,8 +79,8 @@ def _ours(problem: Problem) -> Iterator[Times]:
 
 def _bare(problem: Problem) -> Iterator[Times]:
     kernels = Kernels(problem)
-    # In an order of their own: of the same images, the second to gather them would find them in the cache.
-    rng, n = np.random.default_rng(4), problem.work.batch
+    # Another order, since the second to gather the same images would find them in the cache.
+    rng, n = np.random.default_rng(4), problem.workload.batch
     while True:
         order: Array = rng.permutation(len(problem.X))
         for start in range(0, len(order), n):
@@ -95,18 +94,18 @@ def _bare(problem: Problem) -> Iterator[Times]:
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Return the tables for a terminal."""
+    """Return the tables as lines of text."""
     return [line for row in result["rows"] for line in _block(row)]
 
 
 def _block(row: dict[str, Any]) -> list[str]:
     ours, bare = row["ours"], row["bare"]
-    total, floor = sum(ours.values()), sum(bare.values())
+    total, bound = sum(ours.values()), sum(bare.values())
     out = [
-        f"{Work.from_json(row['work'])}: microseconds by stage",
-        f"  {'':12} {'this library':>14} {'share':>7} {'bare kernels':>14} {'beyond':>10}",
+        f"{Workload.from_json(row['workload'])}: microseconds by stage",
+        f"  {'':12} {'this library':>14} {'share':>7} {'bare kernels':>14} {'difference':>10}",
     ]
     for stage in STAGES:
-        mine, least = ours[stage], bare[stage]
-        out.append(f"  {stage:12} {mine:>14,.0f} {mine / total:>7.0%} {least:>14,.0f} {mine - least:>10,.0f}")
-    return [*out, f"  {'together':12} {total:>14,.0f} {'':7} {floor:>14,.0f} {total - floor:>10,.0f}", ""]
+        time, least = ours[stage], bare[stage]
+        out.append(f"  {stage:12} {time:>14,.0f} {time / total:>7.0%} {least:>14,.0f} {time - least:>10,.0f}")
+    return [*out, f"  {'total':12} {total:>14,.0f} {'':7} {bound:>14,.0f} {total - bound:>10,.0f}", ""]

@@ -1,11 +1,10 @@
-"""What it costs to begin: the import beyond NumPy's own, and the command line until it has printed its help."""
+"""Startup time: the import in addition to that of NumPy, and ``--help`` of the command line."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
 
@@ -23,49 +22,42 @@ print(between - started, perf_counter() - between)
 
 
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
-    """Start Python again and again.
+    """Start Python repeatedly.
 
     Returns
     -------
     dict
-        Milliseconds, a list for each: ``numpy`` and ``beyond`` it inside a new Python; ``python`` from its start to its
-        end with nothing to do, and the ``command_line`` with ``--help`` (None if it is not there).
+        Lists of milliseconds: imports of ``numpy``, and of this library ``beyond`` it; whole processes of ``python``
+        with an empty program, and of the ``command_line`` with ``--help``.
     """
     result: dict[str, Any] = {"numpy": [], "beyond": [], "python": [], "command_line": []}
-    has_command_line = find_spec("tinygrad_cifar.cli") is not None
     for _ in range(2 if options.quick else 15):
         numpy, beyond = (1e3 * float(part) for part in _run("-c", _IMPORT)[1].split())
         result["numpy"].append(numpy)
         result["beyond"].append(beyond)
         result["python"].append(_run("-c", "pass")[0])
-        if has_command_line:
-            result["command_line"].append(_run("-m", "tinygrad_cifar", "--help")[0])
-    if not has_command_line:
-        result["command_line"] = None
+        result["command_line"].append(_run("-m", "tinygrad_cifar", "--help")[0])
     say("\n".join(lines(result)))
     return result
 
 
 def _run(*arguments: str) -> tuple[float, str]:
-    """Return the milliseconds and the output of a new Python."""
+    """Run Python with these arguments, and return the milliseconds and the output."""
     started = perf_counter()
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (this very program)
-    return 1e3 * (perf_counter() - started), done.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (this program)
+    return 1e3 * (perf_counter() - started), completed.stdout
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Return what was measured, for a terminal."""
-    out = ["starting, milliseconds"]
-    for name, what in (
+    """Return the result as lines of text."""
+    out = ["startup, milliseconds"]
+    for name, label in (
         ("numpy", "import numpy"),
-        ("beyond", "import tinygrad_cifar, beyond that"),
+        ("beyond", "import tinygrad_cifar, in addition"),
         ("python", "python -c pass, whole process"),
         ("command_line", "python -m tinygrad_cifar --help, whole process"),
     ):
-        if result[name] is None:
-            out.append(f"  {what:48} not there")
-        else:
-            taken = spread(result[name])
-            out.append(f"  {what:48} {taken.median:8.1f}   ({taken.low:.1f} - {taken.high:.1f})")
+        times = spread(result[name])
+        out.append(f"  {label:48} {times.median:8.1f}   ({times.low:.1f} - {times.high:.1f})")
     return [*out, ""]

@@ -1,4 +1,4 @@
-"""The targets that this project set itself, beside what was measured: met or missed is computed, never typed in."""
+"""Targets of this project, compared with the measurements."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from benchmarks import memory
-from benchmarks.contestants import BARE, HAND, OURS, PEERS
+from benchmarks.implementations import BARE, HAND, OURS, PEERS
 from benchmarks.timing import ratio, spread
-from benchmarks.works import LARGER, REPORTS_TWO_NETS, TWO_LAYERS, Work
+from benchmarks.workloads import LARGER, REPORTS_TWO_NETS, TWO_LAYERS, Workload
 
 Results = dict[str, Any]
 
 
 class Verdict(NamedTuple):
-    """A target beside the worst that was measured.
+    """A target and the worst measurement that it covers.
 
     Attributes
     ----------
     target : str
-        What is judged.
-    limit, measured : float
-        In the unit that the target names; a ratio, if it names none.
+        Quantity, with its unit unless it is a ratio.
+    limit : float
+        Limit of the quantity.
+    measured : float
+        Worst measurement.
     where : str
-        In which case it was measured, of those that the target covers.
+        Case of the worst measurement.
     at_least : bool
-        Whether the limit is the lowest allowed; by default it is the highest.
+        If True, the limit is a minimum; otherwise a maximum.
     """
 
     target: str
@@ -38,12 +40,12 @@ class Verdict(NamedTuple):
 
     @property
     def met(self) -> bool:
-        """Whether what was measured is within the limit."""
+        """Whether the measurement is within the limit."""
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
     @property
     def allowed(self) -> str:
-        """The limit in words."""
+        """Limit in words."""
         return f"{'at least' if self.at_least else 'at most'} {self.limit:g}"
 
 
@@ -54,32 +56,35 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def _step(result: Results) -> Iterator[Verdict]:
-    by_hand, by_floor = _ratios(result, HAND), _ratios(result, BARE)
-    if by_hand:
-        yield Verdict("step over hand-derived NumPy's, all works", 1.05, *max(by_hand))
-        yield Verdict("the same, as we would like it", 0.8, *max(by_hand))
-        yield Verdict("two-layer step over hand-derived NumPy's", 1.15, *max(_of(by_hand, TWO_LAYERS)))
-    if by_floor:
-        yield Verdict("step over the bare kernels', larger works", 1.25, *max(_of(by_floor, *LARGER)))
+    to_hand, to_bare = _ratios(result, HAND), _ratios(result, BARE)
+    if to_hand:
+        yield Verdict("step over hand-derived NumPy's, all workloads", 1.05, *max(to_hand))
+        yield Verdict("step over hand-derived NumPy's, all workloads (stretch goal)", 0.8, *max(to_hand))
+        yield Verdict("two-layer step over hand-derived NumPy's", 1.15, *max(_select(to_hand, TWO_LAYERS)))
+    if to_bare:
+        yield Verdict("step over the bare kernels', larger workloads", 1.25, *max(_select(to_bare, *LARGER)))
     leads = [(1 / times, f"{where}, {peer}") for peer in PEERS for times, where in _ratios(result, peer)]
     if leads:
-        yield Verdict("any peer's step over ours, all works", 1, *min(leads), at_least=True)
+        yield Verdict("any peer's step over ours, all workloads", 1, *min(leads), at_least=True)
         yield Verdict(
-            "any peer's step over ours, the first two works", 1.3, *min(_of(leads, *REPORTS_TWO_NETS)), at_least=True
+            "any peer's step over ours, the first two workloads",
+            1.3,
+            *min(_select(leads, *REPORTS_TWO_NETS)),
+            at_least=True,
         )
 
 
 def _ratios(result: Results, to: str) -> list[tuple[float, str]]:
-    """Return this library's median ratio to another contestant in each work where both took part."""
+    """Return the median ratio of this library to another implementation, for each workload with both."""
     return [
-        (ratio(row["seconds"][OURS], row["seconds"][to]).median, str(Work.from_json(row["work"])))
+        (ratio(row["seconds"][OURS], row["seconds"][to]).median, str(Workload.from_json(row["workload"])))
         for row in result["rows"]
         if {OURS, to} <= row["seconds"].keys()
     ]
 
 
-def _of(found: list[tuple[float, str]], *works: str) -> list[tuple[float, str]]:
-    return [(figure, where) for figure, where in found if where.startswith(works)]
+def _select(found: list[tuple[float, str]], *workloads: str) -> list[tuple[float, str]]:
+    return [(value, where) for value, where in found if where.startswith(workloads)]
 
 
 def _overhead(result: Results) -> Iterator[Verdict]:
@@ -92,7 +97,7 @@ def _overhead(result: Results) -> Iterator[Verdict]:
 
 
 def _chain(result: Results) -> Iterator[Verdict]:
-    few = 10  # Python's own objects come and go; a cycle would leave all of the chain's
+    few = 10  # objects of the interpreter vary; a reference cycle would leave the whole chain
     seconds = result["forward"] + result["backward"]
     where = f"{seconds:.1f} s, the gradient is {'exact' if result['exact'] else 'WRONG'}"
     left = result["left"] if result["exact"] else inf
@@ -101,7 +106,7 @@ def _chain(result: Results) -> Iterator[Verdict]:
 
 def _memory(result: Results) -> Iterator[Verdict]:
     worst = max(result["rows"], key=memory.peak_ratio)
-    where = str(Work.from_json(worst["work"]))
+    where = str(Workload.from_json(worst["workload"]))
     yield Verdict("peak memory of a step over hand-derived NumPy's", 1.1, memory.peak_ratio(worst), where)
 
 
@@ -111,7 +116,7 @@ def _startup(result: Results) -> Iterator[Verdict]:
 
 
 def lines(results: Results) -> list[str]:
-    """Return the verdicts for a terminal."""
+    """Return the verdicts as lines of text."""
     out = []
     for verdict in verdicts(results):
         out += [
@@ -122,9 +127,9 @@ def lines(results: Results) -> list[str]:
 
 
 def markdown(results: Results) -> list[str]:
-    """Return the verdicts as a table for the documentation."""
+    """Return the verdicts as a table in Markdown."""
     rows = [
         f"| {v.target} | {v.allowed} | **{v.measured:.2f}** ({v.where}) | {'met' if v.met else '**missed**'} |"
         for v in verdicts(results)
     ]
-    return ["| target | limit | measured, in the worst case | |", "|---|---|---|---|", *rows]
+    return ["| target | limit | worst measurement | |", "|---|---|---|---|", *rows]

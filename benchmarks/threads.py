@@ -1,41 +1,39 @@
-"""One thread count for all: decided once by whoever starts the contestants, and handed to each through its environment.
+"""Number of threads, equal for all implementations and passed to their processes through the environment.
 
-OpenBLAS, OpenMP, MKL and XLA each read a variable of their own, before they are loaded; where the system can say which
-cores a process may use, that bounds whatever reads none of them.
+BLAS libraries, OpenMP and XLA read variables when they are loaded. The processor affinity, where the system supports
+it, limits all other libraries.
 """
 
 from __future__ import annotations
 
 import os
 
-from tinygrad_cifar.system.blas import runtime, usable_cores
+from tinygrad_cifar.system.blas import THREAD_VARIABLES, runtime, usable_cores
 
 _COUNT = "BENCHMARKS_THREADS"
-_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
+_VARIABLES = (*THREAD_VARIABLES, "NPROC")  # NPROC is read by XLA
 
-
-# A step of the reports' nets is hardly faster on two threads; and two threads that wait for each other, on two cores of
-# which something else wants one, take several times as long.
+# Two threads are hardly faster for the small networks, and several times slower if another process uses a core.
 DEFAULT = 1
 
 
-def decided() -> int:
-    """Return the count that this process's own BLAS uses: the user's, or the default."""
+def current_count() -> int:
+    """Return the number of threads that BLAS uses in this process: set by the user, or the default."""
     return runtime().threads or usable_cores()
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the environment for a process that is to use so many threads."""
+    """Return the environment of a process that uses ``threads`` threads."""
     return os.environ | dict.fromkeys(_VARIABLES, str(threads)) | {_COUNT: str(threads)}
 
 
 def count() -> int:
-    """Return what :func:`environment` said to the process that started this one."""
+    """Return the number of threads that the environment of this process sets (see :func:`environment`)."""
     return int(os.environ[_COUNT])
 
 
-def confine() -> None:
-    """Leave this process no more cores than threads, where the system can."""
+def limit_cores() -> None:
+    """Restrict this process to as many cores as threads, if the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[: count()])

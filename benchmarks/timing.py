@@ -1,7 +1,7 @@
-"""Times taken in turns, and what is read from them: medians and quartiles, of ratios within a round.
+"""Interleaved timing, and medians and quartiles of ratios within a round.
 
-Absolute times on a machine that others use mean little, and drift. What is compared is therefore run in turns (A B C,
-A B C, ...), for a short while each, and a ratio is taken between neighbours in time.
+Absolute times drift on a shared machine. Functions are therefore timed in short groups, interleaved (A B C, A B C,
+...), and ratios are computed within a round.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-_GROUP = 2e-3  # seconds of one function before it is the next one's turn: a thousand calls of the cheapest
+_GROUP = 2e-3  # seconds of consecutive calls of one function
 
 
 class Spread(NamedTuple):
-    """A median and the quartiles around it."""
+    """Median and quartiles."""
 
     median: float
     low: float
@@ -28,33 +28,34 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the median and the quartiles."""
+    """Return the median and the quartiles of values."""
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     return Spread(float(median), float(low), float(high))
 
 
 def ratio(times: Sequence[float], to: Sequence[float]) -> Spread:
-    """Return the spread of the ratios of times that were taken in the same rounds."""
+    """Return the spread of the ratios of times from the same rounds."""
     return spread(np.divide(times, to).tolist())
 
 
-def in_turns(functions: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Return, for each function, the seconds of one call in each round; the garbage collector rests meanwhile."""
-    calls = [_calls(function) for function in functions]
+def time_interleaved(functions: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Return, for each function, the seconds per call in each round, with the garbage collector disabled."""
+    counts = [_choose_count(function) for function in functions]
     times: list[list[float]] = [[] for _ in functions]
     collecting = gc.isenabled()
     gc.disable()
     try:
         for _ in range(rounds):
-            for function, count, taken in zip(functions, calls, times, strict=True):
-                taken.append(_time(function, count) / count)
+            for function, count, seconds in zip(functions, counts, times, strict=True):
+                seconds.append(_time(function, count) / count)
     finally:
         if collecting:
             gc.enable()
     return times
 
 
-def _calls(function: Callable[[], object]) -> int:
+def _choose_count(function: Callable[[], object]) -> int:
+    """Return the number of calls that take about half a group."""
     count = 1
     while (taken := _time(function, count)) < _GROUP / 2:
         count = max(2 * count, int(count * _GROUP / max(taken, 1e-7) / 2))

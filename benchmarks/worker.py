@@ -1,11 +1,10 @@
-"""A contestant in a process of its own, which trains only while it is told to.
+"""Process of one implementation, which trains only while it is being measured.
 
-Contestants do not share a process, because their libraries' pools of threads would share it, too, and go on spinning
-for a while after their last product, on cores that the next contestant then measures itself on. Where the system can,
-a process that is not being measured is stopped altogether.
+Each implementation has a separate process, since the threads of BLAS and OpenMP spin for a while after a product and
+would slow down the next implementation. If the system supports it, a process that is not being measured is stopped.
 
-Commands and replies are lines of JSON. ``train`` is a loop that calls ``after_step``: that is where the worker counts,
-answers, and waits for what comes next.
+Commands and replies are lines of JSON. The training loop calls ``after_step``, in which the worker counts the steps,
+replies, and waits for the next command.
 """
 
 from __future__ import annotations
@@ -20,41 +19,41 @@ from collections.abc import Generator
 from time import perf_counter
 from typing import Any, TextIO
 
-from benchmarks import threads, works
-from benchmarks.contestants import training_of
-from benchmarks.works import Work
+from benchmarks import threads, workloads
+from benchmarks.implementations import load_train
+from benchmarks.workloads import Workload
 
 _CAN_STOP = hasattr(signal, "SIGSTOP")
 
 
-class Unable(Exception):  # noqa: N818 (a reason, not a fault of this program)
-    """A contestant cannot take part; says why in one sentence."""
+class UnavailableError(Exception):
+    """An implementation cannot be measured."""
 
 
-class Missing(Unable):
-    """The contestant's library is not installed."""
+class NotInstalledError(UnavailableError):
+    """The library of an implementation is not installed."""
 
 
-# -- the side that measures --------------------------------------------------------------------------------------------
+# -- measuring process -------------------------------------------------------------------------------------------------
 
 
 class Worker:
-    """The process of one contestant, seen from the one that gives the commands."""
+    """Process of one implementation, controlled by the measuring process."""
 
     def __init__(self, name: str, thread_count: int, *, stopping: bool = True) -> None:
         self.name = name
         self._stopping = stopping and _CAN_STOP
-        # In a process group of its own, which the system wakes and hangs up on if this process dies before close(): a
-        # stopped process would stay for ever.
+        # A separate process group: if this process ends before close(), the system continues the group and sends
+        # SIGHUP, so a stopped process does not remain.
         own_group = os.setpgrp if _CAN_STOP else None
-        self._process = subprocess.Popen(  # noqa: S603 (this very program)
+        self._process = subprocess.Popen(  # noqa: S603 (this program)
             [sys.executable, "-m", "benchmarks.worker", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             env=threads.environment(thread_count),
-            preexec_fn=own_group,  # noqa: PLW1509 (there are no threads here yet)
+            preexec_fn=own_group,  # noqa: PLW1509 (no threads have been started)
         )
 
     def close(self) -> None:
@@ -62,25 +61,27 @@ class Worker:
         self._process.kill()
         self._process.communicate()
 
-    def losses(self, work: Work, steps: int) -> list[float]:
-        """Start training a work, and return the losses of its first steps.
+    def losses(self, workload: Workload, steps: int) -> list[float]:
+        """Start training a workload, and return the losses of its first steps.
 
         Raises
         ------
-        Unable
-            If the contestant cannot, for example because its library is not installed.
+        UnavailableError
+            If training fails.
+        NotInstalledError
+            If a library is not installed.
         """
-        losses: list[float] = self._ask(do="losses", work=work.to_json(), steps=steps)
+        losses: list[float] = self._ask(do="losses", workload=workload.to_json(), steps=steps)
         return losses
 
     def seconds(self, steps: int, warm: int = 1) -> float:
-        """Train on and return how long ``steps`` steps took, after ``warm`` untimed ones that fill the caches."""
+        """Continue training: return the seconds of ``steps`` steps, after ``warm`` untimed ones."""
         seconds: float = self._ask(do="seconds", steps=steps, warm=warm)
         return seconds
 
-    def memory(self, work: Work) -> dict[str, int]:
-        """Train a few steps of a work, and return the bytes of Python's and NumPy's memory: ``peak`` and ``after``."""
-        memory: dict[str, int] = self._ask(do="memory", work=work.to_json())
+    def memory(self, workload: Workload) -> dict[str, int]:
+        """Train a few steps of a workload, and return the allocated bytes at their ``peak`` and ``after`` the steps."""
+        memory: dict[str, int] = self._ask(do="memory", workload=workload.to_json())
         return memory
 
     def _ask(self, **command: Any) -> Any:
@@ -92,30 +93,30 @@ class Worker:
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise Unable(f"{self.name}: its process has ended") from None
+            raise UnavailableError(f"{self.name}: its process has ended") from None
         line = self._process.stdout.readline()
         if not line:
-            raise Unable(f"{self.name}: its process ended with status {self._process.wait()}")
+            raise UnavailableError(f"{self.name}: its process ended with status {self._process.wait()}")
         if self._stopping:
             self._process.send_signal(signal.SIGSTOP)
         reply = json.loads(line)
         if "missing" in reply:
-            raise Missing(f"{self.name}: {reply['missing']} is not installed")
+            raise NotInstalledError(f"{self.name}: {reply['missing']} is not installed")
         if "unable" in reply:
-            raise Unable(f"{self.name}: {reply['unable']}")
+            raise UnavailableError(f"{self.name}: {reply['unable']}")
         return reply["answer"]
 
 
 def steps_in(seconds: float, worker: Worker) -> int:
-    """Return how many steps of its work a worker makes in so many seconds: from 1 to 200."""
+    """Return the number of steps that a worker makes in the given time, from 1 to 200."""
     fastest = min(worker.seconds(1) for _ in range(3))
     return max(1, min(200, round(seconds / fastest)))
 
 
-# -- the side that trains ----------------------------------------------------------------------------------------------
+# -- training process --------------------------------------------------------------------------------------------------
 
-# A command is a generator that is sent the loss after every step and returns the answer. Reading a loss (``float``)
-# waits for it, in libraries that compute asynchronously, so it is done where the clock is read and nowhere else.
+# A command is a generator that receives the loss of every step and returns the reply. ``float(loss)`` waits for the
+# loss in asynchronous libraries, so it is called only where the clock is read.
 Command = Generator[None, Any, Any]
 
 
@@ -137,8 +138,8 @@ def _seconds(steps: int, warm: int) -> Command:
 
 
 def _memory() -> Command:
-    tracemalloc.start()  # before the model is made; the images are there already
-    for _ in range(2):  # then what is kept from step to step is there, and what only the start needed is not
+    tracemalloc.start()  # after the images, before the model
+    for _ in range(2):  # after these, persistent buffers exist and temporary ones of the start do not
         float((yield))
     tracemalloc.reset_peak()
     for _ in range(3):
@@ -151,71 +152,71 @@ def _memory() -> Command:
 _COMMANDS = {"losses": _losses, "seconds": _seconds, "memory": _memory}
 
 
-class _AnotherWork(Exception):  # noqa: N818
-    """Ends a training whose successor has been asked for."""
+class _NextWorkload(Exception):  # noqa: N818 (control flow)
+    """Ends the training loop when the next workload has been requested."""
 
 
-class _Turnstile:
-    """Where a training waits for its turn."""
+class _StepGate:
+    """Control of the training loop: after each command it waits for the next."""
 
     def __init__(self, commands: TextIO, replies: TextIO) -> None:
         self._commands, self._replies = commands, replies
         self._command: Command
-        self.work: Work | None = None
+        self.workload: Workload | None = None
 
     def wait(self) -> None:
-        """Read the next command and bring it to its first step."""
+        """Read the next command."""
         line = self._commands.readline()
         if not line:
             raise SystemExit
         command = json.loads(line)
-        self.work = Work.from_json(command.pop("work")) if "work" in command else None
+        self.workload = Workload.from_json(command.pop("workload")) if "workload" in command else None
         self._command = _COMMANDS[command.pop("do")](**command)
 
     def open(self) -> None:
-        """Let the training go."""
+        """Start the command, before its first step."""
         next(self._command)
 
     def after_step(self, loss: Any) -> None:
-        """Count a step; after the last one of a command, answer and wait."""
+        """Pass a loss to the command; after its last step, reply and wait for the next command."""
         try:
             self._command.send(loss)
         except StopIteration as done:
             self.reply(answer=done.value)
             self.wait()
-            if self.work is not None:
-                raise _AnotherWork from None
+            if self.workload is not None:
+                raise _NextWorkload from None
             self.open()
 
     def reply(self, **reply: Any) -> None:
-        """Write one line."""
+        """Write a reply."""
         self._replies.write(json.dumps(reply) + "\n")
         self._replies.flush()
 
 
 def serve(name: str) -> None:
-    """Be the contestant ``name`` until there are no more commands."""
+    """Run the implementation ``name`` until there are no more commands."""
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no reply
-    threads.confine()
-    turnstile = _Turnstile(sys.stdin, replies)
-    turnstile.wait()
+    os.dup2(2, 1)  # output of libraries must not mix with replies
+    threads.limit_cores()
+    gate = _StepGate(sys.stdin, replies)
+    gate.wait()
     while True:
         try:
-            if turnstile.work is None:
-                raise Unable("it is not training anything")  # noqa: TRY301 (answered like all others)
-            train = training_of(name)
-            problem = works.make(turnstile.work)
-            turnstile.open()
-            train(problem, turnstile.after_step)
-        except _AnotherWork:
+            if gate.workload is None:
+                raise UnavailableError("no workload has been started")  # noqa: TRY301 (handled with all others)
+            train = load_train(name)
+            problem = workloads.make_problem(gate.workload)
+            gate.open()
+            train(problem, gate.after_step)
+        except _NextWorkload:
             continue
         except ImportError as error:
-            turnstile.reply(missing=error.name or str(error))
-        except Exception as error:  # noqa: BLE001 (whatever a library raises, the others go on)
-            sentence = " ".join(str(error).split())[:200]
-            turnstile.reply(unable=f"{type(error).__name__}: {sentence}")
-        turnstile.wait()
+            gate.reply(missing=error.name or str(error))
+        except Exception as error:  # noqa: BLE001 (the other implementations continue)
+            message = " ".join(str(error).split())[:200]
+            gate.reply(unable=f"{type(error).__name__}: {message}")
+        gate.wait()
 
 
 if __name__ == "__main__":

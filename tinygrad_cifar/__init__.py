@@ -4,18 +4,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tinygrad_cifar._version import __version__ as __version__
-from tinygrad_cifar.engine import blocked_matmul
+from tinygrad_cifar.engine import blocked_matmul as _blocked_matmul
 from tinygrad_cifar.engine.backprop import grad as grad
-from tinygrad_cifar.engine.derivatives import hessian as hessian, hvp as hvp, jacobian as jacobian, jvp as jvp
-from tinygrad_cifar.engine.modes import is_recording as is_recording, no_grad as no_grad
+from tinygrad_cifar.engine.derivatives import hessian as hessian
+from tinygrad_cifar.engine.derivatives import hvp as hvp
+from tinygrad_cifar.engine.derivatives import jacobian as jacobian
+from tinygrad_cifar.engine.derivatives import jvp as jvp
+from tinygrad_cifar.engine.modes import is_recording as is_recording
+from tinygrad_cifar.engine.modes import no_grad as no_grad
 from tinygrad_cifar.engine.ops import *  # noqa: F403
-from tinygrad_cifar.engine.ops import OPERATIONS
+from tinygrad_cifar.engine.ops import OPERATIONS as _OPERATIONS
 from tinygrad_cifar.engine.primitives import primitive as primitive
-from tinygrad_cifar.engine.tensor import Tensor as Tensor, from_numpy as from_numpy
-from tinygrad_cifar.engine.tracing import NonFiniteError as NonFiniteError, count_kinks as count_kinks, trace_nonfinite as trace_nonfinite
-from tinygrad_cifar.system.blas import multiplies_small_matrices_directly, runtime as runtime
+from tinygrad_cifar.engine.tensor import Tensor as Tensor
+from tinygrad_cifar.engine.tensor import from_numpy as from_numpy
+from tinygrad_cifar.engine.tracing import NonFiniteError as NonFiniteError
+from tinygrad_cifar.engine.tracing import count_kinks as count_kinks
+from tinygrad_cifar.engine.tracing import trace_nonfinite as trace_nonfinite
+from tinygrad_cifar.system import blas as _blas
+from tinygrad_cifar.system.blas import runtime as runtime
 
-blocked_matmul.set_kernel_test(multiplies_small_matrices_directly)
+_blocked_matmul.set_kernel_test(_blas.multiplies_small_matrices_directly)
 
 # Modules that are imported when they are first asked for.
 _MODULES = {
@@ -59,7 +67,7 @@ else:  # type checkers would take any name of the package to exist, if they saw 
     __all__ = [
         *("NonFiniteError", "Tensor", "__version__", "count_kinks", "from_numpy", "grad", "hessian", "hvp"),
         *("is_recording", "jacobian", "jvp", "no_grad", "primitive", "runtime", "trace_nonfinite"),
-        *OPERATIONS,
+        *_OPERATIONS,
     ]
 
     def __getattr__(name):

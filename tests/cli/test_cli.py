@@ -1,4 +1,4 @@
-"""A command ends in files that can be relied on, or in one sentence and nothing half-written."""
+"""Commands: complete files, or a one-line error message and no partial file."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tinygrad_cifar
 from tests.support.command_line import command, names, sentence
 from tests.support.official_format import draw_batches, python_version_files
-from tinygrad_cifar.cli import common, main
+from tinygrad_cifar import course
+from tinygrad_cifar.cli import main
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.experiments import report_checks as checks
+from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.locks import exclusive_lock
 
-SMALL = ["--train-batches", "1", "--first", "300", "--validation-batch", "2", "--no-figures"]
+SMALL = ["--train-batches", "1", "--train-size", "300", "--validation-batch", "2", "--no-figures"]
 FIGURES = {"loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png"}
 FILES = {"result.json", "history.csv", "parameters.npz"}
 
 
 @pytest.fixture(autouse=True)
-def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "builtin_dataset", _drawn)
+def builtin_dataset_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _builtin_dataset)
 
 
-_drawn = functools.cache(builtin_dataset)
+_builtin_dataset = functools.cache(builtin_dataset)
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(f"the process never said {text!r}")
 
 
-# -- what a run leaves -------------------------------------------------------------------------------------------------
+# -- results of a run --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", ["softmax", "svm", "two-layer", "perceptron"])
@@ -72,7 +74,9 @@ def test_every_model_trains(model: str, tmp_path: Path) -> None:
     assert result(tmp_path)["test_accuracy"] > 0.1
 
 
-def test_the_default_run_beats_any_linear_model_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_run_is_better_than_a_linear_model_and_writes_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", "two-layer", "--out", str(tmp_path / "a/b"), "--epochs", "6"]) == 0
     assert names(tmp_path / "a/b") == FILES | FIGURES
     assert all((tmp_path / "a/b" / name).read_bytes().startswith(b"\x89PNG") for name in FIGURES)
@@ -86,14 +90,14 @@ def test_the_weights_of_whitened_features_are_drawn_as_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = [option for option in SMALL if option != "--no-figures"]
-    options = ("--pixels", "whiten", "--components", "20", "--q", "0.5")
+    options = ("--preprocessing", "whiten", "--components", "20", "--q", "0.5")
     assert train(tmp_path, *small, *options, small=False) == 0
     assert names(tmp_path) == FILES | FIGURES
     assert main(["evaluate", str(tmp_path / "parameters.npz")]) == 0
     assert f"{result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
 
 
-def test_what_is_printed_is_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_metrics_are_those_in_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     printed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if "%" in line}
     for part in ("train", "validation", "test"):
@@ -104,7 +108,7 @@ def test_the_header_comes_before_the_images_are_whitened(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
-    assert train(tmp_path / "out", "--pixels", "whiten") == 130
+    assert train(tmp_path / "out", "--preprocessing", "whiten") == 130
     output = capsys.readouterr().out
     assert "300 training, 2000 validation" in output
     assert output.endswith("whitening the images ...\n")
@@ -114,10 +118,10 @@ def _interrupted(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_other_settings_are_refused_before_the_images_are_prepared(
+def test_other_settings_are_refused_before_the_preprocessing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_half_way(tmp_path, monkeypatch)
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
     capsys.readouterr()
     monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
     assert train(tmp_path, "--resume", "--lam", "0.5") == 1
@@ -142,10 +146,8 @@ def test_the_data_is_named(tmp_path: Path, cifar: Path, capsys: pytest.CaptureFi
     assert result(tmp_path / "b")["data"]["name"] == "CIFAR-10"
 
 
-def test_one_line_per_measurement_where_there_is_no_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(tmp_path, "--batch-size", "50", "--every", "4")  # 12 steps, and the untrained model
+def test_one_line_per_measurement_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, "--batch-size", "50", "--measure-every", "4")  # 12 steps, and the untrained model
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert [line.split()[1] for line in lines] == ["0/12", "4/12", "8/12", "12/12"]
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + len(lines)
@@ -180,19 +182,19 @@ def test_lines_on_a_terminal_without_tqdm(
     assert "step 0/6" in capsys.readouterr().out
 
 
-def test_without_matplotlib_it_says_how_to_get_figures(
+def test_without_matplotlib_the_message_says_how_to_install_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
-    monkeypatch.delattr(tinygrad_cifar, "figures", raising=False)
+    monkeypatch.delattr(course, "plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert train(tmp_path, "--train-batches", "1", "--held-out", "100", small=False) == 0
+    assert train(tmp_path, "--train-batches", "1", "--validation-size", "100", small=False) == 0
     assert names(tmp_path) == FILES
     assert "pip install matplotlib" in capsys.readouterr().out
 
 
-def test_half_the_run_is_half_a_cycle_unless_it_is_said(tmp_path: Path) -> None:
+def test_half_a_cycle_is_half_the_run_by_default(tmp_path: Path) -> None:
     train(tmp_path / "a", "--batch-size", "10", model="two-layer")
     train(tmp_path / "b", "--batch-size", "10", "--n-s", "7", model="two-layer")
     assert result(tmp_path / "a")["settings"]["n_s"] == 30
@@ -201,10 +203,10 @@ def test_half_the_run_is_half_a_cycle_unless_it_is_said(tmp_path: Path) -> None:
 
 # -- resuming ----------------------------------------------------------------------------------------------------------
 
-LONG = ["--train-batches", "1", "--first", "600", "--epochs", "25", "--no-figures", "--flip", "--patience", "20"]
+LONG = ["--train-batches", "1", "--train-size", "600", "--epochs", "25", "--no-figures", "--flip", "--patience", "20"]
 
 
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     process = command("train", "two-layer", "--out", killed, *LONG)
     with process:
@@ -221,7 +223,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     assert names(Path(killed)) == FILES
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_says_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process = command("train", "two-layer", "--out", str(tmp_path), *LONG)
     with process:
         read_until(process, "epoch   1.0")
@@ -238,8 +240,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert names(tmp_path) == FILES
 
 
-def stop_half_way(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave an unfinished run, as a disk that is full at the end of the second epoch does."""
+def interrupt_after_two_epochs(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave an unfinished run, as if the disk were full at the end of the second epoch."""
     with monkeypatch.context() as patch:
         fill_the_disk(patch, after=2)
         assert train(out) == 1
@@ -263,7 +265,7 @@ def fill_the_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         (["--lam", "0.5"], "lam is 0.01, not 0.5"),
         (["--epochs", "3"], "epochs is 2, not 3"),
         (["--seed", "1"], "seed is 0, not 1"),
-        (["--first", "200"], "first is 300, not 200"),
+        (["--train-size", "200"], "train_size is 300, not 200"),
     ],
 )
 @pytest.mark.parametrize("finished", [False, True])
@@ -278,7 +280,7 @@ def test_other_settings_are_not_resumed(
     if finished:
         train(tmp_path)
     else:
-        stop_half_way(tmp_path, monkeypatch)
+        interrupt_after_two_epochs(tmp_path, monkeypatch)
     before = names(tmp_path)
     capsys.readouterr()
     assert train(tmp_path, "--resume", *option) == 1
@@ -289,7 +291,7 @@ def test_other_settings_are_not_resumed(
 def test_other_data_is_not_resumed(
     tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--train-batches", "1", "--first", "30", "--batch-size", "10"]
+    options = ["--train-batches", "1", "--train-size", "30", "--batch-size", "10"]
     with monkeypatch.context() as patch:
         fill_the_disk(patch, after=2)
         train(tmp_path / "run", *options)
@@ -301,7 +303,7 @@ def test_other_data_is_not_resumed(
 def test_another_model_is_not_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_half_way(tmp_path, monkeypatch)
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
     capsys.readouterr()
     assert train(tmp_path, "--resume", model="svm") == 1
     assert "model is softmax, not svm" in sentence(capsys)
@@ -310,15 +312,15 @@ def test_another_model_is_not_resumed(
 def test_a_damaged_checkpoint_is_not_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_half_way(tmp_path, monkeypatch)
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
     capsys.readouterr()
     content = (tmp_path / "checkpoint.npz").read_bytes()
     (tmp_path / "checkpoint.npz").write_bytes(content[: len(content) // 2])
     assert train(tmp_path, "--resume") == 1
-    assert "checkpoint.npz is not a whole checkpoint" in sentence(capsys)
+    assert "checkpoint.npz is not a complete checkpoint" in sentence(capsys)
 
 
-def test_a_finished_run_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_a_finished_run_reports_its_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     table = capsys.readouterr().out.split("\n\n")[1]
     assert train(tmp_path, "--resume") == 0
@@ -327,7 +329,7 @@ def test_a_finished_run_is_finished(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert table in output
 
 
-def test_a_finished_run_is_not_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_only_overwritten_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     capsys.readouterr()
     assert train(tmp_path, "--seed", "1") == 1
@@ -337,9 +339,9 @@ def test_a_finished_run_is_not_overwritten_unasked(tmp_path: Path, capsys: pytes
     assert result(tmp_path)["settings"]["seed"] == 1
 
 
-def test_nothing_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path / "run", "--resume") == 1
-    assert "no run to resume" in sentence(capsys)
+    assert "not contain a run to resume" in sentence(capsys)
     assert not (tmp_path / "run").exists()
 
 
@@ -349,11 +351,11 @@ def test_two_processes_do_not_train_in_one_folder(
 ) -> None:
     with exclusive_lock(tmp_path):
         assert train(tmp_path, *how) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 
-def test_the_second_of_two_commands_ends_and_the_first_goes_on(
+def test_the_second_of_two_commands_fails_and_the_first_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     process = command("train", "two-layer", "--out", str(tmp_path), *LONG)
@@ -363,7 +365,7 @@ def test_the_second_of_two_commands_ends_and_the_first_goes_on(
         assert process.poll() is None
         process.communicate()
     assert process.returncode == 0
-    assert "another process is at work" in sentence(capsys)
+    assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == FILES
 
 
@@ -371,11 +373,11 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
     pytest.importorskip("matplotlib")
     with exclusive_lock(tmp_path):
         assert main(["reproduce", "000-softmax", "--out", str(tmp_path)]) == 1
-        assert "another process is at work" in sentence(capsys)
+        assert "is locked by another process" in sentence(capsys)
     assert names(tmp_path) == set()
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------
+# -- invalid input -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -388,14 +390,14 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
         *(["--seed", value] for value in ("-1", "9" * 30, "9" * 5000)),
         *(["--train-batches", *values] for values in (["6"], ["0"], ["1", "1"])),
         *(["--validation-batch", value] for value in ("1", "9")),
-        *(["--first", value] for value in ("0", "9999999")),
-        *(["--held-out", value] for value in ("-1", "10", "9999999")),
+        *(["--train-size", value] for value in ("0", "9999999")),
+        *(["--validation-size", value] for value in ("-1", "10", "9999999")),
         *(["--momentum", value] for value in ("1", "-0.1", "nan")),
         *(["--shift", value] for value in ("-1", "32")),
         ["--lam", "-1"],
         ["--lam", "nan"],
         ["--patience", "0"],
-        ["--every", "0"],
+        ["--measure-every", "0"],
         ["--dropout", "0.5"],
         ["--decay", "0.9"],
         ["--eta-min", "1"],
@@ -404,15 +406,15 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
         ["--optimiser", "nesterov"],
         ["--optimiser", "magic"],
         ["--schedule", "magic"],
-        ["--pixels", "magic"],
+        ["--preprocessing", "magic"],
         ["--nonsense"],
-        ["--epoch", "2"],  # no abbreviations: an option that is added later must not change what they mean
+        ["--epoch", "2"],  # abbreviations are not accepted, since later options could change their meaning
         ["surplus"],
         ["--data", "no such folder"],
         ["--resume", "--overwrite"],
     ],
 )
-def test_nonsense_is_refused_in_a_sentence(
+def test_invalid_options_are_refused_in_one_line(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(tmp_path / "run", *options) in (1, 2)
@@ -426,7 +428,7 @@ def test_nonsense_is_refused_in_a_sentence(
         (["--n-s", "10"], ["--n-s", "--schedule cosine"]),
         (["--eta-min", "0.001", "--schedule", "constant"], ["--eta-min", "--schedule constant"]),
         (["--sigma", "0.1", "--init", "he"], ["--sigma", "--init he"]),
-        (["--components", "100"], ["--components", "--pixels standardise"]),
+        (["--components", "100"], ["--components", "--preprocessing standardise"]),
         (["--activation", "relu"], ["--activation", "model softmax"]),
         (["--schedule", "step", "--n-s", "2"], ["schedule step", "--decay"]),
     ],
@@ -440,8 +442,50 @@ def test_options_without_effect_are_refused_by_name(
     assert not (tmp_path / "run").exists()
 
 
+OLD_OPTIONS = {"pixels": "scale", "first": "5", "held-out": "5", "every": "2"}
+
+
+@pytest.mark.parametrize(("old", "value"), OLD_OPTIONS.items())
+def test_an_option_that_was_renamed_is_refused_with_its_new_name(
+    old: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = OLD_NAMES[old.replace("-", "_")].replace("_", "-")
+    assert train(tmp_path / "run", f"--{old}", value) == 2
+    assert f"--{old} is now --{new} " in sentence(capsys)
+    assert main(["search", "softmax", "--vary", f"{old}=grid:{value}", "--out", str(tmp_path / "search")]) == 2
+    assert f"is now {OLD_NAMES[old.replace('-', '_')]} " in sentence(capsys)
+    assert not names(tmp_path)
+
+
+def test_an_old_checkpoint_is_refused_with_the_names_that_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
+    arrays, metadata = load_checkpoint(tmp_path / "checkpoint.npz")
+    metadata["identity"]["pixels"] = metadata["identity"].pop("preprocessing")
+    save_checkpoint(tmp_path / "checkpoint.npz", arrays, metadata)
+    capsys.readouterr()
+    assert train(tmp_path, "--resume") == 1
+    assert "renamed since it was written (pixels is now preprocessing)" in sentence(capsys)
+
+
+def test_an_old_result_and_an_old_model_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    written = result(tmp_path)
+    arrays, metadata = load_checkpoint(tmp_path / "parameters.npz")
+    for settings in (written["settings"], metadata["settings"]):
+        for old, new in OLD_NAMES.items():
+            settings[old] = settings.pop(new)
+    save_checkpoint(tmp_path / "parameters.npz", arrays, metadata)
+    (tmp_path / "result.json").write_text(json.dumps(written))
+    capsys.readouterr()
+    assert train(tmp_path, "--resume") == 0
+    assert main(["evaluate", str(tmp_path)]) == 0
+    assert f"accuracy {written['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["nonsense"], ["train"], ["train", "magic", "--out", "x"], ["check", "magic"]])
-def test_unknown_commands_are_refused_in_a_sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_commands_are_refused_in_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "--help" in sentence(capsys)
 
@@ -454,7 +498,7 @@ def test_damaged_data_is_refused(tmp_path: Path, cifar: Path, capsys: pytest.Cap
     assert not (tmp_path / "run").exists()
 
 
-def test_the_folder_must_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_must_not_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
     assert train(tmp_path / "file") == 1
     assert "--out" in sentence(capsys)
@@ -471,7 +515,7 @@ def test_the_folder_must_be_writable(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("after", range(6))  # three checkpoints, the parameters, the history, the result
-def test_a_full_disk_leaves_nothing_half_written(
+def test_a_full_disk_leaves_no_partial_file(
     after: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -485,7 +529,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert names(tmp_path) == FILES
 
 
-def test_what_a_killed_write_left_is_cleared(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_run_are_deleted(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.npz.x1.part").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
     train(tmp_path)
@@ -493,7 +537,7 @@ def test_what_a_killed_write_left_is_cleared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_run_that_diverges_says_at_which_step(dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_diverges_names_the_step(dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--eta", "1e200", "--schedule", "constant", "--dtype", dtype, "--batch-size", "10"]
     assert train(tmp_path, *options, model="two-layer") == 1
     error = sentence(capsys)
@@ -504,14 +548,14 @@ def test_a_run_that_diverges_says_at_which_step(dtype: str, tmp_path: Path, caps
         assert all(np.isfinite(kept[name]).all() for name in kept.files)
 
 
-def test_a_fault_of_the_program_is_a_sentence_too(
+def test_an_internal_error_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: str) -> None:
         raise ZeroDivisionError("a planted\nfault")
 
     monkeypatch.delenv("TINYGRAD_CIFAR_DEBUG", raising=False)
-    monkeypatch.setattr(common, "builtin_dataset", lambda: fail(""))
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", lambda: fail(""))
     assert train(tmp_path) == 1
     assert "unexpected ZeroDivisionError (a planted fault)" in sentence(capsys)
     monkeypatch.setenv("TINYGRAD_CIFAR_DEBUG", "1")
@@ -519,18 +563,18 @@ def test_a_fault_of_the_program_is_a_sentence_too(
         train(tmp_path)
 
 
-def test_memory_that_is_not_there(
+def test_insufficient_memory_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise MemoryError("Unable to allocate 7 TiB")
 
-    monkeypatch.setattr(common, "builtin_dataset", fail)
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", fail)
     assert train(tmp_path) == 1
     assert "not enough memory" in sentence(capsys)
 
 
-def test_nobody_reads_the_output(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_ends_the_command_silently(tmp_path: Path) -> None:
     process = command("train", "softmax", "--out", str(tmp_path), *LONG)
     with process:
         assert process.stdout is not None
@@ -542,7 +586,7 @@ def test_nobody_reads_the_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_the_output_cannot_be_written() -> None:
+def test_an_output_that_cannot_be_written_is_reported() -> None:
     with Path("/dev/full").open("w") as full, command("check", "softmax", "--features", "2", stdout=full) as process:
         error = process.communicate()[1]
     assert process.returncode == 1
@@ -598,7 +642,7 @@ def test_evaluate_refuses_data_with_other_classes(
     assert "classes" in sentence(capsys)
 
 
-def test_evaluate_knows_which_images_were_trained_on(
+def test_evaluate_requires_the_data_of_the_run_for_its_split(
     tmp_path: Path, cifar: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["train", "svm", "--data", str(cifar), "--out", str(tmp_path / "run"), "--epochs", "1", "--no-figures"])
@@ -608,11 +652,11 @@ def test_evaluate_knows_which_images_were_trained_on(
     assert main(["evaluate", parameters, "--data", str(cifar)]) == 0
     capsys.readouterr()
     assert main(["evaluate", parameters, "--data", str(cifar), "--split", "train"]) == 1
-    assert "not the images of the run" in sentence(capsys)
+    assert "trained on other data" in sentence(capsys)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK", b"nonsense" * 100])
-def test_evaluate_refuses_what_is_no_model(
+def test_evaluate_refuses_files_that_are_not_models(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "parameters.npz"
@@ -625,10 +669,10 @@ def test_evaluate_refuses_what_is_no_model(
 def test_evaluate_refuses_a_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_half_way(tmp_path, monkeypatch)
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "checkpoint.npz")]) == 1
-    assert "no trained model" in sentence(capsys)
+    assert "not a trained model" in sentence(capsys)
 
 
 @pytest.mark.parametrize("model", checks.KINDS)
@@ -641,7 +685,7 @@ def test_check_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         "Report 000",
         "Report 004",
     ]
-    assert "TOO GREAT" not in output
+    assert "EXCEEDED" not in output
     assert max(map(len, output.splitlines())) <= 80
 
 
@@ -652,26 +696,26 @@ def test_check_fails_if_a_gradient_is_wrong(
     monkeypatch.setattr(checks, "grad", lambda *given: [gradient * 1.001 for gradient in right(*given)])
     assert main(["check", "softmax", "--features", "12"]) == 1
     output = capsys.readouterr()
-    assert "TOO GREAT" in output.out
+    assert "EXCEEDED" in output.out
     assert output.err == ""
 
 
-def test_fetch_says_where_the_data_is(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fetch_prints_the_folder_of_the_data(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", str(cifar.parent)]) == 0  # it is there already
     assert str(cifar) in capsys.readouterr().out
 
 
-def test_fetch_fails_in_a_sentence(
+def test_a_failed_fetch_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         fetch, "fetch_cifar10", functools.partial(fetch.fetch_cifar10, mirrors=["http://127.0.0.1:9/nothing"])
     )
     assert main(["fetch", str(tmp_path / "data")]) == 1
-    assert "no mirror delivered CIFAR-10" in sentence(capsys)
+    assert "no mirror provided CIFAR-10" in sentence(capsys)
 
 
-def test_fetch_says_how_far_it_is_and_can_be_stopped(
+def test_fetch_shows_progress_and_can_be_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_: str, progress: Any) -> None:
@@ -683,13 +727,13 @@ def test_fetch_says_how_far_it_is_and_can_be_stopped(
     assert main(["fetch", str(tmp_path)]) == 130
     output = capsys.readouterr()
     assert output.out.split("\n")[:3] == ["   0 of 170 MB", "  85 of 170 MB", " 170 of 170 MB"]
-    assert "the same command goes on" in output.err
+    assert "the same command resumes" in output.err
 
 
 # -- help --------------------------------------------------------------------------------------------------------------
 
 
-def test_without_arguments_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     without = capsys.readouterr().out
     assert main(["--help"]) == 0
@@ -721,7 +765,7 @@ def test_the_list_of_experiments_fits_a_terminal_of_80_columns(capsys: pytest.Ca
     assert any(line.startswith("003-coarse ") for line in lines)
 
 
-def test_help_needs_nothing_heavy() -> None:
+def test_help_imports_no_slow_module() -> None:
     code = (
         "import sys; from tinygrad_cifar.cli import main; main(['--help']);"
         "sys.exit(bool({'matplotlib', 'tqdm', 'urllib.request', 'ssl'} & set(sys.modules)))"
@@ -729,17 +773,22 @@ def test_help_needs_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
-# -- what a student stumbled over --------------------------------------------------------------------------------------
+# -- errors found by students ------------------------------------------------------------------------------------------
 
 
 def test_a_run_whose_measured_loss_is_not_finite_has_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The parameters are still finite after the last update, and so were the losses before each."""
-    assert main(["train", "two-layer", "--eta", "1e4", "--first", "300", "--epochs", "2", "--out", str(tmp_path)]) == 1
+    assert (
+        main(["train", "two-layer", "--eta", "1e4", "--train-size", "300", "--epochs", "2", "--out", str(tmp_path)])
+        == 1
+    )
     assert "try a smaller learning rate" in sentence(capsys)
     assert not (tmp_path / "result.json").exists()
 
 
-def test_weights_that_are_too_large_to_begin_with_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_is_not_finite_before_training_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train(tmp_path, "--sigma", "1e30", "--lam", "0.1") == 1
     assert "before the first step; try smaller initial weights" in sentence(capsys)
 
@@ -751,25 +800,25 @@ def test_weights_that_are_too_large_to_begin_with_are_named(tmp_path: Path, caps
 )
 def test_a_folder_without_a_name_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
-    assert "is empty; name a folder" in capsys.readouterr().err
+    assert "must not be empty; give a folder" in capsys.readouterr().err
 
 
-def test_evaluate_knows_a_run_that_has_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_refuses_an_unfinished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(b"")
     assert main(["evaluate", str(tmp_path)]) == 1
-    assert "has not ended; its train command with --resume ends it" in sentence(capsys)
+    assert "is unfinished; rerun its train command with --resume" in sentence(capsys)
 
 
-def test_evaluate_names_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_names_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path / "no such")]) == 1
-    assert "no such; give the folder that train wrote" in sentence(capsys)
+    assert "no such does not exist; give the folder that train wrote" in sentence(capsys)
 
 
-def test_fetch_knows_the_folder_of_the_data_itself(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fetch_accepts_the_folder_of_the_data_itself(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", str(cifar)]) == 0
     assert f"CIFAR-10 is in {cifar}" in capsys.readouterr().out
 
 
-def test_a_rate_in_steps_takes_a_step(tmp_path: Path) -> None:
+def test_the_step_schedule_decays_once_by_default(tmp_path: Path) -> None:
     assert train(tmp_path, "--schedule", "step", "--decay", "0.5") == 0
     assert result(tmp_path)["settings"]["n_s"] == result(tmp_path)["steps"] // 2

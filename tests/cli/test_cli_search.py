@@ -1,4 +1,4 @@
-"""A search by command: what it tries, what it leaves, that it goes on, and that its winner can be trained again."""
+"""The command search: its points, files, resumption, and the command that trains with the best settings."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tinygrad_cifar
 from tests.support.command_line import command, names, sentence
-from tinygrad_cifar.cli import _build_parser, common, main
+from tinygrad_cifar import course
+from tinygrad_cifar.cli import _build_parser, main
 from tinygrad_cifar.cli.settings import explicit_settings, format_options
 from tinygrad_cifar.cli.vary import parse_vary
 from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.search import Choice, LogUniform, Uniform
+from tinygrad_cifar.search.trial_store import lock_storage
 
 optuna = pytest.importorskip("optuna", reason="searching needs optuna")
 
-SMALL = ["--train-batches", "1", "--first", "200", "--validation-batch", "2", "--epochs", "1"]
+SMALL = ["--train-batches", "1", "--train-size", "200", "--validation-batch", "2", "--epochs", "1"]
 GRID = ["--vary", "eta=log:0.001:0.1:3", "--vary", "lam=grid:0,0.1"]
-FILES = {"trials.csv", "trials.json", "search.db", "search.db.claims"}
+FILES = {"trials.csv", "trials.json", "search.db", "search.db.lock"}
 
-_drawn = functools.cache(builtin_dataset)
+_builtin_dataset = functools.cache(builtin_dataset)
 
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the data once, and let threads do the trials: processes have tests of their own."""
-    monkeypatch.setattr(common, "builtin_dataset", _drawn)
-    monkeypatch.setattr("tinygrad_cifar.search.objective.builtin_dataset", _drawn)
-    monkeypatch.setattr("tinygrad_cifar.cli.search.Processes", ThreadPoolExecutor)
+    """Generate the data once, and run the trials in threads; processes have their own tests."""
+    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _builtin_dataset)
+    monkeypatch.setattr("tinygrad_cifar.cli.search.ProcessExecutor", ThreadPoolExecutor)
 
 
 def search(out: Path, *options: str, model: str = "softmax", figures: bool = False) -> int:
@@ -63,17 +63,17 @@ def points(out: Path, *names: str) -> list[tuple[Any, ...]]:
 
 
 def complete_attempts(storage: Path) -> list[int]:
-    """Return the points of the complete trials as Optuna has them."""
-    kept = optuna.storages.RDBStorage(f"sqlite:///{storage}")
-    study = optuna.load_study(study_name="search", storage=kept)
+    """Return the points of the complete trials as Optuna reads them."""
+    database = optuna.storages.RDBStorage(f"sqlite:///{storage}")
+    study = optuna.load_study(study_name="search", storage=database)
     numbers = [t.user_attrs["point"] for t in study.trials if t.state.name == "COMPLETE"]
-    kept.remove_session()
-    kept.engine.dispose()
+    database.remove_session()
+    database.engine.dispose()
     return sorted(numbers)
 
 
 def last_command(output: str) -> list[str]:
-    """Return the words of the command that is printed to repeat the best."""
+    """Return the arguments of the printed command that repeats the best."""
     lines = iter(output.partition("To repeat the best:\n")[2].splitlines())
     text = ""
     for line in lines:
@@ -85,7 +85,7 @@ def last_command(output: str) -> list[str]:
     return words[1:]
 
 
-# -- what is tried -----------------------------------------------------------------------------------------------------
+# -- points ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def last_command(output: str) -> list[str]:
         ("schedule=grid:cosine,triangular", "schedule", Choice(["cosine", "triangular"])),
     ],
 )
-def test_what_to_vary_is_said_in_a_word(text: str, name: str, dimension: object) -> None:
+def test_vary_is_parsed(text: str, name: str, dimension: object) -> None:
     assert parse_vary(text) == (name, dimension)
 
 
@@ -124,7 +124,7 @@ options_of_a_run = st.fixed_dictionaries(
 
 
 @given(options_of_a_run)
-def test_settings_written_as_options_are_read_back_as_they_were(settings: dict[str, Any]) -> None:
+def test_settings_survive_formatting_and_parsing(settings: dict[str, Any]) -> None:
     words = shlex.split(" ".join(format_options(settings)))
     assert explicit_settings(_build_parser().parse_args(["train", "softmax", "--out", "x", *words])) == settings
 
@@ -136,7 +136,7 @@ def test_a_grid_tries_every_combination_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sampler", [[], ["--sampler", "random"], ["--sampler", "tpe"]])
-def test_points_drawn_lie_in_their_range_and_depend_on_the_seed(sampler: list[str], tmp_path: Path) -> None:
+def test_drawn_points_are_in_their_range_and_depend_on_the_seed(sampler: list[str], tmp_path: Path) -> None:
     how = ["--vary", "eta=log:0.001:0.1", "--trials", "3", *sampler]
     for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert search(tmp_path / folder, *how, "--seed", seed) == 0
@@ -145,10 +145,10 @@ def test_points_drawn_lie_in_their_range_and_depend_on_the_seed(sampler: list[st
     assert etas[0] == etas[1] != etas[2]
 
 
-# -- what it leaves ----------------------------------------------------------------------------------------------------
+# -- files and output --------------------------------------------------------------------------------------------------
 
 
-def test_the_tables_and_the_picture_are_written(tmp_path: Path) -> None:
+def test_the_tables_and_the_figure_are_written(tmp_path: Path) -> None:
     assert search(tmp_path, *GRID, figures=True) == 0
     assert names(tmp_path) == FILES | {"search.png"}
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
@@ -160,7 +160,7 @@ def test_the_tables_and_the_picture_are_written(tmp_path: Path) -> None:
 
 def test_searches_of_any_number_and_kind_of_settings_are_drawn(tmp_path: Path) -> None:
     three = ["--vary", "lam=lin:0:0.1", "--vary", "flip=grid:yes,no", "--vary", "eta=log:0.001:0.1", "--trials", "4"]
-    for k, how in enumerate((["--vary", "eta=log:0.001:0.1:2"], ["--vary", "pixels=grid:scale,centre"], three)):
+    for k, how in enumerate((["--vary", "eta=log:0.001:0.1:2"], ["--vary", "preprocessing=grid:scale,centre"], three)):
         assert search(tmp_path / str(k), *how, figures=True) == 0
         assert "search.png" in names(tmp_path / str(k))
 
@@ -193,7 +193,7 @@ def test_the_best_come_first_and_no_line_is_wider_than_a_terminal(
 def test_the_printed_command_repeats_the_best(
     model: str, how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = ["--train-batches", "1", "--first", "200", "--held-out", "300"]
+    base = ["--train-batches", "1", "--train-size", "200", "--validation-size", "300"]
     options = ["--out", str(tmp_path), "--workers", "1", "--no-figures"]
     assert main(["search", model, *options, *base, *how]) == 0
     again = last_command(capsys.readouterr().out)
@@ -203,8 +203,8 @@ def test_the_printed_command_repeats_the_best(
     assert result["validation_accuracy"] == pytest.approx(found(tmp_path)["best"]["validation_accuracy"], abs=0.004)
 
 
-def test_from_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert search(tmp_path, "--vary", "eta=log:1e-4:1:5", "--narrow", figures=True) == 0
+def test_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search(tmp_path, "--vary", "eta=log:1e-4:1:5", "--coarse-to-fine", figures=True) == 0
     numbers = found(tmp_path)
     assert len({trial["search"] for trial in numbers["trials"]}) == 2 * len(numbers["rounds"])
     assert {trial["seed"] for trial in numbers["trials"]} == {0, 1, 2, 3}
@@ -222,7 +222,7 @@ def test_from_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert result["validation_accuracy"] == pytest.approx(numbers["best"]["validation_accuracy"], abs=0.004)
 
 
-def test_what_diverged_is_said_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diverged_trials_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert search(tmp_path, "--vary", "eta=grid:0.01,1e200", "--lam", "1e200", "--batch-size", "50") == 1
     assert "diverged" in sentence(capsys)
     assert [trial["state"] for trial in found(tmp_path)["trials"]] == ["diverged", "diverged"]
@@ -230,7 +230,7 @@ def test_what_diverged_is_said_and_counted(tmp_path: Path, capsys: pytest.Captur
     assert "1 of 2 trials diverged" in capsys.readouterr().out
 
 
-def test_one_line_for_each_trial_where_there_is_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_per_trial_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert search(tmp_path, *GRID) == 0
     lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " best " in line]
     assert lines == [f"{k}/6" for k in range(1, 7)]
@@ -241,7 +241,7 @@ def test_one_bar_on_a_terminal(
 ) -> None:
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert search(tmp_path, "--vary", "eta=log:0.01:0.1:2", "--narrow") == 0
+    assert search(tmp_path, "--vary", "eta=log:0.01:0.1:2", "--coarse-to-fine") == 0
     output = capsys.readouterr()
     assert "round 1:" in output.err
     assert "best=" in output.err
@@ -250,10 +250,10 @@ def test_one_bar_on_a_terminal(
     assert "round 1: eta from" in output.out
 
 
-# -- going on, and sharing ---------------------------------------------------------------------------------------------
+# -- resumption --------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_search_is_not_done_again(tmp_path: Path) -> None:
+def test_a_finished_search_is_not_run_again(tmp_path: Path) -> None:
     assert search(tmp_path, *GRID) == 0
     before = (tmp_path / "trials.csv").read_bytes()
     assert search(tmp_path, *GRID) == 0
@@ -261,7 +261,7 @@ def test_a_finished_search_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_a_search_can_have_more_trials_later(tmp_path: Path) -> None:
-    how = ["--vary", "eta=log:0.001:0.1", "--storage", str(tmp_path / "kept.journal")]
+    how = ["--vary", "eta=log:0.001:0.1", "--storage", str(tmp_path / "trials.db")]
     assert search(tmp_path / "few", *how, "--trials", "2") == 0
     assert search(tmp_path / "more", *how, "--trials", "4") == 0
     assert set(points(tmp_path / "few", "eta")) < set(points(tmp_path / "more", "eta"))
@@ -269,7 +269,7 @@ def test_a_search_can_have_more_trials_later(tmp_path: Path) -> None:
     assert "search.db" not in names(tmp_path / "few")
 
 
-def test_fewer_trials_than_were_made_take_none_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fewer_trials_than_before_remove_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = ["--vary", "eta=log:0.001:0.1"]
     assert search(tmp_path, *how, "--trials", "4") == 0
     before = (tmp_path / "trials.csv").read_bytes()
@@ -288,9 +288,9 @@ def test_a_search_with_another_name_replaces_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="interrupts as POSIX systems do")
-def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_after_ctrl_c_the_same_command_resumes(tmp_path: Path) -> None:
     arguments = ["search", "softmax", "--vary", "eta=log:0.001:0.1:24", "--out", str(tmp_path), "--workers", "2"]
-    # Seconds of work are left when the second trial is told of, however late that is read.
+    # Seconds of work remain when the second trial is printed.
     arguments += ["--epochs", "60", "--train-batches", "1", "--no-figures"]
     with command(*arguments) as process:
         assert process.stdout is not None
@@ -309,16 +309,13 @@ def test_after_ctrl_c_the_same_command_goes_on(tmp_path: Path) -> None:
     assert [int(row["number"]) for row in table(tmp_path)] == list(range(24))
 
 
-def test_the_same_command_given_twice_at_once_shares_the_work(tmp_path: Path) -> None:
-    arguments = ["search", "softmax", *GRID, *SMALL, "--workers", "1", "--out", str(tmp_path)]
-    both = [command(*arguments) for _ in range(2)]
-    outputs = [process.communicate() for process in both]
-    assert [(p.returncode, error) for p, (_, error) in zip(both, outputs, strict=True)] == [(0, "")] * 2
-    assert complete_attempts(tmp_path / "search.db") == list(range(6))
-    assert [row["attempts"] for row in table(tmp_path)] == ["1"] * 6
+def test_a_second_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lock_storage(tmp_path / "search.db"):
+        assert search(tmp_path, *GRID) == 1
+    assert "another search is using" in sentence(capsys)
 
 
-# -- where -------------------------------------------------------------------------------------------------------------
+# -- clusters ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -330,7 +327,7 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def test_a_dask_scheduler_does_the_trials(scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dask_scheduler_runs_the_trials(scheduler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "softmax", *GRID, *SMALL, "--out", str(tmp_path / "there"), "--scheduler", scheduler]) == 0
     assert "6 trials, 2 workers of" in capsys.readouterr().out
     assert search(tmp_path / "here", *GRID) == 0
@@ -338,7 +335,7 @@ def test_a_dask_scheduler_does_the_trials(scheduler: str, tmp_path: Path, capsys
     assert results[0] == results[1]
 
 
-def test_a_scheduler_that_is_not_there(
+def test_a_missing_scheduler_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
@@ -349,11 +346,11 @@ def test_a_scheduler_that_is_not_there(
     assert not (tmp_path / "out").exists()
 
 
-# -- what is missing or wrong ------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("module", "how"), [("optuna", []), ("distributed", ["--scheduler", "tcp://h:1"])])
-def test_what_is_not_installed_is_said_with_how_to_get_it(
+def test_a_missing_package_is_named_with_its_command(
     module: str,
     how: list[str],
     tmp_path: Path,
@@ -366,11 +363,11 @@ def test_what_is_not_installed_is_said_with_how_to_get_it(
     assert not (tmp_path / "out").exists()
 
 
-def test_without_matplotlib_there_is_no_picture(
+def test_without_matplotlib_there_is_no_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
-    monkeypatch.delattr(tinygrad_cifar, "figures", raising=False)
+    monkeypatch.delattr(course, "plotting", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert search(tmp_path, *GRID, figures=True) == 0
@@ -386,20 +383,20 @@ def test_without_matplotlib_there_is_no_picture(
         (["--vary", "eta=0.1"], "NAME=log:LOW:HIGH"),
         (["--vary", "etta=grid:1"], "no setting 'etta'"),
         (["--vary", "model=grid:svm"], "no setting 'model'"),
-        (["--vary", "eta=grid:"], "which is a number"),
-        (["--vary", "eta=grid:much"], "'much' is no value of eta"),
+        (["--vary", "eta=grid:"], "eta must be a finite number"),
+        (["--vary", "eta=grid:much"], "eta must be a finite number"),
         (["--vary", "flip=grid:maybe"], "yes or no"),
         (["--vary", "eta=grid:0.1,0.1"], "different values"),
         (["--vary", "eta=log:0:1"], "above 0"),
         (["--vary", "eta=log:1:0.1"], "from a lower to a higher"),
-        (["--vary", "eta=log:0.1"], "two ends"),
+        (["--vary", "eta=log:0.1"], "LOW:HIGH"),
         (["--vary", "eta=log:a:b"], "numbers"),
         (["--vary", "eta=lin:0:nan"], "nan"),
         (["--vary", "eta=log:0.1:1:1"], "at least 2"),
         (["--vary", "eta=log:0.1:1:99999999999"], "at most"),
-        (["--vary", "eta=log:0.1:1"], "how many points"),
-        (["--vary", "eta=lin:0:1:9999", "--vary", "lam=lin:0:1:9999"], "99980001 points"),
-        (["--vary", "epochs=lin:1:9"], "whole number"),
+        (["--vary", "eta=log:0.1:1"], "number of points"),
+        (["--vary", "eta=lin:0:1:9999", "--vary", "lam=lin:0:1:9999"], "got 99980001"),
+        (["--vary", "epochs=lin:1:9"], "an integer"),
         (["--vary", "eta=grid:1", "--vary", "eta=grid:2"], "varied twice"),
         (["--vary", "eta=grid:1", "--eta", "2"], "both varied and given"),
         (["--vary", "lam=grid:0,-1"], "with lam=-1"),
@@ -408,15 +405,16 @@ def test_without_matplotlib_there_is_no_picture(
         (["--vary", "eta=grid:1", "--sampler", "tpe"], "--trials N"),
         (["--vary", "eta=grid:1", "--trials", "0"], "--trials"),
         (["--vary", "eta=grid:1", "--seed", "-1"], "seed"),
-        (["--vary", "eta=grid:1", "--first", "99999"], "first=99999"),
+        (["--vary", "eta=grid:1", "--train-size", "99999"], "train_size=99999"),
         (["--vary", "eta=grid:1", "--data", "no such folder"], "no such folder"),
-        (["--vary", "seed=grid:1,2", "--narrow"], "seeds of its own"),
+        (["--vary", "seed=grid:1,2", "--coarse-to-fine"], "its own seeds"),
+        (["--vary", "eta=log:0.1:1:3", "--narrow"], "--narrow is now --coarse-to-fine"),
         (["--vary", "eta=grid:1", "--n-s", "9"], "--n-s has no effect with --schedule cosine"),
         (["--vary", "n-s=grid:9,10"], "--n-s has no effect with --schedule cosine"),
         (["--vary", "schedule=grid:constant,cosine", "--n-s", "9"], "--n-s has no effect"),
     ],
 )
-def test_nonsense_is_refused_in_a_sentence(
+def test_invalid_options_are_refused(
     options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = ["--train-batches", "1", "--epochs", "1"]
@@ -425,8 +423,8 @@ def test_nonsense_is_refused_in_a_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_search_needs_something_to_validate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = ["--train-batches", "1", "--held-out", "0"]
+def test_a_search_needs_validation_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--train-batches", "1", "--validation-size", "0"]
     assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *GRID]) == 1
     assert "validation" in sentence(capsys)
 
@@ -435,11 +433,11 @@ def test_another_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: p
     assert search(tmp_path, *GRID) == 0
     capsys.readouterr()
     assert search(tmp_path, *GRID, "--batch-size", "50") == 1
-    assert "another objective" in sentence(capsys)
+    assert "its objective is train softmax" in sentence(capsys)
     assert search(tmp_path, *GRID, "--batch-size", "50", "--name", "smaller") == 0
 
 
-def test_another_space_is_said_as_it_would_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_space_is_shown_like_the_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert search(tmp_path, *GRID) == 0
     capsys.readouterr()
     assert search(tmp_path, "--vary", "hidden=grid:5,6+7", model="perceptron") == 1
@@ -447,10 +445,10 @@ def test_another_space_is_said_as_it_would_be_typed(tmp_path: Path, capsys: pyte
     assert "another --name, or another --out" in error
     assert search(tmp_path, "--vary", "eta=log:0.001:0.5:3") == 1
     error = sentence(capsys)
-    assert "it is --vary eta=log:0.001:0.1:3 --vary lam=grid:0,0.1, not --vary eta=log:0.001:0.5:3;" in error
+    assert "its space is eta=log:0.001:0.1:3 lam=grid:0,0.1, not eta=log:0.001:0.5:3;" in error
 
 
-def test_a_storage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_a_storage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "letter.txt").write_text("Dear reader, " * 100)
     assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "letter.txt")) == 1
     assert "letter.txt cannot be used" in sentence(capsys)
@@ -458,26 +456,25 @@ def test_a_storage_that_is_none_is_refused(tmp_path: Path, capsys: pytest.Captur
     assert names(tmp_path) <= {"letter.txt", "out"}
 
 
-def test_a_journal_that_is_none_is_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "own.journal").write_text("Dear diary")
-    assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "own.journal")) == 1
-    assert "own.journal cannot be used" in sentence(capsys)
-    assert (tmp_path / "own.journal").read_text() == "Dear diary"
-    assert names(tmp_path) <= {"own.journal", "out"}
+def test_a_journal_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trials.journal").write_text("{}")
+    assert search(tmp_path / "out", *GRID, "--storage", str(tmp_path / "trials.journal")) == 1
+    assert "must be an SQLite database, not a journal" in sentence(capsys)
+    assert (tmp_path / "trials.journal").read_text() == "{}"
 
 
-def test_it_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_search_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--help"]) == 0
     assert "--vary" in capsys.readouterr().out
 
 
-def test_a_search_that_goes_too_far_ends_with_files_that_can_be_read(tmp_path: Path) -> None:
+def test_a_search_with_diverged_trials_writes_valid_files(tmp_path: Path) -> None:
     varied = ["--vary", "lam=grid:0.001,1000", "--vary", "eta=grid:0.01,10"]
-    short = ["--first", "1000", "--epochs", "2", "--no-figures"]
+    short = ["--train-size", "1000", "--epochs", "2", "--no-figures"]
     assert main(["search", "svm", *varied, *short, "--out", str(tmp_path)]) == 0
 
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not valid JSON")
 
     found = json.loads((tmp_path / "trials.json").read_text(), parse_constant=refuse)
     assert {"complete", "diverged"} == {trial["state"] for trial in found["trials"]}

@@ -1,4 +1,4 @@
-"""What a model gets right: measured of all images, and nothing but measured."""
+"""Evaluation: metrics of all images, without side effects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.mark.parametrize("make", [SoftmaxRegression, SVM])
 @given(seeds, st.sampled_from([0.0, 0.1]))
-def test_scores_are_loss_cost_and_accuracy_of_all_images(make, seed, lam):
+def test_metrics_are_those_of_all_images(make, seed, lam):
     model = make(FEATURES, CLASSES, rng=np.random.default_rng(seed), init=Normal(1.0))
     X, labels = some_images(seed)
     loss = model.loss(X, labels).item()
@@ -32,7 +32,7 @@ def test_scores_are_loss_cost_and_accuracy_of_all_images(make, seed, lam):
     assert (found.loss, found.cost, found.accuracy) == pytest.approx(expected, rel=1e-12)
 
 
-def test_many_images_are_measured_in_blocks_as_if_at_once():
+def test_evaluation_in_blocks_gives_the_metrics_of_all_images():
     X, labels = some_images(count=25_000)
     model = some_model()
     found = evaluate(model, (X, labels))
@@ -40,7 +40,7 @@ def test_many_images_are_measured_in_blocks_as_if_at_once():
     assert found.accuracy == pytest.approx(np.mean(model.predict(X) == labels), rel=1e-12)
 
 
-def test_measuring_drops_nothing_and_draws_nothing():
+def test_evaluation_applies_no_dropout_and_draws_no_random_number():
     rng = np.random.default_rng(0)
     model = Perceptron([FEATURES, 20, CLASSES], rng=rng, dropout=0.9)
     before = rng.bit_generator.state
@@ -48,14 +48,14 @@ def test_measuring_drops_nothing_and_draws_nothing():
     assert rng.bit_generator.state == before
 
 
-def test_measuring_leaves_every_module_in_its_mode():
+def test_evaluation_restores_the_mode_of_every_module():
     model = Perceptron([FEATURES, 20, CLASSES], rng=np.random.default_rng(0), dropout=0.5)
     model.dropout.eval()
     evaluate(model, some_images())
     assert [module.training for module in model.modules()] == [True, True, True, False]
 
 
-def test_measuring_leaves_no_gradient_and_no_graph():
+def test_evaluation_leaves_no_gradient_and_no_graph():
     class Watched(SoftmaxRegression):
         def loss_of(self, scores, labels):
             assert not scores.requires_grad
@@ -67,13 +67,13 @@ def test_measuring_leaves_no_gradient_and_no_graph():
 
 
 @pytest.mark.parametrize("count", [0, 22])
-def test_images_and_labels_that_do_not_fit_cannot_be_measured(count):
+def test_images_and_labels_of_different_lengths_are_refused(count):
     X, labels = some_images()
-    with pytest.raises(ValueError, match="evaluate: there must be images, and a label for each; got"):
+    with pytest.raises(ValueError, match="evaluate: images and labels must have the same length of at least 1; got"):
         evaluate(some_model(), (X[: max(count - 5, 0)], labels[:count]))
 
 
-# -- which classes are taken for which -------------------------------------------------------------------------------
+# -- confusion matrix ------------------------------------------------------------------------------------------------
 
 
 @each_kind
@@ -85,7 +85,7 @@ def test_the_confusion_matrix_counts_every_image_once(settings):
     assert counts.trace() == round(result.test.accuracy * len(DATA.test))
 
 
-def test_counting_confusions_leaves_the_model_in_its_mode():
+def test_the_confusion_matrix_restores_the_mode_of_the_model():
     prepared = prepare(DATA, SMALL)
     model = runs.build_model(SMALL, 3072, 3)
     confusion_matrix(model, prepared.test, 3)

@@ -1,4 +1,4 @@
-"""Trained models in files: kept, used, and not mistaken for something else."""
+"""Files of trained models: saved, loaded, and refused if they are malformed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, 
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """Return the path of a kept two-layer network, what made it, and how its pixels were treated."""
-    path = tmp_path_factory.mktemp("kept") / "model.npz"
+def saved(tmp_path_factory):
+    """Return the path of a saved two-layer network, its result and its preprocessing."""
+    path = tmp_path_factory.mktemp("saved") / "model.npz"
     prepared = prepare(DATA, KINDS["two-layer"])
     result = runs.run(KINDS["two-layer"], prepared)
     save_model(path, result, prepared.preprocessing, DATA)
@@ -25,7 +25,7 @@ def kept(tmp_path_factory):
 
 
 @each_kind
-def test_a_kept_model_predicts_the_same(settings, tmp_path):
+def test_a_loaded_model_predicts_the_same(settings, tmp_path):
     prepared = prepare(DATA, settings)
     result = runs.run(settings, prepared)
     save_model(tmp_path / "model.npz", result, prepared.preprocessing, DATA)
@@ -36,15 +36,15 @@ def test_a_kept_model_predicts_the_same(settings, tmp_path):
         assert trained.model(X).data.tobytes() == result.model(X).data.tobytes()
 
 
-def test_a_kept_model_knows_how_it_was_made(kept):
-    path, result, _ = kept
+def test_a_loaded_model_has_its_settings_data_and_classes(saved):
+    path, result, _ = saved
     trained = load_model(path)
     assert (trained.settings, trained.class_names, trained.trained_on) == (result.settings, CLASSES, DATA.identity())
 
 
-def spoilt(kept, tmp_path, change):
-    """Return the path of a kept model that was changed."""
-    arrays, text = load_checkpoint(kept[0])
+def spoilt(saved, tmp_path, change):
+    """Return the path of a saved model that was changed."""
+    arrays, text = load_checkpoint(saved[0])
     change(arrays, text)
     save_checkpoint(tmp_path / "model.npz", arrays, text)
     return tmp_path / "model.npz"
@@ -66,7 +66,7 @@ SPOILERS = {
     "another model": setting("model", "svm"),
     "another size": setting("hidden", [5]),
     "a huge size": setting("hidden", [100_000]),
-    "another treatment": setting("pixels", "none"),
+    "another preprocessing": setting("pixels", "none"),
     "fewer classes": lambda _, text: text["class_names"].pop(),
     "no weights": lambda arrays, _: arrays.pop("model/W1"),
     "no mean": lambda arrays, _: arrays.pop("pixels/mean"),
@@ -80,36 +80,36 @@ SPOILERS = {
 
 
 @pytest.mark.parametrize("change", SPOILERS.values(), ids=SPOILERS)
-def test_a_file_that_is_no_kept_model_is_refused(kept, tmp_path, change):
-    with pytest.raises(CheckpointError, match=r"model.npz holds no trained model of this library: .+"):
-        load_model(spoilt(kept, tmp_path, change))
+def test_a_malformed_model_file_is_refused(saved, tmp_path, change):
+    with pytest.raises(CheckpointError, match=r"model.npz is not a trained model: .+"):
+        load_model(spoilt(saved, tmp_path, change))
 
 
-def test_the_checkpoint_of_a_run_is_no_kept_model(tmp_path):
+def test_the_checkpoint_of_a_run_is_refused(tmp_path):
     run(SMALL, checkpoint=tmp_path / "run.npz")
-    with pytest.raises(CheckpointError, match="holds no trained model"):
+    with pytest.raises(CheckpointError, match="is not a trained model"):
         load_model(tmp_path / "run.npz")
 
 
 @settings(max_examples=settings.default.max_examples // 2)
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_truncated_model_is_refused(kept, share, tmp_path_factory):
+def test_a_truncated_model_is_refused(saved, share, tmp_path_factory):
     path = tmp_path_factory.mktemp("truncated") / "model.npz"
-    content = kept[0].read_bytes()
+    content = saved[0].read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         load_model(path)
 
 
 @settings(max_examples=settings.default.max_examples // 2)
 @given(at=st.integers(0, 2**32), change=st.integers(1, 255))
-def test_a_model_with_a_changed_byte_is_refused_or_the_same(kept, at, change, tmp_path_factory):
+def test_a_model_with_a_changed_byte_is_refused_or_the_same(saved, at, change, tmp_path_factory):
     path = tmp_path_factory.mktemp("changed") / "model.npz"
-    content = bytearray(kept[0].read_bytes())
+    content = bytearray(saved[0].read_bytes())
     content[at % len(content)] ^= change
     path.write_bytes(content)
     try:
         trained = load_model(path)
     except CheckpointError:
         return
-    assert bits(trained.model) == bits(kept[1].model)
+    assert bits(trained.model) == bits(saved[1].model)

@@ -1,4 +1,4 @@
-"""The classifiers: their costs against plain NumPy, and their gradients, whole, against centred differences."""
+"""Classifiers: costs compared with plain NumPy, and gradients compared with centred differences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ each_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
 def some_model(make, seed: int, **options) -> Classifier:
-    """Return a model whose biases are drawn too."""
+    """Return a model with random biases."""
     rng = np.random.default_rng(seed)
     model = make(rng=rng, init=Normal(1.0), **options)
     for p in model.parameters():
@@ -42,7 +42,7 @@ def some_images(seed: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_hand(model: Classifier, X: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Return the scores, the mean loss, and how near a kink comes: the smallest |input| of a ReLU or a hinge."""
+    """Return scores, mean loss, and the distance to the nearest kink: the smallest |input| of a ReLU or hinge."""
     arrays = [p.data for p in model.parameters()]
     near = [np.inf]
     for W, b in zip(arrays[:-2:2], arrays[1:-2:2], strict=True):
@@ -59,12 +59,12 @@ def by_hand(model: Classifier, X: np.ndarray, labels: np.ndarray) -> tuple[np.nd
 
 
 def cost_as_a_function(model: Classifier, labels: np.ndarray, lam: float):
-    """Return the cost as a function of the images and of all parameters, which take the places of the model's own."""
+    """Return the cost as a function of the images and of all parameters, which replace those of the model."""
     names = [name for name, _ in model.named_parameters()]
 
     def cost(X, *parameters):
         for name, tensor in zip(names, parameters, strict=True):
-            if not tensor.requires_grad:  # the differences come with constants, but the L2 term counts what is learnt
+            if not tensor.requires_grad:  # differences use constants, but the L2 term is over trainable tensors
                 tensor.requires_grad = True
             *way, last = name.split(".")
             owner = model
@@ -77,7 +77,7 @@ def cost_as_a_function(model: Classifier, labels: np.ndarray, lam: float):
 
 
 @given(seeds)
-def test_an_activation_takes_the_place_of_the_relu(seed):
+def test_an_activation_replaces_the_relu(seed):
     """|z| = max(0, z) + max(0, -z): a network of twice as many ReLUs gives the same scores."""
     model, (X, _) = some_model(KINDS["two-layer"], seed, activation=absolute), some_images(seed)
     twice = TwoLayer(FEATURES, 10, CLASSES, rng=np.random.default_rng(0))
@@ -87,7 +87,7 @@ def test_an_activation_takes_the_place_of_the_relu(seed):
 
 
 @given(seeds, st.floats(0, 1))
-def test_a_model_is_trained_by_the_loss_that_its_q_says(seed, q):
+def test_the_loss_of_a_model_has_its_exponent_q(seed, q):
     model, (X, labels) = some_model(KINDS["softmax"], seed), some_images(seed)
     model.q = q
     assert model.loss(X, labels).item() == generalised_cross_entropy(model(X), labels, q).item()
@@ -98,7 +98,7 @@ def test_a_model_is_trained_by_the_loss_that_its_q_says(seed, q):
 
 @each_kind
 @given(seeds)
-def test_scores_are_those_of_plain_numpy(make, seed):
+def test_scores_equal_those_of_plain_numpy(make, seed):
     model, (X, labels) = some_model(make, seed), some_images(seed)
     np.testing.assert_allclose(model(X).data, by_hand(model, X, labels)[0], rtol=1e-10, atol=1e-10)
 
@@ -114,7 +114,7 @@ def test_the_cost_is_the_mean_loss_and_lambda_times_the_squared_weights(make, se
 
 @each_kind
 @given(seeds)
-def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_images(make, seed):
+def test_the_loss_of_a_batch_is_the_mean_over_its_images(make, seed):
     model, (X, labels) = some_model(make, seed), some_images(seed, 6)
     single = [model.loss(X[i : i + 1], labels[i : i + 1]).item() for i in range(6)]
     assert model.loss(X, labels).item() == pytest.approx(np.mean(single), rel=1e-10)
@@ -122,13 +122,13 @@ def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_images(make, seed):
 
 @each_kind
 @given(seeds)
-def test_images_do_not_see_each_other(make, seed):
+def test_the_scores_of_an_image_do_not_depend_on_the_batch(make, seed):
     model, (X, _) = some_model(make, seed), some_images(seed, 6)
     np.testing.assert_allclose(model(X).data[::-1], model(X[::-1].copy()).data, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "loss"), [("softmax", np.log(3)), ("svm", 2), ("two-layer", np.log(3))])
-def test_a_model_that_knows_nothing_has_the_loss_of_guessing(kind, loss):
+def test_equal_scores_give_the_loss_of_guessing(kind, loss):
     model = KINDS[kind](rng=np.random.default_rng(0), init=Zeros())
     assert model.loss(*some_images(0)).item() == pytest.approx(loss)
 
@@ -154,7 +154,7 @@ def test_a_perceptron_with_one_hidden_layer_is_the_two_layer_network(seed):
 
 @each_kind
 @given(seeds, lambdas)
-def test_the_gradient_of_the_cost_is_that_of_differences(make, seed, lam):
+def test_the_gradient_of_the_cost_equals_centred_differences(make, seed, lam):
     model, (X, labels) = some_model(make, seed), some_images(seed)
     assume(by_hand(model, X, labels)[2] > 1e-3)
 
@@ -163,7 +163,7 @@ def test_the_gradient_of_the_cost_is_that_of_differences(make, seed, lam):
 
 @pytest.mark.parametrize("kind", ["softmax", "two-layer", "perceptron"])
 @given(seeds, lambdas)
-def test_the_second_derivative_of_the_cost_is_that_of_differences(kind, seed, lam):
+def test_the_second_derivative_of_the_cost_equals_centred_differences(kind, seed, lam):
     model, (X, labels) = some_model(KINDS[kind], seed), some_images(seed, 2)
     assume(by_hand(model, X, labels)[2] > 1e-3)
 
@@ -172,7 +172,7 @@ def test_the_second_derivative_of_the_cost_is_that_of_differences(kind, seed, la
 
 
 @given(seeds)
-def test_the_gradient_through_dropout_is_that_of_differences(seed):
+def test_the_gradient_through_dropout_equals_centred_differences(seed):
     def make(**options):
         return Perceptron([FEATURES, 6, CLASSES], dropout=0.5, **options)
 
@@ -207,14 +207,14 @@ def test_the_prediction_is_the_class_with_the_highest_score(make, seed):
     assert model.predict(X).tolist() == [max(range(CLASSES), key=lambda j: row[j]) for row in model(X).data.tolist()]
 
 
-def test_a_prediction_drops_nothing():
+def test_a_prediction_does_not_apply_dropout():
     model = Perceptron([FEATURES, 50, CLASSES], rng=np.random.default_rng(0), dropout=0.9)
     X, _ = some_images(0, 50)
     in_training = model.predict(X)
     assert (in_training == model.eval().predict(X)).all()
 
 
-def test_dropout_acts_after_every_hidden_layer_and_only_there():
+def test_dropout_is_applied_after_each_hidden_layer_only():
     model = Perceptron([FEATURES, 4, 4, CLASSES], rng=np.random.default_rng(0), dropout=0.5)
     calls = []
     model.dropout.forward = lambda x: calls.append(x.shape) or x
@@ -223,13 +223,13 @@ def test_dropout_acts_after_every_hidden_layer_and_only_there():
 
 
 @pytest.mark.parametrize("sizes", [[], [4]])
-def test_a_perceptron_needs_the_sizes_of_images_and_scores(sizes):
-    with pytest.raises(ValueError, match=f"at least the sizes .* got {sizes}".replace("[", r"\[")):
+def test_a_perceptron_with_fewer_than_two_sizes_is_refused(sizes):
+    with pytest.raises(ValueError, match=f"sizes must have at least two elements; got {sizes}".replace("[", r"\[")):
         Perceptron(sizes, rng=np.random.default_rng(0))
 
 
 @each_kind
-def test_images_of_another_width_are_refused_with_both_shapes(make):
+def test_images_with_other_features_are_refused_with_both_shapes(make):
     with pytest.raises(ValueError, match=r"matmul.*\(2, 5\).*\(4, \d\)"):
         make(rng=np.random.default_rng(0))(np.ones((2, 5)))
 

@@ -1,4 +1,4 @@
-"""Figures say what they show, whole and legible, and drawing one disturbs nobody."""
+"""Figures: complete, legible, and drawn without changing the state of matplotlib."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _figure(request: pytest.FixtureRequest) -> Figure:
     return drawn
 
 
-def test_nothing_is_cut_off(figure: Figure) -> None:
+def test_no_element_is_cut_off(figure: Figure) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     inner = np.array(canvas.buffer_rgba())
@@ -70,14 +70,14 @@ def test_nothing_is_cut_off(figure: Figure) -> None:
     assert (inner == 255).all()  # the outermost three pixels are white all around
 
 
-def test_no_axes_reach_into_the_heading(figure: Figure) -> None:
+def test_axes_do_not_overlap_the_heading(figure: Figure) -> None:
     figure.draw_without_rendering()
     bottom = min(text.get_window_extent().y0 for text in figure.texts)
     for axes in figure.axes:
         assert axes.get_tightbbox().y1 <= bottom
 
 
-def test_the_heading_says_it_all(figure: Figure) -> None:
+def test_the_heading_has_title_and_details(figure: Figure) -> None:
     title, details = (text.get_text() for text in figure.texts)
     assert title == HEADING.title
     assert details.replace("\n", " ") == HEADING.details
@@ -90,7 +90,7 @@ def test_axes_are_named(figure: Figure) -> None:
             assert axes.get_xlabel() or axes.get_label() == "<colorbar>"
 
 
-def test_letters_are_legible(figure: Figure) -> None:
+def test_fonts_are_large_enough(figure: Figure) -> None:
     assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 8
 
 
@@ -113,11 +113,11 @@ def test_curves_go_through_the_measurements() -> None:
     np.testing.assert_array_equal(training.get_xdata(), run.column("epoch"))
 
 
-def test_what_was_not_measured_is_not_drawn() -> None:
+def test_missing_measurements_are_not_drawn() -> None:
     assert len(DRAWN["accuracy"]().axes[0].lines) == 1
 
 
-def test_panels_have_one_scale() -> None:
+def test_panels_share_one_scale() -> None:
     panels = [Panel("x", "y", [Line("", np.arange(3.0), scale * np.arange(3.0))]) for scale in (1, 10)]
     left, right = figures.plot_curves(HEADING, panels).axes
     assert left.get_ylim() == right.get_ylim()
@@ -144,13 +144,13 @@ def test_a_unit_without_weights_is_drawn() -> None:
     figures.plot_templates(HEADING, np.zeros((3072, 1)))
 
 
-def test_confusion_gives_shares_and_counts() -> None:
+def test_the_confusion_matrix_has_percentages_and_counts() -> None:
     axes = figures.plot_confusion_matrix(HEADING, np.array([[1, 3], [0, 0]]), ["cat", "dog"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["25 %\n1", "75 %\n3", "0 %\n0", "0 %\n0"]
     assert axes.get_ylabel() == "true class"
 
 
-def test_a_saved_figure_is_a_png_of_its_size(tmp_path: Path) -> None:
+def test_a_saved_figure_is_a_png_of_the_right_size(tmp_path: Path) -> None:
     figure = DRAWN["loss"]()
     figures.save_figure(figure, tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
@@ -177,7 +177,7 @@ def test_a_full_disk_leaves_the_old_figure(tmp_path: Path, monkeypatch: pytest.M
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
-def test_the_users_own_settings_are_neither_used_nor_changed(tmp_path: Path) -> None:
+def test_the_matplotlibrc_of_the_user_is_neither_used_nor_changed(tmp_path: Path) -> None:
     figures.save_figure(DRAWN["accuracy"](), tmp_path / "a.png")
     with matplotlib.rc_context({"font.size": 40, "axes.grid": False, "savefig.dpi": 20}):
         before = dict(matplotlib.rcParams)
@@ -186,10 +186,10 @@ def test_the_users_own_settings_are_neither_used_nor_changed(tmp_path: Path) -> 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_no_window_system_is_touched() -> None:
+def test_no_window_system_is_used() -> None:
     code = (
         "import io, sys; from tinygrad_cifar.course.plotting import *;"
-        "templates(Heading('', ''), np.zeros((3072, 1))).savefig(io.BytesIO());"
+        "plot_templates(Heading('', ''), np.zeros((3072, 1))).savefig(io.BytesIO());"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Runs: what settings make, and results that depend on nothing else."""
+"""Runs: models and optimisers of the settings, and results that depend on nothing else."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ CLASSES_OF = {
 
 
 @pytest.mark.parametrize(("kind", "model"), CLASSES_OF.items())
-def test_the_model_is_of_the_kind_and_dtype_that_is_asked_for(kind, model):
+def test_the_model_has_the_kind_and_dtype_of_the_settings(kind, model):
     built = runs.build_model(KINDS[kind], 6, 3)
     assert type(built) is model
     assert {p.dtype for p in built.parameters()} == {np.dtype(KINDS[kind].dtype)}
 
 
-def test_the_perceptron_has_the_sizes_that_are_asked_for():
+def test_the_perceptron_has_the_sizes_of_the_settings():
     model = runs.build_model(KINDS["perceptron"], 6, 3)
     assert [w.shape for w in model.weights()] == [(6, 5), (5, 4), (4, 3)]
     assert model.dropout.rate == 0.5
 
 
 @given(seeds)
-def test_a_seed_draws_the_same_weights_again_and_another_others(seed):
+def test_the_seed_determines_the_initial_weights(seed):
     one, same, other = (runs.build_model(replace(SMALL, seed=s), 6, 3) for s in (seed, seed, seed + 1))
     assert bits(one) == bits(same)
     assert bits(one)["W"] != bits(other)["W"]
@@ -59,7 +59,7 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize(("values", "schedule"), SCHEDULES)
-def test_the_schedule_is_the_one_asked_for(values, schedule):
+def test_the_schedule_is_that_of_the_settings(values, schedule):
     assert runs.build_schedule(Settings(**values), 7) == schedule
 
 
@@ -72,7 +72,7 @@ def test_the_schedule_is_the_one_asked_for(values, schedule):
         ({"optimiser": "adam"}, Adam, None, None),
     ],
 )
-def test_the_optimiser_is_the_one_asked_for(values, kind, momentum, nesterov):
+def test_the_optimiser_is_that_of_the_settings(values, kind, momentum, nesterov):
     settings = Settings(lam=0.25, **values)
     optimiser = runs.build_optimiser(settings, runs.build_model(settings, 6, 3), 7)
     found = type(optimiser), getattr(optimiser, "momentum", None), getattr(optimiser, "nesterov", None)
@@ -84,19 +84,19 @@ def test_the_optimiser_is_the_one_asked_for(values, kind, momentum, nesterov):
 
 
 @each_kind
-def test_the_same_settings_give_the_same_bits(settings):
+def test_the_same_settings_give_bit_for_bit_identical_results(settings):
     one, other = run(settings), run(settings)
     assert bits(one.model) == bits(other.model)
     assert one.history.to_csv() == other.history.to_csv()
 
 
 @each_kind
-def test_another_seed_gives_other_bits(settings):
+def test_another_seed_gives_other_results(settings):
     assert bits(run(settings).model) != bits(run(replace(settings, seed=1)).model)
 
 
 @each_kind
-def test_the_result_scores_the_model_as_it_is(settings):
+def test_the_result_has_the_metrics_of_the_trained_model(settings):
     prepared = prepare(DATA, settings)
     result = runs.run(settings, prepared)
     X, labels = prepared.test
@@ -109,31 +109,31 @@ def test_the_result_scores_the_model_as_it_is(settings):
 
 @pytest.mark.parametrize("values", [{"shuffle": True}, {"flip": True}, {"shift": 3}], ids=str)
 def test_another_seed_gives_another_order_and_other_augmentations(values):
-    """Also where the weights do not show it, since all of them start from 0."""
+    """Also with weights that are all initialised to 0."""
     one, other = (run(replace(SMALL, init="zeros", seed=seed, **values)) for seed in (0, 1))
     assert bits(one.model) != bits(other.model)
 
 
-def test_a_search_does_not_look_at_the_test_images():
+def test_a_run_without_test_does_not_evaluate_the_test_images():
     result = run(SMALL, test=False)
     assert result.test is None
     assert result.to_json()["test_accuracy"] is None
 
 
-def test_shuffling_changes_the_order_and_not_the_start():
+def test_shuffling_changes_the_order_and_not_the_initial_weights():
     shuffled, in_order = run(SMALL), run(replace(SMALL, shuffle=False))
     assert shuffled.history.rows[0] == in_order.history.rows[0]
     assert bits(shuffled.model) != bits(in_order.model)
 
 
 @each_kind
-def test_a_run_that_was_interrupted_ends_with_the_same_bits(settings, tmp_path):
+def test_an_interrupted_run_ends_bit_for_bit_identical(settings, tmp_path):
     def watch(progress):
         if progress.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(settings, checkpoint=tmp_path / "run.npz", watch=watch)
+        run(settings, checkpoint=tmp_path / "run.npz", callback=watch)
     resumed, whole = run(settings, checkpoint=tmp_path / "run.npz"), run(settings)
     assert bits(resumed.model) == bits(whole.model)
     assert resumed.history.to_csv() == whole.history.to_csv()
@@ -170,12 +170,12 @@ def saved_result(folder, settings=SMALL):
 
 
 @each_kind
-def test_the_settings_of_a_result_make_the_run_again(tmp_path, settings):
+def test_the_settings_of_a_result_repeat_the_run(tmp_path, settings):
     result, text = saved_result(tmp_path, settings)
     assert bits(run(Settings.from_json(text["settings"])).model) == bits(result.model)
 
 
-def test_a_result_has_the_figures_the_data_and_the_versions(tmp_path):
+def test_a_result_has_the_metrics_the_data_and_the_versions(tmp_path):
     result, text = saved_result(tmp_path)
     assert text["test_accuracy"] == result.test.accuracy
     assert text["validation_loss"] == result.validation.loss
@@ -197,7 +197,7 @@ def test_a_result_can_be_copied_and_pickled():
         assert bits(other.model) == bits(result.model)
 
 
-# -- the point of it all ---------------------------------------------------------------------------------------------
+# -- comparison of models --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +205,8 @@ def shapes() -> Dataset:
     return builtin_dataset()
 
 
-def test_two_layers_clearly_beat_one_on_the_built_in_data(shapes):
-    shared = Settings(pixels="standardise", lam=0.01, batch_size=100, shuffle=True, dtype="float32")
+def test_two_layers_are_clearly_better_than_one_on_the_builtin_data(shapes):
+    shared = Settings(preprocessing="standardise", lam=0.01, batch_size=100, shuffle=True, dtype="float32")
     one = run(replace(shared, eta=0.001, epochs=15), shapes)
     two = run(
         replace(

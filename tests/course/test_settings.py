@@ -1,4 +1,4 @@
-"""Settings: checked when they are made, kept, compared and described."""
+"""Settings: checked when they are made, stored, compared and described."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ any_settings = st.builds(
     Settings,
     init=st.sampled_from(sorted(INITIALISERS)),
     sigma=sizes,
-    pixels=st.sampled_from(["scale", "centre", "standardise", "whiten"]),
+    preprocessing=st.sampled_from(["scale", "centre", "standardise", "whiten"]),
     components=st.integers(1, 3072),
     q=st.floats(0, 1),
     train_batches=st.permutations([1, 3, 4, 5]).map(tuple),
-    first=st.none() | whole,
+    train_size=st.none() | whole,
     lam=sizes,
     eta=sizes,
     n_s=whole,
@@ -32,7 +32,7 @@ any_settings = st.builds(
     epochs=whole,
     batch_size=whole,
     shuffle=st.booleans(),
-    every=st.none() | whole,
+    measure_every=st.none() | whole,
     patience=st.none() | whole,
     flip=st.booleans(),
     shift=st.integers(0, 31),
@@ -42,7 +42,7 @@ any_settings = st.builds(
 
 
 @given(any_settings)
-def test_settings_survive_a_journey_through_json(settings):
+def test_settings_survive_a_round_trip_through_json(settings):
     assert Settings.from_json(json.loads(json.dumps(asdict(settings)))) == settings
 
 
@@ -52,23 +52,23 @@ def test_settings_survive_copying_pickling_and_printing(settings):
 
 
 @given(any_settings)
-def test_settings_can_be_a_key(settings):
+def test_settings_are_hashable(settings):
     assert {settings: 1}[copy.deepcopy(settings)] == 1
 
 
-CHOICES = ["model", "activation", "schedule", "optimiser", "init", "pixels", "dtype"]
+CHOICES = ["model", "activation", "schedule", "optimiser", "init", "preprocessing", "dtype"]
 
 
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("value", ["none of these", None, 3])
-def test_a_choice_that_there_is_not_is_refused_with_those_there_are(name, value):
+def test_an_unknown_choice_is_refused_with_the_known_ones(name, value):
     with pytest.raises(SettingsError, match=rf"^{name} must be one of .*{getattr(Settings(), name)}.*; got {value!r}$"):
         Settings(**{name: value})
 
 
-BELOW_1 = ["components", "epochs", "batch_size", "n_s", "every", "patience", "first"]
+BELOW_1 = ["components", "epochs", "batch_size", "n_s", "measure_every", "patience", "train_size"]
 NOT_FINITE = ["q", "eta", "eta_min", "lam", "sigma", "decay", "momentum", "dropout"]
-BELOW_0 = ["held_out", "warm_up", "seed", "shift", *NOT_FINITE]
+BELOW_0 = ["validation_size", "warm_up", "seed", "shift", *NOT_FINITE]
 OUT_OF_RANGE = [
     *((name, value) for name in BELOW_1 for value in (0, -1)),
     *((name, -1) for name in BELOW_0),
@@ -82,13 +82,13 @@ OUT_OF_RANGE = [
 
 @pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
 def test_a_number_out_of_range_is_refused_with_the_range(name, value):
-    with pytest.raises(SettingsError, match=rf"^{name} must be .* from [01].*; got {value}$"):
+    with pytest.raises(SettingsError, match=rf"^{name} must be .* (from|at least) [01].*; got {value}$"):
         Settings(**{name: value})
 
 
 WRONG_TYPES = [
     *((name, "3") for name in (*BELOW_1, *BELOW_0)),
-    *((name, 2.5) for name in (*BELOW_1, "held_out", "warm_up", "seed", "shift")),
+    *((name, 2.5) for name in (*BELOW_1, "validation_size", "warm_up", "seed", "shift")),
     *((name, None) for name in ("epochs", "batch_size", "eta", "seed")),
     *((name, "no") for name in ("shuffle", "flip")),
     ("validation_batch", "2"),
@@ -110,20 +110,20 @@ CONTRADICTIONS = [
     ({"hidden": (5,)}, r"softmax has 0 hidden layers; hidden is \(5,\)"),
     ({"model": "two-layer"}, r"two-layer has 1 hidden layer; hidden is \(\)"),
     ({"model": "two-layer", "hidden": (5, 5)}, r"two-layer has 1 hidden layer; hidden is \(5, 5\)"),
-    ({"model": "two-layer", "hidden": (0,)}, "a hidden layer has 1 to .* units"),
-    ({"model": "two-layer", "hidden": (10**9,)}, "a hidden layer has 1 to .* units"),
-    ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout needs the model perceptron, not two-layer"),
-    ({"activation": "absolute"}, "activation absolute needs the model two-layer, not softmax"),
-    ({"model": "svm", "q": 0.5}, "svm has the hinge loss, which has no q"),
-    ({"train_batches": ()}, "train_batches must name different batches, at least one"),
-    ({"train_batches": (1, 1)}, "train_batches must name different batches"),
-    ({"train_batches": (1, 2)}, "batch 2 cannot be trained and validated on at once"),
-    ({"held_out": 5}, "give either held_out or validation_batch"),
-    ({"patience": 2, "validation_batch": None}, "patience watches the validation accuracy"),
-    ({"decay": 0.9}, "decay needs the schedule exponential or step, not constant"),
-    ({"schedule": "triangular", "eta": 0.01, "eta_min": 0.1}, "eta_min must not be greater than eta"),
-    ({"optimiser": "nesterov"}, "the optimiser nesterov does not go with momentum 0"),
-    ({"optimiser": "adam", "momentum": 0.9}, r"the optimiser adam does not go with momentum 0\.9"),
+    ({"model": "two-layer", "hidden": (0,)}, "hidden must be a tuple of integers from 1 to"),
+    ({"model": "two-layer", "hidden": (10**9,)}, "hidden must be a tuple of integers from 1 to"),
+    ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout 0.5 needs model perceptron, not two-layer"),
+    ({"activation": "absolute"}, "activation absolute needs model two-layer, not softmax"),
+    ({"model": "svm", "q": 0.5}, "q 0.5 needs model softmax or two-layer or perceptron, not svm"),
+    ({"train_batches": ()}, "train_batches must be different batches, at least one"),
+    ({"train_batches": (1, 1)}, "train_batches must be different batches"),
+    ({"train_batches": (1, 2)}, "batch 2 must not be in both train_batches and validation_batch"),
+    ({"validation_size": 5}, "validation_size and validation_batch exclude each other"),
+    ({"patience": 2, "validation_batch": None}, "patience needs validation images"),
+    ({"decay": 0.9}, "decay 0.9 needs schedule exponential or step, not constant"),
+    ({"schedule": "triangular", "eta": 0.01, "eta_min": 0.1}, "eta_min must be at most eta"),
+    ({"optimiser": "nesterov"}, "optimiser nesterov needs a momentum greater than 0"),
+    ({"optimiser": "adam", "momentum": 0.9}, r"momentum 0\.9 needs optimiser sgd or nesterov, not adam"),
 ]
 
 

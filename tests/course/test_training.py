@@ -1,4 +1,4 @@
-"""Training: what a run leaves behind, that it can be interrupted anywhere, and that it stops when it must."""
+"""Training: history, checkpoints and resuming, early stopping, divergence and invalid arguments."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ def bits(state: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 
 @given(st.integers(1, 4), st.integers(1, 30), st.none() | st.integers(1, 12))
-def test_measurements_come_after_each_epoch_or_so_many_steps_and_at_both_ends(epochs, batch_size, every):
-    _, history = train(epochs=epochs, batch_size=batch_size, every=every)
+def test_measurements_are_made_at_the_interval_and_at_both_ends(epochs, batch_size, every):
+    _, history = train(epochs=epochs, batch_size=batch_size, measure_every=every)
     in_epoch = math.ceil(23 / batch_size)
     last = epochs * in_epoch
     assert [row.step for row in history.rows] == sorted({*range(0, last + 1, every or in_epoch), last})
 
 
 @given(st.integers(1, 30), st.none() | st.integers(1, 12))
-def test_epochs_are_steps_over_the_steps_of_an_epoch(batch_size, every):
-    _, history = train(batch_size=batch_size, every=every)
+def test_the_epoch_of_a_measurement_is_its_step_over_the_steps_per_epoch(batch_size, every):
+    _, history = train(batch_size=batch_size, measure_every=every)
     assert history.column("epoch").tolist() == [row.step / math.ceil(23 / batch_size) for row in history.rows]
 
 
-def test_the_rate_in_the_history_is_that_of_the_next_step():
+def test_the_learning_rate_in_the_history_is_that_of_the_next_step():
     schedule = Triangular(0.01, 0.1, 4)
-    _, history = train(eta=schedule, every=1)
+    _, history = train(eta=schedule, measure_every=1)
     assert history.column("eta").tolist() == [schedule(step) for step in range(16)]
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.1])
-def test_the_last_row_is_what_the_model_now_scores(lam):
+def test_the_last_row_has_the_metrics_of_the_trained_model(lam):
     model, data, validation = some_model(), some_images(0), some_images(1)
     history = fit(
         model,
@@ -76,40 +76,36 @@ def test_the_last_row_is_what_the_model_now_scores(lam):
     assert Metrics(last.validation_loss, last.validation_cost, last.validation_accuracy) == held_out
 
 
-def test_the_first_row_is_what_the_untrained_model_scored():
+def test_the_first_row_has_the_metrics_of_the_untrained_model():
     model, history = train()
     model.load_state_dict(some_model().state_dict())
     assert history.rows[0].train_loss == evaluate(model, some_images()).loss
 
 
-def test_without_validation_its_columns_are_not_numbers():
+def test_without_validation_images_its_columns_are_nan():
     _, history = train()
     assert np.isnan([history.column(f"validation_{what}") for what in ("loss", "cost", "accuracy")]).all()
 
 
-def test_other_images_can_be_measured_in_the_place_of_those_trained_on():
-    model, history = train(measured=some_images(5))
+def test_the_training_columns_can_be_measured_on_other_images():
+    model, history = train(measure_on=some_images(5))
     assert history.rows[-1].train_loss == evaluate(model, some_images(5)).loss
 
 
-def test_the_csv_has_one_named_column_for_each_quantity():
+def test_the_csv_has_one_named_column_per_quantity():
     _, history = train(validation=some_images(1))
     rows = list(csv.DictReader(io.StringIO(history.to_csv())))
-    assert [Measurement(int(row.pop("step")), *map(float, row.values())) for row in rows] == history.rows
-
-
-def test_the_csv_has_the_names_of_the_quantities():
-    _, history = train()
-    assert history.to_csv().splitlines()[0] == (
+    assert ",".join(rows[0]) == (
         "step,epoch,eta,train_loss,train_cost,train_accuracy,validation_loss,validation_cost,validation_accuracy"
     )
+    assert [Measurement(int(row.pop("step")), *map(float, row.values())) for row in rows] == history.rows
 
 
 # -- updates ---------------------------------------------------------------------------------------------------------
 
 
 class Recorder(SoftmaxRegression):
-    """Remembers the first pixel of all images that it is trained on."""
+    """A model that records the first pixel of all images it is trained on."""
 
     def __init__(self) -> None:
         super().__init__(FEATURES, CLASSES, rng=np.random.default_rng(0))
@@ -127,7 +123,7 @@ def test_without_a_generator_images_come_in_file_order():
 
 
 @given(seeds)
-def test_with_a_generator_every_epoch_is_another_order_of_all_images(seed):
+def test_with_a_generator_each_epoch_has_another_order_of_all_images(seed):
     model, _ = train(Recorder(), epochs=3, rng=np.random.default_rng(seed))
     X, _ = some_images()
     epochs = [np.concatenate(model.seen[i : i + 5]) for i in (0, 5, 10)]
@@ -142,7 +138,7 @@ def test_augmented_images_are_trained_on_and_not_measured():
 
 
 @given(st.integers(1, 30))
-def test_an_update_is_one_step_down_the_mean_gradient_of_its_batch(batch_size):
+def test_an_update_is_one_step_along_the_mean_gradient_of_its_batch(batch_size):
     model, _ = train(eta=0.5, epochs=1, batch_size=batch_size)
     X, labels = some_images()
     W, b = some_model().W.numpy(), np.zeros(CLASSES)
@@ -175,24 +171,24 @@ def test_the_data_is_not_changed():
     assert all((a == b).all() for a, b in zip(data, before, strict=True))
 
 
-def test_whoever_watches_is_told_of_every_step():
-    told: list[TrainingProgress] = []
-    train(watch=told.append)
-    assert sorted({progress.step for progress in told}) == list(range(16))
-    assert {progress.steps for progress in told} == {15}
+def test_the_callback_is_called_after_every_step():
+    reports: list[TrainingProgress] = []
+    train(callback=reports.append)
+    assert sorted({progress.step for progress in reports}) == list(range(16))
+    assert {progress.steps for progress in reports} == {15}
 
 
-def test_whoever_watches_is_told_the_last_measurement():
-    told: list[TrainingProgress] = []
-    _, history = train(watch=told.append)
-    assert told[-1].measured == history.rows[-1]
+def test_the_callback_gets_the_last_measurement():
+    reports: list[TrainingProgress] = []
+    _, history = train(callback=reports.append)
+    assert reports[-1].measurement == history.rows[-1]
 
 
 # -- early stopping --------------------------------------------------------------------------------------------------
 
 
 class Scripted(Classifier):
-    """After epoch e, classifies ``script[e]`` of ten images right; its only parameter counts the epochs down."""
+    """A model that classifies ``script[e]`` of ten images correctly after epoch e; its parameter counts the epochs."""
 
     def __init__(self, script: list[int]) -> None:
         self.script = script
@@ -233,19 +229,19 @@ def test_training_stops_when_patience_runs_out(script, patience):
 
 
 @given(scripts, st.integers(1, 4))
-def test_the_best_parameters_are_given_back(script, patience):
+def test_the_best_parameters_are_restored(script, patience):
     model, history = run_script(script, patience)
     best, _, _ = best_and_last(script, patience)
     assert (history.best_epoch, -model.minus_epoch.item()) == (best, best)
 
 
 @given(scripts)
-def test_without_patience_training_goes_on_and_keeps_the_last_parameters(script):
+def test_without_patience_the_last_parameters_are_kept(script):
     model, history = run_script(script, None)
     assert (-model.minus_epoch.item(), history.stopped_early) == (len(script) - 1, False)
 
 
-# -- going on after an interruption ----------------------------------------------------------------------------------
+# -- resuming --------------------------------------------------------------------------------------------------------
 
 
 def noise(X, rng):
@@ -260,9 +256,15 @@ KINDS_OF_RUN = {
     "dropout": {"shuffle": True, "optimiser": "momentum", "dropout": 0.5},
     "one generator": {"shuffle": True, "dropout": 0.5, "one_generator": True},
     "augmented": {"shuffle": True, "augment": noise},
-    "often measured": {"shuffle": True, "every": 3},
+    "often measured": {"shuffle": True, "measure_every": 3},
     "patient": {"shuffle": True, "patience": 2, "epochs": 6},
-    "patient and often measured": {"shuffle": True, "patience": 1, "epochs": 6, "every": 2, "optimiser": "adam"},
+    "patient and often measured": {
+        "shuffle": True,
+        "patience": 1,
+        "epochs": 6,
+        "measure_every": 2,
+        "optimiser": "adam",
+    },
     "float32": {"shuffle": True, "optimiser": "momentum", "dtype": np.float32},
     "MT19937": {"shuffle": True, "bits": np.random.MT19937},
     "SFC64": {"shuffle": True, "bits": np.random.SFC64},
@@ -270,7 +272,7 @@ KINDS_OF_RUN = {
 
 
 class Session:
-    """One process's share of a run: everything it makes anew."""
+    """One session of a run: all objects that a new process creates."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -303,7 +305,7 @@ class Session:
         return self
 
     def outcome(self) -> tuple:
-        """Return everything that two runs must agree on, as bits and text."""
+        """Return all results that must be equal for two runs, as bytes and text."""
         return (
             bits(self.model.state_dict()),
             bits(self.optimiser.state_dict()),
@@ -329,38 +331,38 @@ fewer = settings(max_examples=settings.default.max_examples // 5)
 @pytest.mark.parametrize("kind", KINDS_OF_RUN.values(), ids=KINDS_OF_RUN)
 @fewer
 @given(seed=seeds, steps=st.lists(st.integers(1, 16), min_size=1, max_size=2).map(sorted))
-def test_a_run_that_was_interrupted_ends_with_the_same_bits(kind, seed, steps, tmp_path_factory):
+def test_an_interrupted_run_ends_bit_for_bit_identical(kind, seed, steps, tmp_path_factory):
     checkpoint = tmp_path_factory.mktemp("run") / "run.npz"
     for others, step in enumerate(steps):
         with suppress(KeyboardInterrupt):  # other seeds the second time: all that matters is in the checkpoint
-            Session(seed + 10 * others, **kind).fit(checkpoint=checkpoint, watch=interrupt_at(step))
+            Session(seed + 10 * others, **kind).fit(checkpoint=checkpoint, callback=interrupt_at(step))
     resumed = Session(seed + 7, **kind).fit(checkpoint=checkpoint)
     assert resumed.outcome() == Session(seed, **kind).fit().outcome()
 
 
-def test_a_checkpoint_changes_nothing_about_the_run(tmp_path):
+def test_a_checkpoint_does_not_change_the_run(tmp_path):
     kind = KINDS_OF_RUN["dropout"]
     assert Session(0, **kind).fit(checkpoint=tmp_path / "run.npz").outcome() == Session(0, **kind).fit().outcome()
 
 
-def test_a_checkpoint_can_be_named_by_text(tmp_path):
+def test_the_path_of_a_checkpoint_can_be_a_string(tmp_path):
     Session(0).fit(checkpoint=str(tmp_path / "run.npz"))
     assert (tmp_path / "run.npz").exists()
 
 
-def test_a_finished_run_is_not_trained_any_further(tmp_path):
+def test_a_finished_run_is_not_trained_again(tmp_path):
     finished = Session(0, patience=3, shuffle=True).fit(checkpoint=tmp_path / "run.npz")
     steps = []
     again = Session(1, patience=3, shuffle=True).fit(
-        checkpoint=tmp_path / "run.npz", watch=lambda progress: steps.append(progress.step)
+        checkpoint=tmp_path / "run.npz", callback=lambda progress: steps.append(progress.step)
     )
     assert set(steps) <= {finished.history.rows[-1].step}
     assert again.outcome() == finished.outcome()
 
 
-def test_the_checkpoint_holds_the_end_of_the_last_whole_epoch(tmp_path):
+def test_the_checkpoint_has_the_state_after_the_last_complete_epoch(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        Session(0).fit(checkpoint=tmp_path / "run.npz", watch=interrupt_at(10))
+        Session(0).fit(checkpoint=tmp_path / "run.npz", callback=interrupt_at(10))
     assert load_checkpoint(tmp_path / "run.npz")[0]["optimiser/steps"] == 8
 
 
@@ -407,14 +409,14 @@ def fewer_images(session):
 
 OTHERS = [
     (other_model, "its model is Perceptron, not Other"),
-    (other_size, r"layers.0.W is float64 of shape \(4, 8\)"),
+    (other_size, r"layers.0.W must be real, with shape \(4, 9\); got float64 with shape \(4, 8\)"),
     (adam, "its optimiser is SGD, not Adam"),
     (momentum, "the state lacks velocity.0"),
     (another("epochs", 5), "its epochs is 4, not 5"),
     (another("batch_size", 7), "its batch_size is 6, not 7"),
-    (another("every", 2), "its every is None, not 2"),
+    (another("measure_every", 2), "its measure_every is None, not 2"),
     (another("patience", 2), "its patience is None, not 2"),
-    (another("identity", {"data": "shapes"}), "'data'|its data"),
+    (another("run_id", {"data": "shapes"}), "it has no data|its data"),
     (other_generator, "its random generators"),
     (no_generator, "its random generators"),
     (fewer_images, "its images is 23, not 22"),
@@ -449,7 +451,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "run.npz"
     Session(0).fit(checkpoint=path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         Session(0).fit(checkpoint=path)
 
 
@@ -471,41 +473,41 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize("part", PARTS)
 @fewer
 @given(value=nonsense | st.just(...))
-def test_nonsense_in_a_checkpoint_is_refused_or_does_no_harm(part, value, finished, tmp_path_factory):
+def test_an_invalid_entry_in_a_checkpoint_is_refused_or_has_no_effect(part, value, finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run.npz"
     arrays, text = load_checkpoint(finished)
     del text[part]
     save_checkpoint(path, arrays, text if value is ... else text | {part: value})
     try:
-        Session(0, shuffle=True).fit(checkpoint=path, watch=lambda _: None)
+        Session(0, shuffle=True).fit(checkpoint=path, callback=lambda _: None)
     except CheckpointError as refused:
         assert "belongs to another run" in str(refused)  # noqa: PT017
 
 
-def test_an_error_of_whoever_watches_is_not_blamed_on_the_checkpoint(tmp_path):
+def test_an_error_of_the_callback_is_not_reported_as_one_of_the_checkpoint(tmp_path):
     def watch(_):
         raise ValueError("mine")
 
     Session(0).fit(checkpoint=tmp_path / "run.npz")
     with pytest.raises(ValueError, match="mine"):
-        Session(0).fit(checkpoint=tmp_path / "run.npz", watch=watch)
+        Session(0).fit(checkpoint=tmp_path / "run.npz", callback=watch)
 
 
 # -- divergence ------------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(0, 22))
-def test_a_loss_that_is_not_a_number_is_named_with_its_step(image):
+def test_a_loss_that_is_not_finite_is_reported_with_its_step(image):
     X, labels = some_images()
     X[image] = np.nan
     step = image // 5 + 1
     with pytest.raises(TrainingDiverged, match=rf"loss became nan at step {step} \(epoch 1, learning rate 0.1\)"):
-        train(data=(X, labels), measured=some_images(1))
+        train(data=(X, labels), measure_on=some_images(1))
 
 
 @given(st.integers(0, 14))
-def test_a_parameter_that_is_not_a_number_is_not_kept(step):
-    """Whether it happens within an epoch or at its very end, when no other loss would tell."""
+def test_a_parameter_that_is_not_finite_stops_the_training(step):
+    """It is also detected after the last update of an epoch, which no later loss would show."""
     epoch = step // 5 + 1
     with pytest.raises(TrainingDiverged, match=rf"at step ({step + 1}|{step + 2}) \(epoch {epoch}, learning rate"):
         train(eta=lambda t: math.nan if t == step else 0.1)
@@ -521,8 +523,8 @@ def test_divergence_leaves_the_checkpoint_of_the_last_good_epoch(tmp_path, step)
 
 
 @pytest.mark.parametrize("eta", [1e3, 1e100, 1e300, 1e308])
-def test_a_rate_that_is_far_too_high_warns_of_nothing(eta):
-    """Overflows are part of diverging: the one sentence is enough."""
+def test_divergence_emits_no_warning(eta):
+    """NumPy would warn of overflows in addition to the error."""
     model = TwoLayer(FEATURES, 8, CLASSES, rng=np.random.default_rng(0))
     try:
         train(model, eta=eta, epochs=20)
@@ -530,52 +532,52 @@ def test_a_rate_that_is_far_too_high_warns_of_nothing(eta):
         assert "try a smaller learning rate" in str(diverged)  # noqa: PT017
 
 
-# -- what cannot be asked --------------------------------------------------------------------------------------------
+# -- invalid arguments -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "every", "patience"])
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "measure_every", "patience"])
 @pytest.mark.parametrize("number", [0, -1])
-def test_numbers_below_one_are_refused(name, number):
-    with pytest.raises(ValueError, match=f"fit: {name} must be at least 1, got {number}"):
+def test_counts_below_one_are_refused(name, number):
+    with pytest.raises(ValueError, match=f"fit: {name} must be at least 1; got {number}"):
         train(**{name: number})
 
 
 def test_patience_without_validation_is_refused():
-    with pytest.raises(ValueError, match="patience watches the validation accuracy"):
+    with pytest.raises(ValueError, match="patience needs validation images"):
         train(patience=1)
 
 
 def test_augmentation_without_a_generator_is_refused():
-    with pytest.raises(ValueError, match="augment draws random numbers"):
+    with pytest.raises(ValueError, match="augment needs a random generator"):
         train(augment=noise)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda X, labels: (X.tolist(), labels), r"images must be a NumPy array, not list; give np.array\("),
-        (lambda X, labels: (X, labels.tolist()), r"labels must be a NumPy array, not list"),
-        (lambda X, labels: (Tensor(X), labels), r"images are a Tensor; give the numbers alone, which are its .data"),
+        (lambda X, labels: (X.tolist(), labels), "images must be a NumPy array; got list; use np.asarray"),
+        (lambda X, labels: (X, labels.tolist()), "labels must be a NumPy array; got list"),
+        (lambda X, labels: (Tensor(X), labels), r"images must be a NumPy array; got Tensor; use its \.data"),
     ],
 )
 @pytest.mark.parametrize("which", ["train", "validation"])
-def test_images_and_labels_that_are_no_arrays_are_refused(which, change, words):
+def test_images_and_labels_that_are_not_arrays_are_refused(which, change, words):
     examples = {"train": some_images(), "validation": some_images()}
     examples[which] = change(*examples[which])
-    with pytest.raises(TypeError, match=f"fit: the {words}"):
+    with pytest.raises(TypeError, match=f"fit: {words}"):
         train(data=examples["train"], validation=examples["validation"])
 
 
-def test_a_seed_in_the_place_of_a_generator_is_refused():
-    with pytest.raises(TypeError, match=r"as np.random.default_rng\(0\); got 0"):
+def test_a_seed_instead_of_a_generator_is_refused():
+    with pytest.raises(TypeError, match=r"must be a numpy.random.Generator; got 0"):
         train(rng=0)
 
 
-@pytest.mark.parametrize("which", ["data", "validation", "measured"])
+@pytest.mark.parametrize("which", ["data", "validation", "measure_on"])
 @pytest.mark.parametrize(("images", "labels"), [(0, 0), (5, 4)])
-def test_images_and_labels_that_do_not_fit_are_refused(which, images, labels):
+def test_images_and_labels_of_different_lengths_are_refused(which, images, labels):
     X, y = some_images()
-    with pytest.raises(ValueError, match=f"there must be images, and a label for each; got {images} and {labels}"):
+    with pytest.raises(ValueError, match=f"the same length of at least 1; got {images} and {labels}"):
         train(**{which: (X[:images], y[:labels])})
 
 
@@ -586,7 +588,7 @@ def test_a_label_out_of_range_is_refused():
         train(data=(X, labels))
 
 
-def test_a_module_of_ones_own_can_be_trained():
+def test_a_user_defined_module_can_be_trained():
     class Own(Classifier):
         def __init__(self) -> None:
             self.layers = nn.Sequential(

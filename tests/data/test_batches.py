@@ -40,15 +40,15 @@ def test_all_batches_but_the_last_are_full(count, size, seed):
 
 
 @given(counts, sizes, maybe_seeds)
-def test_drop_last_leaves_out_what_does_not_fill_a_batch(count, size, seed):
-    kept = epoch(count, size, seed, drop_last=True)
-    assert [len(batch) for batch in kept] == [size] * (count // size)
-    for batch, same in zip(kept, epoch(count, size, seed), strict=False):
+def test_drop_last_leaves_out_an_incomplete_batch(count, size, seed):
+    batches = epoch(count, size, seed, drop_last=True)
+    assert [len(batch) for batch in batches] == [size] * (count // size)
+    for batch, same in zip(batches, epoch(count, size, seed), strict=False):
         assert (batch == same).all()
 
 
 @given(counts, sizes)
-def test_without_a_generator_batches_come_in_file_order(count, size):
+def test_batches_without_a_generator_are_in_file_order(count, size):
     drawn = np.concatenate([np.arange(0), *epoch(count, size, None)])
     assert drawn.tolist() == list(range(count))
 
@@ -65,7 +65,7 @@ def test_epochs_of_one_generator_differ():
     assert (first != second).any()
 
 
-def test_a_call_draws_even_before_its_batches_are_asked_for():
+def test_the_permutation_is_drawn_by_the_call():
     used, untouched = np.random.default_rng(0), np.random.default_rng(0)
     minibatches(10, 5, used)
     untouched.permutation(10)
@@ -73,13 +73,13 @@ def test_a_call_draws_even_before_its_batches_are_asked_for():
 
 
 @pytest.mark.parametrize(("count", "size"), [(-1, 5), (5, 0), (5, -2)])
-def test_impossible_counts_are_refused_by_the_call_itself(count, size):
-    with pytest.raises(DataError, match=f"not {min(count, size)}"):
+def test_invalid_counts_raise_in_the_call(count, size):
+    with pytest.raises(DataError, match=f"got {min(count, size)}"):
         minibatches(count, size)
 
 
 @given(counts, sizes, maybe_seeds, st.booleans())
-def test_gather_takes_the_rows_of_minibatches(count, size, seed, drop_last):
+def test_iterate_batches_takes_the_rows_of_minibatches(count, size, seed, drop_last):
     X, y = np.arange(2 * count).reshape(count, 2), np.arange(count) % 10
     pairs = list(iterate_batches(X, y, size, generator(seed), drop_last=drop_last))
     rows = epoch(count, size, seed, drop_last=drop_last)
@@ -91,12 +91,12 @@ def test_gather_takes_the_rows_of_minibatches(count, size, seed, drop_last):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 @pytest.mark.parametrize("seed", [None, 1])
-def test_gather_keeps_dtypes(dtype, seed):
+def test_iterate_batches_does_not_change_dtypes(dtype, seed):
     X_batch, y_batch = next(iterate_batches(np.zeros((4, 3), dtype), np.zeros(4, np.int64), 2, generator(seed)))
     assert (X_batch.dtype, y_batch.dtype) == (dtype, np.int64)
 
 
-def test_batches_in_file_order_are_views_that_cannot_be_written():
+def test_batches_in_file_order_are_read_only_views():
     X, y = np.zeros((4, 3)), np.zeros(4, np.int64)
     for batch in iterate_batches(X, y, 2):
         for part, whole in zip(batch, (X, y), strict=True):
@@ -105,7 +105,7 @@ def test_batches_in_file_order_are_views_that_cannot_be_written():
     assert X.flags.writeable
 
 
-def test_shuffled_batches_are_nobody_elses_memory():
+def test_shuffled_batches_do_not_alias_the_data():
     X, y = np.zeros((40, 3)), np.zeros(40, np.int64)
     parts = [part for batch in iterate_batches(X, y, 10, np.random.default_rng(0)) for part in batch]
     for i, part in enumerate(parts):
@@ -113,13 +113,13 @@ def test_shuffled_batches_are_nobody_elses_memory():
 
 
 @pytest.mark.parametrize(("X", "y"), [((4, 3), (5,)), ((4, 3), ()), ((), ())])
-def test_labels_of_another_number_are_refused(X, y):
+def test_different_numbers_of_images_and_labels_raise(X, y):
     with pytest.raises(DataError, match="same length"):
         iterate_batches(np.zeros(X), np.zeros(y), 2)
 
 
 @given(st.integers(0, 6), seeds)
-def test_flip_gives_each_image_or_its_mirror_image(count, seed):
+def test_flip_returns_each_image_or_its_mirror_image(count, seed):
     images = some_images(count)
     flipped = augment_flip(images, np.random.default_rng(seed)).reshape(-1, 3, 32, 32)
     for before, after in zip(images.reshape(-1, 3, 32, 32), flipped, strict=True):
@@ -133,7 +133,7 @@ def test_about_half_of_the_images_are_flipped():
 
 
 @given(st.integers(0, 4), st.integers(0, 3), seeds)
-def test_shift_gives_one_of_the_moves_with_its_edge_repeated(count, most, seed):
+def test_shift_returns_a_shifted_image_with_repeated_edges(count, most, seed):
     images = some_images(count)
     moved = augment_shift(images, np.random.default_rng(seed), most).reshape(-1, 3, 32, 32)
     for before, after in zip(images.reshape(-1, 3, 32, 32), moved, strict=True):
@@ -150,8 +150,8 @@ def moved_by(picture: np.ndarray, down: int, right: int) -> np.ndarray:
     return picture[:, rows][:, :, columns]
 
 
-def test_every_move_occurs():
-    """A single white pixel in the middle shows by how much its image was moved."""
+def test_every_shift_occurs():
+    """A white pixel in the centre shows the shift of its image."""
     images = np.zeros((1000, 3, 32, 32), np.uint8)
     images[:, :, 16, 16] = 255
     moved = augment_shift(images.reshape(-1, 3072), np.random.default_rng(0), 2).reshape(-1, 3, 32, 32)
@@ -161,7 +161,7 @@ def test_every_move_occurs():
 
 @pytest.mark.parametrize("augment", [augment_flip, lambda images, rng: augment_shift(images, rng, 4)])
 class TestEveryAugmentation:
-    def test_gives_new_contiguous_uint8_rows(self, augment):
+    def test_returns_new_contiguous_uint8_rows(self, augment):
         images = some_images(20)
         before = images.copy()
         new = augment(images, np.random.default_rng(0))
@@ -169,45 +169,45 @@ class TestEveryAugmentation:
         assert not np.shares_memory(new, images)
         assert (images == before).all()
 
-    def test_is_the_same_for_a_seed(self, augment):
+    def test_is_deterministic_for_a_seed(self, augment):
         images = some_images(20)
         one, other = (augment(images, np.random.default_rng(3)) for _ in range(2))
         assert (one == other).all()
 
-    def test_takes_read_only_images(self, augment):
+    def test_accepts_read_only_images(self, augment):
         images = some_images(20)
         images.flags.writeable = False
         assert augment(images, np.random.default_rng(0)).flags.writeable
 
     @pytest.mark.parametrize("wrong", [np.zeros((2, 3072)), np.zeros((2, 3, 32, 32), np.uint8)])
-    def test_refuses_what_is_no_row_of_pixels(self, augment, wrong):
-        with pytest.raises(DataError, match="uint8 of the shape"):
+    def test_rejects_arrays_that_are_not_images(self, augment, wrong):
+        with pytest.raises(DataError, match="uint8 with the shape"):
             augment(wrong, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("most", [-1, 32])
-def test_impossible_shift_is_refused(most):
-    with pytest.raises(DataError, match=f"not {most}"):
+def test_a_shift_out_of_range_raises(most):
+    with pytest.raises(DataError, match=f"got {most}"):
         augment_shift(some_images(2), np.random.default_rng(0), most)
 
 
-def test_a_large_batch_is_made_in_memory_that_nobody_holds():
+def test_a_large_batch_does_not_overwrite_a_referenced_buffer():
     X, y = np.arange(60_000, dtype=float).reshape(6, 10_000).repeat(60, axis=1), np.arange(6)
-    kept = []
+    buffers = []
     held = []
     for epoch in range(3):
-        for X_batch, y_batch in iterate_batches(X, y, 4, np.random.default_rng(epoch), drop_last=True, kept=kept):
+        for X_batch, y_batch in iterate_batches(X, y, 4, np.random.default_rng(epoch), drop_last=True, buffers=buffers):
             assert X_batch.nbytes >= 16 * 2**20
-            held.append((X_batch[:, ::1000], y_batch))  # a view keeps its batch from being used again
+            held.append((X_batch[:, ::1000], y_batch))  # a view prevents the reuse of its buffer
     assert all(np.array_equal(view, X[labels, ::1000]) for view, labels in held)
 
 
-def test_large_batches_that_nobody_holds_share_two_arrays():
+def test_large_batches_share_two_buffers():
     X, y = np.zeros((8, 2**20)), np.arange(8)
-    kept = []
-    places = set()
+    buffers = []
+    addresses = set()
     for epoch in range(3):
-        for X_batch, _ in iterate_batches(X, y, 4, np.random.default_rng(epoch), kept=kept):
-            places.add(X_batch.ctypes.data)
+        for X_batch, _ in iterate_batches(X, y, 4, np.random.default_rng(epoch), buffers=buffers):
+            addresses.add(X_batch.ctypes.data)
             X_batch.flags.writeable = False  # as a tensor does
-    assert len(places) == 2
+    assert len(addresses) == 2

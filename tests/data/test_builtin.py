@@ -21,7 +21,7 @@ def test_has_ten_classes_of_different_names(data):
     assert len(set(data.class_names)) == len(data.class_names) == 10
 
 
-def test_every_split_holds_as_many_images_of_each_class(data):
+def test_every_split_has_equally_many_images_per_class(data):
     for split in (*data.training_batches, data.test):
         assert np.bincount(split.labels, minlength=10).tolist() == [200] * 10
 
@@ -32,17 +32,17 @@ def test_order_is_shuffled_in_every_split(data):
     assert all(np.diff(split.labels).min() < 0 for split in (*data.training_batches, data.test))
 
 
-def test_no_image_comes_twice(data):
+def test_all_images_differ(data):
     images = np.concatenate([data.training().images, data.test.images])
     assert len({image.tobytes() for image in images}) == 12_000
 
 
 def test_seed_gives_the_same_bytes_on_every_platform(data):
-    """Every published number about this data rests on these bytes: a change of them is a new data set."""
+    """All published results on this data depend on these bytes."""
     assert data.identity()["sha256"] == "5b8141c688029707431a98694d0cc394b360566349134af9c872b475dc2eadb5"
 
 
-def test_another_seed_gives_other_images(data):
+def test_different_seeds_give_different_images(data):
     assert (builtin_dataset(1).test.images != data.test.images).any(axis=1).all()
 
 
@@ -50,15 +50,15 @@ def test_the_whole_range_of_brightness_is_used(data):
     assert (data.test.images.min(), data.test.images.max()) == (0, 255)
 
 
-def test_negative_seed_is_refused():
-    with pytest.raises(DataError, match="0 or greater, not -1"):
+def test_a_negative_seed_raises():
+    with pytest.raises(DataError, match="seed must be at least 0; got -1"):
         builtin_dataset(-1)
 
 
 def test_horizontal_and_vertical_stripes_vary_along_their_own_axis(data):
-    """Rows are rows and columns are columns: the layout of a row of 3072 is the one that Split documents."""
+    """The layout of an image is the one that Split documents."""
     pictures = data.test.images.reshape(-1, 3, 32, 32).astype(np.float64)
-    # The middle of the image lies within every figure. Noise and tilt act alike along both axes.
+    # The centre of the image is inside every shape. Noise and rotation affect both axes equally.
     middle = pictures[:, :, 11:21, 11:21]
     down = np.abs(np.diff(middle.mean(axis=3), axis=2)).mean(axis=(1, 2))
     across = np.abs(np.diff(middle.mean(axis=2), axis=2)).mean(axis=(1, 2))
@@ -70,10 +70,10 @@ def test_horizontal_and_vertical_stripes_vary_along_their_own_axis(data):
 
 @pytest.fixture(scope="module")
 def linear_accuracy(data) -> float:
-    """Test accuracy of softmax regression, with the gradient by hand: a data test needs no autodiff."""
+    """Test accuracy of softmax regression, with a hand-derived gradient."""
     train = data.training()
-    treatment = Preprocessing.fit("standardise", train.images)
-    X, X_test = (treatment.apply(images, np.float32) for images in (train.images, data.test.images))
+    preprocessing = Preprocessing.fit("standardise", train.images)
+    X, X_test = (preprocessing.apply(images, np.float32) for images in (train.images, data.test.images))
     one_hot = np.eye(10, dtype=np.float32)[train.labels]
     rng = np.random.default_rng(0)
     W, b = np.zeros((3072, 10), np.float32), np.zeros(10, np.float32)
@@ -87,9 +87,9 @@ def linear_accuracy(data) -> float:
     return float(((X_test @ W + b).argmax(axis=1) == data.test.labels).mean())
 
 
-def test_linear_classifier_stays_under_60_percent(linear_accuracy):
+def test_a_linear_classifier_stays_below_60_percent(linear_accuracy):
     assert linear_accuracy < 0.6
 
 
-def test_linear_classifier_learns_something(linear_accuracy):
+def test_a_linear_classifier_learns(linear_accuracy):
     assert linear_accuracy > 0.25

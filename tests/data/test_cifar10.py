@@ -1,4 +1,4 @@
-"""Both official versions read to the same data set, and each way a folder can be wrong has its sentence."""
+"""Reader of CIFAR-10: both official versions give the same data set, and invalid folders raise."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tests.support.official_format import (
     write_binary_version,
     write_python_version,
 )
+from tinygrad_cifar.data import load_dataset
+from tinygrad_cifar.data.builtin import builtin_dataset
 from tinygrad_cifar.data.cifar10 import CLASS_NAMES, MAX_FILE_BYTES, read_cifar10
 from tinygrad_cifar.data.dataset import DataError
 
@@ -57,7 +59,7 @@ def test_every_pixel_and_label_is_read(either_version, index):
     np.testing.assert_array_equal(found.labels, labels)
 
 
-def test_both_versions_have_one_identity(python_version, binary_version):
+def test_both_versions_have_the_same_identity(python_version, binary_version):
     assert read_cifar10(python_version).identity() == read_cifar10(binary_version).identity()
 
 
@@ -71,7 +73,7 @@ def test_images_are_contiguous(either_version):
     assert read_cifar10(either_version).test.images.flags.c_contiguous
 
 
-def test_fortran_order_is_read_as_any_other(python_version):
+def test_fortran_order_is_supported(python_version):
     (python_version / "test_batch").write_bytes(batch_pickle(*DRAWN[5], fortran=True))
     np.testing.assert_array_equal(read_cifar10(python_version).test.images, DRAWN[5][0])
 
@@ -85,40 +87,40 @@ def test_subfolder_of_the_archive_is_found(tmp_path, subfolder, write):
     assert len(read_cifar10(str(tmp_path)).test) == COUNT
 
 
-def test_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"there is no folder '.*nowhere'"):
+def test_a_missing_folder_raises(tmp_path):
+    with pytest.raises(DataError, match=r"folder '.*nowhere' does not exist"):
         read_cifar10(tmp_path / "nowhere")
 
 
-def test_folder_that_is_a_file_is_an_error(tmp_path):
+def test_a_file_instead_of_a_folder_raises(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match=r"there is no folder '.*file'"):
+    with pytest.raises(DataError, match=r"folder '.*file' does not exist"):
         read_cifar10(tmp_path / "file")
 
 
-def test_folder_of_something_else_says_how_to_get_the_data(tmp_path):
-    with pytest.raises(DataError, match="holds no files of CIFAR-10; `tinygrad-cifar fetch DIR`"):
+def test_a_folder_with_other_content_raises_with_advice(tmp_path):
+    with pytest.raises(DataError, match="does not contain CIFAR-10; `tinygrad-cifar fetch DIR`"):
         read_cifar10(tmp_path)
 
 
 @pytest.mark.parametrize("name", [*BATCHES, "batches"])
-def test_missing_file_is_named_with_how_to_get_it(either_version, name):
+def test_a_missing_file_raises_with_advice(either_version, name):
     path = next(path for path in either_version.iterdir() if path.name.startswith(name))
     path.unlink()
     with pytest.raises(DataError, match=f"{path.name} is missing; `tinygrad-cifar fetch DIR`"):
         read_cifar10(either_version)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 3073, 2 * 3073 + 5, -1])
+@pytest.mark.parametrize("length", [0, 1, 100, 3073, 2 * 3073 + 5, -1])
 @pytest.mark.parametrize("name", ["data_batch_1", "data_batch_4", "test_batch"])
-def test_truncated_batch_is_an_error_that_names_it(either_version, name, kept):
+def test_a_truncated_batch_raises_with_its_name(either_version, name, length):
     path = file_of(either_version, name)
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DataError, match=name):
         read_cifar10(either_version)
 
 
-def test_damaged_batch_says_once_how_to_get_a_good_one(either_version):
+def test_a_damaged_batch_raises_with_the_advice_once(either_version):
     path = file_of(either_version, "test_batch")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError) as failure:
@@ -127,39 +129,39 @@ def test_damaged_batch_says_once_how_to_get_a_good_one(either_version):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x02}.", b"nonsense"])
-def test_damaged_meta_is_an_error(either_version, content):
+def test_damaged_metadata_raise(either_version, content):
     path = next(path for path in either_version.iterdir() if path.name.startswith("batches.meta"))
     path.write_bytes(content)
     with pytest.raises(DataError, match=path.name):
         read_cifar10(either_version)
 
 
-def test_classes_of_another_data_set_are_an_error(python_version):
+def test_class_names_of_another_data_set_raise(python_version):
     names = [b"apple", b"baby", b"bear", b"beaver", b"bed", b"bee", b"bus", b"can", b"cloud", b"cup"]
     (python_version / "batches.meta").write_bytes(meta_pickle(COUNT, names))
-    with pytest.raises(DataError, match="does not name the ten classes of CIFAR-10"):
+    with pytest.raises(DataError, match="does not contain the class names of CIFAR-10"):
         read_cifar10(python_version)
 
 
-def test_number_of_images_other_than_declared_is_an_error(python_version):
+def test_a_number_of_images_other_than_declared_raises(python_version):
     (python_version / "batches.meta").write_bytes(meta_pickle(10_000))
-    with pytest.raises(DataError, match=f"data_batch_1 holds {COUNT} images instead of 10000"):
+    with pytest.raises(DataError, match=f"data_batch_1 must contain 10000 images; got {COUNT}"):
         read_cifar10(python_version)
 
 
-def test_shorter_batch_among_full_ones_is_an_error(either_version):
+def test_a_batch_shorter_than_the_others_raises(either_version):
     images, labels = DRAWN[2]
     path = file_of(either_version, "data_batch_3")
     path.write_bytes((batch_binary if path.suffix else batch_pickle)(images[:2], labels[:2]))
-    with pytest.raises(DataError, match=rf"data_batch_3.* holds 2 images instead of {COUNT}"):
+    with pytest.raises(DataError, match=rf"data_batch_3.* must contain {COUNT} images; got 2"):
         read_cifar10(either_version)
 
 
 @pytest.mark.parametrize("label", [10, 255])
-def test_label_out_of_range_is_an_error(either_version, label):
+def test_a_label_out_of_range_raises(either_version, label):
     path = file_of(either_version, "data_batch_2")
     path.write_bytes((batch_binary if path.suffix else batch_pickle)(DRAWN[1][0], [0, label, 1]))
-    with pytest.raises(DataError, match=r"label of image 1 in .*data_batch_2.* is none of 0 to 9"):
+    with pytest.raises(DataError, match=r"label of image 1 in .*data_batch_2.* is not from 0 to 9"):
         read_cifar10(either_version)
 
 
@@ -183,34 +185,40 @@ WRONG_BATCHES = {
 
 
 @pytest.mark.parametrize("case", WRONG_BATCHES)
-def test_batch_of_another_kind_is_an_error_that_names_it(python_version, case):
+def test_a_batch_with_other_content_raises_with_its_name(python_version, case):
     (python_version / "data_batch_1").write_bytes(WRONG_BATCHES[case])
     with pytest.raises(DataError, match="data_batch_1"):
         read_cifar10(python_version)
 
 
-def test_file_far_too_long_is_not_read(python_version):
+def test_an_oversized_file_is_not_read(python_version):
     with (python_version / "data_batch_1").open("r+b") as file:
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(DataError, match=f"data_batch_1 has {MAX_FILE_BYTES + 1} bytes, more than any"):
         read_cifar10(python_version)
 
 
-def test_folder_in_a_file_s_place_is_an_error(either_version):
+def test_a_folder_instead_of_a_file_raises(either_version):
     path = file_of(either_version, "test_batch")
     path.unlink()
     path.mkdir()
-    with pytest.raises(DataError, match=r"test_batch.* is no regular file"):
+    with pytest.raises(DataError, match=r"test_batch.* is not a regular file"):
         read_cifar10(either_version)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_named_pipe_is_refused_rather_than_waited_for(python_version):
+def test_a_named_pipe_raises_without_blocking(python_version):
     path = python_version / "data_batch_1"
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(DataError, match="data_batch_1 is no regular file"):
+    with pytest.raises(DataError, match="data_batch_1 is not a regular file"):
         read_cifar10(python_version)
+
+
+def test_load_dataset_returns_the_builtin_data_or_reads_a_folder(python_version):
+    assert load_dataset("builtin").identity() == builtin_dataset().identity()
+    assert load_dataset(python_version).identity() == read_cifar10(python_version).identity()
+    assert load_dataset(str(python_version)).name == "CIFAR-10"
 
 
 @pytest.mark.skipif(not os.environ.get("TINYGRAD_CIFAR_DATA"), reason="TINYGRAD_CIFAR_DATA names no folder")

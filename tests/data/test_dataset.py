@@ -1,4 +1,4 @@
-"""A data set checks itself once, hands out its parts whole, and knows which data it is."""
+"""Data sets: validation on construction, splits and identity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLASSES = ("a", "b", "c")
 
 
 def make_split(count: int, first: int = 0) -> Split:
-    """Return images whose first pixels count up from ``first``."""
+    """Return images whose first pixels are ``first``, ``first + 1``, ..."""
     images = np.zeros((count, 3072), np.uint8)
     images[:, 0] = np.arange(first, first + count)
     return Split(images, np.arange(first, first + count, dtype=np.int64) % len(CLASSES))
@@ -29,7 +29,7 @@ five_counts = st.lists(st.integers(1, 9), min_size=5, max_size=5)
 
 
 @given(five_counts, st.data())
-def test_split_cuts_the_joined_batches_in_two_without_loss(counts, data):
+def test_split_preserves_all_images(counts, data):
     dataset = make_dataset(*counts)
     held_out = data.draw(st.integers(1, sum(counts) - 1))
     train, validation = dataset.split(held_out)
@@ -40,61 +40,61 @@ def test_split_cuts_the_joined_batches_in_two_without_loss(counts, data):
 
 
 @given(five_counts, st.integers(1, 5))
-def test_training_joins_the_first_batches_in_order(counts, n):
+def test_training_concatenates_the_first_batches_in_order(counts, n):
     joined = make_dataset(*counts).training(n)
     np.testing.assert_array_equal(joined.images[:, 0], np.arange(sum(counts[:n])))
 
 
-def test_batches_are_counted_from_one():
+def test_batches_are_numbered_from_one():
     dataset = make_dataset(3, 1, 1, 1, 4)
     assert [len(dataset.batch(1)), len(dataset.batch(5))] == [3, 4]
 
 
 @pytest.mark.parametrize("number", [0, 6, -1])
-def test_batch_that_does_not_exist_is_an_error(number):
-    with pytest.raises(DataError, match=f"no training batch {number}: they are numbered 1 to 5"):
+def test_a_batch_number_out_of_range_raises(number):
+    with pytest.raises(DataError, match=f"must be from 1 to 5; got {number}"):
         make_dataset(1, 1, 1, 1, 1).batch(number)
 
 
 @pytest.mark.parametrize("n", [0, 6, -1])
-def test_number_of_batches_that_do_not_exist_is_an_error(n):
-    with pytest.raises(DataError, match=f"cannot join {n} training batches: there are 5"):
+def test_a_number_of_batches_out_of_range_raises(n):
+    with pytest.raises(DataError, match=f"n must be from 1 to 5 training batches; got {n}"):
         make_dataset(1, 1, 1, 1, 1).training(n)
 
 
 @pytest.mark.parametrize("validation", [0, -1, 5, 5000])
-def test_split_with_an_empty_part_is_an_error(validation):
-    with pytest.raises(DataError, match=f"cannot hold out {validation} of 5 training images: choose 1 to 4"):
+def test_an_empty_split_raises(validation):
+    with pytest.raises(DataError, match=f"validation must be from 1 to 4 of 5 training images; got {validation}"):
         make_dataset(1, 1, 1, 1, 1).split(validation)
 
 
 IMAGES, LABELS = np.zeros((2, 3072), np.uint8), np.zeros(2, np.int64)
 WRONG_ARRAYS = {
-    "images must be uint8, not float32": (IMAGES.astype(np.float32), LABELS),
-    "labels must be int64, not int32": (IMAGES, LABELS.astype(np.int32)),
-    r"images must be a NumPy array .* not list": (IMAGES.tolist(), LABELS),
-    r"labels must be a NumPy array .* not list": (IMAGES, LABELS.tolist()),
-    r"shape \(N, 3072\) with N >= 1, not \(2, 32, 32, 3\)": (IMAGES.reshape(2, 32, 32, 3), LABELS),
-    r"shape \(N, 3072\) with N >= 1, not \(3072,\)": (IMAGES[0], LABELS),
-    r"shape \(N, 3072\) with N >= 1, not \(0, 3072\)": (IMAGES[:0], LABELS[:0]),
-    r"2 images need labels of the shape \(2,\), not \(1,\)": (IMAGES, LABELS[:1]),
-    r"2 images need labels of the shape \(2,\), not \(2, 1\)": (IMAGES, LABELS[:, None]),
+    "images must be uint8; got float32": (IMAGES.astype(np.float32), LABELS),
+    "labels must be int64; got int32": (IMAGES, LABELS.astype(np.int32)),
+    r"images must be a NumPy array .* got list": (IMAGES.tolist(), LABELS),
+    r"labels must be a NumPy array .* got list": (IMAGES, LABELS.tolist()),
+    r"shape \(N, 3072\) with N >= 1; got \(2, 32, 32, 3\)": (IMAGES.reshape(2, 32, 32, 3), LABELS),
+    r"shape \(N, 3072\) with N >= 1; got \(3072,\)": (IMAGES[0], LABELS),
+    r"shape \(N, 3072\) with N >= 1; got \(0, 3072\)": (IMAGES[:0], LABELS[:0]),
+    r"labels must have the shape \(2,\), one label per image; got \(1,\)": (IMAGES, LABELS[:1]),
+    r"labels must have the shape \(2,\), one label per image; got \(2, 1\)": (IMAGES, LABELS[:, None]),
 }
 
 
 @pytest.mark.parametrize("message", WRONG_ARRAYS)
-def test_arrays_of_another_kind_are_an_error(message):
+def test_invalid_arrays_raise(message):
     with pytest.raises(DataError, match=message):
         Split(*WRONG_ARRAYS[message])
 
 
 @pytest.mark.parametrize("part", ["images", "labels"])
-def test_a_split_cannot_be_written(part):
+def test_a_split_is_read_only(part):
     with pytest.raises(ValueError, match="read-only"):
         getattr(make_split(2), part)[0] = 1
 
 
-def test_making_a_split_leaves_the_caller_s_arrays_writable():
+def test_creating_a_split_leaves_the_original_arrays_writable():
     images, labels = IMAGES.copy(), LABELS.copy()
     Split(images, labels)
     assert images.flags.writeable
@@ -102,20 +102,20 @@ def test_making_a_split_leaves_the_caller_s_arrays_writable():
 
 
 @pytest.mark.parametrize("label", [-1, 3])
-def test_label_without_a_class_is_an_error(label):
+def test_a_label_without_a_class_name_raises(label):
     good, bad = make_split(2), Split(IMAGES, np.array([0, label]))
     with pytest.raises(DataError, match=rf"image 1 in training batch 2 of drawn has the label {label}"):
         Dataset("drawn", CLASSES, (good, bad, good, good, good), good)
 
 
-def test_label_without_a_class_in_the_test_batch_is_an_error():
+def test_a_label_of_the_test_batch_without_a_class_name_raises():
     good, bad = make_split(2), Split(IMAGES, np.array([0, 7]))
     with pytest.raises(DataError, match="image 1 in the test batch of drawn has the label 7"):
         Dataset("drawn", CLASSES, (good,) * 5, bad)
 
 
-def test_number_of_batches_other_than_five_is_an_error():
-    with pytest.raises(DataError, match="drawn needs 5 training batches, not 4"):
+def test_other_than_five_training_batches_raise():
+    with pytest.raises(DataError, match="training_batches must have length 5; got 4"):
         make_dataset(1, 1, 1, 1)
 
 
@@ -124,7 +124,7 @@ def test_identity_counts_the_images():
     assert [identity["name"], identity["training_images"], identity["test_images"]] == ["drawn", 10, 7]
 
 
-def test_identity_of_equal_data_is_equal_whatever_its_memory_layout():
+def test_identity_does_not_depend_on_the_memory_layout():
     split = make_split(2)
     same = Split(np.asfortranarray(split.images), split.labels[::-1].copy()[::-1])
     identities = [Dataset("drawn", CLASSES, (part,) * 5, part).identity() for part in (split, same)]
@@ -148,7 +148,7 @@ def test_identity_changes_with_a_label():
 
 
 def test_identity_changes_with_the_border_between_batches():
-    # Of zeros alone, so that nothing but the border differs.
+    # All values are 0, so that only the border differs.
     one, two = (Split(np.zeros((count, 3072), np.uint8), np.zeros(count, np.int64)) for count in (1, 2))
     first = Dataset("black", CLASSES, (one, two, one, one, one), one)
     second = Dataset("black", CLASSES, (two, one, one, one, one), one)

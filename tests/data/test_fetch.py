@@ -1,4 +1,4 @@
-"""A download ends in a readable folder or in one sentence, and wherever it stops the next one goes on."""
+"""Downloads: a valid folder or a one-line error, and resuming after any interruption."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CUT = 300_000
 
 @dataclass
 class Mirror:
-    """How one address behaves, and what it was asked for."""
+    """Behaviour of one URL, and the requests that it received."""
 
     content: bytes = GOOD
     status: int = 200
@@ -71,7 +71,7 @@ class Server(http.server.ThreadingHTTPServer):
     mirrors: dict[str, Mirror]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Keep quiet about clients that hang up, which is what some tests are about."""
+        """Ignore clients that disconnect, as in some tests."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.mirrors[self.path].answer(self)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def serve(server, monkeypatch):
-    """Return a function that puts a mirror on the local server."""
+    """Return a function that adds a mirror to the local server."""
     monkeypatch.setenv("no_proxy", "*")
 
     def add(mirror: Mirror) -> Mirror:
@@ -127,36 +127,36 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_fetched_folder_holds_what_was_archived_and_nothing_else(tmp_path, serve):
+def test_the_folder_contains_exactly_the_archived_files(tmp_path, serve):
     found = fetch_from(tmp_path / "new" / "data", serve(Mirror()))
     assert {f"{found.name}/{path.name}": path.read_bytes() for path in found.iterdir()} == FILES
     assert names_in(found.parent) == ["cifar-10-batches-py"]
 
 
-def test_fetched_folder_can_be_read(tmp_path, serve):
+def test_the_folder_can_be_read(tmp_path, serve):
     assert len(read_cifar10(fetch_from(tmp_path, serve(Mirror()))).test) == 40
 
 
-def test_fetched_folder_has_the_permissions_of_any_new_folder(tmp_path, serve):
+def test_the_folder_has_default_permissions(tmp_path, serve):
     (tmp_path / "any").mkdir()
     assert fetch_from(tmp_path, serve(Mirror())).stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path, serve):
+def test_existing_data_are_not_downloaded_again(tmp_path, serve):
     fetch_from(tmp_path, serve(Mirror()))
     assert fetch_from(tmp_path, second := serve(Mirror())) == tmp_path / "cifar-10-batches-py"
     assert second.asked == []
 
 
-def test_unreadable_data_in_the_place_is_named_and_kept(tmp_path, serve):
+def test_invalid_existing_data_raise_and_remain(tmp_path, serve):
     found = fetch_from(tmp_path, serve(Mirror()))
     (found / "test_batch").write_bytes(b"my own")
-    with pytest.raises(DataError, match="is there but of no use; move it away and fetch again"):
+    with pytest.raises(DataError, match="exists but is not valid CIFAR-10 data; move it elsewhere, then fetch again"):
         fetch_from(tmp_path, serve(Mirror()))
     assert (found / "test_batch").read_bytes() == b"my own"
 
 
-def test_progress_goes_from_nothing_to_everything(tmp_path, serve):
+def test_progress_is_reported_from_start_to_end(tmp_path, serve):
     steps = []
     fetch_from(tmp_path, serve(Mirror()), progress=lambda *step: steps.append(step))
     done = [done for done, total in steps]
@@ -168,39 +168,39 @@ def test_progress_goes_from_nothing_to_everything(tmp_path, serve):
 # Resuming.
 
 
-def test_cut_connection_leaves_what_arrived(tmp_path, serve):
-    with pytest.raises(DataError, match=rf"ended after {CUT} of .*next try goes on after {CUT} bytes"):
+def test_a_lost_connection_leaves_the_received_bytes(tmp_path, serve):
+    with pytest.raises(DataError, match=rf"ended after {CUT} of .*next call resumes after {CUT} bytes"):
         fetch_from(tmp_path, serve(Mirror(cut_after=CUT)))
     assert (tmp_path / PART).read_bytes() == GOOD[:CUT]
 
 
-def test_next_call_asks_only_for_the_rest(tmp_path, serve):
+def test_the_next_call_requests_only_the_rest(tmp_path, serve):
     leave_part(tmp_path, GOOD[:CUT])
     fetch_from(tmp_path, mirror := serve(Mirror()))
     assert mirror.asked == [f"bytes={CUT}-"]
 
 
-def test_bytes_of_the_earlier_call_are_used(tmp_path, serve):
+def test_bytes_of_an_earlier_call_are_used(tmp_path, serve):
     leave_part(tmp_path, GOOD[:CUT])
-    # This mirror has other bytes where the part already has the right ones.
+    # The mirror has different bytes in the range that has already been received.
     fetch_from(tmp_path, serve(Mirror(content=bytes(CUT) + GOOD[CUT:])))
     assert names_in(tmp_path) == ["cifar-10-batches-py"]
 
 
-def test_progress_of_a_resumed_download_starts_where_it_goes_on(tmp_path, serve):
+def test_progress_of_a_resumed_download_starts_at_its_offset(tmp_path, serve):
     leave_part(tmp_path, GOOD[:CUT])
     steps = []
     fetch_from(tmp_path, serve(Mirror()), progress=lambda done, _: steps.append(done))
     assert steps[0] == CUT
 
 
-def test_next_mirror_goes_on_where_the_first_was_cut(tmp_path, serve):
+def test_the_next_mirror_resumes_a_lost_connection(tmp_path, serve):
     first, second = serve(Mirror(cut_after=CUT)), serve(Mirror())
     fetch_from(tmp_path, first, second)
     assert second.asked == [f"bytes={CUT}-"]
 
 
-def test_ctrl_c_leaves_a_part_that_the_next_call_resumes(tmp_path, serve):
+def test_ctrl_c_leaves_a_part_file_that_the_next_call_resumes(tmp_path, serve):
     def interrupt(done: int, _: int) -> None:
         if done > CUT:
             raise KeyboardInterrupt
@@ -212,7 +212,7 @@ def test_ctrl_c_leaves_a_part_that_the_next_call_resumes(tmp_path, serve):
     assert mirror.asked == [f"bytes={arrived}-"]
 
 
-def test_error_of_the_progress_itself_is_not_taken_for_one_of_the_disk(tmp_path, serve):
+def test_an_error_of_the_callback_is_not_converted(tmp_path, serve):
     def broken(*_: int) -> None:
         raise BrokenPipeError
 
@@ -220,47 +220,47 @@ def test_error_of_the_progress_itself_is_not_taken_for_one_of_the_disk(tmp_path,
         fetch_from(tmp_path, serve(Mirror()), progress=broken)
 
 
-def test_mirror_that_ignores_ranges_starts_over(tmp_path, serve):
+def test_a_mirror_that_ignores_ranges_restarts(tmp_path, serve):
     leave_part(tmp_path, b"?" * CUT)
     found = fetch_from(tmp_path, mirror := serve(Mirror(knows_ranges=False)))
     assert found.exists()
     assert mirror.asked == [f"bytes={CUT}-"]
 
 
-def test_mirror_that_refuses_ranges_starts_over(tmp_path, serve):
+def test_a_mirror_that_rejects_ranges_restarts(tmp_path, serve):
     leave_part(tmp_path, GOOD[:CUT])
     fetch_from(tmp_path, mirror := serve(Mirror(refuses_ranges=True)))
     assert mirror.asked == [f"bytes={CUT}-", None]
 
 
-def test_corrupted_part_is_found_out_and_fetched_anew_in_the_same_call(tmp_path, serve):
+def test_a_corrupted_part_file_is_downloaded_again(tmp_path, serve):
     leave_part(tmp_path, b"?" * CUT)
     fetch_from(tmp_path, mirror := serve(Mirror()))
     assert mirror.asked == [f"bytes={CUT}-", None]
 
 
-def test_complete_part_needs_no_network(tmp_path):
+def test_a_complete_part_file_needs_no_network(tmp_path):
     leave_part(tmp_path, GOOD)
     assert fetch_from(tmp_path).exists()
 
 
 @pytest.mark.parametrize("content", [b"?" * len(GOOD), GOOD + b"?"], ids=["wrong", "too long"])
-def test_complete_part_that_is_wrong_blocks_nothing(tmp_path, serve, content):
+def test_a_wrong_complete_part_file_is_replaced(tmp_path, serve, content):
     leave_part(tmp_path, content)
     fetch_from(tmp_path, mirror := serve(Mirror()))
     assert mirror.asked == [None]
 
 
-def test_answer_with_another_part_is_not_written(tmp_path, serve):
+def test_a_response_with_another_range_is_not_written(tmp_path, serve):
     leave_part(tmp_path, GOOD[:CUT])
-    with pytest.raises(DataError, match="answers with another part than the one asked for"):
+    with pytest.raises(DataError, match="the response is not the requested range"):
         fetch_from(tmp_path, serve(Mirror(wrong_start=1)))
     assert (tmp_path / PART).read_bytes() == GOOD[:CUT]
 
 
-def test_log_in_page_does_not_cost_what_has_arrived(tmp_path, serve):
+def test_a_log_in_page_does_not_overwrite_received_bytes(tmp_path, serve):
     leave_part(tmp_path, GOOD[:CUT])
-    with pytest.raises(DataError, match=f"something that has not the expected {len(GOOD)} bytes"):
+    with pytest.raises(DataError, match=f"does not have the expected length of {len(GOOD)} bytes"):
         fetch_from(tmp_path, serve(Mirror(content=b"<html>", knows_ranges=False)))
     assert (tmp_path / PART).read_bytes() == GOOD[:CUT]
 
@@ -268,65 +268,65 @@ def test_log_in_page_does_not_cost_what_has_arrived(tmp_path, serve):
 # Mirrors that fail.
 
 
-def test_every_mirror_s_reason_is_told(tmp_path, serve):
+def test_the_error_contains_the_reason_of_every_mirror(tmp_path, serve):
     lost, wrong = serve(Mirror(status=404)), serve(Mirror(content=bytes(len(GOOD))))
     with pytest.raises(DataError) as failure:
         fetch_from(tmp_path, lost, wrong)
-    assert f"{lost.url}: it answers 404, Not Found" in str(failure.value)
-    assert f"{wrong.url}: what it sends does not have the md5 {md5(GOOD)}" in str(failure.value)
+    assert f"{lost.url}: HTTP status 404, Not Found" in str(failure.value)
+    assert f"{wrong.url}: the archive does not have the MD5 digest {md5(GOOD)}" in str(failure.value)
 
 
-def test_mirror_after_failing_ones_delivers(tmp_path, serve):
+def test_a_mirror_after_failing_ones_is_used(tmp_path, serve):
     failing = [serve(Mirror(status=503)), serve(Mirror(content=bytes(len(GOOD)))), serve(Mirror(content=b""))]
     assert fetch_from(tmp_path, *failing, serve(Mirror())).exists()
 
 
-def test_wrong_archive_leaves_nothing(tmp_path, serve):
-    with pytest.raises(DataError, match="does not have the md5"):
+def test_a_wrong_archive_leaves_no_files(tmp_path, serve):
+    with pytest.raises(DataError, match="does not have the MD5 digest"):
         fetch_from(tmp_path, serve(Mirror(content=bytes(len(GOOD)))))
     assert names_in(tmp_path) == []
 
 
-def test_no_more_than_the_expected_size_is_stored(tmp_path, serve):
+def test_at_most_the_expected_size_is_stored(tmp_path, serve):
     steps = []
     endless = serve(Mirror(content=GOOD + bytes(1_000_000), says_length=False))
-    with pytest.raises(DataError, match=f"sends more than the expected {len(GOOD)} bytes"):
+    with pytest.raises(DataError, match=f"the response is longer than {len(GOOD)} bytes"):
         fetch_from(tmp_path, endless, progress=lambda done, _: steps.append(done))
     assert max(steps) <= len(GOOD)
     assert names_in(tmp_path) == []
 
 
-def test_archive_of_unsaid_length_is_taken(tmp_path, serve):
+def test_a_response_without_a_length_is_accepted(tmp_path, serve):
     assert fetch_from(tmp_path, serve(Mirror(says_length=False))).exists()
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("file:///etc/passwd", "only https and http are supported"),
-        ("ftp://localhost/x", "only https and http are supported"),
+        ("file:///etc/passwd", "must start with https:// or http://"),
+        ("ftp://localhost/x", "must start with https:// or http://"),
         ("http://127.0.0.1:1/x", "refused"),
         ("http://[::1/x", "IPv6"),
         ("http://127.0.0.1:port/x", "port"),
         ("http://\u2603.invalid:1/\u2603", ""),
     ],
 )
-def test_address_that_leads_nowhere_is_an_error(tmp_path, monkeypatch, url, reason):
+def test_an_invalid_url_raises(tmp_path, monkeypatch, url, reason):
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(DataError, match=f"{re.escape(url)}: .*{reason}"):
         fetch_cifar10(tmp_path, [url])
 
 
-def test_no_mirror_at_all_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="none was given"):
+def test_no_mirrors_raise(tmp_path):
+    with pytest.raises(DataError, match="no mirrors were given"):
         fetch_cifar10(tmp_path, [])
 
 
-# Archives that are not what they should be, with the digest the caller asked for.
+# Invalid archives with the expected digest.
 
 
-def refuse(folder: Path, content: bytes, message: str) -> None:
-    """Check that an archive is refused and that only its own bytes are left."""
+def assert_rejected(folder: Path, content: bytes, message: str) -> None:
+    """Check that an archive is rejected and that only the ``.part`` file remains."""
     leave_part(folder, content)
     with pytest.raises(DataError, match=message):
         fetch_from(folder, content=content)
@@ -359,44 +359,44 @@ UNEXPECTED = {
 
 
 @pytest.mark.parametrize("case", UNEXPECTED)
-def test_unexpected_member_is_refused(tmp_path, case):
+def test_an_unexpected_member_is_rejected(tmp_path, case):
     files = {name: content for name, content in FILES.items() if "readme" not in name}
-    refuse(tmp_path / "in", archive(files, UNEXPECTED[case]), "it has an unexpected member")
+    assert_rejected(tmp_path / "in", archive(files, UNEXPECTED[case]), "unexpected member")
     assert names_in(tmp_path) == ["in"]
 
 
-def test_member_larger_than_any_file_is_refused(tmp_path, monkeypatch):
+def test_an_oversized_member_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 100_000)
-    refuse(tmp_path, GOOD, "it has an unexpected member")
+    assert_rejected(tmp_path, GOOD, "unexpected member")
 
 
-def test_archive_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch):
+def test_a_decompression_bomb_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 200_000)
     name_of_four_megabytes = archive({"x" * 4_000_000: b""})
-    refuse(tmp_path, name_of_four_megabytes, "it unpacks to more than CIFAR-10 has")
+    assert_rejected(tmp_path, name_of_four_megabytes, "its content is larger than CIFAR-10")
 
 
-def test_folder_entry_of_the_archive_is_no_surprise(tmp_path):
+def test_the_folder_entry_of_the_archive_is_accepted(tmp_path):
     content = archive(FILES, member(INSIDE, tarfile.DIRTYPE))
     leave_part(tmp_path, content)
     assert fetch_from(tmp_path, content=content).exists()
 
 
-def test_archive_without_a_file_is_refused(tmp_path):
+def test_an_archive_without_a_required_file_is_rejected(tmp_path):
     files = {name: content for name, content in FILES.items() if "batch_3" not in name}
-    refuse(tmp_path, archive(files), "it has no data_batch_3")
+    assert_rejected(tmp_path, archive(files), "it lacks data_batch_3")
 
 
 @pytest.mark.parametrize("content", [b"no archive", GOOD[:CUT]], ids=["none", "cut"])
-def test_archive_that_is_none_is_refused(tmp_path, content):
-    refuse(tmp_path, content, "cannot be unpacked")
+def test_content_that_is_not_an_archive_is_rejected(tmp_path, content):
+    assert_rejected(tmp_path, content, "cannot be unpacked")
 
 
-def test_header_that_only_python_stumbles_over_is_refused(tmp_path):
+def test_a_header_that_makes_tarfile_raise_value_error_is_rejected(tmp_path):
     sparse = member(f"{INSIDE}/readme.html")
     sparse.pax_headers = {"GNU.sparse.map": "no,numbers"}
     files = {name: content for name, content in FILES.items() if "readme" not in name}
-    refuse(tmp_path, archive(files, sparse), "cannot be unpacked")
+    assert_rejected(tmp_path, archive(files, sparse), "cannot be unpacked")
 
 
 TINY = archive({name: content[:50] for name, content in FILES.items()})
@@ -404,7 +404,7 @@ TINY = archive({name: content[:50] for name, content in FILES.items()})
 
 @settings(max_examples=50)
 @given(st.dictionaries(st.integers(0, 511), st.integers(0, 255), min_size=1, max_size=3))
-def test_changed_header_gives_a_folder_or_the_error(tmp_path_factory, changes):
+def test_a_changed_header_gives_a_folder_or_data_error(tmp_path_factory, changes):
     folder = tmp_path_factory.mktemp("changed")
     plain = bytearray(gzip.decompress(TINY))
     for place, value in changes.items():
@@ -420,13 +420,13 @@ def test_changed_header_gives_a_folder_or_the_error(tmp_path_factory, changes):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_full_disk_is_an_error_that_says_so(tmp_path, serve):
+def test_a_full_disk_raises(tmp_path, serve):
     (tmp_path / PART).symlink_to("/dev/full")
-    with pytest.raises(DataError, match=r"the disk is full: cannot write .*part; make room and fetch again"):
+    with pytest.raises(DataError, match=r"the disk is full: cannot write .*part; free some space, then fetch again"):
         fetch_from(tmp_path, serve(Mirror()))
 
 
-def test_disk_that_fills_up_while_unpacking_leaves_only_the_part(tmp_path, serve, monkeypatch):
+def test_a_disk_full_while_unpacking_leaves_only_the_part_file(tmp_path, serve, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -436,7 +436,7 @@ def test_disk_that_fills_up_while_unpacking_leaves_only_the_part(tmp_path, serve
     assert names_in(tmp_path) == [PART]
 
 
-def test_ctrl_c_while_unpacking_leaves_only_the_part(tmp_path, serve, monkeypatch):
+def test_ctrl_c_while_unpacking_leaves_only_the_part_file(tmp_path, serve, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -446,14 +446,14 @@ def test_ctrl_c_while_unpacking_leaves_only_the_part(tmp_path, serve, monkeypatc
     assert names_in(tmp_path) == [PART]
 
 
-def test_what_a_killed_call_left_is_cleared_away(tmp_path, serve):
+def test_files_of_a_killed_process_are_removed(tmp_path, serve):
     (tmp_path / ".cifar-10-batches-py.unpacking").mkdir()
     (tmp_path / ".cifar-10-batches-py.unpacking" / "data_batch_1").write_bytes(b"half")
     fetch_from(tmp_path, serve(Mirror()))
     assert names_in(tmp_path) == ["cifar-10-batches-py"]
 
 
-def test_folder_that_cannot_be_made_is_an_error(tmp_path):
+def test_a_folder_that_cannot_be_created_raises(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataError, match=r"cannot write .*file"):
         fetch_cifar10(tmp_path / "file" / "data")

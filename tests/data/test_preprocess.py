@@ -17,48 +17,48 @@ dtypes = st.sampled_from([np.float32, np.float64])
 
 
 def many_images(count: int = 600, features: int = 7) -> np.ndarray:
-    """More than fit one block, with a different mean and spread in each feature."""
+    """Return more images than a block, with different means and standard deviations of the features."""
     rng = np.random.default_rng(5)
     return (rng.integers(0, 256, (count, features)) // np.arange(1, features + 1)).astype(np.uint8)
 
 
 @given(images_of_any_size)
-def test_scale_divides_by_255_and_nothing_else(images):
+def test_scale_only_divides_by_255(images):
     assert (Preprocessing.fit("scale", images).apply(images) == images / 255).all()
 
 
 @given(images_of_any_size)
 def test_centre_makes_the_training_mean_zero(images):
-    treated = Preprocessing.fit("centre", images).apply(images)
-    np.testing.assert_allclose(treated.mean(axis=0), 0, atol=1e-14)
+    result = Preprocessing.fit("centre", images).apply(images)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-14)
 
 
 @given(images_of_any_size)
-def test_centre_keeps_differences_between_images(images):
-    treated = Preprocessing.fit("centre", images).apply(images)
-    np.testing.assert_allclose(treated - treated[0], images / 255 - images[0] / 255, atol=1e-14)
+def test_centre_preserves_differences_between_images(images):
+    result = Preprocessing.fit("centre", images).apply(images)
+    np.testing.assert_allclose(result - result[0], images / 255 - images[0] / 255, atol=1e-14)
 
 
 @given(images_of_any_size)
 def test_standardise_makes_the_training_mean_zero_and_std_one(images):
-    treated = Preprocessing.fit("standardise", images).apply(images)
+    result = Preprocessing.fit("standardise", images).apply(images)
     constant = (images == images[0]).all(axis=0)
-    np.testing.assert_allclose(treated.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(treated.std(axis=0), np.where(constant, 0, 1), atol=1e-12)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(result.std(axis=0), np.where(constant, 0, 1), atol=1e-12)
 
 
 @given(st.integers(0, 255), st.integers(1, 300), st.integers(0, 255))
-def test_constant_feature_is_centred_and_not_divided(value, count, other):
-    treatment = Preprocessing.fit("standardise", np.full((count, 1), value, np.uint8))
-    treated = treatment.apply(np.array([[value], [other]], np.uint8))
-    np.testing.assert_allclose(treated, [[0], [other / 255 - value / 255]], atol=1e-15)
+def test_a_constant_feature_is_centred_and_not_divided(value, count, other):
+    preprocessing = Preprocessing.fit("standardise", np.full((count, 1), value, np.uint8))
+    result = preprocessing.apply(np.array([[value], [other]], np.uint8))
+    np.testing.assert_allclose(result, [[0], [other / 255 - value / 255]], atol=1e-15)
 
 
 def test_fit_over_many_blocks_agrees_with_numpy():
     images = many_images()
-    treatment = Preprocessing.fit("standardise", images)
-    np.testing.assert_allclose(treatment.mean, (images / 255).mean(axis=0, keepdims=True), rtol=1e-13)
-    np.testing.assert_allclose(treatment.std, (images / 255).std(axis=0, keepdims=True), rtol=1e-13)
+    preprocessing = Preprocessing.fit("standardise", images)
+    np.testing.assert_allclose(preprocessing.mean, (images / 255).mean(axis=0, keepdims=True), rtol=1e-13)
+    np.testing.assert_allclose(preprocessing.std, (images / 255).std(axis=0, keepdims=True), rtol=1e-13)
 
 
 @given(kinds, st.randoms(use_true_random=False))
@@ -70,71 +70,73 @@ def test_fit_does_not_depend_on_the_order_of_the_images(kind, random):
     assert (one.std == other.std).all()
 
 
-def test_full_white_does_not_overflow():
-    treatment = Preprocessing.fit("standardise", np.full((1000, 2), 255, np.uint8))
-    assert treatment.mean.tolist() == [[1, 1]]
+def test_white_images_do_not_overflow():
+    preprocessing = Preprocessing.fit("standardise", np.full((1000, 2), 255, np.uint8))
+    assert preprocessing.mean.tolist() == [[1, 1]]
 
 
 @given(kinds, dtypes, images_of_any_size)
-def test_result_is_new_contiguous_and_of_the_dtype(kind, dtype, images):
+def test_the_result_is_a_new_contiguous_array_of_the_dtype(kind, dtype, images):
     before = images.copy()
-    treated = Preprocessing.fit(kind, images).apply(images, dtype)
-    assert treated.dtype == dtype
-    assert treated.shape == images.shape
-    assert treated.flags.c_contiguous
-    assert treated.flags.writeable
+    result = Preprocessing.fit(kind, images).apply(images, dtype)
+    assert result.dtype == dtype
+    assert result.shape == images.shape
+    assert result.flags.c_contiguous
+    assert result.flags.writeable
     assert (images == before).all()
 
 
 @given(kinds, st.integers(0, 600))
-def test_an_image_is_treated_alike_whatever_stands_beside_it(kind, count):
+def test_the_result_of_an_image_does_not_depend_on_the_others(kind, count):
     images = many_images()
-    treatment = Preprocessing.fit(kind, images)
-    error = 1e-12 if kind == "whiten" else 0  # of the order in which a matrix product adds up
-    np.testing.assert_allclose(treatment.apply(images)[:count], treatment.apply(images[:count]), rtol=0, atol=error)
+    preprocessing = Preprocessing.fit(kind, images)
+    error = 1e-12 if kind == "whiten" else 0  # the order of sums in a matrix product varies
+    np.testing.assert_allclose(
+        preprocessing.apply(images)[:count], preprocessing.apply(images[:count]), rtol=0, atol=error
+    )
 
 
-def test_float32_is_float64_rounded():
+def test_float32_equals_rounded_float64():
     images = many_images()
-    treatment = Preprocessing.fit("standardise", images)
-    np.testing.assert_allclose(treatment.apply(images, np.float32), treatment.apply(images), atol=1e-5)
+    preprocessing = Preprocessing.fit("standardise", images)
+    np.testing.assert_allclose(preprocessing.apply(images, np.float32), preprocessing.apply(images), atol=1e-5)
 
 
 def test_strided_images_are_accepted():
     images = many_images()
-    treatment = Preprocessing.fit("standardise", images[::2, ::-1])
+    preprocessing = Preprocessing.fit("standardise", images[::2, ::-1])
     expected = Preprocessing.fit("standardise", images[::2, ::-1].copy()).apply(images[::2, ::-1].copy())
-    assert (treatment.apply(images[::2, ::-1]) == expected).all()
+    assert (preprocessing.apply(images[::2, ::-1]) == expected).all()
 
 
 @given(kinds, images_of_any_size)
-def test_arrays_written_and_read_without_pickle_give_the_same_treatment(kind, images):
-    treatment = Preprocessing.fit(kind, images)
+def test_statistics_stored_without_pickle_give_the_same_preprocessing(kind, images):
+    preprocessing = Preprocessing.fit(kind, images)
     file = io.BytesIO()
-    np.savez(file, **treatment.to_arrays())
+    np.savez(file, **preprocessing.to_arrays())
     file.seek(0)
     with np.load(file, allow_pickle=False) as read:
         again = Preprocessing.from_arrays(read)
     assert again.kind == kind
-    assert (again.apply(images) == treatment.apply(images)).all()
+    assert (again.apply(images) == preprocessing.apply(images)).all()
 
 
-def test_treatment_cannot_be_changed():
-    treatment = Preprocessing.fit("centre", many_images())
+def test_statistics_are_read_only():
+    preprocessing = Preprocessing.fit("centre", many_images())
     with pytest.raises(ValueError, match="read-only"):
-        treatment.mean[0, 0] = 5
-    treatment.to_arrays()["mean"][0, 0] = 5  # the caller's own copy
+        preprocessing.mean[0, 0] = 5
+    preprocessing.to_arrays()["mean"][0, 0] = 5  # a copy
 
 
-def test_treatment_does_not_follow_the_array_it_was_made_of():
+def test_statistics_do_not_alias_the_original_arrays():
     mean = np.zeros((1, 2))
-    treatment = Preprocessing("centre", mean, np.ones((1, 2)))
+    preprocessing = Preprocessing("centre", mean, np.ones((1, 2)))
     mean[0, 0] = 5
-    assert treatment.mean[0, 0] == 0
+    assert preprocessing.mean[0, 0] == 0
 
 
-def test_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(DataError, match="'blur': choose scale, standardise, centre or whiten"):
+def test_an_unknown_kind_raises():
+    with pytest.raises(DataError, match="kind must be scale, standardise, centre or whiten; got 'blur'"):
         Preprocessing.fit("blur", many_images())
 
 
@@ -143,7 +145,7 @@ def test_unknown_kind_is_refused_with_those_there_are():
 
 @st.composite
 def images_and_components(draw):
-    """Few images of many features, and the other way round: their directions are found in two ways."""
+    """Few images with many features, and many images with few features, which use different algorithms."""
     images = draw(arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 40))))
     return images, draw(st.integers(1, images.shape[1]))
 
@@ -158,14 +160,14 @@ def variances_of(images: np.ndarray) -> np.ndarray:
 @given(images_and_components())
 def test_whitened_features_are_uncorrelated_with_variance_one_or_zero(case):
     images, components = case
-    treated = Preprocessing.fit("whiten", images, components).apply(images)
+    result = Preprocessing.fit("whiten", images, components).apply(images)
     expected = np.diag((variances_of(images)[:components] > 0).astype(float))
-    np.testing.assert_allclose(treated.T @ treated / len(images), expected, atol=1e-5)
-    np.testing.assert_allclose(treated.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(result.T @ result / len(images), expected, atol=1e-5)
+    np.testing.assert_allclose(result.mean(axis=0), 0, atol=1e-5)
 
 
 @given(images_and_components())
-def test_whitening_keeps_the_directions_in_which_images_differ_most(case):
+def test_whitening_retains_the_directions_of_largest_variance(case):
     images, components = case
     directions = Preprocessing.fit("whiten", images, components).directions
     lengths = np.sqrt((directions**2).sum(axis=0))
@@ -174,8 +176,8 @@ def test_whitening_keeps_the_directions_in_which_images_differ_most(case):
 
 
 @given(images_and_components(), st.integers(2, 10))
-def test_images_that_are_there_several_times_change_nothing(case, times):
-    """Directions with the same variance may be turned into each other; their products do not depend on it."""
+def test_repeating_all_images_does_not_change_whitening(case, times):
+    """Directions of equal variance are unique up to a rotation, on which their products do not depend."""
     images, _ = case
     one = Preprocessing.fit("whiten", images).directions
     other = Preprocessing.fit("whiten", np.repeat(images, times, axis=0)).directions
@@ -183,23 +185,23 @@ def test_images_that_are_there_several_times_change_nothing(case, times):
 
 
 @given(images_and_components(), st.integers(0, 2**32))
-def test_a_linear_layer_of_whitened_features_is_one_of_pixels(case, seed):
+def test_a_linear_layer_of_whitened_features_equals_one_of_pixels(case, seed):
     images, components = case
-    treatment = Preprocessing.fit("whiten", images, components)
+    preprocessing = Preprocessing.fit("whiten", images, components)
     weights = np.random.default_rng(seed).normal(size=(components, 3))
-    of_pixels = (images / 255 - treatment.mean) @ treatment.of_pixels(weights)
-    np.testing.assert_allclose(treatment.apply(images) @ weights, of_pixels, atol=1e-4)
+    of_pixels = (images / 255 - preprocessing.mean) @ preprocessing.of_pixels(weights)
+    np.testing.assert_allclose(preprocessing.apply(images) @ weights, of_pixels, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["scale", "centre", "standardise"])
-def test_weights_of_pixels_are_left_as_they_are(kind):
+def test_of_pixels_returns_the_weights_unless_whitened(kind):
     weights = np.ones((7, 2))
     assert Preprocessing.fit(kind, many_images()).of_pixels(weights) is weights
 
 
 @pytest.mark.parametrize("components", [0, 8])
-def test_more_components_than_features_are_refused(components):
-    with pytest.raises(DataError, match=f"of 7 features there are 1 to 7 components, not {components}"):
+def test_components_out_of_range_raise(components):
+    with pytest.raises(DataError, match=f"components must be from 1 to 7, .* got {components}"):
         Preprocessing.fit("whiten", many_images(), components)
 
 
@@ -207,65 +209,65 @@ ROW = np.zeros((1, 3))
 
 
 @pytest.mark.parametrize(
-    ("kind", "directions", "sentence"),
+    ("kind", "directions", "message"),
     [
-        ("whiten", None, "whiten needs directions"),
-        ("centre", np.ones((3, 2)), "centre has no directions"),
-        ("whiten", np.ones((2, 2)), r"float64 of the shape \(3, K\), not float64 \(2, 2\)"),
-        ("whiten", np.ones((3, 0)), r"float64 of the shape \(3, K\), not float64 \(3, 0\)"),
-        ("whiten", np.ones((3, 2), np.float32), r"not float32 \(3, 2\)"),
+        ("whiten", None, "whiten requires directions"),
+        ("centre", np.ones((3, 2)), "centre does not have directions"),
+        ("whiten", np.ones((2, 2)), r"float64 with the shape \(3, K\); got float64 with \(2, 2\)"),
+        ("whiten", np.ones((3, 0)), r"float64 with the shape \(3, K\); got float64 with \(3, 0\)"),
+        ("whiten", np.ones((3, 2), np.float32), r"got float32 with \(3, 2\)"),
         ("whiten", np.full((3, 2), np.nan), "must be finite"),
     ],
 )
-def test_directions_that_do_not_fit_are_refused(kind, directions, sentence):
-    with pytest.raises(DataError, match=sentence):
+def test_invalid_directions_raise(kind, directions, message):
+    with pytest.raises(DataError, match=message):
         Preprocessing(kind, ROW, ROW + 1, directions)
 
 
-def test_fit_to_no_images_is_refused():
-    with pytest.raises(DataError, match="no training images"):
+def test_fit_without_images_raises():
+    with pytest.raises(DataError, match="at least one training image"):
         Preprocessing.fit("centre", np.zeros((0, 4), np.uint8))
 
 
 @pytest.mark.parametrize("images", [np.zeros((2, 4)), np.zeros(4, np.uint8), np.zeros((2, 4), np.int64)])
-def test_what_is_no_image_is_refused(images):
-    with pytest.raises(DataError, match="uint8 of the shape"):
+def test_arrays_that_are_not_images_raise(images):
+    with pytest.raises(DataError, match="uint8 with the shape"):
         Preprocessing.fit("scale", images)
 
 
-def test_images_of_another_size_are_refused():
-    treatment = Preprocessing.fit("scale", np.zeros((2, 4), np.uint8))
-    with pytest.raises(DataError, match="5 features cannot be treated by the mean and the std of 4"):
-        treatment.apply(np.zeros((2, 5), np.uint8))
+def test_images_of_another_size_raise():
+    preprocessing = Preprocessing.fit("scale", np.zeros((2, 4), np.uint8))
+    with pytest.raises(DataError, match="images must have 4 features, as the training images; got 5"):
+        preprocessing.apply(np.zeros((2, 5), np.uint8))
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float16, np.uint8])
-def test_result_of_another_dtype_is_refused(dtype):
+def test_an_invalid_dtype_raises(dtype):
     with pytest.raises(TypeError, match="float32 or float64"):
         Preprocessing.fit("scale", many_images()).apply(many_images(), dtype)
 
 
 @pytest.mark.parametrize("lost", ["kind", "mean", "std"])
-def test_missing_array_is_named(lost):
-    kept = Preprocessing.fit("centre", many_images()).to_arrays()
-    del kept[lost]
+def test_a_missing_array_raises_with_its_name(lost):
+    arrays = Preprocessing.fit("centre", many_images()).to_arrays()
+    del arrays[lost]
     with pytest.raises(DataError, match=lost):
-        Preprocessing.from_arrays(kept)
+        Preprocessing.from_arrays(arrays)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "message"),
     [
         ("kind", np.array("other"), "'other'"),
-        ("mean", np.zeros((1, 3)), r"mean \(1, 3\) and std \(1, 7\)"),
-        ("mean", np.zeros(7), r"mean must be float64 of the shape \(1, D\)"),
-        ("mean", np.full((1, 7), np.nan), "mean must be finite, and feature 0 is not"),
+        ("mean", np.zeros((1, 3)), r"mean and std must have the same shape; got \(1, 3\) and \(1, 7\)"),
+        ("mean", np.zeros(7), r"mean must be float64 with the shape \(1, D\)"),
+        ("mean", np.full((1, 7), np.nan), "mean must be finite; feature 0 is not"),
         ("std", np.zeros((1, 7)), "std must be positive"),
         ("std", np.ones((1, 7), np.float32), "std must be float64"),
-        ("std", np.array([[1, 1, np.inf, 1, 1, 1, 1]]), "std must be finite, and feature 2"),
+        ("std", np.array([[1, 1, np.inf, 1, 1, 1, 1]]), "std must be finite; feature 2"),
     ],
 )
-def test_unfit_array_is_refused(name, value, complaint):
+def test_an_invalid_array_raises(name, value, message):
     read = Preprocessing.fit("centre", many_images()).to_arrays()
-    with pytest.raises(DataError, match=complaint):
+    with pytest.raises(DataError, match=message):
         Preprocessing.from_arrays({**read, name: value})

@@ -1,4 +1,4 @@
-"""The reader of pickles reads what the official files hold; anything else only makes it refuse."""
+"""Safe reader of pickles: the content of the official files, and the rejection of all other content."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def holds_only_data(found: object) -> bool:
     return type(found) is dict and all(type(key) is str and is_value(found[key]) for key in found)
 
 
-def read_or_refuse(data: bytes) -> None:
-    """Pass if the bytes give a dictionary of data or the library's error; other exceptions come through."""
+def assert_read_or_rejected(data: bytes) -> None:
+    """Check that the bytes give a dictionary of data or DataError."""
     with contextlib.suppress(DataError):
         assert holds_only_data(unpickle(data, "drawn"))
 
 
 @given(small_arrays, st.lists(st.integers(0, 255), max_size=300), st.booleans())
-def test_what_python_2_wrote_is_read_back(pixels, labels, fortran):
+def test_pickles_of_python_2_are_read(pixels, labels, fortran):
     found = unpickle(batch_pickle(pixels, labels, fortran=fortran), "batch")
     np.testing.assert_array_equal(found["data"], pixels)
     assert found["labels"] == labels
@@ -54,7 +54,7 @@ def test_what_python_2_wrote_is_read_back(pixels, labels, fortran):
 
 @pytest.mark.parametrize("protocol", [3, 4])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_what_today_s_numpy_writes_is_read_back(protocol, order):
+def test_pickles_of_current_numpy_are_read(protocol, order):
     pixels = np.arange(6, dtype=np.uint8).reshape((2, 3), order=order)
     content = {b"data": pixels, b"labels": [6, None, -1, 300, True], "batch_label": "x" * 300, b"n": 2**40}
     found = unpickle(pickle.dumps(content, protocol), "batch")
@@ -62,41 +62,41 @@ def test_what_today_s_numpy_writes_is_read_back(protocol, order):
     assert found == {"labels": [6, None, -1, 300, True], "batch_label": "x" * 300, "n": 2**40}
 
 
-def test_array_that_comes_out_is_no_view_that_can_be_written():
+def test_arrays_are_read_only():
     assert not unpickle(SMALL, "batch")["data"].flags.writeable
 
 
-def test_one_item_at_a_time_is_read_as_many():
+def test_single_items_are_supported():
     assert unpickle(HEAD + b"}U\x01a]K\x01aK\x02as.", "it") == {"a": [1, 2]}
 
 
-def test_every_proper_prefix_is_refused():
+def test_every_truncation_is_rejected():
     for end in range(len(SMALL)):
         with pytest.raises(DataError):
             unpickle(SMALL[:end], "prefix")
 
 
-def test_file_cut_short_is_called_so():
-    with pytest.raises(DataError, match="it is cut short"):
+def test_the_error_mentions_truncation():
+    with pytest.raises(DataError, match="it is truncated"):
         unpickle(SMALL[:40], "prefix")
 
 
-def test_bytes_after_the_end_are_refused():
-    with pytest.raises(DataError, match="goes on after its end"):
+def test_bytes_after_the_end_are_rejected():
+    with pytest.raises(DataError, match="has bytes after its end"):
         unpickle(SMALL + b"\x00", "it")
 
 
 @given(st.dictionaries(st.integers(0, len(SMALL) - 1), st.integers(0, 255), min_size=1, max_size=4))
-def test_changed_bytes_give_data_or_the_error(changes):
+def test_changed_bytes_give_data_or_data_error(changes):
     data = bytearray(SMALL)
     for place, value in changes.items():
         data[place] = value
-    read_or_refuse(bytes(data))
+    assert_read_or_rejected(bytes(data))
 
 
 @given(st.integers(0, len(SMALL)), st.integers(0, len(SMALL)), st.integers(0, len(SMALL)))
-def test_moved_pieces_give_data_or_the_error(start, end, place):
-    read_or_refuse(SMALL[:place] + SMALL[start:end] + SMALL[place:])
+def test_moved_bytes_give_data_or_data_error(start, end, place):
+    assert_read_or_rejected(SMALL[:place] + SMALL[start:end] + SMALL[place:])
 
 
 FRAGMENTS = [
@@ -109,25 +109,25 @@ FRAGMENTS = [
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40))
-def test_any_program_gives_data_or_the_error(program):
-    read_or_refuse(HEAD + b"".join(program) + b".")
+def test_any_program_gives_data_or_data_error(program):
+    assert_read_or_rejected(HEAD + b"".join(program) + b".")
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_data_or_the_error(noise):
-    read_or_refuse(HEAD + noise)
+def test_any_bytes_give_data_or_data_error(noise):
+    assert_read_or_rejected(HEAD + noise)
 
 
 class Exploit:
-    """Pickles as a call, the way attacks do."""
+    """Pickles as a function call, like an attack."""
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         return exec, ("raise SystemExit('the file was executed')",)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-def test_call_is_refused_by_the_name_it_asks_for(protocol):
-    with pytest.raises(DataError, match=r"it asks for (builtins|__builtin__)\.exec, which is not data"):
+def test_a_call_is_rejected_with_its_name(protocol):
+    with pytest.raises(DataError, match=r"it contains (builtins|__builtin__)\.exec, which is not data"):
         unpickle(pickle.dumps({"data": Exploit()}, protocol), "attack")
 
 
@@ -138,12 +138,12 @@ GLOBALS = [
 
 
 @pytest.mark.parametrize("name", GLOBALS)
-def test_global_that_is_no_array_is_refused(name):
-    with pytest.raises(DataError, match="asks for " + name.decode().replace("\n", r"\.")):
+def test_other_globals_are_rejected(name):
+    with pytest.raises(DataError, match="contains " + name.decode().replace("\n", r"\.")):
         unpickle(HEAD + b"c" + name + b"\n.", "attack")
 
 
-def test_name_in_an_error_cannot_steer_a_terminal():
+def test_names_in_errors_are_printable():
     with pytest.raises(DataError) as refusal:
         unpickle(HEAD + b"cevil\n\x1b[2J\x9b31m\r" + b"x" * 60 + b"\n.", "attack")
     assert str(refusal.value).isprintable()
@@ -161,8 +161,8 @@ UNNEEDED = {
 
 
 @pytest.mark.parametrize("instruction", UNNEEDED)
-def test_instruction_without_need_is_refused_by_name(instruction):
-    with pytest.raises(DataError, match=rf"it uses {instruction}, an instruction"):
+def test_an_unsupported_instruction_is_rejected_with_its_name(instruction):
+    with pytest.raises(DataError, match=rf"it contains {instruction}, an unsupported instruction"):
         unpickle(HEAD + UNNEEDED[instruction], "attack")
 
 
@@ -179,7 +179,7 @@ HUGE = b"\x8a\xff" + b"\xff" * 254 + b"\x7f"
 LARGE_ARRAY = RECONSTRUCT + b"cnumpy\nndarray\n" + HUGE + b"\x85U\x01b\x87R"
 MALFORMED = {
     "reduce on a string": in_a_dict(b"U\x02os)R"),
-    "reduce on a stand-in that is no function": in_a_dict(b"cnumpy\nndarray\n)R"),
+    "reduce on a placeholder that is not a function": in_a_dict(b"cnumpy\nndarray\n)R"),
     "array of another type": in_a_dict(EMPTY_ARRAY + state(b"K\x02\x85", b"ab", OBJECTS) + b"b"),
     "initial shape that allocates": in_a_dict(LARGE_ARRAY + state(b"K\x02\x85", b"ab") + b"b"),
     "shape larger than the bytes": in_a_dict(EMPTY_ARRAY + state(b"K\x02K\x02\x86", b"ab") + b"b"),
@@ -193,30 +193,30 @@ MALFORMED = {
     "state that is a dict": in_a_dict(EMPTY_ARRAY + b"}b"),
     "state of a dict": HEAD + b"}}b.",
     "array without content": in_a_dict(EMPTY_ARRAY),
-    "stand-in as a value": in_a_dict(b"cnumpy\ndtype\n"),
-    "stand-in in a list": in_a_dict(b"]cnumpy\ndtype\na"),
+    "placeholder as a value": in_a_dict(b"cnumpy\ndtype\n"),
+    "placeholder in a list": in_a_dict(b"]cnumpy\ndtype\na"),
     "list in a list": in_a_dict(b"]]a"),
     "list in itself": in_a_dict(b"]q\x01h\x01a"),
     "dict in a dict": in_a_dict(b"}"),
     "tuple as a value": in_a_dict(b")"),
-    "key that cannot be hashed": HEAD + b"}]K\x01s.",
+    "key that is not hashable": HEAD + b"}]K\x01s.",
     "key that is a tuple": HEAD + b"})K\x01s.",
     "key without a value": HEAD + b"}(U\x01ku.",
     "keys of a list": HEAD + b"](U\x01kK\x01u.",
     "append to a dict": HEAD + b"}K\x01a.",
-    "mark never set": HEAD + b"}t.",
-    "mark never used": HEAD + b"}(.",
+    "mark not set": HEAD + b"}t.",
+    "mark not used": HEAD + b"}(.",
     "value below a mark": HEAD + b"}(K\x01\x86.",
     "empty stack": HEAD + b".",
     "two values": HEAD + b"}}.",
     "no dictionary": HEAD + b"].",
-    "memo entry never made": HEAD + b"h\x07.",
+    "missing memo entry": HEAD + b"h\x07.",
     "text that is not UTF-8": HEAD + b"\x8c\x02\xff\xfe.",
     "global by number": HEAD + b"K\x01K\x02\x93.",
     "name without end": HEAD + b"c" + b"a" * 1000,
     "string longer than the file": HEAD + b"T\xff\xff\xff\xff" + b"abc.",
     "text longer than the file": HEAD + b"X\xff\xff\xff\xff" + b"abc.",
-    "frame cut short": HEAD + b"\x95\x00\x00",
+    "truncated frame": HEAD + b"\x95\x00\x00",
     "protocol 0": b"(dp0\n.",
     "protocol 5": b"\x80\x05}.",
     "nothing": b"",
@@ -224,23 +224,23 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_malformed_file_is_refused(case):
+def test_a_malformed_file_is_rejected(case):
     with pytest.raises(DataError, match=r"^cannot read attack: it .* \(byte \d+\)$"):
         unpickle(MALFORMED[case], "attack")
 
 
 def test_keys_of_nested_shared_tuples_are_never_hashed():
     # Hashing this key would take 2**5000 steps.
-    with pytest.raises(DataError, match="something else than a string for a name"):
+    with pytest.raises(DataError, match="a name that is not a string"):
         unpickle(HEAD + b"})" + b"q\x01h\x01\x86" * 5000 + b"K\x01s.", "attack")
 
 
-def test_nest_deeper_than_python_s_own_stack_is_dropped_without_a_crash():
+def test_nesting_deeper_than_the_stack_of_python_does_not_crash():
     with pytest.raises(DataError):
         unpickle(HEAD + b")" + b"\x85" * (MAX_INSTRUCTIONS - 2) + b".", "attack")
 
 
-def test_number_of_instructions_is_bounded():
+def test_the_number_of_instructions_is_bounded():
     with pytest.raises(DataError, match=f"more than {MAX_INSTRUCTIONS} instructions"):
         unpickle(HEAD + b"]" * (MAX_INSTRUCTIONS + 1), "attack")
 
@@ -259,7 +259,7 @@ GREEDY = {
 
 
 @pytest.mark.parametrize("attack", GREEDY)
-def test_memory_stays_within_twice_the_file_and_forty_megabytes(attack):
+def test_memory_is_bounded_by_twice_the_file_plus_forty_megabytes(attack):
     data = HEAD + GREEDY[attack]
     tracemalloc.start()
     try:
@@ -271,7 +271,7 @@ def test_memory_stays_within_twice_the_file_and_forty_megabytes(attack):
     assert peak < 2 * len(data) + 40e6
 
 
-def test_official_batch_stays_far_below_the_bound():
+def test_an_official_batch_stays_far_below_the_bounds():
     p = Python2Pickler()
     names = p.items([p.string(b"n%d" % i) for i in range(10_000)])
     labels = p.items([p.integer(i % 10) for i in range(10_000)])

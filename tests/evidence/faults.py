@@ -5,9 +5,9 @@
     PLANTED_FAULT="negated: multiply.x" python -m pytest -p tests.evidence.faults tests
                                         any tests, with one fault planted
 
-A fault in a rule is caught by the functions of test_primitives.py, called for that primitive with a small, fixed
-budget of drawn inputs. A fault in the engine is a sentence of its source replaced by a wrong one, and is caught by
-test_engine.py, or by the other files of ENGINE_TESTS, run as they are.
+A fault in a VJP is caught by the functions of test_primitives.py, called for that primitive with a small, fixed number
+of drawn inputs. A fault in the engine replaces one expression or statement of a function, and is caught by the tests of
+the engine, the files of ENGINE_TESTS, run as they are.
 
 There is no list of exceptions. A planted change is no fault only where that is proved, each time anew: a rule that
 hands its cotangent on, whatever that is, cannot be wrong by handing it on (:func:`is_the_identity`); a rule that is
@@ -21,6 +21,7 @@ given no array but its cotangent has no other to write into, and a single number
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import functools
 import gc
@@ -41,6 +42,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_cifar as tg
+from tests.evidence.syntax_patterns import replace_pattern
 from tinygrad_cifar.engine.graph import Value, unwrap_value
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 
@@ -50,7 +52,7 @@ PROGRAMS = "trust/test_programs.py::test_every_program_has_the_naive_engines_val
 ENGINE_TESTS = (
     "engine/test_backprop.py",
     "engine/test_modes.py",
-    "engine/test_ownership.py",
+    "engine/test_saved_arrays.py",
     "engine/test_tensor.py",
     "engine/test_application.py",
     "engine/test_indexing.py",
@@ -262,212 +264,169 @@ def small_budget() -> None:
 
 
 class EngineFault(NamedTuple):
-    """A passage of a module's source, and a wrong one in its place."""
+    """A pattern of a function's syntax tree, and its faulty replacement.
+
+    The pattern (:mod:`tests.evidence.syntax_patterns`) must match exactly once in the function, so a fault is found again
+    whatever the names and the layout of the source.
+    """
 
     module: str
+    function: str
     right: str
     wrong: str
 
 
-_ACCUMULATE = "cotangents[parent] = cotangents[parent] + part"
-_DEPOSIT = "node.grad = g if node.grad is None else node.grad + g"
-_PUSH = "heapq.heappush(queue, (-parent.number, parent))"
+_ADD = "A[B] + C if B in A else C"
+_ACCUMULATE_GRAD = "A if B is None else B + A"
+_FREE = "if not A:\n    B.C = None"
+_RETAIN = "A if B is None else B"
 
 ENGINE_FAULTS = {
-    # the walk
-    "skips an accumulation: the last path counts": EngineFault(
-        "engine.backprop", _ACCUMULATE, "cotangents[parent] = part"
+    # the backward pass
+    "keeps only the last contribution to a cotangent": EngineFault("engine.backprop", "_follow", _ADD, "C"),
+    "keeps only the first contribution to a cotangent": EngineFault(
+        "engine.backprop", "_follow", _ADD, "A[B] if B in A else C"
     ),
-    "visits the oldest value first": EngineFault(
-        "engine.backprop", _PUSH, "heapq.heappush(queue, (parent.number, parent))"
+    "adds cotangents in place, in an array that may be shared": EngineFault(
+        "engine.backprop", "_follow", _ADD, "A[B].__iadd__(C) if B in A else C"
     ),
-    "skips an accumulation: the first path counts": EngineFault("engine.backprop", _ACCUMULATE, "pass"),
-    "accumulates in place, in an array that others may hold": EngineFault(
-        "engine.backprop", _ACCUMULATE, "cotangents[parent] += part"
+    "visits the oldest node first": EngineFault(
+        "engine.backprop", "propagate", "A.B(C, (-D.E, D))", "A.B(C, (D.E, D))"
     ),
-    "visits a value as soon as it is reached": EngineFault(
-        "engine.backprop", "_, node = heapq.heappop(queue)", "_, node = queue.pop()"
+    "visits a node as soon as it is reached": EngineFault(
+        "engine.backprop", "propagate", "heapq.heappop(A)", "A.pop()"
     ),
-    "forgets to undo broadcasting": EngineFault("engine.backprop", "part = sum_to(part, parent.shape)", "pass"),
-    "sums any wrong shape away": EngineFault("engine.backprop", "if not row.broadcasts:", "if False:"),
-    "forgets the leaf's dtype": EngineFault(
-        "engine.backprop", "return part if part.dtype is parent.dtype else astype(part, parent.dtype)", "return part"
+    "does not undo broadcasting": EngineFault("engine.backprop", "_match_input", "A = B(A, C.D)", "pass"),
+    "sums any wrong shape": EngineFault("engine.backprop", "_match_input", "not A.B", "False"),
+    "does not restore the dtype of an input": EngineFault("engine.backprop", "_match_input", "A if B is C else D", "A"),
+    "follows edges that lead to no target": EngineFault(
+        "engine.backprop", "_edges_towards", "[A for A in B if C]", "[A for A in B]"
     ),
-    "goes on where nobody asked": EngineFault(
-        "engine.backprop", "if along is not None and parent not in along:", "if False:"
+    "drops the cotangent of a target that is not a leaf": EngineFault(
+        "engine.backprop", "propagate", "A[B] if B in C else A.pop(B)", "A.pop(B)"
     ),
-    "loses the cotangent of a target on the way": EngineFault(
-        "engine.backprop",
-        "g = cotangents[node] if targets and node in targets else cotangents.pop(node)",
-        "g = cotangents.pop(node)",
+    "finds only paths of one edge": EngineFault(
+        "engine.backprop", "_edges_towards", "sorted(A, key=B)", "sorted(A, key=B, reverse=True)"
     ),
-    "finds no path longer than one step": EngineFault(
-        "engine.backprop", "key=lambda node: node.number)", "key=lambda node: -node.number)"
+    # freeing the graph
+    "never frees the graph": EngineFault("engine.backprop", "propagate", _FREE, "pass"),
+    "always frees the graph": EngineFault("engine.backprop", "propagate", _FREE, "B.C = None"),
+    "backward() skips freed nodes": EngineFault(
+        "engine.backprop", "propagate", "if A is None:\n    raise B", "if A is None:\n    continue"
     ),
-    # using the graph up
-    "never uses the graph up": EngineFault("engine.backprop", "if not keep:", "if False:"),
-    "always uses the graph up": EngineFault("engine.backprop", "if not keep:", "if True:"),
-    "backward() passes over what was used up": EngineFault("engine.backprop", "raise _used_up(row)", "continue"),
-    "grad() passes over what was used up": EngineFault("engine.backprop", "raise _used_up(node.primitive)", "continue"),
-    "create_graph does not keep the graph": EngineFault(
-        "engine.backprop",
-        "keep = create_graph if retain_graph is None else retain_graph\n    found = _walk_for(out, seed, keep=keep, "
-        "create_graph=create_graph, targets=set(nodes))",
-        "keep = bool(retain_graph)\n    found = _walk_for(out, seed, keep=keep, "
-        "create_graph=create_graph, targets=set(nodes))",
-    ),
-    "backward(create_graph=True) does not keep the graph": EngineFault(
-        "engine.backprop",
-        "keep = create_graph if retain_graph is None else retain_graph\n    found = _walk_for(out, seed, keep=keep, "
-        "create_graph=create_graph, targets=None)",
-        "keep = bool(retain_graph)\n    found = _walk_for(out, seed, keep=keep, "
-        "create_graph=create_graph, targets=None)",
-    ),
-    # the seed, the deposit
+    "grad() skips freed nodes": EngineFault("engine.backprop", "_edges_towards", "raise A", "continue"),
+    "grad(create_graph=True) frees the graph": EngineFault("engine.backprop", "grad", _RETAIN, "bool(B)"),
+    "backward(create_graph=True) frees the graph": EngineFault("engine.backprop", "backward", _RETAIN, "bool(B)"),
+    # the initial cotangent, the accumulation into .grad
     "starts from 2": EngineFault(
+        "engine.backprop", "_initial_cotangent", "np.ones(A, dtype=B)", "np.full(A, 2, dtype=B)"
+    ),
+    "accepts an initial cotangent of any shape": EngineFault(
+        "engine.backprop", "_initial_cotangent", "A != B or C", "C"
+    ),
+    "shares the caller's initial cotangent": EngineFault(
+        "engine.backprop", "_initial_cotangent", "A.astype(B)", "A.astype(B, copy=False)"
+    ),
+    "does not differentiate the initial cotangent": EngineFault(
+        "engine.backprop", "_initial_cotangent", "A if isinstance(B, C) else D", "D"
+    ),
+    "replaces .grad": EngineFault("engine.backprop", "backward", _ACCUMULATE_GRAD, "A"),
+    "adds to .grad in place, in an array that two leaves may share": EngineFault(
         "engine.backprop",
-        "return np.ones(array.shape, dtype=array.dtype)",
-        "return np.full(array.shape, 2, array.dtype)",
+        "backward",
+        _ACCUMULATE_GRAD,
+        "A if B is None else _wrap(type(A), np.add(B._array, A._array, out=B._array))",
     ),
-    "takes a seed of any shape": EngineFault("engine.backprop", "if seed.shape != array.shape or", "if"),
-    "shares the caller's seed": EngineFault(
-        "engine.backprop", "else seed.astype(array.dtype)", "else seed.astype(array.dtype, copy=False)"
+    "keeps the first .grad": EngineFault("engine.backprop", "backward", _ACCUMULATE_GRAD, "A if B is None else B"),
+    "returns zeros of another dtype": EngineFault("engine.backprop", "grad", "np.zeros(A, B)", "np.zeros(A)"),
+    # recorded VJPs
+    "passes arrays to recorded VJPs": EngineFault(
+        "engine.backprop", "propagate", "if A is not None:\n    B = C(D, B, A)", "pass"
     ),
-    "forgets that the seed is recorded": EngineFault(
-        "engine.backprop",
-        "return astype(gradient, array.dtype) if isinstance(gradient, Value) else",
-        "return",
+    "passes the result as an array to recorded VJPs": EngineFault(
+        "engine.backprop", "_edges_with_values", '{"out": A}', "{}"
     ),
-    "deposits over what is there": EngineFault("engine.backprop", _DEPOSIT, "node.grad = g"),
-    "deposits in place, in a buffer that two leaves may share": EngineFault(
-        "engine.backprop",
-        _DEPOSIT,
-        "node.grad = g if node.grad is None else "
-        "_wrapped(type(g), np.add(node.grad._array, g._array, out=node.grad._array))",
+    "confuses the operands of a variadic primitive": EngineFault(
+        "engine.backprop", "_edges_with_values", "enumerate(A)", "enumerate(A, 1)"
     ),
-    "keeps the first deposit": EngineFault("engine.backprop", _DEPOSIT, "node.grad = node.grad or g"),
-    "gives zeros of another dtype": EngineFault("engine.backprop", "np.zeros(n.shape, n.dtype)", "np.zeros(n.shape)"),
-    # recording derivatives
-    "drops the remembered arguments' places under create_graph": EngineFault(
-        "engine.backprop",
-        "arguments = remembered if kind is None else _recorded(node, edges, rule, remembered, kind)",
-        "arguments = remembered",
-    ),
-    "forgets the result's place under create_graph": EngineFault(
-        "engine.backprop", 'nodes: dict[Any, Node] = {"out": node}', "nodes: dict[Any, Node] = {}"
-    ),
-    "takes one operand of many for its neighbour": EngineFault(
-        "engine.backprop", "for i, array in enumerate(argument))", "for i, array in enumerate(argument, 1))"
-    ),
-    "does not record under create_graph": EngineFault(
-        "engine.backprop", "if create_graph:  # asked", "if False:  # asked"
-    ),
+    "does not record with create_graph=True": EngineFault("engine.backprop", "_run_backward", "if A:\n    ...", "pass"),
     # the graph
-    "numbers every node alike": EngineFault(
-        "engine.graph",
-        "node.edges = edges\n    node.number = _next_number()",
-        "node.edges = edges\n    node.number = 0",
+    "gives every node the same number": EngineFault("engine.graph", "make_node", "A.B = C()", "A.B = 0"),
+    "records under no_grad (one input)": EngineFault(
+        "engine.fast_paths", "one_input", "A is None or (B is not None and not B.C)", "A is None"
     ),
-    "records one input under no_grad": EngineFault(
-        "engine.primitives",
-        "        parent = x._node\n        mode = current()\n"
-        "        if parent is None or (mode is not None and not mode.recording):",
-        "        parent = x._node\n        mode = current()\n        if parent is None:",
+    "records under no_grad (two inputs)": EngineFault(
+        "engine.fast_paths",
+        "two_inputs",
+        "(A is None and B is None) or (C is not None and not C.D)",
+        "A is None and B is None",
     ),
-    "records two inputs under no_grad": EngineFault(
-        "engine.primitives",
-        "if (x_node is None and y_node is None) or (mode is not None and not mode.recording):",
-        "if x_node is None and y_node is None:",
+    "records under no_grad (the general form)": EngineFault(
+        "engine.application", "apply", "A and (B is None or B.C)", "A"
     ),
-    "leaves no_grad on after an exception": EngineFault(
-        "engine.modes", "if self in blocks:", "if self in blocks and _[0] is None:"
+    "does not restore the mode after an exception": EngineFault(
+        "engine.modes", "ModeContext.__exit__", "A in B", "A in B and _[0] is None"
     ),
-    "ends the innermost block, whichever is left": EngineFault(
-        "engine.modes", "del blocks[len(blocks) - 1 - blocks[::-1].index(self)]", "del blocks[-1]"
+    "leaves the innermost block instead of the given one": EngineFault(
+        "engine.modes", "ModeContext.__exit__", "del A[B]", "del A[-1]"
     ),
-    "lets a user's rules write to what they are given": EngineFault(
-        "engine.primitives", "{input: guarded(rule) for input, rule", "{input: rule for input, rule"
+    "lets user-defined VJPs write to their arguments": EngineFault(
+        "engine.primitives", "primitive", "{A: D(B) for A, B in C}", "{A: B for A, B in C}"
     ),
-    "keeps a result that somebody else holds": EngineFault(
-        "engine.ownership", "result if is_fresh and type(result) is np.ndarray else np.array(result)", "result"
+    "keeps a result that something else refers to": EngineFault(
+        "engine.ownership", "_copy_if_shared", "A if B else np.array(A)", "A"
     ),
-    "writes to repeated places in the order of the layout": EngineFault(
-        "engine.ops.indexing", "if _may_repeat(index):  # which", "if False:  # which"
+    "writes to repeated positions in memory order": EngineFault(
+        "engine.ops.indexing", "_update_array", "if A(B):\n    ...", "pass"
     ),
-    "writes over what was computed": EngineFault(
-        "engine.tensor",
-        '        if not self.is_leaf:\n            raise ValueError("overwrite',
-        '        if False:\n            raise ValueError("overwrite',
+    "overwrites a tensor that is not a leaf": EngineFault(
+        "engine.tensor", "Tensor.overwrite", "if not A.B:\n    ...", "pass"
     ),
-    "lets the shape of what it is made of be changed": EngineFault(
-        "engine.tensor", "return borrowed(array.view())", "return borrowed(array)"
+    "lets the shape of the array of a tensor be changed": EngineFault(
+        "engine.tensor", "from_numpy", "A(B.view())", "A(B)"
     ),
-    "remembers a constant that its owner may change": EngineFault(
-        "engine.ownership",
-        "return np.array(operand) if isinstance(operand, np.ndarray) else operand",
-        "return operand",
+    "saves a constant that the caller may change": EngineFault(
+        "engine.ownership", "copy_arrays", "A if isinstance(B, C) else B", "B"
     ),
-    "remembers one of many that its owner may change": EngineFault(
-        "engine.primitives", "a if isinstance(x, Value) else owned(a) for a, x", "a for a, x"
+    "saves an operand that the caller may change": EngineFault(
+        "engine.application", "apply", "A if isinstance(B, C) else D(A)", "A"
     ),
     "gives both cotangents to the first of two inputs": EngineFault(
-        "engine.primitives",
-        "                    (y_node, y_rule, () if y_pick is None else y_pick(values)),\n",
-        "                    (x_node, y_rule, () if y_pick is None else y_pick(values)),\n",
+        "engine.fast_paths", "two_inputs", "((A, B, C), (D, E, F))", "((A, B, C), (A, E, F))"
     ),
-    "remembers the caller's arguments": EngineFault(
-        "engine.primitives",
-        "tuple([owned(argument) for argument in arguments])",
-        "tuple([argument for argument in arguments])",
+    "saves other arguments that the caller may change": EngineFault(
+        "engine.fast_paths", "one_input", "[A(B) for B in C]", "[B for B in C]"
     ),
-    "remembers the caller's arguments to one of many": EngineFault(
-        "engine.primitives", "arrays, *map(owned, arguments)), strict", "arrays, *arguments), strict"
+    "saves other arguments of a variadic primitive that the caller may change": EngineFault(
+        "engine.application", "apply", "map(A, B)", "B"
     ),
     # the tensor
-    "writes into an array that others hold": EngineFault(
-        "engine.tensor",
-        "return sys.getrefcount(self._array) > _REFERENCES_TO_AN_OWN_ARRAY or self._array.base is not None",
-        "return False",
+    "writes to an array that something else refers to": EngineFault(
+        "engine.ownership", "is_shared", "A > B or C", "False"
     ),
-    "copies an array that nobody else holds": EngineFault(
-        "engine.tensor",
-        "return sys.getrefcount(self._array) > _REFERENCES_TO_AN_OWN_ARRAY or self._array.base is not None",
-        "return True",
+    "copies an array that nothing else refers to": EngineFault("engine.ownership", "is_shared", "A > B or C", "True"),
+    "assigns the caller's array to .data": EngineFault(
+        "engine.tensor", "Tensor.data", "np.array(A, dtype=B)", "np.asarray(A, dtype=B)"
     ),
-    "assigns the caller's array": EngineFault(
-        "engine.tensor",
-        "array = np.array(given, dtype=self._array.dtype)",
-        "array = np.asarray(given, dtype=self._array.dtype)",
+    "shares the caller's array": EngineFault(
+        "engine.tensor", "Tensor.__init__", "np.array(A, dtype=B, subok=C)", "np.asarray(A, dtype=B)"
     ),
-    "is made of the caller's array": EngineFault(
-        "engine.tensor", "array = np.array(data, dtype=dtype, subok=False)", "array = np.asarray(data, dtype=dtype)"
-    ),
-    "lets its data be written to": EngineFault(
-        "engine.tensor", "        _lock(array)\n        return array.view()", "        return array.view()"
-    ),
-    "detach() does not": EngineFault(
-        "engine.tensor",
-        "out._array = self._array\n        out._node = None",
-        "out._array = self._array\n        out._node = self._node",
-    ),
-    "forgets the gradient when it is copied": EngineFault(
-        "engine.tensor", "    if grad is not None:\n        out.grad = grad", "    if False:\n        out.grad = grad"
-    ),
+    "returns a writeable array as .data": EngineFault("engine.tensor", "Tensor.data", "A(B)\n", "pass"),
+    "detach() keeps the node": EngineFault("engine.tensor", "Tensor.detach", "A.B = None", "A.B = self.B"),
+    "drops the gradient of a copy": EngineFault("engine.tensor", "_rebuild", "if A is not None:\n    ...", "pass"),
     # products with the Jacobian and the Hessian
-    "does not record the derivatives of derivatives under no_grad": EngineFault(
-        "engine.modes", "return Block(recording=True)", "return Block()"
+    "does not record derivatives of derivatives under no_grad": EngineFault(
+        "engine.modes", "enable_grad", "A(B=True)", "A()"
     ),
-    "moves along the first tangent alone": EngineFault(
-        "engine.derivatives", "total + (gradient * direction).sum()", "total + (gradient * directions[0]).sum()"
+    "uses only the first tangent": EngineFault(
+        "engine.derivatives", "inner_product", "(A * B).sum()", "(A * directions[0]).sum()"
     ),
-    "lays the Jacobian out in columns": EngineFault(
-        "engine.derivatives", "reshape((*out.shape, *variable.shape))", "reshape((*variable.shape, *out.shape))"
+    "transposes the Jacobian": EngineFault("engine.derivatives", "_jacobian", "A.B((*C.D, *E.D))", "A.B((*E.D, *C.D))"),
+    "does not record what else a derivative depends on": EngineFault(
+        "engine.derivatives", "_depends_on_others", "bool(A)", "False"
     ),
-    "forgets what else a derivative depends on": EngineFault(
-        "engine.derivatives", "return bool(others)", "return False"
-    ),
-    "forgets that a derivative's input was recorded": EngineFault(
-        "engine.derivatives", "if isinstance(x, Tensor) and x.requires_grad", "if isinstance(x, Tensor) and False"
+    "does not connect a derivative to its recorded input": EngineFault(
+        "engine.derivatives", "_variables", "isinstance(A, B) and A.C", "False"
     ),
 }
 
@@ -483,17 +442,15 @@ def planted_in_engine(name: str) -> Iterator[None]:
     """
     fault = ENGINE_FAULTS[name]
     module = importlib.import_module(f"tinygrad_cifar.{fault.module}")
-    source = Path(module.__file__).read_text(encoding="utf-8")
-    if source.count(fault.right) != 1:
-        raise LookupError(f"{fault.module}.py must have this once, to plant a fault there:\n{fault.right}")
-    right = codes(compile(source, module.__file__, "exec"))
-    wrong = codes(compile(source.replace(fault.right, fault.wrong), module.__file__, "exec"))
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    right = codes(compile(tree, module.__file__, "exec"))
+    wrong = codes(compile(replace_pattern(tree, *fault[1:]), module.__file__, "exec"))
     changed = {_key(a): b for a, b in zip(right, wrong, strict=True) if a != b}
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
     own = [function for function in functions if function.__code__.co_filename == module.__file__]
     alive = [function for function in own if _key(function.__code__) in changed]
     if not alive:
-        raise LookupError(f"no living function has the code to be changed in {fault.module}.py:\n{fault.right}")
+        raise LookupError(f"no function in memory has the code of {fault.module}.{fault.function}:\n{fault.right}")
     before = [(function, function.__code__) for function in alive]
     for function, code in before:
         function.__code__ = changed[_key(code)]

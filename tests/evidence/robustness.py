@@ -383,7 +383,7 @@ def make_checkpoint(rng: Random) -> bytes:  # noqa: PLR0911 (one for each case)
         case 5:
             return tc.archive({rng.choice(_NAMES).replace("\0", "") or "W": tc.npy(np.ones(2))})
         case 6:
-            text = rng.choice([*tc.NO_TEXTS, exploit_bytes(rng), json.dumps(_DEEP).encode(), b"1" * 5000])
+            text = rng.choice([*tc.INVALID_METADATA, exploit_bytes(rng), json.dumps(_DEEP).encode(), b"1" * 5000])
             return tc.archive({"W.npy": tc.npy(np.ones(2))}, text=text)
         case 7:
             return _shared_entries(rng, tc.archive({"W.npy": tc.npy(np.zeros(2000))}))
@@ -445,7 +445,7 @@ def _read_checkpoint(path: Path, content: bytes) -> Any:
 
 
 def _train_perceptron(
-    checkpoint: Path, watch: Callable[[training.TrainingProgress], None] | None = None
+    checkpoint: Path, callback: Callable[[training.TrainingProgress], None] | None = None
 ) -> models.Perceptron:
     rng = np.random.Generator(np.random.MT19937(0))
     model = models.Perceptron([3, 2, 2], rng=rng, dropout=0.2)
@@ -453,7 +453,7 @@ def _train_perceptron(
     rate = schedules.Triangular(0.0, 0.1, 4)
     training.fit(
         model, optim.Adam(model.parameters(), rate), data, data, epochs=2, batch_size=4, rng=rng, patience=9,
-        checkpoint=checkpoint, watch=watch,
+        checkpoint=checkpoint, callback=callback,
     )  # fmt: skip
     return model
 
@@ -489,7 +489,7 @@ class CommandLineError(Exception):
     """The one-line error message of the command line."""
 
 
-_OPTIONS = ["train", "softmax", "--epochs", "1", "--train-batches", "1", "--first", "100", "--no-figures"]
+_OPTIONS = ["train", "softmax", "--epochs", "1", "--train-batches", "1", "--train-size", "100", "--no-figures"]
 
 
 @functools.cache
@@ -500,7 +500,7 @@ def _dataset() -> Any:
 def _command(out: Path, *options: str) -> None:
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.cli.common.builtin_dataset", _dataset),
+        patch("tinygrad_cifar.data.builtin_dataset", _dataset),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(said),
     ):
@@ -509,7 +509,7 @@ def _command(out: Path, *options: str) -> None:
         sentence = said.getvalue()
         assert sentence.count("\n") == 1
         assert sentence[:-1].isprintable()
-        assert "a fault of this program" not in sentence, sentence
+        assert "internal error" not in sentence, sentence
         raise CommandLineError(sentence)
 
 
@@ -523,14 +523,14 @@ def _read_trained(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.cli.common.builtin_dataset", _dataset),
+        patch("tinygrad_cifar.data.builtin_dataset", _dataset),
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
     ):
         status = main(["evaluate", str(path)])
     text = said.getvalue()
     assert "\x1b" not in text, "a file controls the terminal"
-    assert "a fault of this program" not in text, text
+    assert "internal error" not in text, text
     if status:
         raise CommandLineError(text)
 
@@ -745,7 +745,7 @@ RUNS = {
         ),
         *("--flip", "--shift", "2", "--dtype", "float64"),
     ],
-    "adam": ["softmax", "--optimiser", "adam", "--epochs", "40", "--every", "3"],
+    "adam": ["softmax", "--optimiser", "adam", "--epochs", "40", "--measure-every", "3"],
 }
 
 

@@ -1,4 +1,4 @@
-"""Every published number is declared once and stands beside ours; nothing is computed twice, whoever is killed."""
+"""Experiments: every reported value is declared once and compared; no job is run twice, whatever is killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tinygrad_cifar.cli import main
 from tinygrad_cifar.course.preparation import split_dataset
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import builtin_dataset
-from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS
+from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, PublishedAccuracy, TrainingJob
 from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdown
 from tinygrad_cifar.experiments.outcomes import OutcomeStore
@@ -36,8 +36,8 @@ from tinygrad_cifar.experiments.reproduce import select_experiments
 from tinygrad_cifar.experiments.results import AccuracyComparison
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 
-# Every accuracy in the reports' tables and texts, in percent.
-PUBLISHED = {
+# Every accuracy in the tables and texts of the reports, in percent.
+REPORTED = {
     "000": [40.97, 27.71, 45.25, 38.90, 44.58, 39.00, 39.92, 37.08],
     "001": [36.5, 36.5, 36.46, 36.39, 38.09, 38.65, 36.01],
     "002": [24.61, 37.53, 33.17, 22.03],
@@ -73,9 +73,9 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("report", REPORTS)
-def test_every_published_accuracy_is_declared(report: str) -> None:
-    numbers = [n.published for e in declared() if e.report == report for n in e.numbers if n.published is not None]
-    assert Counter(numbers) == Counter(PUBLISHED[report])
+def test_every_reported_accuracy_is_declared(report: str) -> None:
+    numbers = [n.reported for e in declared() if e.report == report for n in e.numbers if n.reported is not None]
+    assert Counter(numbers) == Counter(REPORTED[report])
 
 
 def test_every_gradient_check_of_the_reports_is_declared() -> None:
@@ -89,24 +89,24 @@ def test_every_gradient_check_of_the_reports_is_declared() -> None:
     }
 
 
-def test_a_key_is_that_of_one_job_only() -> None:
+def test_a_key_belongs_to_one_job() -> None:
     jobs = [job for e in declared() for job in e.jobs()]
     assert len({job.key for job in jobs}) == len(set(jobs))
 
 
-def test_what_experiments_share_is_one_job() -> None:
+def test_experiments_share_equal_jobs() -> None:
     decaying = EXPERIMENTS["001-decay"].trainings("decay 0.9")[0]
     in_the_grid = EXPERIMENTS["001-grid"].trainings("lambda 0, batch 100, eta 0.02")[0]
     assert decaying.key == in_the_grid.key
 
 
-def test_what_is_cheap_has_three_seeds() -> None:
+def test_compared_runs_have_three_seeds() -> None:
     for experiment in declared():
         compared = [n for n in experiment.numbers if not n.minor]
         assert not compared or experiment.seeds >= 3 or experiment.on_request, experiment.name
 
 
-def test_a_number_of_a_run_that_is_not_there_is_refused() -> None:
+def test_an_accuracy_of_an_unknown_run_is_refused() -> None:
     with pytest.raises(ValueError, match="'missing'"):
         Experiment(
             name="x",
@@ -118,14 +118,14 @@ def test_a_number_of_a_run_that_is_not_there_is_refused() -> None:
         )
 
 
-def test_figures_have_files_of_their_own() -> None:
-    files = [f"{e.name}-{picture.slug}" for e in declared() for picture in e.pictures]
+def test_figures_have_different_files() -> None:
+    files = [f"{e.name}-{figure.slug}" for e in declared() for figure in e.figures]
     assert len(set(files)) == len(files)
 
 
-def test_small_runs_fit_the_builtin_data() -> None:
+def test_small_runs_are_possible_on_the_builtin_data() -> None:
     dataset = builtin_dataset()
-    fields = ("train_batches", "first", "held_out", "validation_batch", "batch_size")
+    fields = ("train_batches", "train_size", "validation_size", "validation_batch", "batch_size")
     for settings in {tuple(getattr(job.settings, name) for name in fields) for job in trainings(small=True)}:
         split_dataset(dataset, Settings(**dict(zip(fields, settings, strict=True))))
 
@@ -138,7 +138,7 @@ def test_a_small_run_has_as_many_cycles(cycles: int, epochs_of_a_half: int) -> N
     assert steps / (2 * small.n_s) == pytest.approx(cycles, rel=0.02)
 
 
-def test_a_run_that_settings_are_chosen_by_is_kept_from_the_test_images() -> None:
+def test_a_run_that_selects_settings_does_not_use_the_test_images() -> None:
     for experiment in declared():
         tested = {number.run for number in experiment.numbers if number.quantity == "test"}
         assert all(
@@ -153,11 +153,11 @@ def test_a_run_without_the_test_images_is_another_job() -> None:
     assert not TrainingJob(settings, test=False).smoke_version().test
 
 
-def test_a_record_validates_with_the_settings_that_it_is_trained_with() -> None:
+def test_the_two_runs_of_a_record_have_the_same_settings() -> None:
     for experiment in (e for e in declared() if e.report == "record"):
         chosen, final = experiment.runs.values()
-        assert replace(chosen, held_out=0) == final
-        assert not final.held_out
+        assert replace(chosen, validation_size=0) == final
+        assert not final.validation_size
         assert final.validation_batch is None
 
 
@@ -166,7 +166,7 @@ def test_records_take_at_most_ten_minutes_of_two_cores() -> None:
         assert sum(job.cost for job in experiment.jobs()) <= 2 * 10 * 60
 
 
-def test_without_names_what_is_there_on_request_is_left_out() -> None:
+def test_experiments_on_request_are_selected_only_by_name() -> None:
     assert select_experiments([]) == [e for e in declared() if not e.on_request]
     assert all(e.on_request for e in select_experiments(["record"]))
 
@@ -176,36 +176,35 @@ def test_without_names_what_is_there_on_request_is_left_out() -> None:
 percents = st.floats(0, 100)
 
 
-@given(ours=st.lists(percents, min_size=1, max_size=5), published=percents)
-def test_the_difference_is_ours_less_the_published(ours: list[float], published: float) -> None:
-    row = AccuracyComparison(PublishedAccuracy("", "", "test", published), ours, 1.0, None)
-    assert row.difference == pytest.approx(sum(ours) / len(ours) - published)
+@given(reproduced=st.lists(percents, min_size=1, max_size=5), reported=percents)
+def test_the_difference_is_reproduced_minus_reported(reproduced: list[float], reported: float) -> None:
+    row = AccuracyComparison(PublishedAccuracy("", "", "test", reported), reproduced, 1.0)
+    assert row.difference == pytest.approx(sum(reproduced) / len(reproduced) - reported)
     assert row.near == (abs(row.difference) <= 2)
-    assert math.isnan(row.spread) == (len(ours) == 1)
+    assert math.isnan(row.spread) == (len(reproduced) == 1)
 
 
-def test_without_a_published_number_there_is_no_difference() -> None:
-    row = AccuracyComparison(PublishedAccuracy("", "", "test", None), [40.0], 1.0, None)
+def test_without_a_reported_value_there_is_no_difference() -> None:
+    row = AccuracyComparison(PublishedAccuracy("", "", "test", None), [40.0], 1.0)
     assert not row.compared
     assert math.isnan(row.difference)
 
 
-def test_a_departure_says_what_is_known_and_what_the_runs_show() -> None:
+def test_an_explanation_has_the_reason_and_the_ranges_of_the_runs() -> None:
     row = AccuracyComparison(PublishedAccuracy("", "", "test", 24.61, "It jumps."), [17.0, 21.0], 1.0, (12.0, 30.0))
     assert row.explain_difference().startswith("It jumps. ")
     assert "between 17.00 and 21.00 %" in row.explain_difference()
     assert "from 12.0 to 30.0 %" in row.explain_difference()
 
 
-def test_a_departure_names_the_run_beside_it() -> None:
-    row = AccuracyComparison(
-        PublishedAccuracy("", "", "test", 51.28, "A reason.", "lambda 0"), [38.0], 1.0, beside=51.77
-    )
-    assert row.explain_difference() == "A reason. Ours with lambda 0 has 51.77 %."
+def test_an_explanation_names_the_reference_run() -> None:
+    number = PublishedAccuracy("", "", "test", 51.28, "A reason.", "lambda 0")
+    row = AccuracyComparison(number, [38.0], 1.0, reference=51.77)
+    assert row.explain_difference() == "A reason. The reproduction with lambda 0 has 51.77 %."
 
 
-def test_other_data_is_never_compared() -> None:
-    assert not AccuracyComparison(PublishedAccuracy("", "", "test", 40.0), [40.0], 1.0, None, comparable=False).compared
+def test_results_on_other_data_are_not_compared() -> None:
+    assert not AccuracyComparison(PublishedAccuracy("", "", "test", 40.0), [40.0], 1.0, comparable=False).compared
 
 
 # -- documents ---------------------------------------------------------------------------------------------------------
@@ -229,12 +228,12 @@ class Texts(html.parser.HTMLParser):
 
 
 @given(st.text("ab<>&\"'|\u00e9 ", min_size=1).filter(str.strip))
-def test_any_text_comes_through_html(text: str) -> None:
+def test_any_text_is_escaped_in_html(text: str) -> None:
     page = to_html("title", [Text(text), Table(["h"], [[text]])], "figures")
     assert "".join(Texts(page).texts).count(text) >= 2
 
 
-def test_a_bar_does_not_end_a_cell() -> None:
+def test_a_bar_is_escaped_in_markdown() -> None:
     assert r"| a \| b |" in to_markdown([Table(["|g|"], [["a | b"]])], "figures")
 
 
@@ -247,7 +246,7 @@ def test_the_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(EXPERIMENTS)
 
 
-def test_an_unknown_name_is_told_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_for_an_unknown_name_lists_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "005", "--out", str(tmp_path / "out")]) == 1
     error = sentence(capsys)
     assert "005" in error
@@ -255,12 +254,12 @@ def test_an_unknown_name_is_told_the_known_ones(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "out").exists()
 
 
-def test_where_to_must_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce"]) == 2
     assert "--out" in sentence(capsys)
 
 
-def test_a_place_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["reproduce", "--out", str(tmp_path / "file" / "out")]) == 1
     assert "choose another --out" in sentence(capsys)
@@ -274,7 +273,7 @@ def test_results_of_other_data_are_refused(tmp_path: Path, capsys: pytest.Captur
     assert "other data (CIFAR-10" in sentence(capsys)
 
 
-def test_a_folder_that_says_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_unknown_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "data.json").write_text("[]")
@@ -282,7 +281,7 @@ def test_a_folder_that_says_nothing_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert "choose another --out" in sentence(capsys)
 
 
-def test_a_run_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, content in python_version_files(draw_batches(40)).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -291,7 +290,7 @@ def test_a_run_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.Captu
     assert "two-layer 50" in sentence(capsys)
 
 
-# -- what it writes ----------------------------------------------------------------------------------------------------
+# -- the pages ---------------------------------------------------------------------------------------------------------
 
 
 def page() -> str:
@@ -303,32 +302,32 @@ def written() -> dict[str, dict[str, object]]:
     return {experiment["name"]: experiment for experiment in numbers["experiments"]}
 
 
-def test_everything_asked_for_is_there() -> None:
+def test_every_named_experiment_is_on_the_page() -> None:
     assert set(written()) == set(NAMES)
     assert all(f'id="{name}"' in page() for name in NAMES)
 
 
-def test_no_two_headings_share_a_name() -> None:
+def test_headings_have_different_names() -> None:
     names = re.findall(r'id="([^"]*)"', page())
     assert len(set(names)) == len(names)
 
 
 def test_every_declared_figure_is_drawn_and_shown() -> None:
     for name in NAMES:
-        for picture in EXPERIMENTS[name].pictures:
-            file = f"figures/{name}-{picture.slug}.png"
+        for figure in EXPERIMENTS[name].figures:
+            file = f"figures/{name}-{figure.slug}.png"
             assert (small_report() / "out" / file).read_bytes().startswith(b"\x89PNG")
             assert f'src="{file}"' in page()
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
+def test_the_page_refers_only_to_its_figures() -> None:
     links = [link for link in Texts(page()).links if not link.startswith(("#", "data:"))]
     assert links
     assert all((small_report() / "out" / link).is_file() for link in links)
     assert "<script" not in page()
 
 
-def test_every_page_says_that_it_is_not_cifar10() -> None:
+def test_every_page_states_that_the_data_is_not_cifar10() -> None:
     folder = small_report()
     pages = [folder / "out" / "index.html", *(folder / "out").glob("*.md"), *(folder / "docs/reports").glob("*.md")]
     assert len(pages) == 1 + 2 * len({EXPERIMENTS[name].report for name in NAMES})
@@ -336,24 +335,24 @@ def test_every_page_says_that_it_is_not_cifar10() -> None:
     assert "within 2 points" not in page()
 
 
-def test_the_json_has_the_numbers_of_the_page() -> None:
+def test_the_json_has_the_values_of_the_page() -> None:
     numbers = written()["000-softmax"]["numbers"]
     assert isinstance(numbers, list)
     for number, declared_as in zip(numbers, EXPERIMENTS["000-softmax"].numbers, strict=True):
-        assert f"{number['ours']:.2f} ± {number['standard_deviation']:.2f}" in page()
+        assert f"{number['reproduced']:.2f} ± {number['standard_deviation']:.2f}" in page()
         assert len(number["seeds"]) == EXPERIMENTS["000-softmax"].seeds_of(declared_as.run)
 
 
-def test_gradient_checks_run_small_are_compared_with_nothing_published() -> None:
+def test_small_gradient_checks_are_not_compared() -> None:
     for name in ("000-gradients", "002-gradients", "004-gradients"):
         rows = written()[name]["gradients"]
         assert isinstance(rows, list)
         assert rows
-        assert not [row for row in rows if row["published"] is not None or row["passed"] is not None]
+        assert not [row for row in rows if row["reported"] is not None or row["passed"] is not None]
         assert all(0 <= row["centred"] <= row["one_sided"] for row in rows if row["analytic"] is None)
 
 
-def test_documentation_links_to_figures_that_are_there() -> None:
+def test_the_documentation_links_to_existing_figures() -> None:
     docs = small_report() / "docs"
     linked = [
         (path.parent / link).resolve()
@@ -363,17 +362,17 @@ def test_documentation_links_to_figures_that_are_there() -> None:
     assert sorted(linked) == sorted(path.resolve() for path in (docs / "images" / "reports").glob("*.png"))
 
 
-def test_a_record_is_written_down_like_a_report(tmp_path: Path) -> None:
+def test_a_record_has_a_page_like_a_report(tmp_path: Path) -> None:
     assert main(["reproduce", "record-linear", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]) == 0
     page = (tmp_path / "docs" / "reports" / "record.md").read_text()
     assert page.startswith(f"# {REPORTS['record']}\n")
     assert "This is not CIFAR-10." in page
-    assert "pixels whiten, components 400" in page
+    assert "preprocessing whiten, components 400" in page
     assert "flip yes, shift 2" in page
-    assert "published" not in page.split("published ones.")[1]
+    assert " reported" not in page.split("reported ones.")[1]
     images = re.findall(r"\]\(([^)]*)\)", page)
     assert [Path(image).name for image in images] == [
-        f"record-linear-{picture.slug}.png" for picture in EXPERIMENTS["record-linear"].pictures
+        f"record-linear-{figure.slug}.png" for figure in EXPERIMENTS["record-linear"].figures
     ]
     assert all((tmp_path / "docs" / "reports" / image).is_file() for image in images)
     runs = json.loads((tmp_path / "out" / "results.json").read_text())["experiments"][0]["runs"]
@@ -383,7 +382,7 @@ def test_a_record_is_written_down_like_a_report(tmp_path: Path) -> None:
     assert final["test_accuracy"] is not None
 
 
-# -- stopping and going on ---------------------------------------------------------------------------------------------
+# -- resumption --------------------------------------------------------------------------------------------------------
 
 
 def outcomes(out: Path) -> dict[str, int]:
@@ -404,12 +403,12 @@ def stopped_midway(out: Path, how: signal.Signals) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_killed_command_goes_on_and_does_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_command_is_resumed_without_repeating_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stopped_midway(tmp_path, signal.SIGKILL).communicate()
-    kept = outcomes(tmp_path)
-    assert kept
+    before = outcomes(tmp_path)
+    assert before
     assert main(["reproduce", *CHEAP, "--out", str(tmp_path)]) == 0
-    assert outcomes(tmp_path).items() >= kept.items()
+    assert outcomes(tmp_path).items() >= before.items()
     jobs = [job for name in CHEAP for job in EXPERIMENTS[name].jobs(small=True)]
     assert set(outcomes(tmp_path)) == {f"{job.key}.npz" for job in jobs}
     finished = outcomes(tmp_path)
@@ -417,22 +416,22 @@ def test_a_killed_command_goes_on_and_does_nothing_twice(tmp_path: Path, capsys:
     assert main(["reproduce", CHEAP[0], "--out", str(tmp_path)]) == 0
     assert "0 runs done" in capsys.readouterr().out
     assert outcomes(tmp_path) == finished
-    assert f'id="{CHEAP[1]}"' in (tmp_path / "index.html").read_text(), "what was done before stays on the page"
+    assert f'id="{CHEAP[1]}"' in (tmp_path / "index.html").read_text(), "earlier results stay on the page"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends the signal of Ctrl-C")
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
     process = stopped_midway(tmp_path, signal.SIGINT)
     _, error = process.communicate()
     assert process.returncode == 130
-    assert "the same command goes on from there" in error
+    assert "the same command resumes it" in error
     assert str(tmp_path) in error
     assert error.count("\n") == 1
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> list[Path]:
-    """Return the files of an experiment that is done."""
+def run_files(tmp_path: Path) -> list[Path]:
+    """Return the files of an experiment that has been run."""
     assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 0
     files = sorted((tmp_path / "runs").glob("*.npz"))
     assert len(files) > 1
@@ -440,13 +439,13 @@ def kept(tmp_path: Path) -> list[Path]:
 
 
 def rows(file: Path) -> list[list[float]]:
-    """Return what was measured in the run of a file."""
+    """Return the measurements of the run of a file."""
     found: list[list[float]] = load_checkpoint(file)[1]["rows"]
     return found
 
 
-def done_again(file: Path, expected: list[list[float]], caplog: pytest.LogCaptureFixture) -> None:
-    """Give the command again: it must say one line that names the file, and redo its run and no other."""
+def assert_run_is_repeated(file: Path, expected: list[list[float]], caplog: pytest.LogCaptureFixture) -> None:
+    """Repeat the command: it must print one line that names the file, and repeat only its run."""
     others = {path: path.stat().st_mtime_ns for path in file.parent.glob("*.npz") if path != file}
     caplog.clear()
     assert main(["reproduce", "003-sanity", "--out", str(file.parent.parent)]) == 0
@@ -457,25 +456,27 @@ def done_again(file: Path, expected: list[list[float]], caplog: pytest.LogCaptur
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
-def test_a_run_whose_file_is_that_of_another_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
-    before = rows(kept[0])
-    kept[0].write_bytes(kept[1].read_bytes())
-    done_again(kept[0], before, caplog)
+def test_a_run_with_the_file_of_another_is_repeated(run_files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(run_files[0])
+    run_files[0].write_bytes(run_files[1].read_bytes())
+    assert_run_is_repeated(run_files[0], before, caplog)
 
 
-def test_a_run_whose_file_is_of_other_data_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
-    before = rows(kept[0])
-    arrays, text = load_checkpoint(kept[0])
+def test_a_run_with_a_file_of_other_data_is_repeated(run_files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    before = rows(run_files[0])
+    arrays, text = load_checkpoint(run_files[0])
     text["of"]["data"] = "0" * 64
-    save_checkpoint(kept[0], arrays, text)
-    done_again(kept[0], before, caplog)
+    save_checkpoint(run_files[0], arrays, text)
+    assert_run_is_repeated(run_files[0], before, caplog)
 
 
-def test_a_run_whose_file_is_a_trained_model_is_done_again(kept: list[Path], caplog: pytest.LogCaptureFixture) -> None:
-    before = rows(kept[0])
-    assert main(["train", "softmax", "--epochs", "1", "--out", str(kept[0].parent.parent / "trained")]) == 0
-    kept[0].write_bytes((kept[0].parent.parent / "trained" / "parameters.npz").read_bytes())
-    done_again(kept[0], before, caplog)
+def test_a_run_with_the_file_of_a_trained_model_is_repeated(
+    run_files: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = rows(run_files[0])
+    assert main(["train", "softmax", "--epochs", "1", "--out", str(run_files[0].parent.parent / "trained")]) == 0
+    run_files[0].write_bytes((run_files[0].parent.parent / "trained" / "parameters.npz").read_bytes())
+    assert_run_is_repeated(run_files[0], before, caplog)
 
 
 @pytest.mark.parametrize(
@@ -487,29 +488,29 @@ def test_a_run_whose_file_is_a_trained_model_is_done_again(kept: list[Path], cap
     ],
     ids=["empty", "cut", "one bit"],
 )
-def test_a_run_whose_file_is_damaged_is_done_again(
-    damage: Callable[[bytes], bytes], kept: list[Path], caplog: pytest.LogCaptureFixture
+def test_a_run_with_a_damaged_file_is_repeated(
+    damage: Callable[[bytes], bytes], run_files: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = rows(kept[0])
-    kept[0].write_bytes(damage(kept[0].read_bytes()))
-    done_again(kept[0], before, caplog)
+    before = rows(run_files[0])
+    run_files[0].write_bytes(damage(run_files[0].read_bytes()))
+    assert_run_is_repeated(run_files[0], before, caplog)
 
 
 @given(place=st.integers(0), bit=st.integers(0, 7))
-def test_a_damaged_outcome_is_never_another(place: int, bit: int) -> None:
+def test_a_damaged_outcome_is_missing_or_unchanged(place: int, bit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         job, outcomes = TrainingJob(Settings()), OutcomeStore(Path(folder), "0" * 64)
         text = {"rows": [[1, *[0.5] * 8]], "scores": {"seconds": 1.0}, "cpu": 1.0}
         outcomes.save(job, {}, text)
-        content, whole = bytearray(outcomes.path(job).read_bytes()), outcomes.load_training(job)
+        content, original = bytearray(outcomes.path(job).read_bytes()), outcomes.load_training(job)
         content[place % len(content)] ^= 1 << bit
         outcomes.path(job).write_bytes(content)
         assert (
-            not outcomes.has(job) or outcomes.load_training(job) == whole
-        )  # not every bit of an archive means something
+            not outcomes.has(job) or outcomes.load_training(job) == original
+        )  # some bits of an archive have no meaning
 
 
-def test_a_folder_in_the_place_of_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_in_the_place_of_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "runs" / f"{EXPERIMENTS['003-sanity'].jobs(small=True)[0].key}.npz"
     place.mkdir(parents=True)
     assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 1
@@ -517,7 +518,7 @@ def test_a_folder_in_the_place_of_a_run_is_named(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("missing", ["rows", "scores", "cpu"])
-def test_a_run_whose_file_lacks_a_part_is_not_there(missing: str, tmp_path: Path) -> None:
+def test_an_outcome_without_an_entry_is_missing(missing: str, tmp_path: Path) -> None:
     job, outcomes = TrainingJob(Settings()), OutcomeStore(tmp_path, "0" * 64)
     text = {"rows": [], "scores": {"seconds": 1.0}, "cpu": 1.0}
     outcomes.save(job, {}, text)
@@ -531,22 +532,33 @@ def test_another_seed_is_another_job() -> None:
     assert TrainingJob(replace(job.settings, seed=99)).key != job.key
 
 
-def test_a_page_of_the_documentation_is_not_replaced_by_a_part_of_it(
+def test_an_incomplete_page_does_not_replace_one_of_the_documentation(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    docs, whole = tmp_path / "docs", small_report() / "docs" / "reports" / "report_000.md"
+    docs, complete = tmp_path / "docs", small_report() / "docs" / "reports" / "report_000.md"
     (docs / "reports").mkdir(parents=True)
     copy = docs / "reports" / "report_000.md"
-    copy.write_bytes(whole.read_bytes())
+    copy.write_bytes(complete.read_bytes())
     assert main(["reproduce", "000-gradients", "--out", str(tmp_path / "out"), "--docs", str(docs)]) == 0
-    assert copy.read_bytes() == whole.read_bytes()
-    assert "report_000.md has 000-softmax, which this folder has not: it is left as it is" in caplog.text
+    assert copy.read_bytes() == complete.read_bytes()
+    assert "report_000.md has 000-softmax, which this folder lacks; the page was not replaced" in caplog.text
 
 
-def test_pages_are_read_as_they_were_written_whatever_the_locale(tmp_path: Path) -> None:
+def test_pages_are_utf_8_in_any_locale(tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(small_report() / "out", copied)
     command = [sys.executable, "-m", "tinygrad_cifar", "reproduce", "000-softmax", "--out", str(copied), "--docs"]
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([*command, str(tmp_path / "docs")], env=plain, check=True, capture_output=True)
     assert " ± " in (tmp_path / "docs" / "reports" / "report_000.md").read_text(encoding="utf-8")
+
+
+def test_reproduce_does_not_need_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 0
+    assert outcomes(tmp_path)
+
+
+def test_importing_reproduce_does_not_import_the_search() -> None:
+    program = "import sys, tinygrad_cifar.experiments.reproduce; print('tinygrad_cifar.search' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"

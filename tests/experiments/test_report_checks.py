@@ -1,4 +1,4 @@
-"""The reports' checks come out as published, pass for right gradients, and catch wrong ones."""
+"""The gradient checks of the reports: their values, right gradients pass, and wrong ones fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 
 @functools.cache
-def redone(kind: str, features: int = 60) -> dict[str, ReportCheck]:
+def checks_of(kind: str, features: int = 60) -> dict[str, ReportCheck]:
     return {check.report: check for check in run_report_checks(kind, DATA, features=features)}
 
 
@@ -35,57 +35,59 @@ LABELS = np.array([0, 1, 2, 2, 0])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("report", ["000", "002", "003", "004"])
 def test_right_gradients_pass(kind: str, report: str) -> None:
-    check = redone(kind)[report]
+    check = checks_of(kind)[report]
     assert check.passed
-    assert any(figure.bound is not None for figure in check.figures)
+    assert any(metric.bound is not None for metric in check.metrics)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_is_checked_by_every_report(kind: str) -> None:
     names = {"W1", "b1", "W2", "b2"} if kind == "two-layer" else {"W", "b"}
-    for check in redone(kind).values():
-        assert {figure.parameter for figure in check.figures} == names
+    for check in checks_of(kind).values():
+        assert {metric.parameter for metric in check.metrics} == names
         assert {comparison.parameter for comparison in check.comparisons} == names
 
 
-def test_report_002_published_the_error_of_its_own_formula() -> None:
-    """One-sided differences of step 1e-6 give its 2.3627e-7; ours agree with centred ones a hundred times better."""
-    (bias,) = (figure for figure in redone("softmax")["002"].figures if figure.parameter == "b")
+def test_the_values_of_report_002_are_errors_of_the_one_sided_formula() -> None:
+    """One-sided differences of step 1e-6 give 2.3627e-7; the error against centred ones is a hundred times smaller."""
+    (bias,) = (metric for metric in checks_of("softmax")["002"].metrics if metric.parameter == "b")
     assert bias.one_sided == pytest.approx(2.3627e-7, rel=0.1)
     assert bias.centred < 2.3627e-9
 
 
-def test_report_004_published_the_error_of_its_own_formula() -> None:
-    (weights,) = (f for f in redone("softmax")["004"].figures if f.parameter == "W" and f.name == "sum of differences")
+def test_the_values_of_report_004_are_errors_of_the_one_sided_formula() -> None:
+    (weights,) = (
+        f for f in checks_of("softmax")["004"].metrics if f.parameter == "W" and f.name == "sum of differences"
+    )
     assert weights.bound == pytest.approx(7.833e-3 * 60 / 3072)
     assert weights.one_sided == pytest.approx(weights.bound, rel=0.3)
     assert weights.centred < weights.bound / 1000
 
 
-def test_report_003_draws_twenty_nine_times_from_a_network_of_full_size() -> None:
-    comparisons = redone("two-layer")["003"].comparisons
+def test_report_003_has_29_draws_from_a_full_size_network() -> None:
+    comparisons = checks_of("two-layer")["003"].comparisons
     assert len(comparisons) == 29 * 4
     assert [c.analytic.shape for c in comparisons[:4]] == [(20, 50), (50,), (50, 10), (10,)]
     assert len({c.analytic.tobytes() for c in comparisons}) == len(comparisons)
 
 
-def test_a_kink_beside_the_point_is_not_taken_for_a_wrong_gradient() -> None:
-    """Of this seed's units, one changes sign within the step of a centred difference."""
+def test_a_kink_near_the_point_does_not_fail_the_check() -> None:
+    """With this seed, one hidden unit changes sign within the step of a centred difference."""
     (check,) = (c for c in run_report_checks("two-layer", DATA, features=10, seed=3) if c.report == "003")
     assert check.passed
 
 
-def test_report_004_gives_four_figures_per_matrix() -> None:
-    figures = [f for f in redone("two-layer")["004"].figures if f.parameter == "W2"]
-    assert [f.name for f in figures] == ["sum of differences", "mean |g|", "min |g|", "max |g|"]
-    assert figures[3].analytic == pytest.approx(figures[3].centred)
+def test_report_004_has_four_metrics_per_parameter() -> None:
+    metrics = [m for m in checks_of("two-layer")["004"].metrics if m.parameter == "W2"]
+    assert [m.name for m in metrics] == ["sum of differences", "mean |g|", "min |g|", "max |g|"]
+    assert metrics[3].analytic == pytest.approx(metrics[3].centred)
 
 
-def test_the_matrix_of_errors_has_the_gradients_shape() -> None:
-    weights = redone("softmax")["002"].comparisons[0]
+def test_the_matrix_of_errors_has_the_shape_of_the_gradient() -> None:
+    weights = checks_of("softmax")["002"].comparisons[0]
     errors = weights.errors()
     assert errors.shape == (60, 10)
-    assert errors.max() == redone("softmax")["002"].figures[0].centred
+    assert errors.max() == checks_of("softmax")["002"].metrics[0].centred
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_the_matrix_of_errors_has_the_gradients_shape() -> None:
     [lambda g: g * 1.001, lambda g: -g, lambda g: 0 * g, lambda g: g + 1e-3],
     ids=["scaled", "sign", "zero", "shifted"],
 )
-def test_a_wrong_rule_is_caught(fault: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_vjp_fails_every_check(fault: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"of_test_checks_{next(_numbers)}"
     wrong = tg.primitive(name, lambda x: x.copy(), x=fault)
     right = models.SoftmaxRegression.forward
@@ -102,7 +104,7 @@ def test_a_wrong_rule_is_caught(fault: Callable[[Any], Any], monkeypatch: pytest
         assert not check.passed, check.report
 
 
-def test_parameters_stay_where_they_were() -> None:
+def test_parameters_are_unchanged_after_a_check() -> None:
     model = a_model()
     before = model.state_dict()
     compare_gradients(model, X, LABELS, {"W": 0.1})
@@ -111,7 +113,7 @@ def test_parameters_stay_where_they_were() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_penalty_is_that_of_the_cost() -> None:
+def test_the_penalty_has_the_gradient_of_the_cost() -> None:
     with_penalty, without = (compare_gradients(a_model(), X, LABELS, p)[0] for p in ({"W": 0.1}, None))
     np.testing.assert_allclose(with_penalty.analytic - without.analytic, 0.2 * a_model().W.data, rtol=1e-12)
 
@@ -122,6 +124,6 @@ def test_float32_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("kind", "features"), [("perceptron", 10), ("softmax", 0), ("softmax", 3073)])
-def test_questions_that_make_no_sense(kind: str, features: int) -> None:
-    with pytest.raises(ValueError, match=r"must be from 1|gradient checks of"):
+def test_invalid_arguments_are_refused(kind: str, features: int) -> None:
+    with pytest.raises(ValueError, match=r"must be from 1|must be one of"):
         next(run_report_checks(kind, DATA, features=features))

@@ -1,4 +1,4 @@
-"""The report as a browser shows it: every figure is there, and nothing has to be moved sideways on a phone."""
+"""The page in a browser: every figure loads, and nothing overflows on a phone."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.support.small_report import small_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed to show the page in")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 
-# A window cannot be as narrow as a phone, but a frame in it can. It may not be looked into; it has to tell.
-TELL = """
+# A window cannot be as narrow as a phone, but a frame can. Scripts cannot read a frame, so the page sends a message.
+SENDER = """
 <script>
 window.addEventListener("load", () => {
   const width = document.documentElement.clientWidth;
@@ -38,7 +38,7 @@ window.addEventListener("load", () => {
 </script>
 </body>
 """
-LISTEN = """<!DOCTYPE html>
+RECEIVER = """<!DOCTYPE html>
 <pre id="measured"></pre>
 <script>
 window.addEventListener("message", e => { document.getElementById("measured").textContent = e.data; });
@@ -61,10 +61,10 @@ def measured(tmp_path: Path, width: int) -> dict[str, Any]:
     out = tmp_path / "out"
     shutil.copytree(small_report() / "out", out)
     page, frame = out / "index.html", out / "frame.html"
-    page.write_text(page.read_text().replace("</body>", TELL))
-    frame.write_text(LISTEN.replace("WIDTH", str(width)))
+    page.write_text(page.read_text().replace("</body>", SENDER))
+    frame.write_text(RECEIVER.replace("WIDTH", str(width)))
     found = re.search(r'<pre id="measured">(.+?)</pre>', browse(tmp_path, frame, "--dump-dom"))
-    assert found is not None, "the page has told nothing"
+    assert found is not None, "the page has sent no message"
     result: dict[str, Any] = json.loads(html.unescape(found[1]))
     return result
 
@@ -80,7 +80,7 @@ def test_every_figure_loads_and_nothing_overflows(tmp_path: Path, width: int) ->
     assert found["scrolled"] <= width
 
 
-def test_it_prints(tmp_path: Path) -> None:
+def test_the_page_can_be_printed(tmp_path: Path) -> None:
     paper = tmp_path / "report.pdf"
     browse(tmp_path, small_report() / "out" / "index.html", f"--print-to-pdf={paper}")
     assert paper.read_bytes().startswith(b"%PDF")

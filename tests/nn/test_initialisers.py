@@ -1,4 +1,4 @@
-"""Where weights start: the distribution, and that it depends on the generator alone."""
+"""Initialisers: distributions, and dependence on the generator only."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ each = pytest.mark.parametrize("init", ALL, ids=repr)
 
 @each
 @given(fans, fans, seeds)
-def test_an_initialiser_draws_a_float64_matrix_from_inputs_to_outputs(init, fan_in, fan_out, seed):
+def test_an_initialiser_returns_a_float64_matrix_of_fan_in_by_fan_out(init, fan_in, fan_out, seed):
     W = init(np.random.default_rng(seed), fan_in, fan_out)
     assert (W.shape, W.dtype) == ((fan_in, fan_out), np.float64)
 
 
 @each
 @given(fans, fans, seeds)
-def test_the_same_generator_draws_the_same_weights(init, fan_in, fan_out, seed):
+def test_equal_generators_give_equal_weights(init, fan_in, fan_out, seed):
     once, again = (init(np.random.default_rng(seed), fan_in, fan_out) for _ in range(2))
     assert (once == again).all()
 
 
 @pytest.mark.parametrize(("init", "deviation"), DEVIATIONS, ids=[repr(init) for init, _ in DEVIATIONS])
 @given(st.integers(20, 200), st.integers(20, 200), seeds)
-def test_weights_have_mean_zero_and_the_documented_deviation(init, deviation, fan_in, fan_out, seed):
+def test_weights_have_mean_zero_and_the_documented_standard_deviation(init, deviation, fan_in, fan_out, seed):
     W = init(np.random.default_rng(seed), fan_in, fan_out) / deviation(fan_in, fan_out)
     six_standard_errors = 6 / np.sqrt(W.size)
     assert abs(W.mean()) < six_standard_errors
@@ -53,12 +53,12 @@ def test_zeros_are_zeros():
 
 @pytest.mark.parametrize("init", [Normal(0.3), FanIn(), Xavier(), He()], ids=repr)
 @given(fans, fans, seeds)
-def test_absolute_takes_the_absolute_values_of_what_the_other_draws(init, fan_in, fan_out, seed):
+def test_absolute_returns_absolute_values_of_the_other_initialiser(init, fan_in, fan_out, seed):
     positive = Absolute(init)(np.random.default_rng(seed), fan_in, fan_out)
     assert (positive == np.abs(init(np.random.default_rng(seed), fan_in, fan_out))).all()
 
 
 @each
-@pytest.mark.parametrize("journey", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: eval(repr(x))])
-def test_an_initialiser_survives_copying_pickling_and_printing(init, journey):
-    assert journey(init) == init
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: eval(repr(x))])
+def test_an_initialiser_can_be_copied_pickled_and_evaluated_from_its_repr(init, duplicate):
+    assert duplicate(init) == init

@@ -24,7 +24,7 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 class Nested(nn.Module):
-    """A module with everything in it: tensors, a constant, modules, lists and tuples of both, and other things."""
+    """A module with parameters, a constant, modules, lists and tuples of both, and other attributes."""
 
     def __init__(self, seed: int = 0) -> None:
         rng = generator(seed)
@@ -59,7 +59,7 @@ NAMES = [
 # -- names -----------------------------------------------------------------------------------------------------------
 
 
-def test_tensors_are_named_by_the_way_to_them():
+def test_tensors_are_named_by_their_path():
     assert [name for name, _ in Nested().named_tensors()] == NAMES
 
 
@@ -73,7 +73,7 @@ def test_weights_are_the_parameters_with_two_axes():
     assert [names[id(w)] for w in model.weights()] == ["first.W", "blocks.0.W", "blocks.1.layers.1.W"]
 
 
-def test_modules_are_all_modules_inside():
+def test_modules_yields_all_nested_modules():
     kinds = [type(module).__name__ for module in Nested().modules()]
     assert kinds == ["Nested", "Linear", "Linear", "Sequential", "ReLU", "Linear", "Dropout"]
 
@@ -98,15 +98,15 @@ def shared() -> nn.Sequential:
 
 
 @pytest.mark.parametrize(("listed", "count"), [("parameters", 2), ("weights", 1)])
-def test_a_layer_used_twice_is_learnt_once(listed, count):
+def test_a_shared_layer_is_listed_once(listed, count):
     assert len(getattr(shared(), listed)()) == count
 
 
-def test_a_layer_used_twice_counts_once_in_the_summary():
+def test_a_shared_layer_counts_once_in_the_summary():
     assert shared().summary().endswith(" 12")
 
 
-def test_a_layer_used_twice_can_be_restored():
+def test_a_shared_layer_can_be_restored():
     model = shared()
     state = model.state_dict()
     model.layers[0].W.data = np.zeros((3, 3))
@@ -114,7 +114,7 @@ def test_a_layer_used_twice_can_be_restored():
     assert (model.layers[2].W.data == state["layers.0.W"]).all()
 
 
-def test_generators_are_found_each_once():
+def test_generators_are_listed_once_each():
     rng, other = generator(), generator(1)
     model = nn.Sequential(nn.Dropout(0.5, rng=rng), nn.Sequential(nn.Dropout(0.1, rng=rng), nn.Dropout(0.2, rng=other)))
     assert [g is wanted for g, wanted in zip(model.generators(), (rng, other), strict=True)] == [True, True]
@@ -128,17 +128,17 @@ def bits(model: nn.Module) -> dict[str, bytes]:
 
 
 @given(seeds)
-def test_a_state_makes_another_module_equal(seed):
+def test_loading_a_state_makes_two_modules_equal(seed):
     one, other = Nested(seed), Nested(seed + 1)
     other.load_state_dict(one.state_dict())
     assert bits(other) == bits(one)
 
 
-def test_a_state_has_the_names_of_all_tensors():
+def test_state_dict_contains_the_names_of_all_tensors():
     assert list(Nested().state_dict()) == NAMES
 
 
-def test_a_state_does_not_change_with_the_module():
+def test_state_dict_does_not_alias_the_module():
     model = Nested()
     state = model.state_dict()
     before = copy.deepcopy(state)
@@ -146,7 +146,7 @@ def test_a_state_does_not_change_with_the_module():
     assert all((state[name] == before[name]).all() for name in before)
 
 
-def test_a_module_does_not_change_with_the_state_it_took():
+def test_a_module_does_not_alias_a_loaded_state():
     model, state = Nested(), Nested(1).state_dict()
     model.load_state_dict(state)
     before = bits(model)
@@ -155,13 +155,13 @@ def test_a_module_does_not_change_with_the_state_it_took():
     assert bits(model) == before
 
 
-def test_loading_keeps_the_dtype_of_the_module():
+def test_loading_does_not_change_the_dtype_of_the_module():
     model = nn.Linear(2, 2, rng=generator(), dtype=np.float32)
     model.load_state_dict(nn.Linear(2, 2, rng=generator(1)).state_dict())
     assert {p.dtype for p in model.parameters()} == {np.dtype(np.float32)}
 
 
-def test_loading_keeps_the_tensors_that_an_optimiser_holds():
+def test_loading_does_not_replace_the_tensors():
     model = Nested()
     before = model.parameters()
     model.load_state_dict(Nested(1).state_dict())
@@ -174,24 +174,24 @@ def _without(state):
 
 
 UNFIT = [
-    (_without, "the state lacks first.b"),
-    (lambda state: state | {"second.W": np.ones(3)}, "the state has second.W"),
+    (_without, "it lacks first.b"),
+    (lambda state: state | {"second.W": np.ones(3)}, "it has second.W"),
     (lambda state: _without(state) | {"second.W": np.ones(3)}, "lacks first.b and has second.W"),
-    (lambda state: state | {"first.W": np.ones((3, 4))}, r"first.W is float64 of shape \(3, 4\), not .* \(4, 3\)"),
-    (lambda state: state | {"pair.0": np.ones((2, 1))}, r"pair.0 is float64 of shape \(2, 1\), not .* \(2,\)"),
+    (lambda state: state | {"first.W": np.ones((3, 4))}, r"first.W must .* \(4, 3\); got float64 with shape \(3, 4\)"),
+    (lambda state: state | {"pair.0": np.ones((2, 1))}, r"pair.0 must .* \(2,\); got float64 with shape \(2, 1\)"),
     (lambda state: state | {"pair.0": np.array(["a", "b"])}, "pair.0"),
     (lambda state: state | {"pair.0": np.array([1j, 2j])}, "pair.0"),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "sentence"), UNFIT)
-def test_a_state_that_does_not_fit_is_refused(spoil, sentence):
-    with pytest.raises(ValueError, match=f"numbers of another model than this Nested: .*{sentence}"):
+def test_a_state_that_does_not_match_raises(spoil, sentence):
+    with pytest.raises(ValueError, match=f"the state does not match this Nested: .*{sentence}"):
         Nested().load_state_dict(spoil(Nested(1).state_dict()))
 
 
 @pytest.mark.parametrize(("spoil", "sentence"), UNFIT)
-def test_a_refused_state_changes_nothing(spoil, sentence):
+def test_a_rejected_state_changes_nothing(spoil, sentence):
     model = Nested()
     before = bits(model)
     with pytest.raises(ValueError, match=sentence):
@@ -199,15 +199,15 @@ def test_a_refused_state_changes_nothing(spoil, sentence):
     assert bits(model) == before
 
 
-@pytest.mark.parametrize("journey", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
 @given(seeds)
-def test_a_copied_module_computes_the_same_bits(journey, seed):
+def test_a_copied_module_computes_identical_results(duplicate, seed):
     model = Nested(seed)
     x = generator(seed).normal(size=(3, 4))
-    assert journey(model)(x).data.tobytes() == model(x).data.tobytes()
+    assert duplicate(model)(x).data.tobytes() == model(x).data.tobytes()
 
 
-def test_a_copied_module_shares_no_parameter():
+def test_a_copied_module_does_not_share_parameters():
     model = Nested()
     before = bits(model)
     for p in copy.deepcopy(model).parameters():
@@ -215,7 +215,7 @@ def test_a_copied_module_shares_no_parameter():
     assert bits(model) == before
 
 
-def test_zero_grad_forgets_the_gradients_of_all_parameters():
+def test_zero_grad_clears_the_gradients_of_all_parameters():
     model = Nested()
     model(np.ones((1, 4))).sum().backward()
     model.zero_grad()
@@ -225,23 +225,23 @@ def test_zero_grad_forgets_the_gradients_of_all_parameters():
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
-def test_modules_start_in_training():
+def test_modules_are_initially_in_training_mode():
     assert {module.training for module in Nested().modules()} == {True}
 
 
 @pytest.mark.parametrize(("switch", "mode"), [("eval", False), ("train", True)])
-def test_a_mode_reaches_all_modules_inside(switch, mode):
+def test_setting_the_mode_affects_all_nested_modules(switch, mode):
     model = Nested().train(not mode)
     assert getattr(model, switch)() is model
     assert {module.training for module in model.modules()} == {mode}
 
 
-def test_dropout_does_nothing_in_use():
+def test_dropout_is_the_identity_in_evaluation_mode():
     x = Tensor(np.ones(10))
     assert nn.Dropout(0.5, rng=generator()).eval()(x) is x
 
 
-def test_dropout_in_use_draws_nothing():
+def test_dropout_does_not_use_its_generator_in_evaluation_mode():
     rng = generator()
     before = rng.bit_generator.state
     nn.Dropout(0.5, rng=rng).eval()(Tensor(np.ones(10)))
@@ -249,12 +249,12 @@ def test_dropout_in_use_draws_nothing():
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
-def test_dropout_refuses_a_rate_that_is_no_share(rate):
-    with pytest.raises(ValueError, match=f"Dropout: rate must be from 0 .* got {rate}"):
+def test_dropout_rejects_a_rate_outside_0_to_1(rate):
+    with pytest.raises(ValueError, match=rf"Dropout: rate must be in \[0, 1\); got {rate}"):
         nn.Dropout(rate, rng=generator())
 
 
-def test_in_use_nothing_is_dropped_or_recorded():
+def test_inference_mode_disables_dropout_and_recording():
     model, x = nn.Sequential(nn.Linear(3, 2, rng=generator()), nn.Dropout(0.5, rng=generator())), np.ones((4, 3))
     with model.inference_mode():
         y = model(x)
@@ -267,7 +267,7 @@ def failing() -> None:
 
 
 @pytest.mark.parametrize("inside", [lambda: None, failing], ids=["ends well", "ends badly"])
-def test_after_use_every_module_has_the_mode_it_had(inside):
+def test_inference_mode_restores_the_mode_of_every_module(inside):
     model = Nested()
     model.dropout.eval()
     with suppress(KeyboardInterrupt), model.inference_mode():
@@ -279,14 +279,14 @@ def test_after_use_every_module_has_the_mode_it_had(inside):
 
 
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 2)])
-def test_linear_has_no_size_below_one(sizes):
-    with pytest.raises(ValueError, match=f"at least 1; got {sizes[0]} features and {sizes[1]} outputs"):
+def test_linear_rejects_sizes_below_one(sizes):
+    with pytest.raises(ValueError, match=f"at least 1; got {sizes[0]} and {sizes[1]}"):
         nn.Linear(*sizes, rng=generator())
 
 
 @st.composite
 def layers(draw):
-    """Draw a linear layer with a bias that is not 0, and rows that fit it."""
+    """Draw a linear layer with nonzero biases, and a matching input."""
     batch, features, outputs = draw(sizes), draw(sizes), draw(sizes)
     rng = generator(draw(seeds))
     layer = nn.Linear(features, outputs, rng=rng, init=Normal(1.0))
@@ -295,14 +295,14 @@ def layers(draw):
 
 
 @given(layers())
-def test_linear_is_a_product_and_a_sum(case):
+def test_linear_is_a_matrix_product_plus_a_bias(case):
     layer, x = case
     expected = [[sum(row * column) for column in layer.W.data.T] + layer.b.data for row in x]
     np.testing.assert_allclose(layer(x).data, np.reshape(expected, (len(x), -1)), rtol=1e-12, atol=1e-12)
 
 
 @given(layers())
-def test_linear_has_the_derivatives_that_differences_have(case):
+def test_linear_derivatives_match_differences(case):
     layer, x = case
 
     def f(x, W, b):
@@ -312,13 +312,13 @@ def test_linear_has_the_derivatives_that_differences_have(case):
     check_gradients(f, x, layer.W.data, layer.b.data, second_order=True)
 
 
-def test_linear_starts_with_drawn_weights_and_no_bias():
+def test_linear_has_sampled_weights_and_zero_biases_initially():
     layer = nn.Linear(3, 2, rng=generator(), init=Normal(0.5))
     np.testing.assert_array_equal(layer.W.data, Normal(0.5)(generator(), 3, 2))
     assert layer.b.data.tolist() == [0, 0]
 
 
-def test_linear_of_another_width_names_both_shapes():
+def test_linear_with_an_input_of_another_width_raises_with_both_shapes():
     with pytest.raises(ValueError, match=r"matmul.*\(5, 4\).*\(3, 2\)"):
         nn.Linear(3, 2, rng=generator())(np.ones((5, 4)))
 
@@ -332,38 +332,38 @@ def test_normalize_subtracts_and_divides(seed, divides):
 
 
 @given(seeds, st.booleans())
-def test_normalize_has_the_derivatives_that_differences_have(seed, divides):
+def test_normalize_derivatives_match_differences(seed, divides):
     x, mean = generator(seed).normal(size=(2, 4, 3))
     std = generator(seed).uniform(0.5, 2, 3) if divides else None
     layer = nn.Normalize(mean[0], std)
     check_gradients(lambda x: layer(x * x), x, second_order=True)
 
 
-def test_normalize_learns_nothing():
+def test_normalize_has_no_parameters():
     assert nn.Normalize([1.0], [2.0]).parameters() == []
 
 
-def test_normalize_keeps_its_numbers_in_the_state():
+def test_normalize_constants_are_part_of_the_state():
     assert nn.Normalize([1.0], [2.0]).state_dict() == {"mean": [1.0], "std": [2.0]}
 
 
-def test_a_normalize_without_a_deviation_refuses_the_state_of_one_with():
-    with pytest.raises(ValueError, match="the state has std"):
+def test_normalize_without_std_rejects_a_state_with_std():
+    with pytest.raises(ValueError, match="it has std"):
         nn.Normalize([1.0]).load_state_dict(nn.Normalize([1.0], [2.0]).state_dict())
 
 
-def test_normalize_refuses_to_divide_by_zero():
-    with pytest.raises(ValueError, match="Normalize: a standard deviation is 0"):
+def test_normalize_rejects_a_zero_std():
+    with pytest.raises(ValueError, match="Normalize: std must not contain 0"):
         nn.Normalize([0.0, 0.0], [1.0, 0.0])
 
 
-def test_normalize_by_the_mean_alone_keeps_float32_float32():
+def test_normalize_without_std_does_not_promote_float32():
     layer = nn.Normalize([1.0], dtype=np.float32)
     assert layer(Tensor([[1.0]], dtype=np.float32)).dtype == np.float32
 
 
 @given(seeds, st.sampled_from([0.0, 0.3, 0.9]))
-def test_dropout_has_the_derivatives_that_differences_have(seed, rate):
+def test_dropout_derivatives_match_differences(seed, rate):
     def f(x):
         return nn.Dropout(rate, rng=generator(seed))(x * x)
 
@@ -371,14 +371,14 @@ def test_dropout_has_the_derivatives_that_differences_have(seed, rate):
 
 
 @given(seeds)
-def test_sequential_is_its_layers_one_after_the_other(seed):
+def test_sequential_applies_its_layers_in_order(seed):
     rng = generator(seed)
     one, two = nn.Linear(4, 3, rng=rng), nn.Linear(3, 2, rng=rng)
     x = rng.normal(size=(5, 4))
     assert (nn.Sequential(one, nn.ReLU(), two)(x).data == two(relu(one(x))).data).all()
 
 
-def test_sequential_of_nothing_is_the_identity():
+def test_empty_sequential_is_the_identity():
     x = Tensor([1.0])
     assert nn.Sequential()(x) is x
 
@@ -395,11 +395,11 @@ def test_float32_layers_compute_in_float32(seed):
     assert model(Tensor(np.ones((2, 4)), dtype=np.float32)).dtype == np.float32
 
 
-# -- what is kept beside the parameters --------------------------------------------------------------------------------
+# -- attributes other than parameters --------------------------------------------------------------------------------
 
 
 class Watched(nn.Module):
-    """A module that keeps a result to be looked at, and whose part knows its owner."""
+    """A module that stores a result, with a nested module that refers to its parent."""
 
     def __init__(self) -> None:
         self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
@@ -410,7 +410,7 @@ class Watched(nn.Module):
         return self.seen
 
 
-def test_what_was_computed_is_no_parameter():
+def test_a_stored_result_is_not_a_parameter():
     module = Watched()
     before = list(module.state_dict())
     module(np.ones((3, 2)))
@@ -421,19 +421,19 @@ def test_what_was_computed_is_no_parameter():
     module.zero_grad()
 
 
-def test_a_part_may_know_its_owner():
+def test_a_nested_module_may_refer_to_its_parent():
     module = Watched()
     assert list(module.modules()) == [module, module.layer]
     assert list(module.layer.modules()) == [module.layer, module]
 
 
-# -- words -----------------------------------------------------------------------------------------------------------
+# -- summary and messages --------------------------------------------------------------------------------------------
 
 
 def test_the_summary_lists_parameters_with_their_shapes_and_sizes():
     assert Nested().summary().splitlines() == [
         "Nested",
-        "  scale                number   1",
+        "  scale                scalar   1",
         "  first.W               4 x 3  12",
         "  first.b                   3   3",
         "  blocks.0.W            3 x 3   9",
@@ -445,9 +445,17 @@ def test_the_summary_lists_parameters_with_their_shapes_and_sizes():
     ]
 
 
-def test_a_module_without_forward_says_what_is_missing():
+def test_a_module_takes_the_arguments_of_its_forward():
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor, *, factor: float) -> Tensor:
+            return x * factor
+
+    assert Scaled()(Tensor(2.0), factor=3.0).item() == 6
+
+
+def test_a_module_without_forward_raises():
     class Unfinished(nn.Module):
         pass
 
-    with pytest.raises(NotImplementedError, match=r"Unfinished does not define forward\(self, x\)"):
+    with pytest.raises(NotImplementedError, match="Unfinished does not define forward"):
         Unfinished()(1.0)

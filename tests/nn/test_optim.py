@@ -1,4 +1,4 @@
-"""Optimisers against their formulas written out again, and what they must leave alone."""
+"""Optimisers: comparison with their formulas, state, and values that they must not modify."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ each_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
 def parameters(seed: int, dtype: type = np.float64) -> list[Tensor]:
-    """Return a matrix, a vector and a number."""
+    """Return a matrix, a vector and a scalar."""
     rng = np.random.default_rng(seed)
     return [Tensor(rng.standard_normal(shape), requires_grad=True, dtype=dtype) for shape in ((3, 2), (2,), ())]
 
@@ -45,7 +45,7 @@ def gradients(seed: int, step: int, dtype: type = np.float64) -> list[np.ndarray
 
 
 def run(optimiser, seed: int, steps: range = range(STEPS), dtype: type = np.float64) -> list[np.ndarray]:
-    """Make steps with gradients that depend on the step number alone, and return the parameters."""
+    """Run steps with gradients that depend only on the step number, and return the parameters."""
     for step in steps:
         for p, g in zip(optimiser.parameters, gradients(seed, step, dtype), strict=True):
             p.grad = Tensor(g)
@@ -69,7 +69,7 @@ def assert_same(found, expected):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-# -- the formulas ----------------------------------------------------------------------------------------------------
+# -- formulas --------------------------------------------------------------------------------------------------------
 
 
 @given(seeds, etas)
@@ -81,7 +81,7 @@ def test_sgd_subtracts_eta_times_the_gradient(seed, eta):
 
 
 @given(seeds, shares)
-def test_momentum_is_that_of_report_004_when_the_rate_changes(seed, m):
+def test_momentum_matches_report_004_with_a_changing_rate(seed, m):
     def update(w, g, t, v):
         v = m * v + CHANGING(t) * g
         return w - v, v
@@ -145,7 +145,7 @@ def test_adam_adds_weight_decay_to_the_gradient_of_matrices(seed, decay):
 
 @pytest.mark.parametrize("kind", [SGD, Adam])
 @given(seeds)
-def test_weight_decay_leaves_biases_and_numbers_alone(kind, seed):
+def test_weight_decay_does_not_affect_biases_and_scalars(kind, seed):
     decayed = run(kind(parameters(seed), 0.1, weight_decay=0.5), seed)
     plain = run(kind(parameters(seed), 0.1), seed)
     assert [(a == b).all() for a, b in zip(decayed, plain, strict=True)] == [False, True, True]
@@ -153,7 +153,7 @@ def test_weight_decay_leaves_biases_and_numbers_alone(kind, seed):
 
 @each_kind
 @given(seeds)
-def test_the_rate_is_that_of_the_step_to_come(make, seed):
+def test_eta_is_the_rate_of_the_next_step(make, seed):
     optimiser = make(parameters(seed))
     rates = []
     for step in range(STEPS):
@@ -162,13 +162,13 @@ def test_the_rate_is_that_of_the_step_to_come(make, seed):
     assert rates == [CHANGING(t) for t in range(STEPS)]
 
 
-# -- going on later --------------------------------------------------------------------------------------------------
+# -- state -----------------------------------------------------------------------------------------------------------
 
 
 @each_kind
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @given(seeds, st.integers(0, STEPS))
-def test_a_restored_optimiser_goes_on_with_the_same_bits(make, dtype, seed, pause):
+def test_a_restored_optimiser_continues_bit_for_bit(make, dtype, seed, pause):
     whole = run(make(parameters(seed, dtype)), seed, dtype=dtype)
     first = make(parameters(seed, dtype))
     half_way = run(first, seed, range(pause), dtype)
@@ -179,19 +179,19 @@ def test_a_restored_optimiser_goes_on_with_the_same_bits(make, dtype, seed, paus
 
 
 @each_kind
-@pytest.mark.parametrize("journey", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["copy", "pickle"])
 @given(seeds, st.integers(0, STEPS))
-def test_a_copied_optimiser_goes_on_with_the_same_bits(make, journey, seed, pause):
+def test_a_copied_optimiser_continues_bit_for_bit(make, duplicate, seed, pause):
     whole = run(make(parameters(seed)), seed)
     first = make(parameters(seed))
     run(first, seed, range(pause))
-    resumed = run(journey(first), seed, range(pause, STEPS))
+    resumed = run(duplicate(first), seed, range(pause, STEPS))
     assert [w.tobytes() for w in resumed] == [w.tobytes() for w in whole]
 
 
 @each_kind
 @given(seeds)
-def test_copying_a_model_with_its_optimiser_keeps_them_together(make, seed):
+def test_copying_a_model_with_its_optimiser_preserves_shared_parameters(make, seed):
     weights = parameters(seed)
     copied_weights, optimiser = copy.deepcopy((weights, make(weights)))
     assert all(a is b for a, b in zip(copied_weights, optimiser.parameters, strict=True))
@@ -199,7 +199,7 @@ def test_copying_a_model_with_its_optimiser_keeps_them_together(make, seed):
 
 @each_kind
 @given(seeds)
-def test_a_state_dict_does_not_change_with_the_optimiser(make, seed):
+def test_state_dict_does_not_alias_the_optimiser(make, seed):
     optimiser = make(parameters(seed))
     run(optimiser, seed)
     state = optimiser.state_dict()
@@ -210,7 +210,7 @@ def test_a_state_dict_does_not_change_with_the_optimiser(make, seed):
 
 @each_kind
 @given(seeds)
-def test_a_loaded_state_is_not_shared(make, seed):
+def test_an_optimiser_does_not_alias_a_loaded_state(make, seed):
     first, second = make(parameters(seed)), make(parameters(seed))
     run(first, seed)
     state = first.state_dict()
@@ -221,12 +221,12 @@ def test_a_loaded_state_is_not_shared(make, seed):
 
 
 FOREIGN = [
-    ({}, "lacks the number of steps"),
-    ({"steps": np.array(1), "mean.0": np.zeros((3, 2))}, "'mean.0', which this optimiser does not remember"),
-    ({"steps": np.array(1), "velocity.3": np.zeros(2)}, "'velocity.3', which this optimiser does not remember"),
-    ({"steps": np.array(1), "velocity.x": np.zeros(2)}, "'velocity.x', which this optimiser does not remember"),
-    ({"steps": np.array(1), "velocity.-1": np.zeros(2)}, "'velocity.-1', which this optimiser does not remember"),
-    ({"steps": np.array(1), "velocity.0": np.zeros((2, 3))}, r"velocity.0 has shape \(2, 3\), not \(3, 2\)"),
+    ({}, "steps must be a non-negative integer"),
+    ({"steps": np.array(1), "mean.0": np.zeros((3, 2))}, "'mean.0', which this optimiser does not have"),
+    ({"steps": np.array(1), "velocity.3": np.zeros(2)}, "'velocity.3', which this optimiser does not have"),
+    ({"steps": np.array(1), "velocity.x": np.zeros(2)}, "'velocity.x', which this optimiser does not have"),
+    ({"steps": np.array(1), "velocity.-1": np.zeros(2)}, "'velocity.-1', which this optimiser does not have"),
+    ({"steps": np.array(1), "velocity.0": np.zeros((2, 3))}, r"velocity.0 must have the shape \(3, 2\); got \(2, 3\)"),
     ({"steps": np.array(1), "velocity.0": np.zeros((3, 2))}, "lacks velocity.1, velocity.2"),
     ({"steps": np.array([1, 2])}, "steps"),
     ({"steps": np.array(-1)}, "steps"),
@@ -235,14 +235,14 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("state", "sentence"), FOREIGN)
-def test_a_foreign_state_is_refused(state, sentence):
+def test_a_state_of_another_optimiser_raises(state, sentence):
     optimiser = SGD(parameters(0), 0.1, momentum=0.9)
     with pytest.raises(ValueError, match=f"SGD: .*{sentence}"):
         optimiser.load_state_dict(state)
 
 
 @pytest.mark.parametrize(("state", "sentence"), FOREIGN)
-def test_a_refused_state_changes_nothing(state, sentence):
+def test_a_rejected_state_changes_nothing(state, sentence):
     optimiser = SGD(parameters(0), 0.1, momentum=0.9)
     run(optimiser, 0)
     before = optimiser.state_dict()
@@ -252,7 +252,7 @@ def test_a_refused_state_changes_nothing(state, sentence):
     assert all((before[name] == after[name]).all() for name in before)
 
 
-# -- what is left alone ----------------------------------------------------------------------------------------------
+# -- values that are not modified ------------------------------------------------------------------------------------
 
 
 @each_kind
@@ -265,7 +265,7 @@ def test_gradients_are_never_written_to(make, seed):
 
 @each_kind
 @given(seeds)
-def test_a_parameter_without_a_gradient_stays_as_it_is(make, seed):
+def test_a_parameter_without_a_gradient_is_not_updated(make, seed):
     optimiser = make(parameters(seed))
     before = [p.numpy() for p in optimiser.parameters]
     optimiser.parameters[1].grad = Tensor(np.ones(2))
@@ -274,7 +274,7 @@ def test_a_parameter_without_a_gradient_stays_as_it_is(make, seed):
 
 
 @each_kind
-def test_a_view_of_a_parameter_keeps_the_numbers_it_had(make):
+def test_a_view_of_a_parameter_is_not_modified(make):
     optimiser = make(parameters(0))
     view = optimiser.parameters[0].data[1:]
     before = view.copy()
@@ -283,7 +283,7 @@ def test_a_view_of_a_parameter_keeps_the_numbers_it_had(make):
 
 
 @each_kind
-def test_a_graph_recorded_before_the_step_gives_the_gradient_of_its_own_numbers(make):
+def test_a_graph_recorded_before_the_step_uses_the_values_before_the_step(make):
     optimiser = make(parameters(0))
     W = optimiser.parameters[0]
     result = (W * W).sum()
@@ -295,12 +295,12 @@ def test_a_graph_recorded_before_the_step_gives_the_gradient_of_its_own_numbers(
 
 
 @each_kind
-def test_a_detached_parameter_keeps_the_numbers_it_had(make):
+def test_a_detached_parameter_is_not_modified(make):
     optimiser = make(parameters(0))
-    kept = optimiser.parameters[0].detach()
-    before = kept.numpy()
+    detached = optimiser.parameters[0].detach()
+    before = detached.numpy()
     run(optimiser, 0)
-    assert (kept.data == before).all()
+    assert (detached.data == before).all()
 
 
 @each_kind
@@ -321,8 +321,8 @@ NUMPY_NUMBERS = {
 
 @pytest.mark.parametrize("make", NUMPY_NUMBERS.values(), ids=NUMPY_NUMBERS)
 @given(seeds)
-def test_hyper_parameters_from_numpy_give_the_same_bits_as_python_floats(make, seed):
-    """A search takes them from np.logspace; a float64 scalar would pull float32 arithmetic up to float64."""
+def test_numpy_hyperparameters_equal_python_floats_bit_for_bit(make, seed):
+    """A search may take them from np.logspace, and a float64 scalar would promote float32 arithmetic."""
     plain = run(make(parameters(seed, np.float32), float), seed, dtype=np.float32)
     numpys = run(make(parameters(seed, np.float32), np.float64), seed, dtype=np.float32)
     assert [w.tobytes() for w in numpys] == [w.tobytes() for w in plain]
@@ -330,8 +330,8 @@ def test_hyper_parameters_from_numpy_give_the_same_bits_as_python_floats(make, s
 
 @each_kind
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_large_matrix_is_changed_as_its_rows_are(make, order):
-    """However an update is cut up, and however the matrix lies in memory."""
+def test_updating_a_large_matrix_in_blocks_equals_updating_its_rows(make, order):
+    """For any block size and memory layout."""
     start, g = np.random.default_rng(0).normal(size=(2, 300, 250))
     whole = make([Tensor(np.asarray(start, order=order), requires_grad=True)])
     rows = make([Tensor(start[i : i + 1], requires_grad=True) for i in range(300)])
@@ -345,18 +345,18 @@ def test_a_large_matrix_is_changed_as_its_rows_are(make, order):
 
 
 @each_kind
-def test_zero_grad_forgets_all_gradients(make):
+def test_zero_grad_clears_all_gradients(make):
     optimiser = make(parameters(0))
     run(optimiser, 0)
     optimiser.zero_grad()
     assert [p.grad for p in optimiser.parameters] == [None, None, None]
 
 
-# -- it does optimise ------------------------------------------------------------------------------------------------
+# -- convergence -----------------------------------------------------------------------------------------------------
 
 
 @each_kind
-def test_a_bowl_is_descended(make):
+def test_a_quadratic_is_minimised(make):
     w = Tensor([3.0, -2.0], requires_grad=True)
     optimiser = make([w], 0.05)
     for _ in range(300):
@@ -366,67 +366,67 @@ def test_a_bowl_is_descended(make):
     assert np.abs(w.data).max() < 1e-2
 
 
-# -- what cannot be asked --------------------------------------------------------------------------------------------
+# -- invalid arguments -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [SGD, Adam])
-class TestRefusals:
-    def test_nothing_to_optimise(self, kind):
-        with pytest.raises(ValueError, match="no parameters"):
+class TestInvalidParameters:
+    def test_no_parameters(self, kind):
+        with pytest.raises(ValueError, match="parameters must not be empty"):
             kind([], 0.1)
 
     @pytest.mark.parametrize("p", [np.ones(2), Tensor([1.0]), Tensor([1.0], requires_grad=True) * 2], ids=type)
-    def test_what_is_no_leaf_with_a_gradient(self, kind, p):
-        with pytest.raises(TypeError, match="parameter 1 is not a leaf tensor with requires_grad=True"):
+    def test_not_a_leaf_with_requires_grad(self, kind, p):
+        with pytest.raises(TypeError, match="parameter 1 must be a leaf tensor with requires_grad=True"):
             kind([*parameters(0)[:1], p], 0.1)
 
-    def test_one_tensor_in_the_place_of_a_list(self, kind):
-        with pytest.raises(TypeError, match="list"):
+    def test_a_tensor_instead_of_a_list(self, kind):
+        with pytest.raises(TypeError, match="must be an iterable"):
             kind(parameters(0)[0], 0.1)
 
     def test_a_parameter_given_twice(self, kind):
-        with pytest.raises(ValueError, match="parameter 3 is parameter 0 again"):
+        with pytest.raises(ValueError, match="parameter 3 is the same tensor as parameter 0"):
             kind([*(p := parameters(0)), p[0]], 0.1)
 
 
 @pytest.mark.parametrize("kind", [SGD, Adam])
 @pytest.mark.parametrize("name", ["eta", "weight_decay"])
 @pytest.mark.parametrize("number", [-0.1, float("nan"), float("inf")])
-def test_rates_and_decays_that_are_no_sizes_are_refused(kind, name, number):
-    with pytest.raises(ValueError, match=f"{name} must be a number from 0 up, got {number}"):
+def test_negative_or_nonfinite_rates_and_decays_raise(kind, name, number):
+    with pytest.raises(ValueError, match=f"{name} must be finite and at least 0; got {number}"):
         kind(parameters(0), **{"eta": 0.1, name: number})
 
 
 @pytest.mark.parametrize("m", [-0.1, 1.0, float("nan")])
-def test_momentum_that_is_no_share_is_refused(m):
-    with pytest.raises(ValueError, match=f"momentum must be from 0 .* got {m}"):
+def test_momentum_outside_0_to_1_raises(m):
+    with pytest.raises(ValueError, match=rf"momentum must be in \[0, 1\); got {m}"):
         SGD(parameters(0), 0.1, momentum=m)
 
 
-def test_nesterov_without_momentum_is_refused():
-    with pytest.raises(ValueError, match=r"nesterov .* give momentum"):
+def test_nesterov_without_momentum_raises():
+    with pytest.raises(ValueError, match="nesterov requires momentum"):
         SGD(parameters(0), 0.1, nesterov=True)
 
 
 @pytest.mark.parametrize("name", ["beta1", "beta2"])
 @pytest.mark.parametrize("beta", [-0.1, 1.0])
-def test_betas_that_are_no_shares_are_refused(name, beta):
-    with pytest.raises(ValueError, match=f"{name} must be from 0 .* got {beta}"):
+def test_betas_outside_0_to_1_raise(name, beta):
+    with pytest.raises(ValueError, match=rf"{name} must be in \[0, 1\); got {beta}"):
         Adam(parameters(0), 0.1, **{name: beta})
 
 
-def test_a_schedule_is_asked_for_python_floats():
+def test_the_rate_of_a_schedule_is_a_python_float():
     optimiser = SGD(parameters(0), Exponential(np.float64(0.1), np.float64(0.9), 2))
     assert type(optimiser.eta) is float
 
 
-def test_a_negative_epsilon_is_refused():
-    with pytest.raises(ValueError, match="epsilon must be a number from 0 up, got -1"):
+def test_a_negative_epsilon_raises():
+    with pytest.raises(ValueError, match="epsilon must be finite and at least 0; got -1"):
         Adam([Tensor([1.0], requires_grad=True)], epsilon=-1.0)
 
 
-def test_a_state_that_is_no_number_changes_nothing():
+def test_a_state_that_is_not_numeric_changes_nothing():
     optimiser = SGD([Tensor([1.0], requires_grad=True)], 0.1, momentum=0.9)
-    with pytest.raises(ValueError, match=r"SGD: the state's velocity\.0 is <U1, no real numbers"):
+    with pytest.raises(ValueError, match=r"SGD: velocity\.0 must be real; got <U1"):
         optimiser.load_state_dict({"steps": np.array(5), "velocity.0": np.array(["a"])})
     assert optimiser.steps == 0

@@ -1,4 +1,4 @@
-"""Learning rates: pure functions of the step, with the values that the reports' formulas give."""
+"""Schedules: pure functions of the step, with the values of the formulas in the reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ schedules = plain | st.builds(WarmUp, plain, spans)
 
 
 @given(schedules, st.lists(steps, min_size=1))
-def test_a_rate_depends_on_its_step_alone(schedule, asked):
+def test_a_rate_depends_only_on_its_step(schedule, asked):
     in_order = [schedule(t) for t in asked]
     assert [schedule(t) for t in reversed(asked)] == in_order[::-1]
 
@@ -38,12 +38,12 @@ def test_a_rate_is_a_python_float(schedule, t):
 
 
 @given(schedules)
-def test_a_schedule_survives_copying_pickling_and_printing(schedule):
+def test_a_schedule_can_be_copied_pickled_and_evaluated_from_its_repr(schedule):
     assert copy.deepcopy(schedule) == pickle.loads(pickle.dumps(schedule)) == eval(repr(schedule)) == schedule
 
 
 @given(schedules)
-def test_a_schedule_can_be_a_key(schedule):
+def test_a_schedule_is_hashable(schedule):
     assert {schedule: 1}[copy.deepcopy(schedule)] == 1
 
 
@@ -53,19 +53,19 @@ def test_constant_is_constant(eta, t):
 
 
 @given(rates, st.floats(0, 1), spans, st.integers(0, 20), st.data())
-def test_exponential_is_the_same_for_a_whole_epoch(eta, decay, length, epoch, data):
+def test_exponential_is_constant_within_an_epoch(eta, decay, length, epoch, data):
     t = epoch * length + data.draw(st.integers(0, length - 1))
     assert Exponential(eta, decay, length)(t) == pytest.approx(eta * math.prod([decay] * epoch), rel=1e-12)
 
 
-def test_exponential_gives_the_rates_of_report_001():
+def test_exponential_matches_report_001():
     """0.02, times 0.9 after each epoch of 100 steps."""
     schedule = Exponential(0.02, 0.9, 100)
     assert [schedule(100 * epoch) for epoch in range(3)] == pytest.approx([0.02, 0.018, 0.0162])
 
 
 @given(rates, st.floats(0, 1), spans, steps)
-def test_step_is_multiplied_by_its_factor_from_one_stair_to_the_next(eta, factor, every, t):
+def test_step_multiplies_the_rate_by_its_factor_after_each_interval(eta, factor, every, t):
     schedule = Step(eta, factor, every)
     assert schedule(t + every) == pytest.approx(schedule(t) * factor, rel=1e-12)
 
@@ -89,14 +89,14 @@ def test_triangular_changes_by_the_same_amount_every_step(low, high, n_s, t):
 
 
 @given(rates, rates, spans, st.data())
-def test_triangular_comes_down_as_it_went_up(low, high, n_s, data):
+def test_triangular_is_symmetric(low, high, n_s, data):
     t = data.draw(st.integers(0, n_s))
     schedule = Triangular(low, high, n_s)
     assert schedule(n_s + t) == schedule(n_s - t)
 
 
 @given(st.integers(0, 5))
-def test_triangular_gives_the_rates_of_report_003(cycle):
+def test_triangular_matches_report_003(cycle):
     """From 1e-5 to 1e-1 and back in 1000 steps."""
     schedule = Triangular(1e-5, 1e-1, 500)
     at = [schedule(1000 * cycle + t) for t in (0, 250, 500, 750, 1000)]
@@ -104,26 +104,26 @@ def test_triangular_gives_the_rates_of_report_003(cycle):
 
 
 @given(rates, rates, spans, steps)
-def test_cosine_follows_half_a_cosine_and_then_stays(high, low, n, t):
+def test_cosine_follows_half_a_cosine_and_is_then_constant(high, low, n, t):
     way = min(t, n) / n
     expected = low + (high - low) * math.cos(math.pi * way / 2) ** 2
     assert Cosine(high, low, n)(t) == pytest.approx(expected, abs=1e-12)
 
 
 @given(rates, rates, spans, steps)
-def test_cosine_never_rises(one, other, n, t):
+def test_cosine_never_increases(one, other, n, t):
     low, high = sorted((one, other))
     schedule = Cosine(high, low, n)
     assert schedule(t + 1) <= schedule(t) + 1e-15
 
 
 @given(plain, spans, steps)
-def test_warm_up_never_exceeds_the_schedule_inside(schedule, n, t):
+def test_warm_up_never_exceeds_the_wrapped_schedule(schedule, n, t):
     assert WarmUp(schedule, n)(t) <= schedule(t)
 
 
 @given(plain, spans, steps)
-def test_after_the_warm_up_the_schedule_inside_is_followed(schedule, n, t):
+def test_after_the_warm_up_the_rate_is_that_of_the_wrapped_schedule(schedule, n, t):
     assert WarmUp(schedule, n)(n - 1 + t) == schedule(n - 1 + t)
 
 
@@ -134,7 +134,7 @@ def test_warm_up_grows_linearly(eta, n, data):
 
 
 @given(rates, spans)
-def test_warm_up_starts_above_zero_so_that_no_step_is_lost(eta, n):
+def test_warm_up_starts_above_zero(eta, n):
     assert (WarmUp(Constant(eta), n)(0) > 0) == (eta / n > 0)
 
 
@@ -149,6 +149,6 @@ def test_warm_up_starts_above_zero_so_that_no_step_is_lost(eta, n):
         ("steps", lambda n: WarmUp(Constant(0.1), n)),
     ],
 )
-def test_a_length_of_no_steps_is_refused(name, make, length):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1 step, got {length}"):
+def test_a_length_below_one_raises(name, make, length):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1; got {length}"):
         make(length)

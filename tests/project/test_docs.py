@@ -1,7 +1,7 @@
-"""Every example in README.md and docs/ runs, and does what it says.
+"""Documentation: all examples in README.md and docs/ run and give the results shown.
 
-Python examples are doctests, one session a page. Commands run one after another in an empty folder, on the built-in
-data; those that need a folder of CIFAR-10 (DIR) are run as far as its absence.
+Python examples are doctests, one session per page. Commands run in order in an empty folder, with the built-in data;
+those that need a folder with CIFAR-10 (DIR) are only checked up to its absence.
 """
 
 import doctest
@@ -31,9 +31,8 @@ def name(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
 def test_python_examples_run(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "tinygrad_cifar.engine.primitives.PRIMITIVES", {}
-    )  # a page may make rows that other pages make, too
+    # Several pages may define the same primitives.
+    monkeypatch.setattr("tinygrad_cifar.engine.primitives.PRIMITIVES", {})
     text = "\n".join(blocks(page, "python"))
     if ">>>" not in text:
         exec(compile(text, name(page), "exec"), {"__name__": "__main__"})
@@ -63,8 +62,8 @@ def test_commands_run(page, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
-def test_commands_for_cifar_10_have_options_that_exist(page, monkeypatch, tmp_path, capsys):
-    """Without the data, a command fails at the folder (status 1) and not at its options (status 2)."""
+def test_commands_for_cifar_10_have_valid_options(page, monkeypatch, tmp_path, capsys):
+    """Without the data, a command fails because of the folder (status 1), not because of its options (status 2)."""
     monkeypatch.chdir(tmp_path)
     for line in commands(page):
         words = shlex.split(line, comments=True)[1:]
@@ -73,24 +72,24 @@ def test_commands_for_cifar_10_have_options_that_exist(page, monkeypatch, tmp_pa
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_somewhere(page):
+def test_links_to_files_are_valid(page):
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", FENCED.sub("", page.read_text()))
     broken = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
     assert not broken
 
 
 REFERENCE = "".join(page.read_text() for page in sorted((ROOT / "docs" / "reference").glob("*.md")))
-OF_THE_PACKAGE = sorted({*tinygrad_cifar.__all__} - {*tinygrad_cifar.engine.ops.__all__, "__version__"})
+PUBLIC_NAMES = sorted({*tinygrad_cifar.__all__} - {*tinygrad_cifar.engine.ops.__all__, "__version__"})
 MODULES = sorted({"engine.ops", *tinygrad_cifar._MODULES.values()})
 
 
 @pytest.mark.parametrize(
-    "entry", [*(f"{name}\n" for name in OF_THE_PACKAGE), *(f"{name}\n   :members:" for name in MODULES)]
+    "entry", [*(f"{name}\n" for name in PUBLIC_NAMES), *(f"{name}\n   :members:" for name in MODULES)]
 )
-def test_the_reference_has_everything_offered(entry):
+def test_the_reference_contains_all_public_names(entry):
     assert f":: tinygrad_cifar.{entry}" in REFERENCE
 
 
-def test_the_readme_names_this_interpreters_oldest_relative():
+def test_the_readme_states_the_oldest_supported_python():
     assert "3.10" in (ROOT / "README.md").read_text()
     assert sys.version_info >= (3, 10)

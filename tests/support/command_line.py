@@ -1,4 +1,4 @@
-"""The command line as its tests see it: what it writes, what it says, and a process of its own."""
+"""Helpers for tests of the command line: written files, error messages and processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def names(folder: Path) -> set[str]:
 
 
 def sentence(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one sentence on the standard error."""
+    """Return the one-line message on the standard error."""
     error = capsys.readouterr().err
     assert error.startswith("tinygrad-cifar: "), error
     assert error.count("\n") == 1, error

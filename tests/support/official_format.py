@@ -1,4 +1,4 @@
-"""Small files in the formats of the official CIFAR-10 archives, written by hand, byte by byte."""
+"""Small files in the formats of the official CIFAR-10 archives, written byte by byte."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ Batch = tuple[Pixels, list[int]]
 
 
 class Python2Pickler:
-    """Protocol 2 as Python 2 wrote it: byte strings, and a memo entry after every object that could recur."""
+    """Writer of pickle protocol 2 as in Python 2: byte strings, with a memo entry after every object."""
 
     def __init__(self) -> None:
         self.memo_size = 0
 
-    def remember(self) -> bytes:
+    def memoise(self) -> bytes:
         self.memo_size += 1
         index = self.memo_size
         return b"q" + bytes([index]) if index < 256 else b"r" + struct.pack("<I", index)
 
     def string(self, text: bytes) -> bytes:
-        return b"U" + bytes([len(text)]) + text + self.remember()
+        return b"U" + bytes([len(text)]) + text + self.memoise()
 
     def name(self, module: bytes, name: bytes) -> bytes:
-        return b"c" + module + b"\n" + name + b"\n" + self.remember()
+        return b"c" + module + b"\n" + name + b"\n" + self.memoise()
 
     def integer(self, value: int) -> bytes:
         return b"K" + bytes([value]) if value < 256 else b"M" + struct.pack("<H", value)
@@ -46,21 +46,21 @@ class Python2Pickler:
     def array(self, pixels: Pixels, *, fortran: bool = False) -> bytes:
         empty = (
             self.name(b"numpy.core.multiarray", b"_reconstruct") + self.name(b"numpy", b"ndarray")
-            + b"K\x00\x85" + self.remember() + self.string(b"b") + b"\x87" + self.remember()
-            + b"R" + self.remember()
+            + b"K\x00\x85" + self.memoise() + self.string(b"b") + b"\x87" + self.memoise()
+            + b"R" + self.memoise()
         )  # fmt: skip
         shape = b"".join(self.integer(length) for length in pixels.shape)
-        shape += {1: b"\x85", 2: b"\x86"}[pixels.ndim] + self.remember()
+        shape += {1: b"\x85", 2: b"\x86"}[pixels.ndim] + self.memoise()
         uint8 = (
-            self.name(b"numpy", b"dtype") + self.string(b"u1") + b"K\x00K\x01\x87" + self.remember()
-            + b"R" + self.remember()
-            + b"(K\x03" + self.string(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t" + self.remember()
+            self.name(b"numpy", b"dtype") + self.string(b"u1") + b"K\x00K\x01\x87" + self.memoise()
+            + b"R" + self.memoise()
+            + b"(K\x03" + self.string(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t" + self.memoise()
             + b"b"
         )  # fmt: skip
         raw = pixels.tobytes("F" if fortran else "C")
         order = b"\x88" if fortran else b"\x89"
         content = b"T" + struct.pack("<i", len(raw)) + raw
-        return empty + b"(K\x01" + shape + uint8 + order + content + b"t" + self.remember() + b"b"
+        return empty + b"(K\x01" + shape + uint8 + order + content + b"t" + self.memoise() + b"b"
 
     def dictionary(self, **values: bytes) -> bytes:
         pairs = b"".join(self.string(key.encode()) + value for key, value in values.items())
@@ -71,9 +71,9 @@ def batch_pickle(images: Pixels, labels: list[int], *, fortran: bool = False) ->
     p = Python2Pickler()
     return p.dictionary(
         batch_label=p.string(b"training batch 1 of 5"),
-        labels=b"]" + p.remember() + p.items([p.integer(label) for label in labels]),
+        labels=b"]" + p.memoise() + p.items([p.integer(label) for label in labels]),
         data=p.array(images, fortran=fortran),
-        filenames=b"]" + p.remember() + p.items([p.string(b"s_%06d.png" % i) for i in range(len(labels))]),
+        filenames=b"]" + p.memoise() + p.items([p.string(b"s_%06d.png" % i) for i in range(len(labels))]),
     )
 
 
@@ -81,7 +81,7 @@ def meta_pickle(count: int, names: list[bytes] = NAMES) -> bytes:
     p = Python2Pickler()
     return p.dictionary(
         num_cases_per_batch=p.integer(count),
-        label_names=b"]" + p.remember() + p.items([p.string(name) for name in names]),
+        label_names=b"]" + p.memoise() + p.items([p.string(name) for name in names]),
         num_vis=p.integer(3072),
     )
 

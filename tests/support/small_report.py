@@ -1,4 +1,4 @@
-"""A report on the built-in data, made once for all tests that only look at it."""
+"""A reproduction on the built-in data, made once for the tests that only read it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tinygrad_cifar.cli import main
 
-# Among them every kind of table and of figure.
+# They include every kind of table and figure.
 NAMES = (
     "000-gradients",
     "000-softmax",
@@ -26,7 +26,7 @@ NAMES = (
 
 @functools.cache
 def small_report() -> Path:
-    """Return the folder, which nobody may change."""
+    """Return the folder of the reproduction, which tests must not change."""
     folder = Path(tempfile.mkdtemp(prefix="small-report-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     assert main(["reproduce", *NAMES, "--out", str(folder / "out"), "--docs", str(folder / "docs")]) == 0

@@ -1,4 +1,4 @@
-"""A tiny linear model and images for it, which the tests of measuring and of training share."""
+"""A small linear model and images for it, for the tests of evaluation and training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FEATURES, CLASSES = 4, 3
 
 
 def some_images(seed: int = 0, count: int = 23, dtype: type = np.float64) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels that a linear model can learn in part; 23 is a multiple of no batch size below."""
+    """Return images and labels that a linear model can learn in part; 23 is not a multiple of the batch sizes used."""
     rng = np.random.default_rng([seed, 99])
     X = rng.normal(size=(count, FEATURES)).astype(dtype)
     return X, np.argmax(X[:, :CLASSES] + 0.5 * rng.normal(size=(count, CLASSES)), axis=1)

@@ -1,4 +1,4 @@
-"""Small runs of every kind that the tests share, and the data they are on."""
+"""Small runs of every kind and their data, for several tests."""
 
 from __future__ import annotations
 
@@ -32,12 +32,21 @@ DATA = some_data()
 SMALL = Settings(epochs=2, batch_size=10, eta=0.001, shuffle=True)
 KINDS = {
     "softmax": SMALL,
-    "svm": replace(SMALL, model="svm", init="xavier", pixels="centre"),
-    "two-layer": replace(SMALL, model="two-layer", hidden=(4,), init="fan-in", pixels="standardise", dtype="float32"),
+    "svm": replace(SMALL, model="svm", init="xavier", preprocessing="centre"),
+    "two-layer": replace(
+        SMALL, model="two-layer", hidden=(4,), init="fan-in", preprocessing="standardise", dtype="float32"
+    ),
     "perceptron": replace(SMALL, model="perceptron", hidden=(5, 4), init="he", dropout=0.5, optimiser="adam"),
-    "augmented": replace(SMALL, flip=True, shift=2, shuffle=False, held_out=5, validation_batch=None),
+    "augmented": replace(SMALL, flip=True, shift=2, shuffle=False, validation_size=5, validation_batch=None),
     "whitened": replace(
-        SMALL, model="two-layer", hidden=(4,), activation="absolute", pixels="whiten", components=20, q=0.5, shift=1
+        SMALL,
+        model="two-layer",
+        hidden=(4,),
+        activation="absolute",
+        preprocessing="whiten",
+        components=20,
+        q=0.5,
+        shift=1,
     ),
     "patient": replace(SMALL, patience=1, epochs=4, optimiser="nesterov", momentum=0.9, schedule="cosine", warm_up=2),
 }

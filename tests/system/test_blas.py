@@ -1,4 +1,4 @@
-"""What computes here: told truly, changed only in a process of our own, and never against the user's settings."""
+"""BLAS information, and the restart that respects variables set by the user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system import blas
 from tinygrad_cifar.system.blas import Runtime
 
 KERNEL = {"OPENBLAS_CORETYPE": "SkylakeX"}
@@ -18,18 +18,18 @@ COUNT = {"OPENBLAS_NUM_THREADS": "2"}
 
 @pytest.fixture
 def started(monkeypatch):
-    """What is started again: a function of what would be faster, the user's variables and the wanted threads."""
-    for name in ("OPENBLAS_CORETYPE", *machine._THREADS, machine._MARK):
+    """Return a function that calls relaunch and returns the changed environment, or None without a restart."""
+    for name in ("OPENBLAS_CORETYPE", *blas._OPENBLAS_THREAD_VARIABLES, blas._MARK):
         monkeypatch.delenv(name, raising=False)
 
     def start(faster, user, **wanted):
         calls = []
-        monkeypatch.setattr(machine, "runtime", lambda: Runtime("OpenBLAS", "Haswell", 2, 2, dict(faster)))
+        monkeypatch.setattr(blas, "runtime", lambda: Runtime("OpenBLAS", "Haswell", 2, 2, dict(faster)))
         monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
         for name, value in user.items():
             monkeypatch.setenv(name, value)
         before = dict(os.environ)
-        machine.relaunch(["-m", "something"], **wanted)
+        blas.relaunch(["-m", "something"], **wanted)
         assert dict(os.environ) == before
         if not calls:
             return None
@@ -55,21 +55,21 @@ def started(monkeypatch):
         (KERNEL, {"OPENBLAS_NUM_THREADS": "2"}, {"threads": 1}, KERNEL),
     ],
 )
-def test_python_is_started_again_with_what_the_user_has_not_set(started, faster, user, wanted, changed):
+def test_relaunch_sets_only_variables_that_the_user_has_not_set(started, faster, user, wanted, changed):
     environment = started(faster, user, **wanted)
-    assert environment == (changed | {machine._MARK: "1"} if changed else None)
+    assert environment == (changed | {blas._MARK: "1"} if changed else None)
 
 
-def test_python_is_started_again_once(started):
-    assert started(KERNEL, {machine._MARK: "1"}) is None
+def test_relaunch_restarts_only_once(started):
+    assert started(KERNEL, {blas._MARK: "1"}) is None
 
 
-def test_where_processes_cannot_be_replaced_nothing_is_done(started, monkeypatch):
+def test_relaunch_does_nothing_on_systems_other_than_posix(started, monkeypatch):
     monkeypatch.setattr(os, "name", "nt")
     assert started(KERNEL, {}) is None
 
 
-FEATURES = machine._AVX512 | {"avx2"}
+FEATURES = blas._AVX512 | {"avx2"}
 
 
 @pytest.mark.parametrize(
@@ -84,41 +84,58 @@ FEATURES = machine._AVX512 | {"avx2"}
         ({}, FEATURES, {}),
     ],
 )
-def test_what_would_be_faster_is_told(monkeypatch, answers, features, faster):
-    monkeypatch.setattr(machine, "_loaded_openblas", object)
-    monkeypatch.setattr(machine, "_ask", lambda _, question: answers.get(question))
-    monkeypatch.setattr(machine, "_features", lambda: features)
-    monkeypatch.setattr(machine, "usable_cores", lambda: 2)
-    assert machine.runtime().faster == faster
+def test_runtime_recommends_faster_settings(monkeypatch, answers, features, faster):
+    monkeypatch.setattr(blas, "_loaded_openblas", object)
+    monkeypatch.setattr(blas, "_query", lambda _, name: answers.get(name))
+    monkeypatch.setattr(blas, "_instruction_sets", lambda: features)
+    monkeypatch.setattr(blas, "usable_cores", lambda: 2)
+    assert blas.runtime().faster == faster
 
 
-def test_of_another_library_nothing_is_claimed(monkeypatch):
-    monkeypatch.setattr(machine, "_loaded_openblas", lambda: None)
-    told = machine.runtime()
-    assert (told.kernel, told.threads, told.faster) == ("unknown", None, {})
+def test_runtime_of_another_library_is_unknown(monkeypatch):
+    monkeypatch.setattr(blas, "_loaded_openblas", lambda: None)
+    found = blas.runtime()
+    assert (found.kernel, found.threads, found.faster) == ("unknown", None, {})
 
 
-def test_it_is_said_in_one_sentence_how_to_be_faster():
-    told = Runtime("OpenBLAS 0.3.31", "Haswell", 1, 2, KERNEL)
-    assert str(told) == (
+def test_runtime_is_printed_with_its_recommendation():
+    found = Runtime("OpenBLAS 0.3.31", "Haswell", 1, 2, KERNEL)
+    assert str(found) == (
         "OpenBLAS 0.3.31, Haswell kernel, 1 thread on 2 cores; "
         "faster with OPENBLAS_CORETYPE=SkylakeX set before Python starts"
     )
 
 
-def test_one_core_is_one_core():
+def test_one_core_is_printed_in_the_singular():
     assert str(Runtime("OpenBLAS 0.3.31", "Haswell", 1, 1, {})) == "OpenBLAS 0.3.31, Haswell kernel, 1 thread on 1 core"
 
 
-def test_a_program_that_imports_the_library_keeps_its_environment_and_its_own_threads():
+@pytest.mark.parametrize(
+    ("library", "kernel", "threads", "expected"),
+    [
+        ("OpenBLAS 0.3.31", "SkylakeX", 1, True),
+        ("OpenBLAS 0.3.31", "Cooperlake", 1, True),
+        ("OpenBLAS 0.3.31", "SkylakeX", 2, False),
+        ("OpenBLAS 0.3.31", "Haswell", 1, False),
+        ("accelerate", "unknown", None, False),
+    ],
+)
+def test_only_openblas_kernels_for_avx512_multiply_small_matrices_directly(
+    monkeypatch, library, kernel, threads, expected
+):
+    monkeypatch.setattr(blas, "runtime", lambda: Runtime(library, kernel, threads, 2, {}))
+    assert blas.multiplies_small_matrices_directly.__wrapped__() is expected
+
+
+def test_importing_the_library_does_not_change_environment_or_threads():
     code = (
-        "import json, os; before = dict(os.environ); import tinygrad_cifar as tg; told = tg.runtime();"
-        "print(json.dumps([dict(os.environ) == before, told.blas, told.threads]))"
+        "import json, os; before = dict(os.environ); import tinygrad_cifar as tg; found = tg.runtime();"
+        "print(json.dumps([dict(os.environ) == before, found.blas, found.threads]))"
     )
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    kept, blas, threads = json.loads(run.stdout)
-    assert kept
-    if not blas.startswith("OpenBLAS"):
-        pytest.skip(f"NumPy computes with {blas} here")
+    unchanged, library, threads = json.loads(run.stdout)
+    assert unchanged
+    if not library.startswith("OpenBLAS"):
+        pytest.skip(f"NumPy uses {library}")
     assert threads == 1

@@ -1,4 +1,4 @@
-"""A file is replaced wholly or not at all."""
+"""Atomic file replacement: complete content or no change, after any error."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-# Where it can go wrong after the temporary file is there.
-PLACES = [(os, "fsync"), (Path, "chmod"), (Path, "replace")]
-places = pytest.mark.parametrize(("owner", "name"), PLACES, ids=[name for _, name in PLACES])
-mishaps = pytest.mark.parametrize(("mishap", "error"), [(disk_full, OSError), (interrupted, KeyboardInterrupt)])
+# Calls that can fail after the temporary file has been created.
+CALLS = [(os, "fsync"), (Path, "chmod"), (Path, "replace")]
+calls = pytest.mark.parametrize(("owner", "name"), CALLS, ids=[name for _, name in CALLS])
+failures = pytest.mark.parametrize(("failure", "error"), [(disk_full, OSError), (interrupted, KeyboardInterrupt)])
 before = pytest.mark.parametrize("old", [b"old content", None], ids=["over an old file", "as a new file"])
 
 
 @before
-def test_the_content_is_there_afterwards(tmp_path, old):
+def test_the_file_has_the_new_content(tmp_path, old):
     path = tmp_path / "file"
     if old is not None:
         path.write_bytes(old)
@@ -40,12 +40,12 @@ def test_the_content_is_there_afterwards(tmp_path, old):
     assert path.read_bytes() == b"new content"
 
 
-def test_nothing_else_is_there_afterwards(tmp_path):
+def test_no_temporary_file_remains(tmp_path):
     replace(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_old_content_is_there_until_the_block_ends(tmp_path):
+def test_the_old_content_remains_until_the_block_ends(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old content")
     with atomic_write(path) as file:
@@ -54,11 +54,11 @@ def test_the_old_content_is_there_until_the_block_ends(tmp_path):
         assert path.read_bytes() == b"old content"
 
 
-def test_the_content_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+def test_the_content_is_flushed_to_disk_before_the_rename(tmp_path, monkeypatch):
     order = []
-    fsync, take_place = os.fsync, Path.replace
+    fsync, rename = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda handle: order.append("fsync") or fsync(handle))
-    monkeypatch.setattr(Path, "replace", lambda self, to: order.append("replace") or take_place(self, to))
+    monkeypatch.setattr(Path, "replace", lambda self, to: order.append("replace") or rename(self, to))
     replace(tmp_path / "file")
     assert order == ["fsync", "replace"]
 
@@ -71,10 +71,10 @@ def attempt(path: Path, old: bytes | None, error: type[BaseException]) -> None:
 
 
 @before
-@places
-@mishaps
-def test_a_mishap_leaves_what_was_there_and_no_litter(tmp_path, monkeypatch, owner, name, mishap, error, old):
-    monkeypatch.setattr(owner, name, mishap)
+@calls
+@failures
+def test_a_failure_leaves_only_the_old_content(tmp_path, monkeypatch, owner, name, failure, error, old):
+    monkeypatch.setattr(owner, name, failure)
     attempt(tmp_path / "file", old, error)
     monkeypatch.undo()
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if old is None else [old])
@@ -82,7 +82,7 @@ def test_a_mishap_leaves_what_was_there_and_no_litter(tmp_path, monkeypatch, own
 
 @before
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, ZeroDivisionError])
-def test_an_error_inside_the_block_leaves_what_was_there_and_no_litter(tmp_path, error, old):
+def test_an_error_inside_the_block_leaves_the_old_content_and_no_temporary_file(tmp_path, error, old):
     path = tmp_path / "file"
     if old is not None:
         path.write_bytes(old)
@@ -97,14 +97,14 @@ def test_an_error_inside_the_block_leaves_what_was_there_and_no_litter(tmp_path,
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([] if old is None else [old])
 
 
-def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
+def test_a_missing_folder_raises_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         replace(tmp_path / "nowhere" / "file")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
-def test_a_new_file_has_the_permissions_that_any_new_file_gets(tmp_path, mask):
+def test_a_new_file_has_the_default_permissions(tmp_path, mask):
     previous = os.umask(mask)
     try:
         replace(tmp_path / "replaced")

@@ -1,4 +1,4 @@
-"""A folder's lock: it keeps others out as long as its holder lives, and no longer."""
+"""Locks on folders: they exclude other processes until their holder releases them or ends."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import pytest
 from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 
-def test_a_folder_that_is_held_is_held_by_one(tmp_path):
+def test_a_locked_folder_cannot_be_locked_again(tmp_path):
     with (
         exclusive_lock(tmp_path),
-        pytest.raises(FolderInUseError, match="another process is at work in"),
+        pytest.raises(FolderInUseError, match="is locked by another process"),
         exclusive_lock(tmp_path),
     ):
         pass
 
 
-def test_what_was_let_go_of_can_be_held_again(tmp_path):
+def test_a_released_folder_can_be_locked_again(tmp_path):
     for _ in range(2):
         with exclusive_lock(tmp_path):
             pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_different_folders_do_not_mind_each_other(tmp_path):
+def test_locks_of_different_folders_are_independent(tmp_path):
     (tmp_path / "below").mkdir()
     with exclusive_lock(tmp_path), exclusive_lock(tmp_path / "below"):
         pass
 
 
-def test_a_process_that_is_killed_holds_nothing(tmp_path):
+def test_a_killed_process_does_not_hold_its_lock(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from tinygrad_cifar.system.locks import held\n"
-        "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from tinygrad_cifar.system.locks import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -47,6 +47,6 @@ def test_a_process_that_is_killed_holds_nothing(tmp_path):
         pass
 
 
-def test_a_folder_that_is_not_there_cannot_be_held(tmp_path):
-    with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "nowhere"):
+def test_a_missing_folder_cannot_be_locked(tmp_path):
+    with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "missing"):
         pass

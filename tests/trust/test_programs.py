@@ -33,19 +33,19 @@ def test_every_program_has_the_naive_engines_values_and_gradients():
 
 FAULTS = [
     "negated: matmul.y",
-    "engine: skips an accumulation: the last path counts",
-    "engine: detach() does not",
+    "engine: keeps only the last contribution to a cotangent",
+    "engine: detach() keeps the node",
 ]
 if settings().max_examples >= 300:  # the thorough profile
     FAULTS += [
         "times 1.001: sin.x",
         "zero: broadcast_to.x",
         "is not recorded: multiply.x",
-        "engine: accumulates in place, in an array that others may hold",
-        "engine: backward() passes over what was used up",
-        "engine: grad() passes over what was used up",
-        "engine: writes into an array that others hold",
-        "engine: takes one operand of many for its neighbour",
+        "engine: adds cotangents in place, in an array that may be shared",
+        "engine: backward() skips freed nodes",
+        "engine: grad() skips freed nodes",
+        "engine: writes to an array that something else refers to",
+        "engine: confuses the operands of a variadic primitive",
     ]
 
 

@@ -120,7 +120,7 @@ def test_pipe_is_rejected_as_a_checkpoint(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs named pipes")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CheckpointError, match="is no regular file"):
+    with pytest.raises(CheckpointError, match="is not a regular file"):
         load_checkpoint(tmp_path / "pipe")
 
 
@@ -131,7 +131,7 @@ def test_checkpoint_larger_than_memory_is_rejected(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Path, "read_bytes", fail)
-    with pytest.raises(CheckpointError, match="larger than the memory that is left"):
+    with pytest.raises(CheckpointError, match="larger than the available memory"):
         load_checkpoint(tmp_path / "huge")
 
 

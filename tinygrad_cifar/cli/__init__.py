@@ -1,7 +1,7 @@
-"""The command line: a module for each command, and here what they share: one parser, and one way to fail.
+"""The command line: one module per command, and here the main parser and the error handling.
 
-Whatever goes wrong ends in one sentence on the standard error and a status that is not 0. Each command's module has
-``add_parser``, which describes its options, and the function that does it.
+Every error ends in a one-line message on the standard error and a nonzero exit status. The module of a command has
+``add_parser``, which adds its parser, and a function that runs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tinygrad_cifar.system.checkpoints import CheckpointError
 COMMANDS = (train, evaluate, check, search, reproduce, fetch)
 
 DEBUG = "TINYGRAD_CIFAR_DEBUG"
-FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # the last two are 128 and the signal, as shells have it
+FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # 128 plus the signal, as in shells
 
 _EXPECTED = (CommandError, DataError, SettingsError, CheckpointError, TrainingDiverged)
 
@@ -33,13 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        By default those that the process was started with.
+        Arguments of the command line. Default: those of the process.
 
     Returns
     -------
     int
-        0 if all went well, 1 if not, 2 for options that cannot be understood, 130 after Ctrl-C, 141 if nobody reads
-        the output any more.
+        0 for success, 1 for an error, 2 for invalid options, 130 after Ctrl-C, 141 if the output pipe is closed.
 
     Examples
     --------
@@ -48,22 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tinygrad-cifar 0.1.0
     0
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that the terminal cannot show is no reason to fail
+    if isinstance(sys.stdout, io.TextIOWrapper):  # for file names that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_output()
+        _discard_output()
         return PIPE_CLOSED
     except Stopped as stopped:
-        return _say(str(stopped), INTERRUPTED)
+        return _print_error(str(stopped), INTERRUPTED)
     except KeyboardInterrupt:
-        return _say("stopped", INTERRUPTED)
+        return _print_error("stopped", INTERRUPTED)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        return _say(f"error: {_sentence(error)}", MISUSED if isinstance(error, UsageError) else FAILED)
+        return _print_error(f"error: {_format_error(error)}", MISUSED if isinstance(error, UsageError) else FAILED)
     return status
 
 
@@ -83,8 +82,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _build_parser() -> Parser:
     parser = Parser(
         prog="tinygrad-cifar",
-        description="Train and check image classifiers whose gradients come from the project's own autodiff.",
-        epilog=f"To see where an error comes from, set the environment variable\n{DEBUG}.",
+        description="Train and check image classifiers with automatic differentiation on NumPy.",
+        epilog=f"Set the environment variable {DEBUG}\nto see the traceback of an error.",
     )
     parser.add_argument("--version", action="version", version=f"tinygrad-cifar {__version__}")
     parser.set_defaults(command=None)
@@ -94,33 +93,33 @@ def _build_parser() -> Parser:
     return parser
 
 
-def _sentence(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, _EXPECTED):
         return str(error)
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         return f"{error.filename}: {reason}" if error.filename else reason
     if isinstance(error, MemoryError):
-        return f"there is not enough memory ({error or 'none is left'}); try a smaller model or --dtype float32"
-    return f"unexpected {type(error).__name__} ({error}): a fault of this program; set {DEBUG}=1 to see where"
+        return f"not enough memory ({error or 'allocation failed'}); try a smaller model or --dtype float32"
+    return f"unexpected {type(error).__name__} ({error}): internal error; set {DEBUG}=1 for a traceback"
 
 
-def _say(message: str, status: int) -> int:
-    _forget_output_if_it_fails()
+def _print_error(message: str, status: int) -> int:
+    _flush_output()
     sys.stderr.write(f"tinygrad-cifar: {escape_unprintable(' '.join(message.split()))}\n")
     return status
 
 
-def _forget_output_if_it_fails() -> None:
-    """Print what is still to be printed before the error, unless that is the error."""
+def _flush_output() -> None:
+    """Flush the standard output before the error is printed; discard it if that fails."""
     try:
         sys.stdout.flush()
     except OSError:
-        _forget_output()
+        _discard_output()
 
 
-def _forget_output() -> None:
-    """Let the interpreter's last flush go nowhere: it would complain of the closed pipe or the full disk again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _discard_output() -> None:
+    """Redirect the standard output to the null device, since the last flush of the interpreter would fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,40 +1,36 @@
-"""What the commands share: their errors, the parser that raises them, the data, tables, and progress on a terminal."""
+"""The parts that the commands share: errors, the parser that raises them, options, and tables."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
 from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 WIDTH = 80  # columns of a terminal
-_WIDEST_BAR = 100
-_LONGEST_TEXT = 2000
+_MAX_TEXT = 2000
 
-Subparsers = Any  # argparse keeps the class of its subparsers to itself
+Subparsers = Any  # the class that argparse uses is private
 
 
 class CommandError(Exception):
-    """What a command cannot do: one sentence for the user."""
+    """A command that cannot be carried out, as a one-line error message."""
 
 
 class UsageError(CommandError):
-    """Options that cannot be understood."""
+    """Invalid options."""
 
 
-class Stopped(Exception):  # noqa: N818 (it is an event)
-    """The user pressed Ctrl-C: one sentence that says what is left and how to go on."""
+class Stopped(Exception):  # noqa: N818 (an event)
+    """The user pressed Ctrl-C; the one-line message says how to continue."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises its complaints, and whose help is no wider than a terminal."""
+    """A parser that raises its errors, with a help text of at most 80 columns."""
 
     def __init__(self, *, description: str = "", **options: Any) -> None:
         super().__init__(
@@ -45,55 +41,50 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong with the options."""
+        """Raise an error for invalid options."""
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
 def int_in_range(least: int, most: int) -> Callable[[str], int]:
-    """Return what turns an option's text into a number of a range."""
+    """Return a converter from the text of an option to an integer of a range."""
 
     def convert(text: str) -> int:
-        if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 (before int() toils)
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+        if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 (int() is slow for long texts)
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least} to {most}")
         return int(text)
 
     return convert
 
 
 def nonempty_path(text: str) -> Path:
-    """Return the folder that an option names: an empty text, as of a variable that is not set, names none."""
+    """Return the path of an option; an empty text, as from an unset shell variable, is an error."""
     if not text:
-        raise argparse.ArgumentTypeError("is empty; name a folder (. is the one where you are)")
+        raise argparse.ArgumentTypeError("must not be empty; give a folder (. is the current one)")
     return Path(text)
 
 
 def add_data_option(parser: argparse.ArgumentParser) -> None:
-    """Let the user choose the data."""
+    """Add the option ``--data``."""
     parser.add_argument(
         "--data",
         default="builtin",
         metavar="DIR",
-        help="the folder with CIFAR-10, as `tinygrad-cifar fetch` makes it; or `builtin` (the default), images of "
-        "shapes that are drawn at once",
+        help="folder with CIFAR-10, as written by `tinygrad-cifar fetch`; or `builtin` (the default), synthetic images "
+        "of shapes",
     )
 
 
-def load_data(place: str) -> Dataset:
-    """Return the data that ``--data`` names."""
-    return builtin_dataset() if place == "builtin" else read_cifar10(place)
-
-
 def make_folder(out: Path) -> None:
-    """Make the folder that ``--out`` names, unless it is there."""
+    """Create the folder of ``--out`` if it does not exist."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"{out} cannot be made a folder ({error.strerror}); choose another --out") from error
+        raise CommandError(f"the folder {out} cannot be created ({error.strerror}); choose another --out") from error
 
 
 @contextmanager
 def lock_folder(out: Path) -> Iterator[None]:
-    """Keep other commands out of the folder that ``--out`` names, once it is there."""
+    """Hold the lock of the folder of ``--out``, if it exists."""
     if not out.is_dir():
         yield
         return
@@ -105,14 +96,21 @@ def lock_folder(out: Path) -> Iterator[None]:
 
 
 def wrapped(line: str) -> str:
-    """Return a line as it fits a terminal of 80 columns, what goes on indented."""
+    """Wrap a line to 80 columns; continuation lines are indented."""
     return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, wrapped: bool = False) -> str:
-    """Align texts in columns, the first ``left`` of them to the left and the others to the right.
+    """Format a table with aligned columns.
 
-    If ``wrapped``, the last column is to the left, too, and goes on in the next line where it would pass column 80.
+    Parameters
+    ----------
+    header : sequence of str
+    rows : sequence of sequences of str
+    left : int
+        Number of columns that are aligned to the left. Default: 1.
+    wrapped : bool
+        If True, the last column is aligned to the left and wrapped at column 80. Default: False.
 
     Examples
     --------
@@ -140,7 +138,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
 
 
 def escape_unprintable(text: str) -> str:
-    r"""Return text as a terminal may safely show it, and no longer than a screen: it may come from somebody's file.
+    r"""Escape the characters of a text that a terminal would interpret, and truncate it: it may come from a file.
 
     Examples
     --------
@@ -148,17 +146,4 @@ def escape_unprintable(text: str) -> str:
     >>> print(escape_unprintable("\x1b[2J gone"))
     \x1b[2J gone
     """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LONGEST_TEXT])
-
-
-def progress_bar(**options: Any) -> Any:
-    """Return a progress bar, or None if nobody could see it: no terminal, or no tqdm."""
-    if not sys.stderr.isatty():
-        return None
-    try:
-        from tqdm import tqdm  # noqa: PLC0415 (optional, and slow to import)
-    except ImportError:
-        return None
-    # Left to itself it takes the 0 of a terminal that does not know its size for a size, and draws nothing.
-    size = shutil.get_terminal_size()
-    return tqdm(ncols=min(size.columns, _WIDEST_BAR), nrows=size.lines, **options)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:_MAX_TEXT])

@@ -1,11 +1,10 @@
-"""``tinygrad-cifar reproduce``: the published experiments, redone and compared."""
+"""``tinygrad-cifar reproduce``: reproduce the published experiments."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tinygrad_cifar.cli.common import (
@@ -17,13 +16,13 @@ from tinygrad_cifar.cli.common import (
     int_in_range,
     lock_folder,
     nonempty_path,
-    progress_bar,
     table,
 )
+from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
-_LINES = 20  # where no bar can be drawn
-_MOST_WORKERS = 256
+_LINES = 20  # of progress, without a bar
+_MAX_WORKERS = 256
 
 _EXAMPLES = """
 examples:
@@ -35,96 +34,79 @@ examples:
 
 
 def add_parser(commands: Subparsers) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser(
         "reproduce",
-        help="redo the published experiments",
-        description="Redo the experiments of five reports and write one page that puts each published number beside "
-        "ours. What was done before is kept, so a stopped or killed command goes on when it is given again.",
+        help="reproduce the published experiments",
+        description="Reproduce the experiments of five course reports, and write one page that compares each reported "
+        "value with the reproduced one. Finished runs are kept, so the same command resumes one that was stopped.",
         epilog=_EXAMPLES,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="experiments, or reports by number; all of the reports by default"
+        "names", nargs="*", metavar="NAME", help="experiments or numbers of reports (default: all reports)"
     )
-    parser.add_argument("--list", action="store_true", help="list the experiments, and do nothing")
-    parser.add_argument("--out", type=nonempty_path, metavar="DIR", help="where everything is written")
+    parser.add_argument("--list", action="store_true", help="list the experiments and exit")
+    parser.add_argument("--out", type=nonempty_path, metavar="DIR", help="output folder")
     add_data_option(parser)
     parser.add_argument(
         "--docs",
         type=nonempty_path,
         metavar="DIR",
-        help="copy the pages in Markdown and their figures into this folder, too",
+        help="also copy the Markdown pages and their figures into this folder",
     )
     parser.add_argument(
         "--workers",
-        type=int_in_range(1, _MOST_WORKERS),
+        type=int_in_range(1, _MAX_WORKERS),
         metavar="N",
-        help="how many processes (default: one for each core)",
+        help="number of processes (default: one for each core)",
     )
     parser.set_defaults(command=reproduce)
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """Redo experiments as the options say."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches
+    """Run the command."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its caches
     try:
-        from tinygrad_cifar.experiments import REPORTS  # noqa: PLC0415 (matplotlib is slow to import)
         from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415
+        from tinygrad_cifar.experiments.catalogue import REPORTS  # noqa: PLC0415 (matplotlib is slow to import)
     except ImportError as error:
         raise CommandError(
-            f"to reproduce needs {error.name}, which `pip install {(error.name or '').partition('.')[0]}` brings"
+            f"this needs {error.name}; install it with pip install {(error.name or '').partition('.')[0]}"
         ) from error
     try:
         if options.list:
             listed = experiments.select_experiments(options.names or list(REPORTS))
-            print(table(["name", "runs", "numbers", "core s", "what"], [_line(e) for e in listed], wrapped=True))
+            print(table(["name", "runs", "values", "core s", "experiment"], [_line(e) for e in listed], wrapped=True))
             return 0
         chosen = experiments.select_experiments(options.names)
         if options.out is None:
-            raise UsageError("where to? give --out DIR (see `tinygrad-cifar reproduce --help`)")
+            raise UsageError("--out DIR is required (see `tinygrad-cifar reproduce --help`)")
         with lock_folder(options.out):
             study = experiments.open_study(options.out, options.data)
-        with lock_folder(options.out):  # which is there now
-            with _watching() as watch:
-                effort = experiments.reproduce(study, chosen, workers=options.workers, watch=watch)
+        with lock_folder(options.out):  # it exists now
+            with show_progress("reproduce", max_lines=_LINES, bar_format=_BAR) as display:
+                callback = partial(_show, display)
+                stats = experiments.reproduce(study, chosen, workers=options.workers, callback=callback)
             if options.docs is not None:
                 experiments.write_docs(study, options.docs)
     except experiments.ReproductionError as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
-        raise Stopped(
-            f"stopped; what is done is kept in {options.out}, and the same command goes on from there"
-        ) from None
-    done = f"{effort.done} run{'s' * (effort.done != 1)} done"
-    print(f"{done}, {effort.kept} kept, {effort.elapsed:.0f} s: {options.out / experiments.INDEX}")
+        raise Stopped(f"stopped; the finished runs are stored in {options.out}; the same command resumes it") from None
+    done = f"{stats.done} run{'s' * (stats.done != 1)} done"
+    print(f"{done}, {stats.kept} kept, {stats.elapsed:.0f} s: {options.out / experiments.INDEX}")
     return 0
 
 
 def _line(experiment: Any) -> list[str]:
     jobs, numbers = experiment.jobs(), len(experiment.numbers)
     seconds = f"{sum(job.cost for job in jobs):.0f}"
-    what = f"{experiment.source}: {experiment.title}{' (only when named)' * experiment.on_request}"
+    what = f"{experiment.source}: {experiment.title}{' (only if named)' * experiment.on_request}"
     return [experiment.name, str(len(jobs)), str(numbers), seconds, what]
 
 
-@contextmanager
-def _watching() -> Iterator[Callable[[Any], None]]:
-    """Show one progress: a bar on a terminal, and a line now and then elsewhere."""
-    bar = progress_bar(desc="reproduce", total=100, bar_format=_BAR)
-    said = -1
-
-    def show(progress: Any) -> None:
-        nonlocal said
-        if bar is not None:
-            bar.set_postfix_str(f"{progress.done}/{progress.total} runs", refresh=False)
-            bar.update(100 * progress.share - bar.n)
-        elif int(progress.share * _LINES) > said:
-            said = int(progress.share * _LINES)
-            plural = "s" * (progress.total != 1)
-            print(f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} run{plural}", flush=True)
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
+def _show(display: ProgressDisplay, progress: Any) -> None:
+    status = f"{progress.done}/{progress.total} runs"
+    plural = "s" * (progress.total != 1)
+    line = f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} run{plural}"
+    display.update(100 * progress.share, 100, status=status, lines=[line])

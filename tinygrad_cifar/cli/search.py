@@ -1,7 +1,7 @@
-"""``tinygrad-cifar search``: which settings are best, found by training with many.
+"""``tinygrad-cifar search``: search for the best settings of a training run.
 
-Every trial is a run as ``train`` makes it from the same options, worth its validation accuracy. What was tried is kept
-in a storage, so a search that was stopped goes on, and the same command given twice at once shares the work.
+Every trial is a run that ``train`` makes from the same options, and its value is the validation accuracy. The trials
+are stored, so a search that was stopped can be resumed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import logging
 import shlex
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,13 +30,20 @@ from tinygrad_cifar.cli.common import (
     UsageError,
     add_data_option,
     int_in_range,
-    load_data,
     make_folder,
     nonempty_path,
-    progress_bar,
     wrapped,
 )
-from tinygrad_cifar.cli.findings import SearchReport, describe_incomplete, picture, ranking, rounds_of, rows_of, to_csv
+from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
+from tinygrad_cifar.cli.search_report import (
+    SearchReport,
+    describe_incomplete,
+    draw_search,
+    format_ranking,
+    rounds_to_json,
+    to_csv,
+    trials_to_json,
+)
 from tinygrad_cifar.cli.settings import (
     add_settings,
     batch_sizes,
@@ -45,23 +52,25 @@ from tinygrad_cifar.cli.settings import (
     find_unused,
     format_options,
 )
-from tinygrad_cifar.cli.vary import FORMS, format_point, format_space, format_stored_space, parse_vary
+from tinygrad_cifar.cli.vary import FORMS, format_point, format_space, parse_vary
 from tinygrad_cifar.course.preparation import split_dataset
 from tinygrad_cifar.course.runs import versions
 from tinygrad_cifar.course.settings import MODELS, Settings, SettingsError
-from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.search import (
     Choice,
     ObjectiveResult,
+    Point,
     SearchError,
     SearchProgress,
     Space,
     Trial,
     ValidationAccuracy,
-    coarse_to_fine,
+    Value,
 )
-from tinygrad_cifar.search import search as try_all
-from tinygrad_cifar.search.space import OtherSearchError, Point, Value, import_optional
+from tinygrad_cifar.search import search as run_search
+from tinygrad_cifar.search.coarse_to_fine import coarse_to_fine
+from tinygrad_cifar.search.space import OtherSearchError, import_optional
 from tinygrad_cifar.system.blas import usable_cores
 from tinygrad_cifar.system.files import atomic_write
 from tinygrad_cifar.system.processes import ProcessExecutor
@@ -69,89 +78,106 @@ from tinygrad_cifar.system.processes import ProcessExecutor
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
 _NAME = "search"
 
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
-_MOST_WORKERS = 256
-_MOST_TRIALS = 100_000
-_MOST_CHECKED = 10_000  # points whose settings are looked at before any of them is tried
-_SEEDS = 4  # of a search from coarse to fine: one to screen, the others to repeat
+_MAX_WORKERS = 256
+_MAX_TRIALS = 100_000
+_MAX_CHECKED = 10_000  # points whose settings are checked before the first trial
+_SEEDS = 4  # of a coarse-to-fine search: one screens, the others repeat
 _SECONDS_TO_CONNECT = 10
 
 _EXAMPLES = f"""
 what to vary, by the names of the options of the training:
   {FORMS}
-  log is a range on a logarithmic scale, lin one on a linear scale; N is how
-  many points of it a grid has. hidden=grid:50,200+100 tries one layer of 50
-  units, and two of 200 and 100.
+  log is a range on a logarithmic scale, lin one on a linear scale; N is the
+  number of points of a grid. hidden=grid:50,200+100 tries one layer of 50
+  units, and two layers of 200 and 100.
 
 examples:
   # every combination of 5 rates and 3 lambdas
   tinygrad-cifar search two-layer --vary eta=log:0.001:0.1:5 \\
     --vary lam=grid:0,0.001,0.01 --out runs/grid
 
-  # 50 points that learn from those before them
+  # 50 points, each chosen by the results so far
   tinygrad-cifar search two-layer --vary eta=log:0.001:0.3 \\
     --vary lam=log:1e-5:0.1 --sampler tpe --trials 50 --out runs/tpe
 
-  # narrow lambda down until the seeds matter more
-  tinygrad-cifar search two-layer --vary lam=log:1e-5:0.1:8 --narrow \\
-    --out runs/lambda
+  # smaller and smaller ranges of lambda, until seed noise dominates
+  tinygrad-cifar search two-layer --vary lam=log:1e-5:0.1:8 \\
+    --coarse-to-fine --out runs/lambda
 
-In DIR are then {TABLE}, {NUMBERS}, {PICTURE} and {STORAGE}, the storage;
-with --name rates, rates-{TABLE} and so on, beside those of other searches.
+The results are written to {TABLE}, {NUMBERS}, {PICTURE} and the storage,
+{STORAGE}, in DIR; with --name rates, to rates-{TABLE} and so on.
 """
 
 
+class _RenamedOption(argparse.Action):
+    """An option that is refused with its new name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        parser.error(f"{self.option_strings[0]} is now --{self.dest.replace('_', '-')}")
+
+
 def add_parser(commands: Subparsers) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser(
         "search",
         help="search for the best settings",
         description="Train with many settings, in parallel, and rank them by their accuracy on the validation images; "
-        "the test images are not looked at. The same command again goes on where it was stopped.",
+        "the test images are not used. The same command resumes a search that was stopped.",
         usage="tinygrad-cifar search MODEL --vary NAME=... --out DIR [options]",
         epilog=_EXAMPLES,
     )
-    parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"which classifier: {', '.join(MODELS)}")
+    parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"classifier: {', '.join(MODELS)}")
     parser.add_argument(
-        "--vary", type=parse_vary, action="append", required=True, metavar="NAME=...", help="what to try for a setting"
+        "--vary",
+        type=parse_vary,
+        action="append",
+        required=True,
+        metavar="NAME=...",
+        help="a setting to vary, and its values",
     )
-    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="output folder")
     add_data_option(parser)
-    parser.add_argument("--no-figures", dest="figures", action="store_false", help="draw nothing")
-    how = parser.add_argument_group("the search")
-    how.add_argument(
+    parser.add_argument("--no-figures", dest="figures", action="store_false", help="do not write figures")
+    options = parser.add_argument_group("the search")
+    options.add_argument(
         "--sampler",
         choices=("grid", "random", "tpe"),
-        help="every combination; points by chance; or points that learn from those before (default: grid, and random "
-        "with --trials)",
+        help="every combination; random points; or points chosen by the results so far (default: grid, or random with "
+        "--trials)",
     )
-    how.add_argument("--trials", type=int_in_range(1, _MOST_TRIALS), metavar="N", help="how many random or tpe tries")
-    how.add_argument(
-        "--narrow",
+    options.add_argument(
+        "--trials", type=int_in_range(1, _MAX_TRIALS), metavar="N", help="number of trials of random and tpe"
+    )
+    options.add_argument(
+        "--coarse-to-fine",
         action="store_true",
-        help="repeat the best with other seeds, search again closer to them, and stop when only the seeds decide",
+        help="re-run the best points with other seeds, shrink the ranges around the best, stop when seed noise "
+        "dominates",
     )
-    how.add_argument(
-        "--storage", type=Path, metavar="FILE", help=f"where Optuna keeps the trials (default: DIR/{STORAGE})"
+    options.add_argument(
+        "--narrow", dest="coarse_to_fine", nargs=0, action=_RenamedOption, help=argparse.SUPPRESS, default=False
     )
-    how.add_argument(
+    options.add_argument(
+        "--storage", type=Path, metavar="FILE", help=f"SQLite database of the trials (default: DIR/{STORAGE})"
+    )
+    options.add_argument(
         "--name",
         type=_name,
         default=_NAME,
-        help=f"the search's name in the storage and, if it is not {_NAME} (the default), before those of its files",
+        help=f"name of the search in the storage, and prefix of its files unless it is {_NAME} (the default)",
     )
-    where = parser.add_argument_group("the machines")
-    where.add_argument(
+    machines = parser.add_argument_group("the machines")
+    machines.add_argument(
         "--workers",
-        type=int_in_range(1, _MOST_WORKERS),
+        type=int_in_range(1, _MAX_WORKERS),
         metavar="N",
-        help="how many trials at once (default: one for each core), each in a process with one BLAS thread",
+        help="number of trials at once (default: one for each core), each in a process with one BLAS thread",
     )
-    where.add_argument(
+    machines.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="let the workers of this Dask scheduler do them, as tcp://host:8786; they need this package and the data "
-        "in the same place",
+        help="run the trials on the workers of this Dask scheduler, as tcp://host:8786; they need this package and "
+        "the data in the same folder",
     )
     add_settings(parser)
     parser.set_defaults(command=search)
@@ -159,23 +185,24 @@ def add_parser(commands: Subparsers) -> None:
 
 def _name(text: str) -> str:
     if not text:
-        raise argparse.ArgumentTypeError("is empty; give the search a name")
+        raise argparse.ArgumentTypeError("must not be empty; give the search a name")
     return text
 
 
 @dataclass(frozen=True, repr=False)
 class TrainObjective:
-    """The objective: a run as ``train`` makes it, worth its validation accuracy.
+    """Objective of the command: the validation accuracy of a run that ``train`` makes.
 
     Attributes
     ----------
     model : str
+        Name of the classifier.
     given : tuple of (str, value)
-        The settings that the user gave and does not vary.
+        The settings that the user gave and that are not varied.
     sizes : tuple of int
-        How many images each training batch has.
+        Number of images in each training batch.
     data : str
-        ``builtin``, or the folder with CIFAR-10.
+        ``builtin``, or the folder of CIFAR-10.
     """
 
     model: str
@@ -184,36 +211,32 @@ class TrainObjective:
     data: str
 
     def __repr__(self) -> str:
-        """Return the command it stands for, by which a storage knows it again."""
+        """Return the command of a run, which identifies the objective in a storage."""
         return " ".join(["train", self.model, "--data", self.data, *format_options(dict(self.given))])
 
-    def all_given(self, point: Mapping[str, Value]) -> dict[str, Value]:
-        """Return what the user would have to give for the run that a point stands for, and nothing in vain."""
+    def effective_settings(self, point: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the settings to give for the run of a point, without those that have no effect."""
         given = dict(self.given) | dict(point)
-        idle = find_unused(self.model, given)
-        return {name: value for name, value in given.items() if name not in idle}
+        unused = find_unused(self.model, given)
+        return {name: value for name, value in given.items() if name not in unused}
 
     def settings(self, point: Mapping[str, Value]) -> Settings:
-        """Return the settings of that run."""
-        return complete_settings(self.model, self.all_given(point), self.sizes)
+        """Return all settings of the run of a point."""
+        return complete_settings(self.model, self.effective_settings(point), self.sizes)
 
     def __call__(self, point: Mapping[str, Value]) -> ObjectiveResult:
         return ValidationAccuracy(self.settings(point), self.data)({})
 
 
 def search(options: argparse.Namespace) -> int:
-    """Search as the options say."""
+    """Run the command."""
     for name in ("matplotlib", "distributed"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # they tell of their caches and connections
+        logging.getLogger(name).setLevel(logging.ERROR)  # they log their caches and connections
     try:
         return _search(options)
     except OtherSearchError as error:
         place = "--storage" if options.storage else "--out"
-        kept, own = map(format_stored_space, (error.kept, error.own))
-        raise CommandError(
-            f"{error.where} with another {error.what}: it is {kept}, not {own}; give this one another --name, or "
-            f"another {place}"
-        ) from error
+        raise CommandError(f"{error.reason}; give this one another --name, or another {place}") from error
     except SearchError as error:
         raise CommandError(str(error)) from error
 
@@ -223,39 +246,38 @@ def _search(options: argparse.Namespace) -> int:
     space = _space(options)
     sampler = options.sampler or _default_sampler(options)
     _check_space(space, sampler, options)
-    dataset = load_data(options.data)
-    place = options.data if options.data == "builtin" else str(Path(options.data).absolute())
+    dataset = load_dataset(options.data)
+    source = options.data if options.data == "builtin" else str(Path(options.data).absolute())
     given = {name: value for name, value in explicit_settings(options).items() if name not in space}
-    run = TrainObjective(options.model, tuple(given.items()), batch_sizes(dataset), place)
-    _check_points(run, space, sampler, dataset)
+    objective = TrainObjective(options.model, tuple(given.items()), batch_sizes(dataset), source)
+    _check_points(objective, space, sampler, dataset)
     with _executor(options) as (executor, workers):
         make_folder(options.out)
-        _announce(options, space, sampler, dataset, workers)
-        findings = _find(options, run, space, sampler=sampler, executor=executor, workers=workers)
-    return _report(options, run, findings, dataset)
+        _print_header(options, space, sampler, dataset, workers)
+        report = _run(options, objective, space, sampler=sampler, executor=executor, workers=workers)
+    return _write_report(options, objective, report, dataset)
 
 
-def _find(options: argparse.Namespace, run: TrainObjective, space: Space, **how: Any) -> SearchReport:
-    """Search, or go on with it, and show how far it is."""
+def _run(options: argparse.Namespace, objective: TrainObjective, space: Space, **arguments: Any) -> SearchReport:
+    """Run or resume the search, and show its progress."""
     storage = options.storage or options.out / STORAGE
     seed = vars(options).get("seed", 0)
-    how |= {"trials": options.trials, "seed": seed, "storage": storage, "name": options.name}
+    arguments |= {"trials": options.trials, "seed": seed, "storage": storage, "name": options.name}
     searches: dict[str, list[Trial]] = {}
     try:
-        with _watching(searches) as (watch, tell):
-            if options.narrow:
-                how |= {"seeds": range(seed, seed + _SEEDS), "number": ".2%"}
-                begin = partial(_announce_round, tell)
-                return SearchReport(space, searches, coarse_to_fine(run, space, watch=watch, begin=begin, **how))
-            try_all(run, space, watch=watch, **how)
+        with show_progress(options.name) as display:
+            arguments["callback"] = partial(_show, display, searches)
+            if options.coarse_to_fine:
+                arguments |= {"seeds": range(seed, seed + _SEEDS), "value_format": ".2%"}
+                found = coarse_to_fine(objective, space, on_round=partial(_print_round, display), **arguments)
+                return SearchReport(space, searches, found)
+            run_search(objective, space, **arguments)
             return SearchReport(space, searches)
     except KeyboardInterrupt:
-        raise Stopped(
-            f"stopped; the trials that are done are kept in {storage}, and the same command goes on from there"
-        ) from None
+        raise Stopped(f"stopped; the finished trials are stored in {storage}; the same command resumes it") from None
 
 
-# -- before ------------------------------------------------------------------------------------------------------------
+# -- checks ------------------------------------------------------------------------------------------------------------
 
 
 def _space(options: argparse.Namespace) -> Space:
@@ -263,10 +285,10 @@ def _space(options: argparse.Namespace) -> Space:
     if len(space) < len(options.vary):
         names = [name for name, _ in options.vary]
         twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"{twice} is varied twice; give one --vary {twice}=...")
+        raise UsageError(f"{twice} is varied twice; give only one --vary {twice}=...")
     for name in space:
         if name in vars(options):
-            raise UsageError(f"{name} is both varied and given as --{name.replace('_', '-')}; leave one of them out")
+            raise UsageError(f"{name} is both varied and given as --{name.replace('_', '-')}; remove one of them")
     return space
 
 
@@ -275,52 +297,54 @@ def _default_sampler(options: argparse.Namespace) -> str:
 
 
 def _check_space(space: Space, sampler: str, options: argparse.Namespace) -> None:
-    if options.narrow and "seed" in space:
-        raise UsageError("--narrow repeats with seeds of its own; do not vary the seed")
+    if options.coarse_to_fine and "seed" in space:
+        raise UsageError("--coarse-to-fine chooses its own seeds; do not vary the seed")
     if sampler != "grid":
         if options.trials is None:
-            raise UsageError(f"--sampler {sampler} needs to know how many trials to make; give --trials N")
+            raise UsageError(f"--sampler {sampler} needs the number of trials; give --trials N")
         return
     if options.trials is not None:
         raise UsageError("a grid has as many trials as points; --trials is for --sampler random or tpe")
     for name, dimension in space.items():
         if not isinstance(dimension, Choice) and dimension.points is None:
             raise UsageError(
-                f"how many points has the grid in {name}? say so, as in {name}=log:LOW:HIGH:5, or give --trials N to "
-                "draw points at random"
+                f"a grid needs the number of points in {name}; give it, as in {name}=log:LOW:HIGH:5, or give "
+                "--trials N for random points"
             )
     points = prod(len(dimension.grid()) for dimension in space.values())
-    if points > _MOST_TRIALS:
-        raise UsageError(f"this grid has {points} points, more than the {_MOST_TRIALS} that a search may have")
+    if points > _MAX_TRIALS:
+        raise UsageError(
+            f"the grid must have at most {_MAX_TRIALS} points; got {points}; vary fewer settings or values"
+        )
 
 
-def _check_points(run: TrainObjective, space: Space, sampler: str, dataset: Dataset) -> None:
-    """Refuse at once what would fail in the workers, or have no effect, trial after trial.
+def _check_points(objective: TrainObjective, space: Space, sampler: str, dataset: Dataset) -> None:
+    """Raise an error for settings that would fail in every trial or have no effect.
 
-    It looks at the points of a grid, or the corners of the space.
+    Checks the points of a grid, or the corners of the space.
     """
     values = [
         d.grid() if isinstance(d, Choice) or sampler == "grid" else [float(d.low), float(d.high)]
         for d in space.values()
     ]
-    idle: dict[str, str] = {}
-    for k, combination in enumerate(islice(product(*values), _MOST_CHECKED)):
+    unused: dict[str, str] = {}
+    for k, combination in enumerate(islice(product(*values), _MAX_CHECKED)):
         point = dict(zip(space, combination, strict=True))
         try:
-            settings = ValidationAccuracy(run.settings(point), run.data).base
+            settings = ValidationAccuracy(objective.settings(point), objective.data).base
         except SettingsError as error:
             raise SettingsError(f"with {format_point(point)}: {error}") from error
-        idle_here = find_unused(run.model, {**dict(run.given), **point})
-        idle = {name: sentence for name, sentence in idle_here.items() if k == 0 or name in idle}
+        unused_here = find_unused(objective.model, {**dict(objective.given), **point})
+        unused = {name: message for name, message in unused_here.items() if k == 0 or name in unused}
         if k == 0:
             split_dataset(dataset, settings)
-    for sentence in idle.values():
-        raise SettingsError(sentence)
+    for message in unused.values():
+        raise SettingsError(message)
 
 
 @contextmanager
 def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
-    """Lend what does the trials, and say how many it should have at once."""
+    """Open the executor of the trials, and yield it with the number of trials to run at once."""
     if options.scheduler is None:
         count = options.workers or usable_cores()
         with ProcessExecutor(count) as processes:
@@ -330,75 +354,44 @@ def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
     try:
         client = distributed.Client(options.scheduler, timeout=_SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
-        raise CommandError(f"there is no Dask scheduler at {options.scheduler} ({error})") from error
+        raise CommandError(
+            f"no Dask scheduler at {options.scheduler} ({error}); start one, or leave --scheduler out"
+        ) from error
     with client:
         threads = sum(client.nthreads().values())
         if not threads:
-            raise CommandError(f"the Dask scheduler at {options.scheduler} has no workers; start some first")
+            raise CommandError(f"the Dask scheduler at {options.scheduler} has no workers; start some with dask worker")
         yield client.get_executor(), options.workers or threads
 
 
-def _announce(options: argparse.Namespace, space: Space, sampler: str, dataset: Dataset, workers: int) -> None:
+def _print_header(options: argparse.Namespace, space: Space, sampler: str, dataset: Dataset, workers: int) -> None:
     where = f"workers of {options.scheduler}" if options.scheduler else f"process{'es' * (workers != 1)}"
     points = prod(len(dimension.grid()) for dimension in space.values()) if sampler == "grid" else options.trials
     count = f"{points} trial{'s' * (points != 1)}"
-    text = f"{options.model} on {dataset.name}: {sampler}, {count}{' a round' * options.narrow}, {workers} {where}"
+    text = (
+        f"{options.model} on {dataset.name}: {sampler}, {count}{' a round' * options.coarse_to_fine}, {workers} {where}"
+    )
     print(wrapped(text))
     for line in format_space(space):
         print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
     print(flush=True)
 
 
-def _announce_round(tell: Callable[[str], None], number: int, space: Space) -> None:
-    tell(wrapped(f"round {number}: {'; '.join(format_space(space))}"))
+def _print_round(display: ProgressDisplay, number: int, space: Space) -> None:
+    display.write(wrapped(f"round {number}: {'; '.join(format_space(space))}"))
 
 
-# -- meanwhile ---------------------------------------------------------------------------------------------------------
+# -- progress ----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _watching(searches: dict[str, list[Trial]]) -> Iterator[Any]:
-    """Show one progress, a bar on a terminal and a line for each trial elsewhere; and keep the trials.
-
-    Lends what shows the progress, and what prints a line beside it.
-    """
-    bar: Any = None
-
-    def show(progress: SearchProgress) -> None:
-        nonlocal bar
-        before = {trial.number for trial in searches.get(progress.name, ())}
-        if progress.name not in searches:
-            bar = _bar(bar, progress)
-        searches[progress.name] = progress.trials
-        best = "-" if progress.best is None else f"{progress.best.value:.2%}"
-        if bar is not None:
-            bar.set_postfix(best=best, refresh=False)
-            bar.update(len(progress.trials) - bar.n)
-            return
-        new = [trial for trial in progress.trials if trial.number not in before]
-        for k, trial in enumerate(new, start=len(before) + 1):
-            print(_line(k, progress.total, trial, best), flush=True)
-
-    def tell(line: str) -> None:
-        if bar is None:
-            print(line, flush=True)
-        else:
-            bar.write(line)
-
-    try:
-        yield show, tell
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def _bar(bar: Any, progress: SearchProgress) -> Any:
-    """Return a bar for a search, the same one for all that follow each other."""
-    if bar is None:
-        return progress_bar(desc=progress.name, total=progress.total, bar_format=_BAR)
-    bar.set_description_str(progress.name, refresh=False)
-    bar.reset(progress.total)
-    return bar
+def _show(display: ProgressDisplay, searches: dict[str, list[Trial]], progress: SearchProgress) -> None:
+    """Show the trials that have ended, and collect them by the name of the search."""
+    before = {trial.number for trial in searches.get(progress.name, ())}
+    searches[progress.name] = progress.trials
+    best = "-" if progress.best is None else f"{progress.best.value:.2%}"
+    new = [trial for trial in progress.trials if trial.number not in before]
+    lines = [_line(k, progress.total, trial, best) for k, trial in enumerate(new, start=len(before) + 1)]
+    display.update(len(progress.trials), progress.total, status=f"best={best}", lines=lines, label=progress.name)
 
 
 def _line(k: int, total: int, trial: Trial, best: str) -> str:
@@ -407,59 +400,62 @@ def _line(k: int, total: int, trial: Trial, best: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
 
 
-# -- afterwards --------------------------------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------------------------
 
 
-def _report(options: argparse.Namespace, run: TrainObjective, findings: SearchReport, dataset: Dataset) -> int:
-    """Write the files, and print what was found."""
+def _write_report(
+    options: argparse.Namespace, objective: TrainObjective, report: SearchReport, dataset: Dataset
+) -> int:
+    """Write the files, and print the results."""
     out = options.out
     table, numbers, image, repeated = (_output_name(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
-    best = findings.best
-    given = {} if best is None else _given_for(run, best[0], findings)
-    _save(out / table, to_csv(findings))
-    _save(out / numbers, json.dumps(_numbers(options, run, findings, dataset, given), indent=1, allow_nan=False) + "\n")
-    missing = describe_incomplete(findings)
+    best = report.best
+    given = {} if best is None else _settings_of_best(objective, best[0], report)
+    _save(out / table, to_csv(report))
+    content = _to_json(options, objective, report, dataset, given)
+    _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    incomplete = describe_incomplete(report)
     if best is None:
-        raise CommandError(f"no trial is complete: {missing}")
+        raise CommandError(f"no trial is complete: {incomplete}")
     files = [table, numbers]
-    details = f"{dataset.name}: {options.model}, {len(findings.trials)} trials"
-    if options.figures and _draw(out / image, findings, details):
+    details = f"{dataset.name}: {options.model}, {len(report.trials)} trials"
+    if options.figures and _draw(out / image, report, details):
         files.append(image)
-    if findings.narrowed is None and options.trials and len(findings.trials) > options.trials:
-        text = f"{len(findings.trials)} trials of this search were already made; nothing more was tried"
+    if report.refined is None and options.trials and len(report.trials) > options.trials:
+        text = f"{len(report.trials)} trials of this search were already made; no further ones were run"
         print(f"\n{text}, and all of them are shown.")
-    print(f"\n{ranking(findings)}\n")
-    if missing:
-        print(f"{textwrap.fill(missing, WIDTH)}\n")
-    if findings.narrowed is not None:
-        rounds = len(findings.narrowed.rounds)
+    print(f"\n{format_ranking(report)}\n")
+    if incomplete:
+        print(f"{textwrap.fill(incomplete, WIDTH)}\n")
+    if report.refined is not None:
+        rounds = len(report.refined.rounds)
         text = (
-            f"{rounds} round{'s' * (rounds != 1)}; no further one, for {findings.narrowed.reason}. The best mean has a "
-            f"standard error of {findings.narrowed.standard_error:.2%}."
+            f"{rounds} round{'s' * (rounds != 1)}; no further one, because {report.refined.reason}. The best mean has "
+            f"a standard error of {report.refined.standard_error:.2%}."
         )
         print(f"{textwrap.fill(text, WIDTH)}\n")
-    print(f"To repeat the best:\n{_command(run, given, out / repeated)}\n")
+    print(f"To repeat the best:\n{_command(objective, given, out / repeated)}\n")
     print(wrapped(f"{out}: {' '.join(files)}"))
     return 0
 
 
 def _output_name(name: str, file: str) -> str:
-    """Return what a file of a search is called, so that none replaces that of a search with another name."""
+    """Return the name of a file of a search; searches with different names have different files."""
     return file if name == _NAME else f"{quote(name, safe=' ')}-{file}"
 
 
-def _given_for(run: TrainObjective, point: Point, findings: SearchReport) -> dict[str, Value]:
-    given = run.all_given(point)
-    if findings.narrowed is not None:  # the first of the seeds that its finalists were repeated with
+def _settings_of_best(objective: TrainObjective, point: Point, report: SearchReport) -> dict[str, Value]:
+    given = objective.effective_settings(point)
+    if report.refined is not None:  # the first of the seeds of its finalists
         first = given.get("seed", 0)
         given["seed"] = first + 1 if isinstance(first, int) else 1
     return given
 
 
-def _command(run: TrainObjective, given: Mapping[str, Value], out: Path) -> str:
-    """Return the command that trains with some settings, broken into lines where it is long."""
-    data = [] if run.data == "builtin" else [f"--data {shlex.quote(run.data)}"]
-    lines = [f"  tinygrad-cifar train {run.model}"]
+def _command(objective: TrainObjective, given: Mapping[str, Value], out: Path) -> str:
+    """Return the command that trains with given settings, in lines of at most 80 columns where possible."""
+    data = [] if objective.data == "builtin" else [f"--data {shlex.quote(objective.data)}"]
+    lines = [f"  tinygrad-cifar train {objective.model}"]
     for option in [*data, *format_options(given), f"--out {shlex.quote(str(out))}"]:
         if len(lines[-1]) + 1 + len(option) + len(" \\") > WIDTH:
             lines[-1] += " \\"
@@ -469,41 +465,41 @@ def _command(run: TrainObjective, given: Mapping[str, Value], out: Path) -> str:
     return "\n".join(lines)
 
 
-def _numbers(
+def _to_json(
     options: argparse.Namespace,
-    run: TrainObjective,
-    findings: SearchReport,
+    objective: TrainObjective,
+    report: SearchReport,
     dataset: Dataset,
     given: Mapping[str, Value],
 ) -> dict[str, Any]:
     best: dict[str, Any] | None = None
-    if findings.best is not None:
-        settings = asdict(complete_settings(run.model, given, run.sizes))
-        best = {"params": findings.best[0], "validation_accuracy": findings.best[1], "settings": settings}
-    numbers: dict[str, Any] = {
+    if report.best is not None:
+        settings = asdict(complete_settings(objective.model, given, objective.sizes))
+        best = {"params": report.best[0], "validation_accuracy": report.best[1], "settings": settings}
+    content: dict[str, Any] = {
         "data": dataset.identity(),
-        "model": run.model,
-        "given": dict(run.given),
-        "varied": format_space(findings.space),
+        "model": objective.model,
+        "given": dict(objective.given),
+        "varied": format_space(report.space),
         "sampler": options.sampler or _default_sampler(options),
         "best": best,
-        "trials": rows_of(findings),
+        "trials": trials_to_json(report),
         "versions": versions(),
     }
-    if findings.narrowed is not None:
-        numbers["rounds"] = rounds_of(findings.narrowed)
-        numbers["reason"] = findings.narrowed.reason
-    return numbers
+    if report.refined is not None:
+        content["rounds"] = rounds_to_json(report.refined)
+        content["reason"] = report.refined.reason
+    return content
 
 
-def _draw(path: Path, findings: SearchReport, details: str) -> bool:
-    """Draw the search, if matplotlib is there, and say whether it was."""
+def _draw(path: Path, report: SearchReport, details: str) -> bool:
+    """Draw the search if matplotlib is installed, and return whether it is."""
     try:
-        from tinygrad_cifar.course import plotting as figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
+        from tinygrad_cifar.course import plotting  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
-        print("no figure: it needs matplotlib, which `pip install matplotlib` brings")
+        print("no figure: it needs matplotlib; install it with pip install matplotlib")
         return False
-    figures.save_figure(picture(findings, details), path)
+    plotting.save_figure(draw_search(report, details), path)
     return True
 
 

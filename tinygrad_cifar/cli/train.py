@@ -1,7 +1,7 @@
-"""``tinygrad-cifar train``: from options to a folder with everything that came out of a run.
+"""``tinygrad-cifar train``: train a classifier and write the results to a folder.
 
-The folder says how far the run is: ``checkpoint.npz`` is there from the first moment until the run is finished, and
-``result.json`` is written last.
+The files show the state of the run: ``checkpoint.npz`` exists from the start of the training until all results are
+written, and ``result.json`` is written last.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import argparse
 import json
 import logging
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,13 @@ from tinygrad_cifar.cli.common import (
     Stopped,
     Subparsers,
     add_data_option,
-    load_data,
     lock_folder,
     make_folder,
     nonempty_path,
-    progress_bar,
     table,
     wrapped,
 )
+from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
@@ -38,88 +38,88 @@ from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
 from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress
-from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system.identity import require_same
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
 FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
-_MOST_TEMPLATES = 100
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
+_MAX_TEMPLATES = 100
 
 _EXAMPLES = """
-defaults:
+defaults that depend on the model:
 {defaults}
-  --n-s is half the run, so that a triangular rate makes one cycle and --decay
-  acts once with the schedule step; a tenth of the training images is held out
-  for validation.
+  --n-s is half the run: one cycle of the schedule triangular, one decay of the
+  schedule step. --validation-size is a tenth of the training images.
 
 examples:
   tinygrad-cifar train two-layer --out runs/first
 
-  # report 002, third line of its table (published: 33.17 %)
+  # report 002, third line of its table (reported: 33.17 %)
   tinygrad-cifar train softmax --data DIR --train-batches 1 \\
-    --validation-batch 2 --pixels scale --no-shuffle --schedule constant \\
-    --eta 0.01 --lam 0.1 --epochs 40 --out runs/002
+    --validation-batch 2 --preprocessing scale --no-shuffle \\
+    --schedule constant --eta 0.01 --lam 0.1 --epochs 40 --out runs/002
 
-  # report 003, one cycle (published: 45.25 %)
+  # report 003, one cycle (reported: 45.25 %)
   tinygrad-cifar train two-layer --data DIR --train-batches 1 \\
     --validation-batch 2 --lam 0.01 --n-s 500 --epochs 10 --out runs/003
 """
 
 
 def add_parser(commands: Subparsers) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser(
         "train",
         help="train a classifier",
-        description="Train a classifier and write everything that came out of it into a folder.",
+        description="Train a classifier and write the model, its metrics and figures to a folder.",
         usage="tinygrad-cifar train MODEL --out DIR [options]",
         epilog=_EXAMPLES.format(defaults=textwrap.indent(table_of_defaults(), "  ")),
     )
-    parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"which classifier: {', '.join(MODELS)}")
-    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="where everything is written")
+    parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"classifier: {', '.join(MODELS)}")
+    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="output folder")
     add_data_option(parser)
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with the unfinished run in the folder")
-    again.add_argument("--overwrite", action="store_true", help="delete the run in the folder and start anew")
-    parser.add_argument("--no-figures", dest="figures", action="store_false", help="draw nothing")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
+    existing.add_argument("--overwrite", action="store_true", help="delete the run in the folder and start again")
+    parser.add_argument("--no-figures", dest="figures", action="store_false", help="do not write figures")
     add_settings(parser)
     parser.set_defaults(command=train)
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train as the options say."""
+    """Run the command."""
     out: Path = options.out
     with lock_folder(out):
         finished = _is_finished(out, options)
-    dataset = load_data(options.data)
+    dataset = load_dataset(options.data)
     settings = settings_from(options, dataset)
     if finished:
-        return _say_that_it_is_finished(out, settings, dataset)
+        return _report_finished(out, settings, dataset)
     if (out / CHECKPOINT).exists() and options.resume:
         check_resumable(out / CHECKPOINT, settings, dataset)
-    _announce(settings, dataset)
+    _print_header(settings, dataset)
     prepared = prepare(dataset, settings)
     make_folder(out)
     with lock_folder(out):
-        if _is_finished(out, options):  # another command was quicker
-            return _say_that_it_is_finished(out, settings, dataset)
+        if _is_finished(out, options):  # by another command, meanwhile
+            return _report_finished(out, settings, dataset)
         _clear(out, everything=options.overwrite)
         return _run(out, settings, prepared, draw=options.figures)
 
 
 def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> int:
-    """Train, or go on with it, and write everything."""
+    """Start or resume the training, and write the results."""
     dataset = prepared.dataset
     with _resumable(out / CHECKPOINT):
-        with _watching(settings.model) as watch:
-            result = run(settings, prepared, checkpoint=out / CHECKPOINT, watch=watch)
+        with show_progress(settings.model) as display:
+            callback = partial(_show, display)
+            result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=callback)
         save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
         figures = _draw(out, result, prepared) if draw else ()
         save_result(out, result, dataset)
     (out / CHECKPOINT).unlink()
 
-    print(f"\n{_scores(result.to_json())}\n")
+    print(f"\n{_format_metrics(result.to_json())}\n")
     print(f"{dataset.name}, {result.history.rows[-1].step} steps in {result.seconds:.1f} s")
     print(wrapped(f"{out}: {' '.join((RESULT, HISTORY, PARAMETERS, *figures))}"))
     return 0
@@ -127,36 +127,38 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
 
 @contextmanager
 def _resumable(checkpoint: Path) -> Iterator[None]:
-    """Say what is left of a run that ends before it is finished."""
+    """Add the state of the folder to the error of a run that stops before the end."""
     try:
         yield
     except TrainingDiverged as error:
-        raise CommandError(f"{error} (the last good state is kept in {checkpoint})") from error
+        raise CommandError(f"{error} (the last finite state is in {checkpoint})") from error
     except KeyboardInterrupt:
         if checkpoint.exists():
-            raise Stopped(f"stopped; the same command with --resume goes on from {checkpoint}") from None
-        raise Stopped("stopped before anything was done; the same command starts again") from None
+            raise Stopped(f"stopped; the same command with --resume continues from {checkpoint}") from None
+        raise Stopped("stopped before the training; the same command starts again") from None
 
 
-# -- the folder --------------------------------------------------------------------------------------------------------
+# -- output folder -----------------------------------------------------------------------------------------------------
 
 
 def _is_finished(out: Path, options: argparse.Namespace) -> bool:
-    """Say whether a run that is to be resumed is finished, and refuse a folder with another."""
-    finished, begun = (out / RESULT).exists(), (out / CHECKPOINT).exists()
-    if options.resume and not finished and not begun:
-        raise CommandError(f"{out} holds no run to resume; leave --resume out to start one")
+    """Return whether the run to be resumed is finished; raise an error if the folder has another run."""
+    finished, started = (out / RESULT).exists(), (out / CHECKPOINT).exists()
+    if options.resume and not finished and not started:
+        raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
     if options.resume or options.overwrite:
         return finished and bool(options.resume)
     if finished:
-        raise CommandError(f"{out} holds a finished run; choose another --out, or replace it with --overwrite")
-    if begun:
-        raise CommandError(f"{out} holds an unfinished run; go on with --resume, or start anew with --overwrite")
+        raise CommandError(f"{out} contains a finished run; choose another --out, or replace it with --overwrite")
+    if started:
+        raise CommandError(
+            f"{out} contains an unfinished run; continue it with --resume, or replace it with --overwrite"
+        )
     return False
 
 
 def _clear(out: Path, *, everything: bool) -> None:
-    """Delete what killed runs left half-written, or everything that runs write."""
+    """Delete the partial files of killed runs, or all files of a run."""
     names = (RESULT, CHECKPOINT, HISTORY, PARAMETERS, *FIGURES)
     for name in names:
         for part in out.glob(f".{name}.*.part"):
@@ -165,93 +167,80 @@ def _clear(out: Path, *, everything: bool) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def _say_that_it_is_finished(out: Path, settings: Settings, dataset: Dataset) -> int:
+def _report_finished(out: Path, settings: Settings, dataset: Dataset) -> int:
     try:
-        figures = json.loads((out / RESULT).read_bytes())
-        kept = figures["settings"] | {"data": figures["data"]["sha256"]}
-        scores = _scores(figures)
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
-        raise CommandError(f"{out / RESULT} is no result of a run; replace it with --overwrite") from error
-    own = json.loads(json.dumps(asdict(settings))) | {"data": dataset.identity()["sha256"]}
-    for name, value in own.items():
-        if kept.get(name) != value:
-            raise CommandError(f"{out} holds a finished run of which {name} is {kept.get(name)}, not {value}")
-    print(f"{out} holds this run, and it is finished:\n\n{scores}")
+        content = json.loads((out / RESULT).read_bytes())
+        stored = asdict(Settings.from_json(content["settings"])) | {"data": content["data"]["sha256"]}
+        metrics = _format_metrics(content)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise CommandError(f"{out / RESULT} is not the result of a run; replace it with --overwrite") from error
+    try:
+        require_same(json.loads(json.dumps(stored)), asdict(settings) | {"data": dataset.identity()["sha256"]})
+    except ValueError as error:
+        raise CommandError(f"{out} contains another finished run: {error}") from error
+    print(f"{out} contains this run, which is finished:\n\n{metrics}")
     return 0
 
 
-# -- what is printed ---------------------------------------------------------------------------------------------------
+# -- output ------------------------------------------------------------------------------------------------------------
 
 
-def _announce(settings: Settings, dataset: Dataset) -> None:
-    """Say what is going to be done, before the images are prepared, which can take half a minute."""
-    for line in (str(machine.runtime()), f"{dataset.name}: {_parts(settings, dataset)}", describe(settings)):
+def _print_header(settings: Settings, dataset: Dataset) -> None:
+    """Print machine, data and settings, before the preprocessing, which can take half a minute."""
+    for line in (str(machine.runtime()), f"{dataset.name}: {_format_sizes(settings, dataset)}", describe(settings)):
         print(wrapped(line), flush=True)
-    if settings.pixels == "whiten":
+    if settings.preprocessing == "whiten":
         print("whitening the images ...", flush=True)
 
 
-def _parts(settings: Settings, dataset: Dataset) -> str:
+def _format_sizes(settings: Settings, dataset: Dataset) -> str:
     train, validation = split_dataset(dataset, settings)
     parts = {"training": train, "validation": validation, "test": dataset.test}
     return ", ".join(f"{len(part.labels)} {name}" for name, part in parts.items() if part is not None) + " images"
 
 
-def _scores(figures: dict[str, Any]) -> str:
+def _format_metrics(content: dict[str, Any]) -> str:
     rows = [
-        [part, f"{figures[f'{part}_accuracy']:.2%}", *(f"{figures[f'{part}_{what}']:.4f}" for what in ("loss", "cost"))]
+        [
+            part,
+            f"{content[f'{part}_accuracy']:.2%}",
+            *(f"{content[f'{part}_{quantity}']:.4f}" for quantity in ("loss", "cost")),
+        ]
         for part in ("train", "validation", "test")
-        if figures[f"{part}_accuracy"] is not None
+        if content[f"{part}_accuracy"] is not None
     ]
     return table(["", "accuracy", "loss", "cost"], rows)
 
 
-@contextmanager
-def _watching(label: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show progress: a bar on a terminal, and a line per measurement elsewhere."""
-    bar: Any = None
-    shown: Measurement | None = None
-
-    def show(progress: TrainingProgress) -> None:
-        nonlocal bar, shown
-        measured = progress.measured
-        if shown is None:
-            bar = progress_bar(desc=label, total=progress.steps, initial=progress.step, bar_format=_BAR)
-        if bar is not None:
-            bar.set_postfix(loss=f"{progress.loss:.4g}", accuracy=f"{_last_accuracy(measured):.1%}", refresh=False)
-            bar.update(progress.step - bar.n)
-        elif measured is not shown:
-            print(_line(measured, progress.steps), flush=True)
-        shown = measured
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
+def _show(display: ProgressDisplay, progress: TrainingProgress) -> None:
+    """Show the loss of the last batch and the last accuracy on a bar, or one line per measurement."""
+    measurement = progress.measurement
+    status = f"loss={progress.loss:.4g}, accuracy={_last_accuracy(measurement):.1%}"
+    lines = [_format_line(measurement, progress.steps)] if measurement.step == progress.step else []
+    display.update(progress.step, progress.steps, status=status, lines=lines)
 
 
 def _last_accuracy(row: Measurement) -> float:
     return row.train_accuracy if np.isnan(row.validation_accuracy) else row.validation_accuracy
 
 
-def _line(row: Measurement, steps: int) -> str:
+def _format_line(row: Measurement, steps: int) -> str:
     width = len(str(steps))
     line = f"step {row.step:{width}}/{steps}  epoch {row.epoch:5.1f}  loss {row.train_loss:<6.4g}"
     line += f"  train {row.train_accuracy:6.1%}"
     return line if np.isnan(row.validation_accuracy) else f"{line}  validation {row.validation_accuracy:6.1%}"
 
 
-# -- the figures -------------------------------------------------------------------------------------------------------
+# -- figures -----------------------------------------------------------------------------------------------------------
 
 
 def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
-    """Draw the run, if matplotlib is there, and return the files' names."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its caches
+    """Write the figures if matplotlib is installed, and return the names of the files."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs the creation of its caches
     try:
-        from tinygrad_cifar.course import plotting as figures  # noqa: PLC0415 (matplotlib is optional, and slow to import)
+        from tinygrad_cifar.course import plotting  # noqa: PLC0415 (matplotlib is optional, and slow to import)
     except ImportError:
-        print("no figures: they need matplotlib, which `pip install matplotlib` brings")
+        print("no figures: they require matplotlib (pip install matplotlib)")
         return ()
     settings, dataset = result.settings, prepared.dataset
     details = f"{dataset.name}: {describe(settings)}"
@@ -262,29 +251,29 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     units = weights.shape[1]
     linear = not settings.hidden
     drawn = (
-        figures.plot_loss(figures.Heading("Loss and cost", details), history),
-        figures.plot_accuracy(figures.Heading("Accuracy", details), history),
-        figures.plot_learning_rate(
-            figures.Heading("Learning rate", details), np.array([schedule(step) for step in range(steps)])
+        plotting.plot_loss(plotting.Heading("Loss and cost", details), history),
+        plotting.plot_accuracy(plotting.Heading("Accuracy", details), history),
+        plotting.plot_learning_rate(
+            plotting.Heading("Learning rate", details), np.array([schedule(step) for step in range(steps)])
         ),
-        figures.plot_templates(
-            figures.Heading(_title_of_templates(units, linear=linear), details),
-            weights[:, :_MOST_TEMPLATES],
+        plotting.plot_templates(
+            plotting.Heading(_template_title(units, linear=linear), details),
+            weights[:, :_MAX_TEMPLATES],
             dataset.class_names if linear else None,
             columns=5 if linear else 10,
         ),
-        figures.plot_confusion_matrix(
-            figures.Heading("What the test images were taken for", details),
+        plotting.plot_confusion_matrix(
+            plotting.Heading("Confusion matrix of the test images", details),
             confusion_matrix(result.model, prepared.test, len(dataset.class_names)),
             dataset.class_names,
         ),
     )
     for name, figure in zip(FIGURES, drawn, strict=True):
-        figures.save_figure(figure, out / name)
+        plotting.save_figure(figure, out / name)
     return FIGURES
 
 
-def _title_of_templates(units: int, *, linear: bool) -> str:
+def _template_title(units: int, *, linear: bool) -> str:
     if linear:
         return "Weights of each class as images"
-    return "Weights of hidden units as images" + (f" ({_MOST_TEMPLATES} of {units})" if units > _MOST_TEMPLATES else "")
+    return "Weights of hidden units as images" + (f" ({_MAX_TEMPLATES} of {units})" if units > _MAX_TEMPLATES else "")

@@ -1,44 +1,27 @@
-"""What ``--vary`` means: a setting and what to try for it, as ``eta=log:0.001:0.1`` or ``hidden=grid:50,200+100``."""
+"""The option ``--vary``: a setting and the values to try, as ``eta=log:0.001:0.1`` or ``hidden=grid:50,200+100``."""
 
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
 
-from tinygrad_cifar.cli.settings import NAMES
-from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.cli.settings import OPTIONS
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
 
 FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
 
-_MOST_POINTS = 10_000
+_MAX_POINTS = 10_000
 _RANGES = {"log": LogUniform, "lin": Uniform}
-_TRUTHS = {"yes": True, "no": False, "true": True, "false": False}
-# By the annotations of Settings: what a value is called, and how its text is read.
-_KINDS: dict[str, tuple[str, Any]] = {
-    "str": ("a word", str),
-    "float": ("a number", float),
-    "int": ("a whole number", int),
-    "int | None": ("a whole number", int),
-    "bool": ("yes or no", lambda text: _TRUTHS[text.lower()]),
-    "tuple[int, ...]": (
-        "whole numbers joined by +, as 200+100",
-        lambda text: tuple(int(part) for part in text.split("+")),
-    ),
-}
-_TYPES = {field.name: str(field.type) for field in fields(Settings)}
 
 
 def parse_vary(text: str) -> tuple[str, Dimension]:
-    """Read one ``--vary``.
+    """Parse one ``--vary``.
 
     Raises
     ------
     argparse.ArgumentTypeError
-        If it cannot be understood.
+        If the text is invalid.
 
     Examples
     --------
@@ -48,14 +31,16 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
     >>> parse_vary("hidden=grid:50,200+100")
     ('hidden', Choice(values=((50,), (200, 100))))
     """
-    name, equals, what = text.partition("=")
+    name, equals, dimension = text.partition("=")
     name = name.replace("-", "_")
-    form, colon, values = what.partition(":")
+    form, colon, values = dimension.partition(":")
     if not equals or not colon or form not in ("grid", *_RANGES):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form {FORMS}")
-    if name not in NAMES:
+    if name in OLD_NAMES:
+        raise argparse.ArgumentTypeError(f"the setting {name} is now {OLD_NAMES[name]}")
+    if name not in OPTIONS:
         raise argparse.ArgumentTypeError(
-            f"there is no setting {name!r} to vary; a setting is an option of the training, as eta or batch-size"
+            f"there is no setting {name!r} to vary; use an option of train, as eta or batch-size"
         )
     try:
         if form == "grid":
@@ -66,31 +51,30 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
 
 
 def _value(name: str, text: str) -> Value:
-    wanted, read = _KINDS[_TYPES[name]]
     try:
-        value: Value = read(text.strip())
-    except (ValueError, KeyError) as error:
-        raise SearchError(f"{text!r} is no value of {name}, which is {wanted}") from error
+        value: Value = OPTIONS[name].parse(text.strip())
+    except ValueError as error:
+        raise SearchError(str(error)) from error
     return value
 
 
 def _range(name: str, form: str, parts: list[str]) -> Uniform:
-    if _TYPES[name] != "float":
-        raise SearchError(f"a range is of real numbers, and {name} is {_KINDS[_TYPES[name]][0]}; list its values")
+    if OPTIONS[name].type is not float:
+        raise SearchError(f"{form} is for real numbers, and {name} must be {OPTIONS[name].requirement}; use grid")
     if len(parts) not in (2, 3):
-        raise SearchError(f"a range has two ends, and perhaps a number of points, not {len(parts)} parts")
+        raise SearchError(f"a range must be LOW:HIGH or LOW:HIGH:N; got {len(parts)} parts")
     try:
         low, high = map(float, parts[:2])
         points = int(parts[2]) if parts[2:] else None
     except ValueError as error:
-        raise SearchError(f"{':'.join(parts)} is not LOW:HIGH or LOW:HIGH:N, all of them numbers") from error
-    if points is not None and points > _MOST_POINTS:
-        raise SearchError(f"a grid has at most {_MOST_POINTS} points in a range; got {points}")
+        raise SearchError(f"a range must be LOW:HIGH or LOW:HIGH:N, with numbers; got {':'.join(parts)}") from error
+    if points is not None and points > _MAX_POINTS:
+        raise SearchError(f"a range must have at most {_MAX_POINTS} points; got {points}")
     return _RANGES[form](low, high, points)
 
 
 def format_value(value: Value) -> str:
-    """Return a value as a table has it: as it would be typed, but numbers with four digits at most.
+    """Format a value for a table: as it is typed, but with at most four digits.
 
     Examples
     --------
@@ -106,7 +90,7 @@ def format_value(value: Value) -> str:
 
 
 def format_point(point: Mapping[str, Value]) -> str:
-    """Return a point in one line.
+    """Format a point in one line.
 
     Examples
     --------
@@ -117,42 +101,8 @@ def format_point(point: Mapping[str, Value]) -> str:
     return " ".join(f"{name}={format_value(value)}" for name, value in point.items())
 
 
-def format_stored_space(text: str) -> str:
-    """Return what a storage keeps of a space as it would be typed, or as it is if it is not that of a command.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar.cli.vary import format_stored_space, parse_vary
-    >>> format_stored_space(str(dict([parse_vary("eta=log:0.001:0.1:5"), parse_vary("hidden=grid:50,200+100")])))
-    '--vary eta=log:0.001:0.1:5 --vary hidden=grid:50,200+100'
-    """
-    try:
-        space: Any = ast.parse(text, mode="eval").body
-        words = [
-            f"--vary {ast.literal_eval(name)}={_as_form(dimension)}"
-            for name, dimension in zip(space.keys, space.values, strict=True)
-        ]
-    except (SyntaxError, ValueError, AttributeError, LookupError, TypeError, StopIteration):
-        return text
-    return " ".join(words)
-
-
-def _as_form(call: Any) -> str:
-    """Return the form of a dimension that was written as Python does."""
-    values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    if call.func.id == "Choice":
-        return f"grid:{','.join(map(_typed, values['values']))}"
-    form = next(form for form, kind in _RANGES.items() if kind.__name__ == call.func.id)
-    ends = [values["low"], values["high"], values["points"]]
-    return ":".join([form, *(_typed(end) for end in ends if end is not None)])
-
-
-def _typed(value: Value) -> str:
-    return f"{value:.15g}" if isinstance(value, float) else format_value(value)
-
-
 def format_space(space: Space) -> list[str]:
-    """Return a line for each setting that is varied.
+    """Return one line per varied setting.
 
     Examples
     --------

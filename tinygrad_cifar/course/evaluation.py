@@ -1,4 +1,4 @@
-"""What a trained model gets right: loss, cost, accuracy, and which classes it takes for which."""
+"""Evaluation of a classifier: loss, cost, accuracy and confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tinygrad_cifar.nn import functional as F
 Array = np.ndarray[Any, np.dtype[Any]]
 Examples = tuple[Array, Array]
 
-_ROWS_AT_ONCE = 10_000  # how many images are evaluated together: bounds the memory of an evaluation
+_BLOCK_SIZE = 10_000  # images evaluated together; it bounds the memory of an evaluation
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good a model is on some images.
+    """Metrics of a model on a set of images.
 
     Attributes
     ----------
     loss : float
-        The mean loss, in nats for the cross-entropy.
+        Mean loss, in nats for the cross-entropy.
     cost : float
-        The loss plus the L2 term.
+        Loss plus the L2 term.
     accuracy : float
-        The share of images classified right, from 0 to 1.
+        Fraction of the images that are classified correctly.
     """
 
     loss: float
@@ -37,14 +37,26 @@ class Metrics:
 
 
 def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Metrics:
-    """Measure loss, cost and accuracy of a model, in evaluation mode and without recording.
+    """Return loss, cost and accuracy of a model, in evaluation mode and without recording.
+
+    Parameters
+    ----------
+    model : Classifier
+    examples : (X, labels)
+        Images, one per row, and their classes.
+    lam : float
+        Weight of the L2 term in the cost. Default: 0.0.
+
+    Returns
+    -------
+    Metrics
 
     Raises
     ------
     TypeError
-        If the images or the labels are no NumPy array.
+        If the images or the labels are not NumPy arrays.
     ValueError
-        If there are no images, or the labels do not fit them.
+        If there are no images, or if the number of labels differs from that of the images.
 
     Examples
     --------
@@ -57,20 +69,32 @@ def evaluate(model: Classifier, examples: Examples, lam: float = 0.0) -> Metrics
     """
     X, labels = examples
     validate_examples("evaluate", examples)
-    loss = right = 0.0
+    loss = accuracy = 0.0
     with model.inference_mode():
-        for start in range(0, len(labels), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
+        for start in range(0, len(labels), _BLOCK_SIZE):
+            rows = slice(start, start + _BLOCK_SIZE)
             scores = model(wrap_without_copy(X[rows]))
             share = len(labels[rows]) / len(labels)
             loss += share * model.loss_of(scores, labels[rows]).item()
-            right += share * F.accuracy(scores, labels[rows])
+            accuracy += share * F.accuracy(scores, labels[rows])
         penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
-    return Metrics(loss, loss + penalty, right)
+    return Metrics(loss, loss + penalty, accuracy)
 
 
 def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -> Array:
-    """Count, for each true class (row), what the model took its images for (column).
+    """Return the confusion matrix (rows: true, columns: predicted).
+
+    Parameters
+    ----------
+    model : Classifier
+    examples : (X, labels)
+        Images, one per row, and their classes.
+    classes : int
+        Number of classes. Default: 10.
+
+    Returns
+    -------
+    ndarray of int, shape (classes, classes)
 
     Examples
     --------
@@ -78,7 +102,7 @@ def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -
     >>> from tinygrad_cifar.course import models
     >>> from tinygrad_cifar.course.evaluation import confusion_matrix
     >>> model = models.SoftmaxRegression(2, 2, rng=np.random.default_rng(0))
-    >>> model.W.data = np.eye(2)  # the larger of two pixels is the class
+    >>> model.W.data = np.eye(2)  # predicts the larger of two pixels
     >>> confusion_matrix(model, (np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]), np.array([0, 0, 1])), classes=2)
     array([[1, 1],
            [0, 1]])
@@ -91,12 +115,12 @@ def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -
 
 
 def validate_examples(name: str, examples: Examples) -> None:
-    """Refuse, in the name of a function, what is not images and a label for each.
+    """Raise an error that begins with ``name`` unless the examples are arrays of images and one label for each.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`evaluate` does.
+        As for :func:`evaluate`.
 
     Examples
     --------
@@ -104,14 +128,15 @@ def validate_examples(name: str, examples: Examples) -> None:
     >>> from tinygrad_cifar.course.evaluation import validate_examples
     >>> validate_examples("evaluate", (np.zeros((2, 4)), np.array([0])))
     Traceback (most recent call last):
-    ValueError: evaluate: there must be images, and a label for each; got 2 and 1
+    ValueError: evaluate: images and labels must have the same length of at least 1; got 2 and 1
     """
     X, labels = examples
-    parts: dict[str, object] = {"images": X, "labels": labels}
-    for what, array in parts.items():
-        if isinstance(array, Tensor):
-            raise TypeError(f"{name}: the {what} are a Tensor; give the numbers alone, which are its .data")
+    arrays: dict[str, object] = {"images": X, "labels": labels}
+    for argument, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"{name}: the {what} must be a NumPy array, not {type(array).__name__}; give np.array(...)")
+            remedy = "use its .data" if isinstance(array, Tensor) else "use np.asarray"
+            raise TypeError(f"{name}: {argument} must be a NumPy array; got {type(array).__name__}; {remedy}")
     if len(X) != len(labels) or len(labels) == 0:
-        raise ValueError(f"{name}: there must be images, and a label for each; got {len(X)} and {len(labels)}")
+        raise ValueError(
+            f"{name}: images and labels must have the same length of at least 1; got {len(X)} and {len(labels)}"
+        )

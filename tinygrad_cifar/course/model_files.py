@@ -1,4 +1,4 @@
-"""A trained model in a file, with all that is needed to use it: settings, treatment of the pixels, class names."""
+"""Files of trained models: parameters, settings, preprocessing and class names."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model with all that is needed to use it.
+    """A trained model with the information needed to use it.
 
     Attributes
     ----------
     model : Classifier
     settings : Settings
-        How it was trained.
+        Settings of its training.
     preprocessing : Preprocessing
-        What pixels go through before they come to the model.
+        Preprocessing of the images, fitted on the training images.
     class_names : tuple of str
-        What its scores are of.
+        Names of the classes, in the order of the scores.
     trained_on : dict
-        The :meth:`~tinygrad_cifar.data.Dataset.identity` of the data.
+        Identity of the data (:meth:`tinygrad_cifar.data.Dataset.identity`).
     """
 
     model: models.Classifier
@@ -40,23 +40,27 @@ class TrainedModel:
 
 
 def save_model(path: Path, result: Result, preprocessing: Preprocessing, dataset: Dataset) -> None:
-    """Write the trained parameters with all that is needed to use them: settings, treatment of pixels, class names.
+    """Write a trained model to a file, atomically.
 
     See :func:`load_model` for an example.
     """
     arrays = {f"model/{name}": array for name, array in result.model.state_dict().items()}
     arrays |= {f"pixels/{name}": array for name, array in preprocessing.to_arrays().items() if name != "kind"}
-    text = {"settings": asdict(result.settings), "class_names": dataset.class_names, "trained_on": dataset.identity()}
-    save_checkpoint(path, arrays, text)
+    metadata = {
+        "settings": asdict(result.settings),
+        "class_names": dataset.class_names,
+        "trained_on": dataset.identity(),
+    }
+    save_checkpoint(path, arrays, metadata)
 
 
 def load_model(path: Path) -> TrainedModel:
-    """Read what :func:`save_model` wrote.
+    """Read a file that :func:`save_model` wrote.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or no trained model.
+        If the file is damaged or is not a trained model.
 
     Examples
     --------
@@ -67,7 +71,7 @@ def load_model(path: Path) -> TrainedModel:
     >>> from tinygrad_cifar.course.runs import run, save_result
     >>> from tinygrad_cifar.course.settings import Settings
     >>> from tinygrad_cifar.course.model_files import load_model, save_model
-    >>> settings, dataset = Settings(first=100, epochs=1), builtin_dataset()
+    >>> settings, dataset = Settings(train_size=100, epochs=1), builtin_dataset()
     >>> prepared = prepare(dataset, settings)
     >>> result = run(settings, prepared)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -80,22 +84,22 @@ def load_model(path: Path) -> TrainedModel:
     >>> trained.class_names[trained.model.predict(X)[0]] in dataset.class_names
     True
     """
-    arrays, text = load_checkpoint(path)
+    arrays, metadata = load_checkpoint(path)
     try:
-        settings = Settings.from_json(text["settings"])
+        settings = Settings.from_json(metadata["settings"])
         mean, std = arrays.pop("pixels/mean"), arrays.pop("pixels/std")
-        preprocessing = Preprocessing(settings.pixels, mean, std, arrays.pop("pixels/directions", None))
+        preprocessing = Preprocessing(settings.preprocessing, mean, std, arrays.pop("pixels/directions", None))
         state = {name.removeprefix("model/"): array for name, array in arrays.items()}
-        class_names = tuple(map(str, text["class_names"]))
-        # Nothing larger than the file is ever made: the sizes must be those of the arrays that are there.
+        class_names = tuple(map(str, metadata["class_names"]))
+        # The sizes come from the arrays in the file, so a malformed file cannot request a large allocation.
         features = preprocessing.features
         shapes = [array.shape for array in state.values() if array.ndim > 1]
         if shapes != list(pairwise((features, *settings.hidden, len(class_names)))):
-            raise ValueError(f"its matrices have the shapes {shapes}")  # noqa: TRY301 (one sentence for all)
+            raise ValueError(f"the weights have the shapes {shapes}")  # noqa: TRY301 (converted below)
         model = build_model(replace(settings, init="zeros"), features, len(class_names))
         model.load_state_dict(state)
-        return TrainedModel(model, settings, preprocessing, class_names, dict(text["trained_on"]))
+        return TrainedModel(model, settings, preprocessing, class_names, dict(metadata["trained_on"]))
     except KeyError as error:
-        raise CheckpointError(f"{path} holds no trained model of this library: there is no {error} in it") from error
+        raise CheckpointError(f"{path} is not a trained model: the entry {error} is missing") from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} holds no trained model of this library: {error}") from error
+        raise CheckpointError(f"{path} is not a trained model: {error}") from error

@@ -1,17 +1,17 @@
 """The course's classifiers, each a short composition of primitives.
 
-An image is a row of ``features`` numbers (3072 for 32 x 32 x 3), S the scores with one column per class, and the cost
-``J = mean loss + lambda * sum of all squared weights``. The expected accuracies are on the CIFAR-10 test set, after
-training as the source says.
+Each row of ``X`` is an image with ``features`` values (3072 for 32 x 32 x 3), ``S`` are the scores with one column per
+class, and the cost is ``J = mean loss + lambda * sum of all squared weights``. The expected accuracies are those on the
+CIFAR-10 test set, after training as described in the source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.tensor import Tensor
@@ -19,66 +19,74 @@ from tinygrad_cifar.nn import Dropout, Linear, Module
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn.initialisers import FanIn, Initialiser, Normal
 
+Images = Tensor | npt.ArrayLike
+
 _N001 = Normal(0.01)
 _FAN_IN = FanIn()
 
 
 class Classifier(Module):
-    """A module that gives each image a score for each class, with the loss it is trained by.
+    """Base class of classifiers: a module that returns one score per image and class, with a training loss.
+
+    Subclasses define ``forward``, and :meth:`loss_of` for another loss than the cross-entropy.
 
     Attributes
     ----------
     q : float
-        Of the loss, :func:`tinygrad_cifar.nn.functional.generalised_cross_entropy`; 0, the cross-entropy, unless set.
+        Exponent of the loss (:func:`tinygrad_cifar.nn.functional.generalised_cross_entropy`). Default: 0.0, the
+        cross-entropy.
 
     Examples
     --------
     >>> import numpy as np
     >>> from tinygrad_cifar.course import models
-    >>> from tinygrad_cifar import nn
-    >>> class Metrics(models.Classifier):
-    ...     def __init__(self, rng):
+    >>> from tinygrad_cifar import Tensor, nn
+    >>> class Linear(models.Classifier):
+    ...     def __init__(self, rng: np.random.Generator) -> None:
     ...         self.layer = nn.Linear(4, 2, rng=rng)
     ...
-    ...     def forward(self, X):
+    ...     def forward(self, X: Tensor) -> Tensor:
     ...         return self.layer(X)
-    >>> model = Metrics(np.random.default_rng(0))
+    >>> model = Linear(np.random.default_rng(0))
     >>> model.predict(np.ones((3, 4))).shape, model.cost(np.ones((3, 4)), [0, 1, 1], lam=0.1).shape
     ((3,), ())
     """
 
     q: float = 0.0
 
-    def loss_of(self, scores: Any, labels: Any) -> Any:
-        """Return the mean loss of a batch's scores: the softmax cross-entropy, unless a model says otherwise."""
-        return F.generalised_cross_entropy(scores, labels, self.q)
+    def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
+        """Return the mean loss of a batch of scores: the generalised cross-entropy, unless a subclass redefines it."""
+        loss: Tensor = F.generalised_cross_entropy(scores, labels, self.q)
+        return loss
 
-    def loss(self, X: Any, labels: Any) -> Any:
+    def loss(self, X: Images, labels: npt.ArrayLike) -> Tensor:
         """Return the mean loss of a batch of images."""
         return self.loss_of(self(X), labels)
 
-    def cost(self, X: Any, labels: Any, lam: float) -> Any:
+    def cost(self, X: Images, labels: npt.ArrayLike, lam: float) -> Tensor:
         """Return ``J``: the mean loss plus ``lam`` times the sum of all squared weights."""
-        return self.loss(X, labels) + F.l2_penalty(self.weights(), lam)
+        cost: Tensor = self.loss(X, labels) + F.l2_penalty(self.weights(), lam)
+        return cost
 
-    def predict(self, X: Any) -> Any:
-        """Return the class of each image, as an array of integers; nothing is dropped or recorded on the way."""
+    def predict(self, X: Images) -> npt.NDArray[np.intp]:
+        """Return the predicted class of each image, in evaluation mode and without recording."""
         with self.inference_mode():
-            return np.argmax(np.asarray(self(X)), axis=1)
+            classes: npt.NDArray[np.intp] = np.argmax(np.asarray(self(X)), axis=1)
+        return classes
 
 
 class SoftmaxRegression(Classifier):
-    """One linear layer: ``S = X W + b``, trained by the softmax cross-entropy.
+    """One linear layer, ``S = X W + b``, trained with the softmax cross-entropy.
 
-    Source: the course's assignment 1. Expected: 38 to 39 % (reports 000 and 001; 37.5 % with the first settings
-    of report 002); 43 % as the record is trained (:mod:`tinygrad_cifar.experiments.record`).
+    Source: assignment 1 of the course. Expected: 38 to 39 % (reports 000 and 001; 37.5 % with the first settings
+    of report 002); 43 % with the settings of the record (:mod:`tinygrad_cifar.experiments.record`).
 
     Examples
     --------
     >>> import numpy as np
     >>> from tinygrad_cifar.course import models
     >>> model = models.SoftmaxRegression(3072, 10, rng=np.random.default_rng(0))
-    >>> print(f"{model.loss(np.zeros((1, 3072)), [3]):.4f}")  # log(10): it knows nothing yet
+    >>> print(f"{model.loss(np.zeros((1, 3072)), [3]):.4f}")  # log(10): equal scores for ten classes
     2.3026
     """
 
@@ -89,41 +97,43 @@ class SoftmaxRegression(Classifier):
         *,
         rng: np.random.Generator,
         init: Initialiser = _N001,
-        dtype: Any = np.float64,
+        dtype: npt.DTypeLike = np.float64,
     ) -> None:
         self.W = Tensor(init(rng, features, classes), requires_grad=True, dtype=dtype)
         self.b = Tensor(np.zeros(classes), requires_grad=True, dtype=dtype)
 
-    def forward(self, X: Any) -> Any:
+    def forward(self, X: Images) -> Tensor:
         """Return the scores ``X W + b``."""
-        return ops.matmul(X, self.W) + self.b
+        scores: Tensor = ops.matmul(X, self.W) + self.b
+        return scores
 
 
 class SVM(SoftmaxRegression):
-    """The same linear layer trained by the multi-class hinge loss, a support vector machine with margin 1.
+    """The same linear layer trained with the multi-class hinge loss: a support vector machine with margin 1.
 
-    Source: the course's assignment 1, bonus part. Expected: 36 % (report 001).
+    Source: assignment 1 of the course, bonus part. Expected: 36 % (report 001).
 
     Examples
     --------
     >>> import numpy as np
     >>> from tinygrad_cifar.course import models
     >>> model = models.SVM(3072, 10, rng=np.random.default_rng(0))
-    >>> model.loss(np.zeros((1, 3072)), [3]).item()  # nine wrong classes, each one margin away
+    >>> model.loss(np.zeros((1, 3072)), [3]).item()  # each of nine wrong classes violates the margin by 1
     9.0
     """
 
-    def loss_of(self, scores: Any, labels: Any) -> Any:
-        """Return the mean hinge loss of a batch's scores."""
-        return F.hinge(scores, labels)
+    def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
+        """Return the mean hinge loss of a batch of scores."""
+        loss: Tensor = F.hinge(scores, labels)
+        return loss
 
 
 class TwoLayer(Classifier):
-    """A hidden layer of ReLUs: ``H = max(0, X W1 + b1)``, ``S = H W2 + b2``, trained by the softmax cross-entropy.
+    """A hidden layer of ReLUs, ``H = max(0, X W1 + b1)`` and ``S = H W2 + b2``, trained with the cross-entropy.
 
-    Source: the course's assignment 2. Expected with 50 hidden units: 45 to 46 % on one batch of training images
-    in one cycle, 50 to 53 % on all of them (reports 003 and 004), and 57 to 58 % as the record is trained. Another
-    ``activation`` may take the ReLU's place.
+    Source: assignment 2 of the course. Expected with 50 hidden units: 45 to 46 % with one batch of training images
+    in one cycle, 50 to 53 % with all of them (reports 003 and 004), and 57 to 58 % with the settings of the record.
+    ``activation`` replaces the ReLU.
 
     Examples
     --------
@@ -147,8 +157,8 @@ class TwoLayer(Classifier):
         *,
         rng: np.random.Generator,
         init: Initialiser = _FAN_IN,
-        activation: Callable[[Any], Any] = ops.relu,
-        dtype: Any = np.float64,
+        activation: Callable[[Tensor], Tensor] = ops.relu,
+        dtype: npt.DTypeLike = np.float64,
     ) -> None:
         self.activation = activation
         self.W1 = Tensor(init(rng, features, hidden), requires_grad=True, dtype=dtype)
@@ -156,17 +166,36 @@ class TwoLayer(Classifier):
         self.W2 = Tensor(init(rng, hidden, classes), requires_grad=True, dtype=dtype)
         self.b2 = Tensor(np.zeros(classes), requires_grad=True, dtype=dtype)
 
-    def forward(self, X: Any) -> Any:
+    def forward(self, X: Images) -> Tensor:
         """Return the scores ``max(0, X W1 + b1) W2 + b2``."""
         H = self.activation(ops.matmul(X, self.W1) + self.b1)
-        return ops.matmul(H, self.W2) + self.b2
+        scores: Tensor = ops.matmul(H, self.W2) + self.b2
+        return scores
 
 
 class Perceptron(Classifier):
-    """As many hidden layers of ReLUs as sizes are given, with dropout after each if wanted.
+    """Any number of hidden layers of ReLUs, each followed by dropout.
 
-    ``H_i = max(0, H_{i-1} W_i + b_i)`` with ``H_0 = X``, and scores ``S = H_k W + b``. Source: the course's
-    assignments 2 (bonus) and 3. Expected: 53 to 56 % with two wide layers and all the training images.
+    ``H_i = max(0, H_{i-1} W_i + b_i)`` with ``H_0 = X``, and scores ``S = H_k W + b``. Source: assignments 2 (bonus)
+    and 3 of the course. Expected: 53 to 56 % with two wide layers and all the training images.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Features of an image, units of each hidden layer, and classes.
+    rng : numpy.random.Generator
+        Samples the weights and the dropout masks.
+    init : Initialiser
+        Initialisation of the weights. Default: ``FanIn()``.
+    dropout : float
+        Fraction of the hidden units dropped. Default: 0.0.
+    dtype : dtype
+        Type of the parameters. Default: float64.
+
+    Raises
+    ------
+    ValueError
+        If ``sizes`` has fewer than two elements.
 
     Examples
     --------
@@ -184,14 +213,14 @@ class Perceptron(Classifier):
         rng: np.random.Generator,
         init: Initialiser = _FAN_IN,
         dropout: float = 0.0,
-        dtype: Any = np.float64,
+        dtype: npt.DTypeLike = np.float64,
     ) -> None:
-        if len(sizes) < 2:  # noqa: PLR2004 (the images' and the classes')
-            raise ValueError(f"Perceptron: give at least the sizes of an image and of the scores, got {list(sizes)}")
+        if len(sizes) < 2:  # noqa: PLR2004 (features and classes)
+            raise ValueError(f"Perceptron: sizes must have at least two elements; got {list(sizes)}")
         self.layers = [Linear(m, n, rng=rng, init=init, dtype=dtype) for m, n in pairwise(sizes)]
         self.dropout = Dropout(dropout, rng=rng)
 
-    def forward(self, X: Any) -> Any:
+    def forward(self, X: Images) -> Tensor:
         """Return the scores."""
         *hidden, last = self.layers
         for layer in hidden:

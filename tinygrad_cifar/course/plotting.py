@@ -1,10 +1,10 @@
-"""Pictures of training runs: each function takes histories or arrays and returns a figure, and :func:`save_figure` writes it.
+"""Figures of training runs: functions from histories or arrays to figures, and :func:`save_figure`.
 
-A figure says in its heading what it shows, of which data, under which settings. Lines differ in dash and marker as well
-as in colour (Okabe and Ito's palette), so that they can be told apart in grey and with any colour vision. Nothing here
-touches matplotlib's global state, so figures can be drawn beside anybody else's.
+The heading of a figure names its content, the data and the settings. Lines differ in dash and marker as well as in
+colour (the palette of Okabe and Ito), so that they are distinguishable in grey and with any colour vision. The global
+state of matplotlib is not changed.
 
-Needs matplotlib, which comes with the extra ``experiments``.
+Requires matplotlib, which the extra ``experiments`` installs.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ _STYLE: dict[str, Any] = {
 _COLOURS = ("#0072B2", "#D55E00", "#000000", "#CC79A7", "#009E73", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vPX"
 _WIDTH = 7.0  # inches
-_BESIDE = 0.8  # inches of a panel that its vertical scale takes
-_OF_A_LETTER = 0.085  # inches of the width of a mark's label
+_MARGIN = 0.8  # inches of a panel taken by its vertical axis
+_LETTER_WIDTH = 0.085  # inches, in a tick label
 _DPI = 150
 _SIDE = 32
-_FEW_DECADES = 1000  # the ends of a scale on which powers of ten alone would be too few marks
+_FEW_DECADES = 1000  # range below which only powers of ten would be too few ticks
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands over a figure.
+    """The heading of a figure.
 
     Attributes
     ----------
     title : str
-        What it shows.
+        Content of the figure.
     details : str
-        The data's name and the settings, in one line.
+        Name of the data and settings, in one line.
     """
 
     title: str
@@ -73,9 +73,20 @@ class Heading:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name in the legend, its points, the number of its colour and marker, and whether it is dashed.
+    """A curve.
 
-    With a spread, one number per point, the points have bars of that length to either side, and are not joined.
+    Attributes
+    ----------
+    label : str
+        Name in the legend.
+    x, y : ndarray
+        Points.
+    colour : int
+        Index of the colour and of the marker. Default: 0.
+    dashed : bool
+        Default: False.
+    spread : ndarray, optional
+        Half length of the error bar of each point. If given, the points are not joined.
     """
 
     label: str
@@ -88,9 +99,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one pair of axes, the names of both, a title, and whether x is on a logarithmic scale.
+    """Curves over one pair of axes.
 
-    Where x counts things that are no numbers, 0, 1, ..., ``x_names`` are their names.
+    Attributes
+    ----------
+    x_label, y_label : str
+        Names of the axes.
+    lines : sequence of Line
+    title : str
+    log_x : bool
+        If True, the x axis is logarithmic. Default: False.
+    x_names : sequence of str
+        Names of the x values 0, 1, ... of a categorical axis.
     """
 
     x_label: str
@@ -104,7 +124,7 @@ class Panel:
 def plot_curves(
     heading: Heading, panels: Sequence[Panel], *, columns: int | None = None, shared: bool = True
 ) -> Figure:
-    """Draw panels of curves: side by side, or in rows of ``columns``; with one vertical scale, unless not shared.
+    """Draw panels of curves, side by side or in rows of ``columns``, with a shared vertical scale by default.
 
     Examples
     --------
@@ -123,7 +143,7 @@ def plot_curves(
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         for axes, panel in zip(grid, panels, strict=False):
-            _draw_panel(axes, panel, _WIDTH / columns - _BESIDE)
+            _draw_panel(axes, panel, _WIDTH / columns - _MARGIN)
     return figure
 
 
@@ -151,29 +171,29 @@ def _draw_panel(axes: Axes, panel: Panel, width: float) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        least, most = axes.get_xlim()
-        if most < _FEW_DECADES * least:
-            axes.xaxis.set_major_locator(LogLocator(subs=_multiples(least, most, width)))
+        low, high = axes.get_xlim()
+        if high < _FEW_DECADES * low:
+            axes.xaxis.set_major_locator(LogLocator(subs=_multiples(low, high, width)))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
     if len(panel.lines) > 1:
         axes.legend(fontsize=9)
 
 
-def _multiples(least: float, most: float, width: float) -> Sequence[float]:
-    """Return which multiples of powers of ten to mark, so many that their labels fit beside each other."""
+def _multiples(low: float, high: float, width: float) -> Sequence[float]:
+    """Return the multiples of powers of ten that get a tick: as many as have room for their labels."""
     for multiples in ((1.0, 2.0, 5.0), (1.0, 3.0)):
-        decades = range(math.floor(math.log10(least)), math.ceil(math.log10(most)))
-        marks = [m * 10.0**k for k in decades for m in multiples if least <= m * 10.0**k <= most]
-        apart = (width * math.log(b / a) / math.log(most / least) for a, b in pairwise(marks))
-        needed = (_OF_A_LETTER * (1 + (len(f"{a:g}") + len(f"{b:g}")) / 2) for a, b in pairwise(marks))
-        if all(there >= wanted for there, wanted in zip(apart, needed, strict=True)):
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+        marks = [m * 10.0**k for k in decades for m in multiples if low <= m * 10.0**k <= high]
+        apart = (width * math.log(b / a) / math.log(high / low) for a, b in pairwise(marks))
+        needed = (_LETTER_WIDTH * (1 + (len(f"{a:g}") + len(f"{b:g}")) / 2) for a, b in pairwise(marks))
+        if all(available >= wanted for available, wanted in zip(apart, needed, strict=True)):
             return multiples
     return (1.0,)
 
 
 def plot_histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100) -> Figure:
-    """Draw histograms over one pair of scales, one for each named array of numbers.
+    """Draw one histogram per array, with shared axes.
 
     Examples
     --------
@@ -199,18 +219,18 @@ def plot_histograms(heading: Heading, values: Mapping[str, Array], x_label: str,
 
 
 def plot_loss(heading: Heading, histories: Mapping[str, History]) -> Figure:
-    """Draw loss and cost over the epochs, on training and validation images, of one or several runs.
+    """Draw loss and cost against the epoch, for the training and validation images of one or several runs.
 
     Parameters
     ----------
     heading : Heading
     histories : mapping
-        By the names of the runs; a single run needs none, as in ``{"": history}``.
+        Histories by the names of the runs. The name of a single run can be empty, as in ``{"": history}``.
 
     Returns
     -------
     Figure
-        One panel if cost and loss are the same everywhere (lambda is 0), else two.
+        One panel if cost and loss are equal (lambda is 0), otherwise two.
     """
     same = all((h.column("train_loss") == h.column("train_cost")).all() for h in histories.values())
     names = {"loss": "mean loss", "cost": "mean cost"}
@@ -220,7 +240,7 @@ def plot_loss(heading: Heading, histories: Mapping[str, History]) -> Figure:
 
 
 def plot_accuracy(heading: Heading, histories: Mapping[str, History]) -> Figure:
-    """Draw the accuracy over the epochs, on training and validation images; arguments as for :func:`plot_loss`."""
+    """Draw the accuracy against the epoch; parameters as for :func:`plot_loss`."""
     return plot_curves(heading, [Panel("epoch", "accuracy in %", _lines(histories, "accuracy", 100.0))])
 
 
@@ -230,30 +250,29 @@ def _lines(histories: Mapping[str, History], quantity: str, scale: float = 1.0) 
         for j, part in enumerate(("training", "validation")):
             y = scale * history.column(f"{'train' if part == 'training' else part}_{quantity}")
             if not np.isnan(y).all():
-                # Of one run, training and validation have colours; of several, each run has one.
+                # For one run, the colour means training or validation; for several, it means the run.
                 colour = j if len(histories) == 1 else i
                 lines.append(Line(f"{name} {part}".strip(), history.column("epoch"), y, colour, dashed=j == 1))
     return lines
 
 
 def plot_learning_rate(heading: Heading, rates: Array) -> Figure:
-    """Draw the learning rate of each update, the first at step 0."""
+    """Draw the learning rate of each update; the first update is step 0."""
     return plot_curves(heading, [Panel("update step", "learning rate eta", [Line("", np.arange(len(rates)), rates)])])
 
 
 def plot_templates(heading: Heading, weights: Array, names: Sequence[str] | None = None, *, columns: int = 5) -> Figure:
-    """Draw the weights of linear units as images: what each unit looks for.
+    """Draw the weights of linear units as images.
 
     Parameters
     ----------
     heading : Heading
     weights : ndarray, shape (3072, n)
-        One column per unit, in the layout of the images. Each image has its own scale, from its least weight to its
-        greatest.
+        One column per unit, in the layout of the images. Each image is scaled from its minimum to its maximum.
     names : sequence of str, optional
-        One per unit, to be written over its image.
+        One per unit, written above its image.
     columns : int
-        Images per row.
+        Images per row. Default: 5.
 
     Examples
     --------
@@ -267,7 +286,7 @@ def plot_templates(heading: Heading, weights: Array, names: Sequence[str] | None
     images = _as_images(weights)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    top, gap = (9 if names else 3), 3  # pixels of an image, over it and beside it
+    top, gap = (9 if names else 3), 3  # pixels above and beside an image
     sheet = np.ones((rows * (_SIDE + top) + gap, columns * (_SIDE + gap) - gap, 3))
     with _style():
         width = _WIDTH - 0.3
@@ -285,8 +304,8 @@ def plot_templates(heading: Heading, weights: Array, names: Sequence[str] | None
 
 def _as_images(weights: Array) -> Array:
     images = weights.T.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1).astype(np.float64)
-    least, most = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
-    scaled: Array = (images - least) / np.where(most > least, most - least, 1.0)
+    low, high = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
+    scaled: Array = (images - low) / np.where(high > low, high - low, 1.0)
     return scaled
 
 
@@ -299,19 +318,19 @@ def plot_heat_map(
     columns: tuple[str, Sequence[str]],
     scale: str,
 ) -> Figure:
-    """Draw a matrix of numbers as shades, darker for greater, with a text in each cell.
+    """Draw a matrix as shades, darker for larger values, with a text in each cell.
 
     Parameters
     ----------
     heading : Heading
     values : ndarray, shape (m, n)
-        What the shades mean.
+        Values of the cells.
     texts : m sequences of n str
-        What stands in the cells.
+        Texts of the cells.
     rows, columns : (str, sequence of str)
-        The name of each axis, and those of its entries.
+        Name of the axis and of its entries.
     scale : str
-        The name of the shades' scale.
+        Name of the colour scale.
 
     Examples
     --------
@@ -349,7 +368,7 @@ def plot_heat_map(
 
 
 def plot_confusion_matrix(heading: Heading, counts: Array, class_names: Sequence[str]) -> Figure:
-    """Draw what the images of each class (a row) were taken for: the percentage, with the number of images below.
+    """Draw the confusion matrix (rows: true, columns: predicted) in percent, with the numbers of images below.
 
     Examples
     --------
@@ -375,7 +394,14 @@ def plot_confusion_matrix(heading: Heading, counts: Array, class_names: Sequence
 
 
 def save_figure(figure: Figure, path: Path, *, colours: int | None = None) -> None:
-    """Write a figure as PNG, wholly or not at all; in so many colours (256 at most), it takes a third of the bytes.
+    """Write a figure as PNG, atomically.
+
+    Parameters
+    ----------
+    figure : Figure
+    path : Path
+    colours : int, optional
+        Number of colours, at most 256. A palette reduces the size of the file to a third. If None, use all colours.
 
     Raises
     ------
@@ -395,24 +421,24 @@ def save_figure(figure: Figure, path: Path, *, colours: int | None = None) -> No
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Draw as this module says, whatever the user's matplotlibrc does."""
+    """Use the style of this module, independent of the matplotlibrc of the user."""
     with matplotlib.style.context(["default", _STYLE]):
         yield
 
 
 def _figure(heading: Heading, height: float) -> Figure:
-    """Return a figure with a heading and ``height`` inches for what is below it."""
+    """Return a figure with a heading and ``height`` inches below it."""
     details = _even_lines(heading.details, 108)
     top = 0.42 + 0.18 * len(details)
-    whole = height + top
-    layout = ConstrainedLayoutEngine(rect=(0.01, 0.0, 0.98, height / whole))
-    figure = Figure(figsize=(_WIDTH, whole), dpi=_DPI, layout=layout)
-    figure.text(0.02, 1 - 0.26 / whole, heading.title, fontsize=12, fontweight="bold", va="center")
-    figure.text(0.02, 1 - 0.40 / whole, "\n".join(details), fontsize=8, color="0.3", va="top", linespacing=1.2)
+    total = height + top
+    layout = ConstrainedLayoutEngine(rect=(0.01, 0.0, 0.98, height / total))
+    figure = Figure(figsize=(_WIDTH, total), dpi=_DPI, layout=layout)
+    figure.text(0.02, 1 - 0.26 / total, heading.title, fontsize=12, fontweight="bold", va="center")
+    figure.text(0.02, 1 - 0.40 / total, "\n".join(details), fontsize=8, color="0.3", va="top", linespacing=1.2)
     return figure
 
 
 def _even_lines(text: str, width: int) -> list[str]:
-    """Wrap into as few lines as the width allows, none of them much shorter than the others."""
+    """Wrap into the minimum number of lines for the width, as narrow as possible."""
     fewest = len(textwrap.wrap(text, width))
     return next(lines for narrow in range(1, width + 1) if len(lines := textwrap.wrap(text, narrow)) <= fewest)

@@ -1,4 +1,4 @@
-"""The data as a run needs them: cut into training, validation and test images, and their pixels treated."""
+"""Preparation of the data for a run: the split into training, validation and test images, and preprocessing."""
 
 from __future__ import annotations
 
@@ -13,60 +13,64 @@ from tinygrad_cifar.data.preprocess import Preprocessing
 
 
 def split_dataset(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
-    """Return the images to train on and those to validate on, if any.
+    """Return the training images and the validation images of a run; None if the run has no validation images.
 
     Raises
     ------
     SettingsError
         If the data set is too small for the settings.
     DataError
-        If it has no such batch.
+        If the data set does not have a batch of the settings.
 
     Examples
     --------
     >>> from tinygrad_cifar.data import builtin_dataset
     >>> from tinygrad_cifar.course.preparation import split_dataset
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> train, validation = split_dataset(builtin_dataset(), Settings(train_batches=(1, 3), held_out=500, validation_batch=None))
+    >>> settings = Settings(train_batches=(1, 3), validation_size=500, validation_batch=None)
+    >>> train, validation = split_dataset(builtin_dataset(), settings)
     >>> len(train), len(validation)
     (3500, 500)
     """
     batches = [dataset.batch(i) for i in settings.train_batches]
     images = np.concatenate([batch.images for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches])
-    kept = len(labels) - settings.held_out
-    end = settings.first or kept
-    if not 1 <= end <= kept:
+    available = len(labels) - settings.validation_size
+    end = settings.train_size or available
+    if not 1 <= end <= available:
         raise SettingsError(
-            f"held_out={settings.held_out} and first={settings.first} do not fit {len(labels)} training images of "
-            f"{dataset.name}"
+            f"validation_size={settings.validation_size} and train_size={settings.train_size} do not match the "
+            f"{len(labels)} training images of {dataset.name}"
         )
     if settings.batch_size > end:
-        raise SettingsError(f"batch_size is {settings.batch_size}, but there are {end} images to train on")
+        raise SettingsError(
+            f"batch_size must be at most {end}, the number of training images; got {settings.batch_size}"
+        )
     validation: Split | None = None
-    if settings.held_out:
-        validation = Split(images[kept:], labels[kept:])
+    if settings.validation_size:
+        validation = Split(images[available:], labels[available:])
     elif settings.validation_batch is not None:
         validation = dataset.batch(settings.validation_batch)
     return Split(images[:end], labels[:end]), validation
 
 
 def data_settings(settings: Settings) -> Settings:
-    """Return settings that are the same for all runs that need the same preparation of the data.
+    """Return settings that are equal for all runs with the same preparation of the data.
 
     Examples
     --------
     >>> from tinygrad_cifar.course.preparation import data_settings
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> data_settings(Settings(eta=0.1, lam=0.2, first=50)) == data_settings(Settings(epochs=3, seed=1, first=50))
+    >>> one, other = Settings(eta=0.1, lam=0.2, train_size=50), Settings(epochs=3, seed=1, train_size=50)
+    >>> data_settings(one) == data_settings(other)
     True
     """
     return Settings(
-        pixels=settings.pixels,
+        preprocessing=settings.preprocessing,
         components=settings.components,
         train_batches=settings.train_batches,
-        first=settings.first,
-        held_out=settings.held_out,
+        train_size=settings.train_size,
+        validation_size=settings.validation_size,
         validation_batch=settings.validation_batch,
         dtype=settings.dtype,
         batch_size=1,
@@ -74,7 +78,7 @@ def data_settings(settings: Settings) -> Settings:
 
 
 def preprocess_split(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
-    """Return images as a model sees them, with their labels.
+    """Return the preprocessed images and their labels.
 
     Examples
     --------
@@ -92,16 +96,16 @@ def preprocess_split(split: Split, preprocessing: Preprocessing, settings: Setti
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set cut up and its pixels treated as settings say.
+    """A data set that is split and preprocessed.
 
     Attributes
     ----------
     dataset : Dataset
-        What it was made from.
+        The data set itself.
     train, validation, test : (X, labels)
-        Validation is None if the settings hold nothing out.
+        Preprocessed images and labels. Validation is None if the run has no validation images.
     images : Split
-        The training images as they were, for augmentation.
+        Training images before preprocessing, for augmentation.
     preprocessing : Preprocessing
         Fitted on the training images.
     """
@@ -115,12 +119,12 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Cut up a data set, as :func:`split_dataset` does, and treat its pixels.
+    """Split a data set with :func:`split_dataset` and preprocess its images.
 
     See :func:`tinygrad_cifar.course.runs.run` for an example.
     """
     train, validation = split_dataset(dataset, settings)
-    preprocessing = Preprocessing.fit(settings.pixels, train.images, settings.components)
+    preprocessing = Preprocessing.fit(settings.preprocessing, train.images, settings.components)
     return Prepared(
         dataset,
         preprocess_split(train, preprocessing, settings),

@@ -1,7 +1,6 @@
-"""One training run, from its settings to its result.
+"""Training runs, from settings to results.
 
-The command line, the experiments and the search all train through this module, so a result means the same wherever it
-was made.
+The command line, the experiments and the search train through this module, so their results are comparable.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
 from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.preparation import Prepared
-from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, Settings
-from tinygrad_cifar.course.training import History, TrainingProgress, fit, require_same_run
+from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, OLD_NAMES, Settings
+from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.batches import augment_flip, augment_shift
 from tinygrad_cifar.data.preprocess import Preprocessing
@@ -28,23 +27,25 @@ from tinygrad_cifar.nn import schedules
 from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint
 from tinygrad_cifar.system.files import atomic_write
+from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a run.
+    """The result of a run.
 
     Attributes
     ----------
     settings : Settings
     model : Classifier
+        The trained model.
     history : History
-    train, validation, test : Scores
-        At the end; validation or test is None where nothing was held out or the test set was not looked at.
+    train, validation, test : Metrics
+        Metrics of the trained model. Validation is None without validation images, test if it was not evaluated.
     seconds : float
-        Wall-clock time of the training, measurements included; see :class:`~tinygrad_cifar.course.training.History`.
+        Wall-clock time of the training; see :class:`~tinygrad_cifar.course.training.History`.
     """
 
     settings: Settings
@@ -56,12 +57,12 @@ class Result:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as a dictionary of plain numbers; accuracies are shares from 0 to 1."""
-        figures: dict[str, Any] = {"settings": asdict(self.settings)}
-        for name, scores in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+        """Return settings and metrics as a dictionary that can be serialised as JSON; accuracies are from 0 to 1."""
+        content: dict[str, Any] = {"settings": asdict(self.settings)}
+        for name, metrics in (("train", self.train), ("validation", self.validation), ("test", self.test)):
             for quantity in ("accuracy", "loss", "cost"):
-                figures[f"{name}_{quantity}"] = None if scores is None else getattr(scores, quantity)
-        return figures | {
+                content[f"{name}_{quantity}"] = None if metrics is None else getattr(metrics, quantity)
+        return content | {
             "steps": self.history.rows[-1].step,
             "stopped_early": self.history.stopped_early,
             "seconds": round(self.seconds, 3),
@@ -69,7 +70,7 @@ class Result:
 
 
 def build_model(settings: Settings, features: int, classes: int) -> models.Classifier:
-    """Return the untrained model that settings describe, drawn from their seed.
+    """Return the untrained model of the settings, initialised from their seed.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
 
 
 def build_schedule(settings: Settings, steps_per_epoch: int) -> schedules.Schedule:
-    """Return the learning rate as a function of the step.
+    """Return the learning-rate schedule of the settings.
 
     Examples
     --------
@@ -123,7 +124,7 @@ def build_schedule(settings: Settings, steps_per_epoch: int) -> schedules.Schedu
 
 
 def build_optimiser(settings: Settings, model: models.Classifier, steps_per_epoch: int) -> Optimiser:
-    """Return the optimiser that settings describe.
+    """Return the optimiser of the settings.
 
     Examples
     --------
@@ -152,25 +153,30 @@ def run(
     *,
     test: bool = True,
     checkpoint: Path | None = None,
-    watch: Callable[[TrainingProgress], None] | None = None,
+    callback: Callable[[TrainingProgress], None] | None = None,
 ) -> Result:
-    """Train as settings say.
+    """Train a model with the settings.
 
     Parameters
     ----------
-    settings, prepared
-        What to do, and :func:`prepare` of the same settings.
+    settings : Settings
+    prepared : Prepared
+        Result of :func:`~tinygrad_cifar.course.preparation.prepare` for the same settings.
     test : bool
-        Whether to look at the test set at the end: a search does not.
-    checkpoint, watch
-        As for :func:`tinygrad_cifar.course.training.fit`; a checkpoint of other settings or data is refused.
+        If True, evaluate the trained model on the test images. A search does not. Default: True.
+    checkpoint, callback
+        As for :func:`tinygrad_cifar.course.training.fit`. A checkpoint of other settings or data is refused.
+
+    Returns
+    -------
+    Result
 
     Raises
     ------
     TrainingDiverged
         If the loss becomes NaN or infinite.
     CheckpointError
-        If the checkpoint cannot be written, is damaged, or is of another run.
+        If the checkpoint cannot be written, is damaged, or belongs to another run.
 
     Examples
     --------
@@ -178,8 +184,8 @@ def run(
     >>> from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import run
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> settings = Settings(first=500, epochs=2)
-    >>> prepared = prepare(builtin_dataset(), settings)  # cut, and scaled to 0 to 1
+    >>> settings = Settings(train_size=500, epochs=2)
+    >>> prepared = prepare(builtin_dataset(), settings)  # split, and scaled to the range 0 to 1
     >>> X, labels = prepared.train
     >>> X.shape, prepared.validation[0].shape
     ((500, 3072), (2000, 3072))
@@ -201,13 +207,13 @@ def run(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         rng=np.random.default_rng([settings.seed, 1]) if settings.shuffle or augments else None,
-        every=settings.every,
+        measure_every=settings.measure_every,
         patience=settings.patience,
         augment=_augmentation(settings, prepared.preprocessing) if augments else None,
-        measured=prepared.train,
+        measure_on=prepared.train,
         checkpoint=checkpoint,
-        identity=None if checkpoint is None else _identity(settings, prepared.dataset),
-        watch=watch,
+        run_id=None if checkpoint is None else _identity(settings, prepared.dataset),
+        callback=callback,
     )
     return Result(
         settings,
@@ -221,7 +227,7 @@ def run(
 
 
 def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> None:
-    """Refuse a checkpoint of other settings or data before anything is prepared; :func:`run` looks at the rest of it.
+    """Raise an error for a checkpoint of other settings or data, without preparing the data.
 
     Examples
     --------
@@ -231,22 +237,25 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     >>> from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import check_resumable, run
     >>> from tinygrad_cifar.course.settings import Settings
-    >>> settings, dataset = Settings(epochs=1, first=100), builtin_dataset()
+    >>> settings, dataset = Settings(epochs=1, train_size=100), builtin_dataset()
     >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
     ...     checkpoint = Path(folder) / "checkpoint.npz"
     ...     result = run(settings, prepare(dataset, settings), checkpoint=checkpoint)
-    ...     check_resumable(checkpoint, Settings(epochs=2, first=100), dataset)
+    ...     check_resumable(checkpoint, Settings(epochs=2, train_size=100), dataset)
     Traceback (most recent call last):
     tinygrad_cifar.system.checkpoints.CheckpointError: ... belongs to another run: its epochs is 1, not 2
 
     Raises
     ------
     CheckpointError
-        If it is damaged, or of another run.
+        If it is damaged or belongs to another run.
     """
-    _, text = load_checkpoint(checkpoint)
+    _, metadata = load_checkpoint(checkpoint)
     try:
-        require_same_run(text["identity"], _identity(settings, dataset))
+        renamed = [f"{name} is now {OLD_NAMES[name]}" for name in OLD_NAMES if name in metadata["identity"]]
+        if renamed:
+            raise ValueError(f"settings were renamed since it was written ({', '.join(renamed)})")  # noqa: TRY301
+        require_same(metadata["identity"], _identity(settings, dataset))
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint} belongs to another run: {error}") from error
 
@@ -272,7 +281,7 @@ def _augmentation(settings: Settings, preprocessing: Preprocessing) -> Callable[
 
 
 def versions() -> dict[str, str]:
-    """Return what a result depends on besides its settings.
+    """Return the versions and the platform that a result depends on besides its settings and data.
 
     Examples
     --------
@@ -289,12 +298,12 @@ def versions() -> dict[str, str]:
 
 
 def save_result(folder: Path, result: Result, dataset: Dataset) -> None:
-    """Write ``history.csv`` and ``result.json``, in this order and each wholly or not at all.
+    """Write ``history.csv`` and ``result.json``, in this order and each atomically.
 
     See :func:`tinygrad_cifar.course.model_files.load_model` for an example.
     """
-    text = result.to_json() | {"data": dataset.identity(), "versions": versions()}
+    content = result.to_json() | {"data": dataset.identity(), "versions": versions()}
     with atomic_write(folder / "history.csv") as file:
         file.write(result.history.to_csv().encode())
     with atomic_write(folder / "result.json") as file:
-        file.write((json.dumps(text, indent=2) + "\n").encode())
+        file.write((json.dumps(content, indent=2) + "\n").encode())

@@ -1,17 +1,17 @@
-"""What defines a training run: plain settings, checked when they are made, that can be printed, stored and compared.
+"""The settings that define a training run: checked when they are made, and easy to print, store and compare.
 
-Equal settings on equal data give equal results, to the last bit on the same machine: everything random in a run comes
+Equal settings on equal data give bit-for-bit identical results on the same machine: everything random in a run comes
 from its seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from tinygrad_cifar.course.setting_fields import SettingField, declared_fields, document_fields, setting
+from tinygrad_cifar.data.batches import SIDE
 from tinygrad_cifar.data.dataset import PIXELS
 from tinygrad_cifar.data.preprocess import KINDS
 from tinygrad_cifar.engine import ops
@@ -30,228 +30,262 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
 }
 
 
-_BELOW_1 = np.nextafter(1.0, 0.0)
-_FINITE = np.finfo(np.float64).max
-_MOST = 2**63 - 1
-# What each number may be, from and to; None is left out.
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "n_s", "every", "patience", "first"), (1, _MOST)),
-    "components": (1, PIXELS),
-    "q": (0, 1),
-    **dict.fromkeys(("held_out", "warm_up", "seed"), (0, _MOST)),
-    **dict.fromkeys(("eta", "eta_min", "lam", "sigma", "decay"), (0, _FINITE)),
-    **dict.fromkeys(("momentum", "dropout"), (0, _BELOW_1)),
-    "shift": (0, 31),
-}
-_ENDS = {_MOST: " to 2**63 - 1", _FINITE: " up, and finite", _BELOW_1: " up to, but not including, 1"}
-_MOST_UNITS = 100_000
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-# What each annotation of a setting means, in words and as a test: they come from JSON too, which has no types.
-_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "int": ("a whole number", _is_whole),
-    "int | None": ("a whole number or None", lambda value: value is None or _is_whole(value)),
-    "float": ("a number", lambda value: isinstance(value, float) or _is_whole(value)),
-    "bool": ("True or False", lambda value: isinstance(value, bool)),
-    "tuple[int, ...]": (
-        "a tuple of whole numbers",
-        lambda value: isinstance(value, tuple) and all(_is_whole(part) for part in value),
-    ),
-}
-
-
 class SettingsError(ValueError):
-    """Settings that contradict each other or cannot be used: one sentence that names them."""
+    """Settings that contradict each other or cannot be used, as a one-line message that names them."""
 
 
+@document_fields
 @dataclass(frozen=True)
 class Settings:
-    """What defines a training run.
+    """The settings of a training run.
 
-    Attributes
-    ----------
-    model : str
-        One of :data:`MODELS`.
-    hidden : tuple of int
-        The hidden layers' sizes: one for two-layer, any number for perceptron, none for the linear models.
-    activation : str
-        One of :data:`ACTIVATIONS`, of the hidden units of two-layer.
-    init, sigma : str, float
-        One of :data:`INITIALISERS`, and the standard deviation of ``normal``.
-    pixels : str
-        What is done to pixels first: ``scale`` (/ 255), ``centre`` (and the training mean subtracted),
-        ``standardise`` (and divided by the standard deviation) or ``whiten`` (centred, and turned into uncorrelated
-        features).
-    components : int
-        How many of these ``whiten`` keeps.
-    train_batches : tuple of int
-        Which of the five training batches to train on.
-    first : int, optional
-        Train on the first so many of their images only.
-    held_out : int
-        Keep the last so many of their images for validation.
-    validation_batch : int, optional
-        Or: validate on this training batch, which must not be one of those trained on.
-    q : float
-        Of the loss ``(1 - p**q) / q``; 0 is the cross-entropy (see
-        :func:`tinygrad_cifar.nn.functional.generalised_cross_entropy`).
-    lam : float
-        lambda, the weight of the L2 term.
-    eta, schedule, decay, eta_min, n_s, warm_up
-        The learning rate: its (highest) value; one of :data:`SCHEDULES`; the factor per epoch of
-        ``exponential``, and per ``n_s`` steps of ``step``; the lowest value and the half cycle, in steps, of
-        ``triangular``; ``cosine`` falls to eta_min over the whole run; the steps over which the rate first
-        grows from 0.
-    optimiser, momentum : str, float
-        One of :data:`OPTIMISERS`.
-    epochs, batch_size, shuffle
-        How long, in what portions, and whether in a new order every epoch.
-    every : int, optional
-        Measure after so many updates, not after every epoch.
-    patience : int, optional
-        Stop early (see :func:`tinygrad_cifar.course.training.fit`).
-    dropout : float
-        The share of hidden units dropped, for perceptron.
-    flip, shift : bool, int
-        Augmentation: mirror images at random, and move them by up to so many pixels.
-    seed : int
-        Where all random numbers come from.
-    dtype : str
-        ``float64`` or ``float32``.
+    Raises
+    ------
+    SettingsError
+        If a value is not allowed, or if settings contradict each other.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> Settings(epochs=0)
+    Traceback (most recent call last):
+        ...
+    tinygrad_cifar.course.settings.SettingsError: epochs must be an integer from 1 to 2**63 - 1; got 0
     """
 
-    model: str = "softmax"
-    hidden: tuple[int, ...] = ()
-    activation: str = "relu"
-    init: str = "normal"
-    sigma: float = 0.01
-    pixels: str = "scale"
-    components: int = 300
-    train_batches: tuple[int, ...] = (1,)
-    first: int | None = None
-    held_out: int = 0
-    validation_batch: int | None = 2
-    q: float = 0.0
-    lam: float = 0.0
-    eta: float = 0.01
-    schedule: str = "constant"
-    decay: float = 1.0
-    eta_min: float = 1e-5
-    n_s: int = 500
-    warm_up: int = 0
-    optimiser: str = "sgd"
-    momentum: float = 0.0
-    epochs: int = 40
-    batch_size: int = 100
-    shuffle: bool = False
-    every: int | None = None
-    patience: int | None = None
-    dropout: float = 0.0
-    flip: bool = False
-    shift: int = 0
-    seed: int = 0
-    dtype: str = "float64"
+    model: str = setting("softmax", "classifier", choices=MODELS, label="{}", is_always_shown=True)
+    hidden: tuple[int, ...] = setting(
+        (),
+        "units of each hidden layer (two-layer: one layer; perceptron: any number)",
+        group="model",
+        at_least=1,
+        at_most=100_000,
+        label=" {}",
+    )
+    activation: str = setting(
+        "relu",
+        "activation of the hidden units",
+        group="model",
+        choices=tuple(ACTIVATIONS),
+        only_with={"model": ("two-layer",)},
+        is_strict=True,
+        label="{}",
+    )
+    init: str = setting("normal", "initialisation of the weights", group="model", choices=tuple(INITIALISERS))
+    sigma: float = setting(
+        0.01,
+        "standard deviation of the initial weights",
+        group="model",
+        at_least=0,
+        only_with={"init": ("normal",)},
+    )
+    preprocessing: str = setting(
+        "scale", "pixel preprocessing, after division by 255", group="images", choices=KINDS, old_name="pixels"
+    )
+    components: int = setting(
+        300,
+        "number of features that whitening keeps",
+        group="images",
+        at_least=1,
+        at_most=PIXELS,
+        only_with={"preprocessing": ("whiten",)},
+        label="{} components",
+        is_always_shown=True,
+    )
+    train_batches: tuple[int, ...] = setting((1,), "which of the 5 training batches to train on", group="images")
+    train_size: int | None = setting(
+        None, "number of training images to use, from the first", group="images", at_least=1, old_name="first"
+    )
+    validation_size: int = setting(
+        0,
+        "number of training images held out for validation, the last ones",
+        group="images",
+        at_least=0,
+        old_name="held_out",
+    )
+    validation_batch: int | None = setting(
+        2, "training batch to validate on instead of held-out images", group="images"
+    )
+    q: float = setting(
+        0.0,
+        "exponent q of the loss (1 - p**q) / q, where p is the probability of the label; 0 is the cross-entropy",
+        group="training",
+        at_least=0,
+        at_most=1,
+        only_with={"model": ("softmax", "two-layer", "perceptron")},
+        is_strict=True,
+        label="q {:g}",
+    )
+    lam: float = setting(
+        0.0,
+        "lambda of the cost: loss + lambda * sum of squared weights",
+        group="training",
+        at_least=0,
+        label="lambda {:g}",
+        is_always_shown=True,
+    )
+    eta: float = setting(
+        0.01,
+        "learning rate; with a schedule, its maximum",
+        group="training",
+        at_least=0,
+        label="eta {:g}",
+        is_always_shown=True,
+    )
+    schedule: str = setting("constant", "learning-rate schedule", group="training", choices=SCHEDULES, label=" {}")
+    decay: float = setting(
+        1.0,
+        "factor of the learning rate, per epoch (exponential) or per n_s steps (step)",
+        group="training",
+        at_least=0,
+        only_with={"schedule": ("exponential", "step")},
+        is_strict=True,
+    )
+    eta_min: float = setting(
+        1e-5,
+        "minimum of the learning rate",
+        group="training",
+        at_least=0,
+        only_with={"schedule": ("triangular", "cosine")},
+    )
+    n_s: int = setting(
+        500,
+        "steps of half a cycle (triangular) or between decays (step)",
+        group="training",
+        at_least=1,
+        only_with={"schedule": ("triangular", "step")},
+    )
+    warm_up: int = setting(
+        0, "steps of linear warm-up of the learning rate", group="training", at_least=0, label="warm-up {}"
+    )
+    optimiser: str = setting("sgd", "optimiser", group="training", choices=OPTIMISERS, label="{}")
+    momentum: float = setting(
+        0.0,
+        "momentum coefficient",
+        group="training",
+        at_least=0,
+        below=1,
+        only_with={"optimiser": ("sgd", "nesterov")},
+        is_strict=True,
+        label="momentum {:g}",
+    )
+    epochs: int = setting(
+        40,
+        "passes over the training images",
+        group="training",
+        at_least=1,
+        label=lambda epochs: f"{epochs} epoch{'s' * (epochs != 1)}",
+        is_always_shown=True,
+    )
+    batch_size: int = setting(
+        100, "images per update", group="training", at_least=1, label="batch {}", is_always_shown=True
+    )
+    shuffle: bool = setting(False, "shuffle the images before each epoch", group="training")
+    measure_every: int | None = setting(
+        None, "updates between measurements, instead of an epoch", group="training", at_least=1, old_name="every"
+    )
+    patience: int | None = setting(
+        None, "epochs without a higher validation accuracy before training stops early", group="training", at_least=1
+    )
+    dropout: float = setting(
+        0.0,
+        "fraction of hidden units dropped",
+        group="model",
+        at_least=0,
+        below=1,
+        only_with={"model": ("perceptron",)},
+        is_strict=True,
+        label="dropout {:g}",
+    )
+    flip: bool = setting(False, "mirror images at random", group="images", label="flip")
+    shift: int = setting(
+        0,
+        "move images at random by up to this number of pixels",
+        group="images",
+        at_least=0,
+        at_most=SIDE - 1,
+        label="shift {}",
+    )
+    seed: int = setting(0, "random seed", group="training", at_least=0, label="seed {}", is_always_shown=True)
+    dtype: str = setting(
+        "float64",
+        "floating-point type; float32 takes half the time of float64",
+        group="model",
+        choices=("float32", "float64"),
+    )
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("model", MODELS),
-            ("schedule", SCHEDULES),
-            ("optimiser", OPTIMISERS),
-            ("init", tuple(INITIALISERS)),
-            ("activation", tuple(ACTIVATIONS)),
-            ("pixels", KINDS),
-            ("dtype", ("float32", "float64")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise SettingsError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
-        self._check_types()
-        for name, (least, most) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                to = _ENDS.get(most, f" to {most}")
-                raise SettingsError(f"{name} must be a number from {least}{to}; got {value}")
+        values = vars(self)
+        for name, declared in SETTINGS.items():
+            value = values[name]
+            if not declared.accepts(value):
+                raise SettingsError(f"{name} must be {declared.requirement}; got {value!r}")
+        for name, declared in SETTINGS.items():
+            if declared.is_strict and values[name] != declared.default and not declared.has_effect(values):
+                ((other, allowed),) = declared.only_with.items()
+                raise SettingsError(f"{name} {values[name]} needs {other} {' or '.join(allowed)}, not {values[other]}")
         self._check_layers()
         self._check_images()
         self._check_rates()
-
-    def _check_types(self) -> None:
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            wanted, is_one = _TYPES.get(str(setting.type), ("", lambda _: True))  # text was compared with its choices
-            if not is_one(value):
-                raise SettingsError(f"{setting.name} must be {wanted}; got {value!r}")
 
     def _check_layers(self) -> None:
         layers = {"softmax": 0, "svm": 0, "two-layer": 1}.get(self.model, len(self.hidden))
         if len(self.hidden) != layers:
             raise SettingsError(f"{self.model} has {layers} hidden layer{'s' * (layers != 1)}; hidden is {self.hidden}")
-        if not all(1 <= units <= _MOST_UNITS for units in self.hidden):
-            raise SettingsError(f"a hidden layer has 1 to {_MOST_UNITS} units; hidden is {self.hidden}")
-        if self.dropout and self.model != "perceptron":
-            raise SettingsError(f"dropout needs the model perceptron, not {self.model}")
-        if self.activation != "relu" and self.model != "two-layer":
-            raise SettingsError(f"activation {self.activation} needs the model two-layer, not {self.model}")
-        if self.q and self.model == "svm":
-            raise SettingsError("svm has the hinge loss, which has no q")
 
     def _check_images(self) -> None:
         if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):
-            raise SettingsError(f"train_batches must name different batches, at least one; got {self.train_batches}")
+            raise SettingsError(f"train_batches must be different batches, at least one; got {self.train_batches}")
         if self.validation_batch in self.train_batches:
-            raise SettingsError(f"batch {self.validation_batch} cannot be trained and validated on at once")
-        if self.held_out and self.validation_batch is not None:
-            raise SettingsError("give either held_out or validation_batch: there is one set to validate on")
-        if self.patience is not None and not self.held_out and self.validation_batch is None:
-            raise SettingsError("patience watches the validation accuracy; give held_out or validation_batch")
+            raise SettingsError(f"batch {self.validation_batch} must not be in both train_batches and validation_batch")
+        if self.validation_size and self.validation_batch is not None:
+            raise SettingsError("validation_size and validation_batch exclude each other; give one of them")
+        if self.patience is not None and not self.validation_size and self.validation_batch is None:
+            raise SettingsError("patience needs validation images; give validation_size or validation_batch")
 
     def _check_rates(self) -> None:
-        if self.decay != 1 and self.schedule not in ("exponential", "step"):
-            raise SettingsError(f"decay needs the schedule exponential or step, not {self.schedule}")
         if self.schedule in ("triangular", "cosine") and self.eta_min > self.eta:
-            raise SettingsError(f"eta_min must not be greater than eta; they are {self.eta_min:g} and {self.eta:g}")
-        if (self.optimiser == "nesterov") > (self.momentum > 0) or (self.optimiser == "adam" and self.momentum):
-            raise SettingsError(f"the optimiser {self.optimiser} does not go with momentum {self.momentum:g}")
+            raise SettingsError(f"eta_min must be at most eta; they are {self.eta_min:g} and {self.eta:g}")
+        if self.optimiser == "nesterov" and not self.momentum:
+            raise SettingsError("optimiser nesterov needs a momentum greater than 0")
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Settings:
-        """Return the settings that :func:`dataclasses.asdict` gave, after a journey through JSON."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        """Return the settings of which ``values`` is the :func:`dataclasses.asdict`, as read from a JSON file.
+
+        The files of earlier versions are read, too: settings that have been renamed are accepted by their old names.
+
+        Raises
+        ------
+        SettingsError
+            If a name or a value is not one of a setting.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.settings import Settings
+        >>> Settings.from_json({"pixels": "centre", "hidden": []}).preprocessing
+        'centre'
+        """
+        values = {OLD_NAMES.get(name, name): value for name, value in values.items()}
+        unknown = sorted(set(values) - set(SETTINGS))
         if unknown:
             raise SettingsError(f"unknown settings: {', '.join(unknown)}")
         plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         return cls(**plain)
 
 
+SETTINGS: dict[str, SettingField] = declared_fields(Settings)
+OLD_NAMES = {declared.old_name: name for name, declared in SETTINGS.items() if declared.old_name}
+
+
 def describe(settings: Settings) -> str:
-    """Say in one short line what defines a run most.
+    """Return one line with the settings that matter most, and those that differ from their defaults.
 
     Examples
     --------
     >>> from tinygrad_cifar.course.settings import Settings, describe
-    >>> describe(Settings(lam=0.1))
-    'softmax, lambda 0.1, eta 0.01, batch 100, 40 epochs, seed 0'
+    >>> describe(Settings(lam=0.1, schedule="cosine"))
+    'softmax, lambda 0.1, eta 0.01 cosine, 40 epochs, batch 100, seed 0'
     """
-    units = " ".join(map(str, settings.hidden))
-    rate = f"eta {settings.eta:g}" + (f" {settings.schedule}" if settings.schedule != "constant" else "")
-    parts = [
-        f"{settings.model} {units}".strip(),
-        settings.activation if settings.activation != "relu" else "",
-        f"{settings.components} components" if settings.pixels == "whiten" else "",
-        "flip" if settings.flip else "",
-        f"shift {settings.shift}" if settings.shift else "",
-        f"q {settings.q:g}" if settings.q else "",
-        f"lambda {settings.lam:g}",
-        rate,
-        f"warm-up {settings.warm_up}" if settings.warm_up else "",
-        settings.optimiser if settings.optimiser != "sgd" else "",
-        f"momentum {settings.momentum:g}" if settings.momentum else "",
-        f"dropout {settings.dropout:g}" if settings.dropout else "",
-        f"batch {settings.batch_size}",
-        f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}",
-        f"seed {settings.seed}",
-    ]
-    return ", ".join(filter(None, parts))
+    parts = filter(None, (declared.describe(vars(settings)) for declared in SETTINGS.values()))
+    return "".join(part if part.startswith(" ") else f", {part}" for part in parts).removeprefix(", ")

@@ -1,15 +1,14 @@
-"""The training loop: batches in, gradients through, parameters changed, and what happened written down.
+"""The training loop: updates, evaluation, early stopping and checkpoints.
 
-Everything that a run depends on is either an argument or in the checkpoint: the parameters, the optimiser's
-memories, the states of all random generators, and the history so far. A checkpoint is written at the end of an
-epoch, so a run that was killed goes on from there and ends with the same bits as one that was not.
+All inputs of a run are arguments or part of the checkpoint: the parameters, the state of the optimiser, the states of
+all random generators, and the history. A checkpoint is written after each epoch, so an interrupted run resumes from it
+and ends bit-for-bit identical to an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +24,13 @@ from tinygrad_cifar.data.batches import iterate_batches
 from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn.optim import Optimiser
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class TrainingDiverged(ArithmeticError):  # noqa: N818 (it is an event)
-    """The loss became NaN or infinite; says at which step."""
+class TrainingDiverged(ArithmeticError):  # noqa: N818 (an event)
+    """Training stopped because the loss or a parameter became NaN or infinite; the message names the step."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Measurement:
     Attributes
     ----------
     step : int
-        How many updates had been made.
+        Number of updates so far.
     epoch : float
-        The same in passes over the training images.
+        Number of passes over the training images so far.
     eta : float
-        The learning rate of the next update.
+        Learning rate of the next update.
     train_loss, train_cost, train_accuracy, validation_loss, validation_cost, validation_accuracy : float
-        As in :class:`Metrics`; NaN where there are no validation images.
+        As in :class:`~tinygrad_cifar.course.evaluation.Metrics`; NaN without validation images.
     """
 
     step: int
@@ -62,18 +62,18 @@ class Measurement:
 
 @dataclass
 class History:
-    """What was measured during a run, in order.
+    """The measurements of a run, in order.
 
     Attributes
     ----------
     rows : list of Measurement
-        The measurements.
+        One per evaluation.
     best_epoch : int
-        With patience: after how many epochs the validation accuracy was highest (the first of equals).
+        With patience, the number of epochs after which the validation accuracy was highest, the first in a tie.
     stopped_early : bool
-        Whether patience ran out before the epochs did.
+        Whether training stopped because of patience.
     seconds : float
-        Wall-clock time, measurements included, of all the sessions that the run took.
+        Wall-clock time including the measurements, summed over all sessions of the run.
     """
 
     rows: list[Measurement] = field(default_factory=list)
@@ -82,11 +82,11 @@ class History:
     seconds: float = 0.0
 
     def column(self, name: str) -> Array:
-        """Return one quantity over the run, as an array."""
+        """Return one attribute of all measurements as an array."""
         return np.array([getattr(row, name) for row in self.rows], dtype=float)
 
     def to_csv(self) -> str:
-        """Return the rows as comma-separated values with a header."""
+        """Return the measurements as comma-separated values with a header."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [f.name for f in fields(Measurement)], lineterminator="\n")
         writer.writeheader()
@@ -96,25 +96,25 @@ class History:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a run is, for whoever watches it.
+    """The progress of a run, as passed to the callback.
 
     Attributes
     ----------
     step, steps : int
-        Updates made, and those there will be.
+        Number of updates so far, and in total.
     loss : float
-        Of the batch just used; NaN before the first.
-    measured : Measurement
-        The last row of the history.
+        Loss of the last batch; NaN before the first.
+    measurement : Measurement
+        The last measurement.
     """
 
     step: int
     steps: int
     loss: float
-    measured: Measurement
+    measurement: Measurement
 
 
-def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
+def fit(  # noqa: PLR0913 (keyword-only arguments)
     model: Classifier,
     optimiser: Optimiser,
     train: Examples,
@@ -123,48 +123,49 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     epochs: int,
     batch_size: int,
     rng: np.random.Generator | None = None,
-    every: int | None = None,
+    measure_every: int | None = None,
     patience: int | None = None,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
-    measured: Examples | None = None,
+    measure_on: Examples | None = None,
     checkpoint: Path | str | None = None,
-    identity: Mapping[str, Any] | None = None,
-    watch: Callable[[TrainingProgress], None] | None = None,
+    run_id: Mapping[str, Any] | None = None,
+    callback: Callable[[TrainingProgress], None] | None = None,
 ) -> History:
-    """Train a model by mini-batches, and leave it with the best parameters if there is early stopping.
+    """Train a model with mini-batches; with early stopping, restore the best parameters at the end.
 
     Parameters
     ----------
     model : Classifier
-        Changed in place.
+        Trained in place.
     optimiser : Optimiser
-        Over the model's parameters. Its weight decay is the gradient of the L2 term, ``2 * lam``, and decides the cost.
+        Optimiser of the model's parameters. Its weight decay is ``2 * lam``, where ``lam`` is the weight of the L2 term
+        in the cost.
     train : (X, labels)
-        The images, one per row, and their classes.
+        Training images, one per row, and their classes.
     validation : (X, labels), optional
-        Images to measure on, never trained on.
+        Validation images, used for measurements only.
     epochs : int
-        Passes over the training images.
+        Number of passes over the training images.
     batch_size : int
         Images per update.
     rng : numpy.random.Generator, optional
-        Shuffles the images before each epoch; without one they are used in file order.
-    every : int, optional
-        Measure after this many updates; by default after each epoch. The untrained model is measured too, and so is the
-        last; with patience, every epoch's.
+        Shuffles the images before each epoch. If None, they are used in file order.
+    measure_every : int, optional
+        Number of updates between measurements. If None, measure after each epoch. The untrained and the final model are
+        always measured, and with patience the model after each epoch.
     patience : int, optional
-        Stop when the validation accuracy has not risen for this many epochs, and go back to the best parameters.
+        Stop when the validation accuracy has not increased for this many epochs, and restore the best parameters.
     augment : callable, optional
-        ``augment(X_batch, rng)`` returns what to train on instead.
-    measured : (X, labels), optional
-        What the ``train_`` columns are measured on, if not ``train``.
+        ``augment(X_batch, rng)`` returns the images to train on instead.
+    measure_on : (X, labels), optional
+        Images and labels for the ``train_`` columns of the history. Default: ``train``.
     checkpoint : Path, optional
-        Where to write before the first epoch and after each; if the file is there, the run it belongs to is resumed.
-    identity : mapping, optional
-        What else makes this run the one it is (settings, data), as JSON: it is kept in the checkpoint, and a checkpoint
-        with another is refused by naming what differs.
-    watch : callable, optional
-        Called with a :class:`Progress` after each update and each measurement.
+        File that is written before the first epoch and after each epoch. If it exists, the run is resumed from it.
+    run_id : mapping, optional
+        Further identity of the run (settings, data), serialisable as JSON. It is stored in the checkpoint; resuming
+        with a different one raises, listing the differences.
+    callback : callable, optional
+        Called with a :class:`TrainingProgress` after each update and each measurement.
 
     Returns
     -------
@@ -173,11 +174,13 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     Raises
     ------
     TypeError
-        If images or labels are no NumPy arrays, or rng is no generator.
+        If images or labels are not NumPy arrays, or if ``rng`` is not a generator.
+    ValueError
+        If an argument is out of range, or if images and labels do not have the same length.
     TrainingDiverged
-        If the loss or a parameter becomes NaN or infinite; the last checkpoint stays.
+        If the loss or a parameter becomes NaN or infinite. The last checkpoint is kept.
     CheckpointError
-        If the checkpoint cannot be written, is damaged, or is of another run.
+        If the checkpoint cannot be written, is damaged, or belongs to another run.
 
     Examples
     --------
@@ -192,52 +195,52 @@ def fit(  # noqa: PLR0913 (keyword-only, and each says one thing)
     >>> history.rows[-1].train_accuracy > 0.95
     True
     """
-    _check_at_least_one(epochs=epochs, batch_size=batch_size, every=every, patience=patience)
+    _check_at_least_one(epochs=epochs, batch_size=batch_size, measure_every=measure_every, patience=patience)
     if patience is not None and validation is None:
-        raise ValueError("fit: patience watches the validation accuracy; give validation images")
+        raise ValueError("fit: patience needs validation images; give validation")
     if not {id(p) for p in optimiser.parameters} & {id(p) for p in model.parameters()}:
-        raise ValueError("fit: the optimiser holds none of the model's parameters; give it model.parameters()")
+        raise ValueError("fit: the optimiser must have parameters of the model; construct it with model.parameters()")
     if rng is not None and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"fit: rng must be a generator, as np.random.default_rng(0); got {rng!r:.40}")
+        raise TypeError(f"fit: rng must be a numpy.random.Generator; got {rng!r:.40}; use np.random.default_rng")
     if augment is not None and rng is None:
-        raise ValueError("fit: augment draws random numbers; give a generator as rng")
-    for examples in filter(None, (train, validation, measured)):
+        raise ValueError("fit: augment needs a random generator; give rng")
+    for examples in filter(None, (train, validation, measure_on)):
         validate_examples("fit", examples)
     plan = {
         "epochs": epochs,
         "batch_size": batch_size,
         "images": len(train[1]),
-        "every": every,
+        "measure_every": measure_every,
         "patience": patience,
-        **(identity or {}),
+        **(run_id or {}),
     }
     checkpoint = None if checkpoint is None else Path(checkpoint)
-    run = _TrainingLoop(model, optimiser, measured or train, validation, plan, rng, watch)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is no longer finite is reported with its step instead
-        run.start(checkpoint)
-        kept: list[Array] = []
-        while run.epochs_done < epochs and not run.history.stopped_early:
+    loop = _TrainingLoop(model, optimiser, measure_on or train, validation, plan, rng, callback)
+    with np.errstate(over="ignore", invalid="ignore"):  # reported with the step as TrainingDiverged
+        loop.start(checkpoint)
+        buffers: list[Array] = []
+        while loop.epochs_done < epochs and not loop.history.stopped_early:
             model.train()
-            for X, labels in iterate_batches(*train, batch_size, rng, kept=kept):
-                run.update(X if augment is None or rng is None else augment(X, rng), labels)
-                if every and optimiser.steps % every == 0:
-                    run.measure_once()
-            run.finish_epoch(patience, measured=every is None)
+            for X, labels in iterate_batches(*train, batch_size, rng, buffers=buffers):
+                loop.update(X if augment is None or rng is None else augment(X, rng), labels)
+                if measure_every and optimiser.steps % measure_every == 0:
+                    loop.measure_once()
+            loop.finish_epoch(patience, measure=measure_every is None)
             if checkpoint is not None:
-                run.save(checkpoint)
+                loop.save(checkpoint)
     if patience is not None:
-        model.load_state_dict(run.best)
-    return run.history
+        model.load_state_dict(loop.best)
+    return loop.history
 
 
 def _check_at_least_one(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
-            raise ValueError(f"fit: {name} must be at least 1, got {number}")
+            raise ValueError(f"fit: {name} must be at least 1; got {number}")
 
 
 class _TrainingLoop:
-    """The state of a training run, and the only place that knows what of it a checkpoint holds."""
+    """The state of a training run, with its conversion to and from a checkpoint."""
 
     def __init__(
         self,
@@ -247,11 +250,11 @@ class _TrainingLoop:
         validation: Examples | None,
         plan: Mapping[str, Any],
         rng: np.random.Generator | None,
-        watch: Callable[[TrainingProgress], None] | None,
+        callback: Callable[[TrainingProgress], None] | None,
     ) -> None:
         self.model, self.optimiser = model, optimiser
         self.train, self.validation = train, validation
-        self.watch = watch
+        self.callback = callback
         self.steps_per_epoch = -(-int(plan["images"]) // int(plan["batch_size"]))
         self.steps = int(plan["epochs"]) * self.steps_per_epoch
         self.generators = model.generators()
@@ -271,7 +274,7 @@ class _TrainingLoop:
         self.best_accuracy = -math.inf
 
     def start(self, checkpoint: Path | None) -> None:
-        """Go on from the checkpoint, if it is there; else measure the untrained model and write the first one."""
+        """Resume from the checkpoint if it exists; otherwise measure the untrained model and write the first one."""
         if checkpoint is not None and checkpoint.exists():
             self.resume(checkpoint)
             return
@@ -290,50 +293,50 @@ class _TrainingLoop:
         self.optimiser.step()
         self.report()
 
-    def diverged(self, what: str, step: int) -> TrainingDiverged:
-        """Return the error that says what was no longer finite, and when."""
+    def diverged(self, event: str, step: int) -> TrainingDiverged:
+        """Return the error for a value that is not finite at a step."""
         if step == 0:
-            return TrainingDiverged(f"{what} before the first step; try smaller initial weights, or a smaller lambda")
+            return TrainingDiverged(f"{event} before the first step; try smaller initial weights or a smaller lambda")
         return TrainingDiverged(
-            f"{what} at step {step} (epoch {self.epochs_done + 1}, learning rate "
+            f"{event} at step {step} (epoch {self.epochs_done + 1}, learning rate "
             f"{self.optimiser.schedule(step - 1):g}); try a smaller learning rate"
         )
 
     def report(self) -> None:
-        """Tell whoever watches."""
-        if self.watch is not None:
-            self.watch(TrainingProgress(self.optimiser.steps, self.steps, self.loss, self.history.rows[-1]))
+        """Call the callback."""
+        if self.callback is not None:
+            self.callback(TrainingProgress(self.optimiser.steps, self.steps, self.loss, self.history.rows[-1]))
 
     def measure_once(self) -> None:
-        """Add a row to the history, unless the last one is of this step."""
+        """Append a measurement to the history, unless the last one is of the same step."""
         step = self.optimiser.steps
         if self.history.rows and self.history.rows[-1].step == step:
             return
         lam = self.optimiser.weight_decay / 2
         train = evaluate(self.model, self.train, lam)
-        nothing = Metrics(math.nan, math.nan, math.nan)
-        held_out = nothing if self.validation is None else evaluate(self.model, self.validation, lam)
-        for name, scores in (("training", train), ("validation", held_out)):
-            for what, number in (("loss", scores.loss), ("cost", scores.cost)):
-                if not math.isfinite(number) and scores is not nothing:
-                    raise self.diverged(f"the {name} {what} became {number}", step)
+        missing = Metrics(math.nan, math.nan, math.nan)
+        validation = missing if self.validation is None else evaluate(self.model, self.validation, lam)
+        for name, metrics in (("training", train), ("validation", validation)):
+            for quantity, value in (("loss", metrics.loss), ("cost", metrics.cost)):
+                if not math.isfinite(value) and metrics is not missing:
+                    raise self.diverged(f"the {name} {quantity} became {value}", step)
         self.history.rows.append(
             Measurement(
                 step,
                 step / self.steps_per_epoch,
                 self.optimiser.eta,
                 *(train.loss, train.cost, train.accuracy),
-                *(held_out.loss, held_out.cost, held_out.accuracy),
+                *(validation.loss, validation.cost, validation.accuracy),
             )
         )
         self.report()
 
-    def finish_epoch(self, patience: int | None, *, measured: bool) -> None:
-        """Count the epoch; with patience, keep the best parameters and stop when they have been too long the best."""
+    def finish_epoch(self, patience: int | None, *, measure: bool) -> None:
+        """Count the epoch, measure if needed, and with patience save the best parameters and decide whether to stop."""
         if not all(np.isfinite(p.data).all() for p in self.model.parameters()):
-            raise self.diverged("a parameter was no longer finite", self.optimiser.steps)
+            raise self.diverged("a parameter became NaN or infinite", self.optimiser.steps)
         self.epochs_done += 1
-        if measured or self.epochs_done * self.steps_per_epoch == self.steps or patience is not None:
+        if measure or self.epochs_done * self.steps_per_epoch == self.steps or patience is not None:
             self.measure_once()
         now = time.perf_counter()
         self.history.seconds += now - self.started
@@ -348,11 +351,11 @@ class _TrainingLoop:
         self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return everything that the rest of the run depends on, as arrays and as what JSON can hold."""
+        """Return the arrays and the JSON-serialisable metadata of a checkpoint."""
         arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimiser/{name}": array for name, array in self.optimiser.state_dict().items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
-        text = {
+        metadata = {
             "identity": self.identity,
             "epochs_done": self.epochs_done,
             "best_accuracy": self.best_accuracy if self.best else None,
@@ -360,101 +363,82 @@ class _TrainingLoop:
             "stopped_early": self.history.stopped_early,
             "seconds": self.history.seconds,
             "rows": [list(asdict(row).values()) for row in self.history.rows],
-            "generators": [_plain(rng.bit_generator.state) for rng in self.generators],
+            "generators": [_as_json(rng.bit_generator.state) for rng in self.generators],
         }
-        return arrays, text
+        return arrays, metadata
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
         save_checkpoint(path, *self.state())
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint; one that is refused changes nothing."""
-        arrays, text = load_checkpoint(path)
-        own_arrays, own_text = self.state()
+        """Resume from a checkpoint. A checkpoint that is refused changes nothing."""
+        arrays, metadata = load_checkpoint(path)
+        own_arrays, own_metadata = self.state()
         try:
-            require_same_run(text["identity"], self.identity)
-            first, *others = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
+            require_same(metadata["identity"], self.identity)
+            first, *others = [Measurement(int(row[0]), *map(float, row[1:])) for row in metadata["rows"]]
             self.history = History(
-                [first, *others], int(text["best_epoch"]), bool(text["stopped_early"]), float(text["seconds"])
+                [first, *others],
+                int(metadata["best_epoch"]),
+                bool(metadata["stopped_early"]),
+                float(metadata["seconds"]),
             )
-            self.epochs_done = int(text["epochs_done"])
+            self.epochs_done = int(metadata["epochs_done"])
             self.best = _strip_prefix("best/", arrays)
-            self.best_accuracy = -math.inf if text["best_accuracy"] is None else float(text["best_accuracy"])
+            self.best_accuracy = -math.inf if metadata["best_accuracy"] is None else float(metadata["best_accuracy"])
             if self.best:
-                self.model.load_state_dict(self.best)  # to see that it will fit at the end
-            self.restore(arrays, text["generators"])
+                self.model.load_state_dict(self.best)  # so that a mismatch is found now and not at the end
+            self.restore(arrays, metadata["generators"])
             self.check_progress()
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            self.restore(own_arrays, own_text["generators"])
+            self.restore(own_arrays, own_metadata["generators"])
             raise CheckpointError(f"{path} belongs to another run: {error}") from error
         self.report()
 
     def check_progress(self) -> None:
-        """Refuse a state that no run of this plan comes through."""
+        """Raise an error for a state that this run cannot have."""
         if not 0 <= self.epochs_done * self.steps_per_epoch <= self.steps:
-            raise ValueError(f"it has made {self.epochs_done} of {self.identity['epochs']} epochs")
+            raise ValueError(f"its epochs_done is {self.epochs_done} of {self.identity['epochs']}")
         if bool(self.best) != (self.identity["patience"] is not None and self.epochs_done > 0):
-            raise ValueError("its best parameters are missing, or needless")
+            raise ValueError("its best parameters are missing or unexpected")
 
     def restore(self, arrays: Mapping[str, Array], generators: Sequence[Any]) -> None:
-        """Set everything outside this object that a checkpoint holds."""
+        """Set the model, the optimiser and the random generators to a stored state."""
         self.model.load_state_dict(_strip_prefix("model/", arrays))
         self.optimiser.load_state_dict(_strip_prefix("optimiser/", arrays))
         for rng, state in zip(self.generators, generators, strict=True):
-            _check_rng(_plain(rng.bit_generator.state), state)
+            _check_rng(_as_json(rng.bit_generator.state), state)
             rng.bit_generator.state = state
 
 
-def require_same_run(kept: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Refuse what makes a kept run another than one's own; what else is kept of it does not matter.
-
-    Raises
-    ------
-    ValueError
-        Naming each part in which they differ.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar.course.training import require_same_run
-    >>> require_same_run({"eta": 0.1, "epochs": 5}, {"eta": 0.2})
-    Traceback (most recent call last):
-        ...
-    ValueError: its eta is 0.1, not 0.2
-    """
-    own = json.loads(json.dumps(own))  # as it comes back from a file
-    others = [f"{name} is {kept[name]}, not {value}" for name, value in own.items() if kept[name] != value]
-    if others:
-        raise ValueError(f"its {' and its '.join(others)}")
-
-
-def _plain(state: Any) -> Any:
-    """Return a generator's state as JSON can hold it: some kinds keep arrays in theirs."""
+def _as_json(state: Any) -> Any:
+    """Return the state of a generator with lists instead of arrays."""
     if isinstance(state, Mapping):
-        return {name: _plain(value) for name, value in state.items()}
+        return {name: _as_json(value) for name, value in state.items()}
     return state.tolist() if isinstance(state, np.ndarray) else state
 
 
-_POSITIONS = {"pos": 624, "buffer_pos": 4}  # in the words that MT19937 and Philox have at hand
+_MAX_POSITIONS = {"pos": 624, "buffer_pos": 4}  # number of buffered words of MT19937 and Philox
 
 
-def _check_rng(own: Any, kept: Any, name: str = "") -> None:
-    """Refuse a generator's state that is not built like its own: NumPy would follow it out of its arrays."""
+def _check_rng(own: Any, stored: Any, name: str = "") -> None:
+    """Raise an error for a state with another structure than the own one: NumPy would read outside its arrays."""
     if isinstance(own, Mapping):
-        if own.keys() != kept.keys():
-            raise ValueError(f"a random generator's state has the parts {list(kept)}, not {list(own)}")
+        if own.keys() != stored.keys():
+            raise ValueError(f"a random generator has the state entries {list(stored)}, not {list(own)}")
         for part in own:
-            _check_rng(own[part], kept[part], part)
+            _check_rng(own[part], stored[part], part)
     elif isinstance(own, list):
-        if not isinstance(kept, list) or len(kept) != len(own):
-            raise ValueError(f"a random generator's {name} is no list of {len(own)} numbers")
-        for number, other in zip(own, kept, strict=True):
+        if not isinstance(stored, list) or len(stored) != len(own):
+            raise ValueError(f"a random generator has a {name} that is not a list of {len(own)} integers")
+        for number, other in zip(own, stored, strict=True):
             _check_rng(number, other, name)
     elif isinstance(own, int):
-        if not isinstance(kept, int) or not 0 <= kept <= _POSITIONS.get(name, kept):
-            raise ValueError(f"a random generator's {name} is {kept!r:.40}")
-    elif kept != own:
-        raise ValueError(f"a random generator is a {kept!r:.40}, not a {own}")
+        if not isinstance(stored, int) or not 0 <= stored <= _MAX_POSITIONS.get(name, stored):
+            raise ValueError(f"a random generator has the invalid {name} {stored!r:.40}")
+    elif stored != own:
+        raise ValueError(f"a random generator is a {stored!r:.40}, not a {own}")
 
 
 def _strip_prefix(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""CIFAR-10 and its stand-in: reading, fetching, drawing, and cutting into mini-batches. NumPy alone."""
+"""Images: CIFAR-10 and a built-in synthetic data set, preprocessing, augmentation and mini-batches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tinygrad_cifar.data.dataset import DataError, Dataset, Split
 from tinygrad_cifar.data.preprocess import Preprocessing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tinygrad_cifar.data.fetch import fetch_cifar10
 
 __all__ = [
@@ -23,15 +25,47 @@ __all__ = [
     "builtin_dataset",
     "fetch_cifar10",
     "iterate_batches",
+    "load_dataset",
     "minibatches",
     "read_cifar10",
 ]
 
 
+def load_dataset(source: str | Path) -> Dataset:
+    """Return the built-in data set, or CIFAR-10 from a folder.
+
+    Parameters
+    ----------
+    source : str or Path
+        ``"builtin"`` for :func:`builtin_dataset`; otherwise a folder that :func:`read_cifar10` reads. A folder named
+        ``builtin`` can be given as ``"./builtin"``.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DataError
+        If the folder does not contain CIFAR-10.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import load_dataset
+    >>> load_dataset("builtin").name
+    'built-in shapes (not CIFAR-10)'
+    """
+    return builtin_dataset() if source == "builtin" else read_cifar10(source)
+
+
 def __getattr__(name: str) -> object:
-    """Import the fetching when it is asked for: the network's modules take 40 ms, and few need them."""
+    """Import :func:`fetch_cifar10` on first use: the standard library's network modules take 40 ms to import."""
     if name == "fetch_cifar10":
         from tinygrad_cifar.data.fetch import fetch_cifar10  # noqa: PLC0415
 
         return fetch_cifar10
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

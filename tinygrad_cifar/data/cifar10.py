@@ -1,4 +1,4 @@
-"""Read CIFAR-10 from a folder that holds the files of the official Python archive or of the binary one."""
+"""Reader of CIFAR-10 from the files of the official Python or binary version."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-# The official files have 31 MB; one that is longer than this is something else and is not read at all.
+# The official files have 31 MB; larger files are rejected without reading them.
 MAX_FILE_BYTES = 40_000_000
 
 _RECORD = 1 + PIXELS
-_ADVICE = "`tinygrad-cifar fetch DIR` gets a good copy"
+_ADVICE = "`tinygrad-cifar fetch DIR` downloads a valid copy"
 
 
 def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
-    """Read the 60,000 images of CIFAR-10 and check them.
+    """Read and validate the 60,000 images of CIFAR-10.
 
     Parameters
     ----------
     folder : path
-        Holds the unpacked files of the official Python version (``data_batch_1`` to ``data_batch_5``,
-        ``test_batch``, ``batches.meta``) or of the binary version (the same with the suffix ``.bin``, and
-        ``batches.meta.txt``), directly or in a subfolder ``cifar-10-batches-py`` or ``cifar-10-batches-bin``.
+        Folder with the files of the official Python version (``data_batch_1`` to ``data_batch_5``, ``test_batch``,
+        ``batches.meta``) or of the binary version (the same with the suffix ``.bin``, and ``batches.meta.txt``),
+        directly or in a subfolder ``cifar-10-batches-py`` or ``cifar-10-batches-bin``.
 
     Returns
     -------
     Dataset
-        Named ``"CIFAR-10"``; either version gives the same images and the same ``identity()``.
+        The data, named ``"CIFAR-10"``. Both versions give the same images and the same ``identity()``.
 
     Raises
     ------
     DataError
-        If a file is missing, cannot be read, is damaged, or holds something else. Nothing that a file says
-        is ever executed, whoever wrote it, and no more memory is taken than a small multiple of its size.
+        If a file is missing, unreadable, damaged, or not one of CIFAR-10. No content of a file is executed, and memory
+        use is limited to a small multiple of the file's size.
 
     See Also
     --------
-    tinygrad_cifar.data.fetch.fetch_cifar10 : Download the archive into a folder that this function reads.
+    tinygrad_cifar.data.fetch.fetch_cifar10 : Download the files.
 
     Notes
     -----
@@ -57,25 +57,25 @@ def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
 
     Examples
     --------
-    >>> read_cifar10("no such folder")
+    >>> read_cifar10("missing")
     Traceback (most recent call last):
         ...
-    tinygrad_cifar.data.dataset.DataError: there is no folder 'no such folder'
+    tinygrad_cifar.data.dataset.DataError: folder 'missing' does not exist
     """
-    place, version = _find(Path(folder))
-    names, declared = version.read_meta(place / version.meta)
+    found, version = _find_files(Path(folder))
+    names, declared = version.read_meta(found / version.meta)
     if names != CLASS_NAMES:
-        raise DataError(f"{place / version.meta} does not name the ten classes of CIFAR-10; {_ADVICE}")
-    batches = [version.read_batch(place / name) for name in version.batches]
-    # The binary version declares no number; a file that was cut short is not the longest one.
+        raise DataError(f"{found / version.meta} does not contain the class names of CIFAR-10; {_ADVICE}")
+    batches = [version.read_batch(found / name) for name in version.batches]
+    # The binary version does not declare the number of images, so the longest batch is assumed to be complete.
     expected = max(len(batch) for batch in batches) if declared is None else declared
     for name, batch in zip(version.batches, batches, strict=True):
         if len(batch) != expected:
-            raise DataError(f"{place / name} holds {len(batch)} images instead of {expected}; {_ADVICE}")
+            raise DataError(f"{found / name} must contain {expected} images; got {len(batch)}; {_ADVICE}")
     return Dataset("CIFAR-10", CLASS_NAMES, tuple(batches[:TRAINING_BATCHES]), batches[TRAINING_BATCHES])
 
 
-def _unpickled(path: Path) -> dict[str, Value]:
+def _read_dict(path: Path) -> dict[str, Value]:
     content = _read_file(path)
     try:
         return unpickle(content, str(path))
@@ -84,20 +84,20 @@ def _unpickled(path: Path) -> dict[str, Value]:
 
 
 def _read_pickled_batch(path: Path) -> Split:
-    content = _unpickled(path)
+    content = _read_dict(path)
     images, labels = content.get("data"), content.get("labels")
     if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != PIXELS:  # noqa: PLR2004
-        raise DataError(f"{path} has no array 'data' of {PIXELS} values per image; {_ADVICE}")
+        raise DataError(f"{path} does not contain an array 'data' with {PIXELS} values per image; {_ADVICE}")
     if not isinstance(labels, list) or len(labels) != len(images):
-        raise DataError(f"{path} has no list 'labels' for its {len(images)} images; {_ADVICE}")
-    return _split(path, images, labels)
+        raise DataError(f"{path} does not contain a list 'labels' of {len(images)} labels; {_ADVICE}")
+    return _make_split(path, images, labels)
 
 
 def _read_pickled_meta(path: Path) -> tuple[tuple[str, ...], int | None]:
-    content = _unpickled(path)
+    content = _read_dict(path)
     names, declared = content.get("label_names"), content.get("num_cases_per_batch")
     return (
-        tuple(_text(name) for name in names) if isinstance(names, list) else (),
+        tuple(_decode(name) for name in names) if isinstance(names, list) else (),
         declared if isinstance(declared, int) else None,
     )
 
@@ -106,18 +106,18 @@ def _read_binary_batch(path: Path) -> Split:
     content = _read_file(path)
     if not content or len(content) % _RECORD:
         raise DataError(
-            f"{path} has {len(content)} bytes, which are no whole number of records of {_RECORD}; {_ADVICE}"
+            f"{path} has {len(content)} bytes, which is not a multiple of the record size, {_RECORD}; {_ADVICE}"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
-    return _split(path, records[:, 1:], records[:, 0].tolist())
+    return _make_split(path, records[:, 1:], records[:, 0].tolist())
 
 
 def _read_binary_meta(path: Path) -> tuple[tuple[str, ...], int | None]:
-    return tuple(_text(_read_file(path)).split()), None
+    return tuple(_decode(_read_file(path)).split()), None
 
 
 class _Version(NamedTuple):
-    """One of the two forms in which CIFAR-10 is published."""
+    """File names and readers of one of the two versions of CIFAR-10."""
 
     subfolder: str
     batches: tuple[str, ...]
@@ -137,26 +137,26 @@ _BINARY_VERSION = _Version(
 )
 
 
-def _find(folder: Path) -> tuple[Path, _Version]:
-    """Return the place and the version of the files: of the first of four possibilities that has any."""
+def _find_files(folder: Path) -> tuple[Path, _Version]:
+    """Return the folder and version of the files: the first of four combinations with any batch."""
     try:
         if not folder.is_dir():
-            raise DataError(f"there is no folder {str(folder)!r}")
-        for place in (folder, *(folder / version.subfolder for version in (PYTHON_VERSION, _BINARY_VERSION))):
+            raise DataError(f"folder {str(folder)!r} does not exist")
+        for candidate in (folder, *(folder / version.subfolder for version in (PYTHON_VERSION, _BINARY_VERSION))):
             for version in (PYTHON_VERSION, _BINARY_VERSION):
-                if any((place / name).exists() for name in version.batches):
-                    return place, version
+                if any((candidate / name).exists() for name in version.batches):
+                    return candidate, version
     except OSError as error:
-        raise DataError(f"cannot look into the folder {str(folder)!r}: {error.strerror or error}") from error
-    raise DataError(f"the folder {str(folder)!r} holds no files of CIFAR-10; {_ADVICE}")
+        raise DataError(f"folder {str(folder)!r} cannot be read: {error.strerror or error}") from error
+    raise DataError(f"folder {str(folder)!r} does not contain CIFAR-10; {_ADVICE}")
 
 
 def _read_file(path: Path) -> bytes:
-    """Read a file whole, unless its size or kind already says that it is none of CIFAR-10's."""
+    """Return the content of a file, after checking that it is a regular file of acceptable size."""
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
-            raise DataError(f"{path} is no regular file")
+            raise DataError(f"{path} is not a regular file")
         if info.st_size > MAX_FILE_BYTES:
             raise DataError(f"{path} has {info.st_size} bytes, more than any file of CIFAR-10; {_ADVICE}")
         with path.open("rb") as file:
@@ -164,16 +164,16 @@ def _read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {_ADVICE}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _split(path: Path, images: npt.NDArray[np.uint8], labels: Sequence[object]) -> Split:
+def _make_split(path: Path, images: npt.NDArray[np.uint8], labels: Sequence[object]) -> Split:
     classes = len(CLASS_NAMES)
     for index, label in enumerate(labels):
         if not (isinstance(label, int) and 0 <= label < classes):
-            raise DataError(f"the label of image {index} in {path} is none of 0 to {classes - 1}; {_ADVICE}")
+            raise DataError(f"the label of image {index} in {path} is not from 0 to {classes - 1}; {_ADVICE}")
     return Split(np.ascontiguousarray(images), np.array(labels, np.int64))
 
 
-def _text(name: object) -> str:
+def _decode(name: object) -> str:
     return name.decode("latin-1") if isinstance(name, bytes) else str(name)

@@ -1,8 +1,7 @@
-"""Fetch CIFAR-10 in three steps that can each be interrupted: download, check, unpack.
+"""Download of CIFAR-10 in three steps, each of which can be interrupted: download, verify, unpack.
 
-What has arrived stays in a file whose name ends in ``.part``, and the next call goes on where it ends, with
-any mirror: the digest of the whole archive decides, so it does not matter who sent which bytes. The folder of
-the data appears last and all at once, by a rename.
+The bytes received are stored in a file with the suffix ``.part``. The next call resumes it, with any mirror, since the
+digest of the complete archive is verified. The folder with the data is created last, atomically.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ MIRRORS = (
 )
 
 _CHUNK = 1 << 16
-_PATIENCE = 30.0  # seconds without a byte
-_NEEDED = (*PYTHON_VERSION.batches, PYTHON_VERSION.meta)
-_MOST_BYTES_BETWEEN_FILES = 1_000_000  # headers and padding: some ten kilobytes
-_MEMBERS = {f"{PYTHON_VERSION.subfolder}/{name}": name for name in (*_NEEDED, "readme.html")}
+_TIMEOUT = 30.0  # seconds
+_REQUIRED = (*PYTHON_VERSION.batches, PYTHON_VERSION.meta)
+_MAX_OVERHEAD = 1_000_000  # bytes of headers and padding; about ten kilobytes in the official archive
+_MEMBERS = {f"{PYTHON_VERSION.subfolder}/{name}": name for name in (*_REQUIRED, "readme.html")}
 
 
 class ProgressCallback(Protocol):
-    """What is told how far a download is."""
+    """Callback for the progress of a download."""
 
     def __call__(self, done_bytes: int, total_bytes: int, /) -> object:
-        """Take note that ``done_bytes`` of ``total_bytes`` are on the disk."""
+        """Report that ``done_bytes`` of ``total_bytes`` have been written to disk."""
 
 
 def fetch_cifar10(
@@ -60,34 +59,33 @@ def fetch_cifar10(
     md5: str = MD5,
     size: int = SIZE,
 ) -> Path:
-    """Download CIFAR-10, unless it is there, into a folder that `read_cifar10` reads.
+    """Download CIFAR-10, unless it is present, into a folder that :func:`read_cifar10` reads.
 
     Parameters
     ----------
     folder : path
-        Is made if need be; receives the subfolder ``cifar-10-batches-py`` of 186 MB. The archive needs
-        170 MB more until it is unpacked.
+        Created if it does not exist. The subfolder ``cifar-10-batches-py`` takes 186 MB; until it is unpacked, the
+        archive takes another 170 MB.
     mirrors : iterable of str
-        Addresses (http or https) of the archive, tried in this order.
+        URLs (http or https) of the archive, tried in this order.
     progress : callable, optional
-        Called as ``progress(done_bytes, total_bytes)`` at the start and every few kilobytes. Whatever it
-        raises ends the download, and the next call resumes it.
+        Called as ``progress(done_bytes, total_bytes)`` at the start and after each chunk. An exception that it raises
+        ends the download, which the next call resumes.
     md5 : str
-        The digest of the archive, in hexadecimal digits.
+        Hexadecimal MD5 digest of the archive.
     size : int
-        The number of bytes of the archive.
+        Number of bytes of the archive.
 
     Returns
     -------
     Path
-        The subfolder with the data.
+        Subfolder with the data.
 
     Raises
     ------
     DataError
-        If no mirror delivers the archive (the error says why, for each), if the disk is full or cannot be
-        written, or if something that cannot be read is in the subfolder's place. Nothing half-written is
-        left, but for the ``.part``.
+        If no mirror provides the archive (the message gives the reason for each), the disk is full or not writable, or
+        the subfolder exists and is not valid. Apart from the ``.part`` file, no partial files remain.
 
     Examples
     --------
@@ -95,7 +93,7 @@ def fetch_cifar10(
     PosixPath('data/cifar-10-batches-py')
     """
     folder = Path(folder)
-    if (folder / PYTHON_VERSION.batches[-1]).exists():  # the data's own folder was named
+    if (folder / PYTHON_VERSION.batches[-1]).exists():  # this is the folder with the data itself
         _check_present(folder)
         return folder
     target = folder / PYTHON_VERSION.subfolder
@@ -117,16 +115,18 @@ def _check_present(target: Path) -> None:
     try:
         read_cifar10(target)
     except DataError as error:
-        raise DataError(f"{target} is there but of no use; move it away and fetch again ({error})") from error
+        raise DataError(
+            f"{target} exists but is not valid CIFAR-10 data; move it elsewhere, then fetch again ({error})"
+        ) from error
 
 
 class _MirrorError(Exception):
-    """Why a mirror did not deliver; never leaves this module."""
+    """Reason why a mirror failed; caught in this module."""
 
 
 @dataclass(frozen=True)
 class _Download:
-    """One archive on its way into one ``.part`` file."""
+    """Download of an archive into a ``.part`` file."""
 
     part: Path
     md5: str
@@ -138,35 +138,36 @@ class _Download:
             return
         failures = []
         for url in mirrors:
-            failure = self.failure(url)
+            failure = self.try_mirror(url)
             if failure is None:
                 return
             failures.append(f"{url}: {failure}")
-        kept = f"; the next try goes on after {self.bytes_on_disk()} bytes" if self.bytes_on_disk() else ""
-        raise DataError(f"no mirror delivered CIFAR-10 ({'; '.join(failures) or 'none was given'}){kept}")
+        note = f"; the next call resumes after {self.bytes_on_disk()} bytes" if self.bytes_on_disk() else ""
+        raise DataError(f"no mirror provided CIFAR-10 ({'; '.join(failures) or 'no mirrors were given'}){note}")
 
-    def failure(self, url: str) -> str | None:
+    def try_mirror(self, url: str) -> str | None:
+        """Download from a mirror, and return the reason if it fails."""
         try:
-            self.from_one(url)
+            self.download_from(url)
         except _MirrorError as error:
             return str(error)
         return None
 
-    def from_one(self, url: str) -> None:
+    def download_from(self, url: str) -> None:
         resumed = self.transfer(url)
         if self.verify_digest():
             return
-        # What an earlier call left may be what is wrong: this mirror's own bytes deserve a try.
+        # The bytes of an earlier call may be wrong, so download the whole archive from this mirror.
         if resumed:
             self.transfer(url)
             if self.verify_digest():
                 return
-        raise _MirrorError(f"what it sends does not have the md5 {self.md5}")
+        raise _MirrorError(f"the archive does not have the MD5 digest {self.md5}")
 
     def transfer(self, url: str) -> bool:
-        """Bring the part to its full size; return whether bytes of an earlier call are in it."""
+        """Complete the ``.part`` file; return whether it contains bytes of an earlier call."""
         with self.request(url, self.bytes_on_disk()) as response:
-            start = done = self.start_of(response)
+            start = done = self.check_response(response)
             with _translate_os_errors(self.part):
                 file = self.part.open("r+b" if start else "wb", buffering=0)
             with file:
@@ -181,41 +182,41 @@ class _Download:
                     self.report(done)
         if done > self.size:
             self.discard()
-            raise _MirrorError(f"it sends more than the expected {self.size} bytes")
+            raise _MirrorError(f"the response is longer than {self.size} bytes")
         if done < self.size:
             raise _MirrorError(f"the connection ended after {done} of {self.size} bytes")
         return start > 0
 
     def request(self, url: str, start: int) -> http.client.HTTPResponse:
         if not url.startswith(("https://", "http://")):
-            raise _MirrorError("only https and http are supported")
+            raise _MirrorError("the URL must start with https:// or http://")
         headers = {"User-Agent": "tinygrad-cifar"} | ({"Range": f"bytes={start}-"} if start else {})
         try:
-            asked = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme was checked
-            response: http.client.HTTPResponse = urllib.request.urlopen(asked, timeout=_PATIENCE)  # noqa: S310
+            request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme was checked
+            response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
         except urllib.error.HTTPError as error:
             error.close()
             if start and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self.discard()
                 return self.request(url, 0)
-            phrase = http.client.responses.get(error.code, "which is no status of HTTP")
-            raise _MirrorError(f"it answers {error.code}, {phrase}") from error
+            phrase = http.client.responses.get(error.code, "an unknown status")
+            raise _MirrorError(f"HTTP status {error.code}, {phrase}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _MirrorError(_reason(error)) from error
         return response
 
-    def start_of(self, response: http.client.HTTPResponse) -> int:
-        """Return where the answer begins, after checking that it is an answer about this archive.
+    def check_response(self, response: http.client.HTTPResponse) -> int:
+        """Return the offset at which the response starts, after checking its headers.
 
-        It is checked before a byte is written: a log-in page must not cost what has already arrived.
+        The check precedes the first write, so that a log-in page does not overwrite the bytes received so far.
         """
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             start = self.bytes_on_disk()
             if response.headers.get("Content-Range") != f"bytes {start}-{self.size - 1}/{self.size}":
-                raise _MirrorError("it answers with another part than the one asked for")
+                raise _MirrorError("the response is not the requested range")
             return start
         if response.headers.get("Content-Length", str(self.size)) != str(self.size):
-            raise _MirrorError(f"it answers with something that has not the expected {self.size} bytes")
+            raise _MirrorError(f"the response does not have the expected length of {self.size} bytes")
         return 0
 
     def report(self, done: int) -> None:
@@ -227,7 +228,7 @@ class _Download:
             return self.part.stat().st_size if self.part.exists() else 0
 
     def verify_digest(self) -> bool:
-        """Return whether the part is the archive; if not, forget it, or every later call would fail too."""
+        """Return whether the ``.part`` file is the archive; if not, delete it, so that later calls start again."""
         if self.bytes_on_disk() == self.size and self.digest() == self.md5:
             return True
         self.discard()
@@ -250,58 +251,58 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         try:
             chunk = response.read(_CHUNK)
         except (OSError, http.client.HTTPException) as error:
-            raise _MirrorError(f"the connection broke: {_reason(error)}") from error
+            raise _MirrorError(f"the connection was lost: {_reason(error)}") from error
         if not chunk:
             return
         yield chunk
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error of the network says, without its outer wrapping."""
+    """Return the message of a network error, without the wrapping URLError."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     return str(cause) or type(cause).__name__
 
 
 def _write_all(file: IO[bytes], chunk: bytes) -> None:
-    """Write to an unbuffered file, which may take less than it is given when the disk fills up."""
+    """Write all bytes to an unbuffered file, whose ``write`` may be partial when the disk is nearly full."""
     rest = memoryview(chunk)
     while rest:
         rest = rest[file.write(rest) :]
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack beside the target and move the folder there when it is complete."""
+    """Unpack into a temporary folder, and rename it to the target when it is complete."""
     aside = target.with_name(f".{target.name}.unpacking")
     try:
         with _translate_os_errors(aside):
-            shutil.rmtree(aside, ignore_errors=True)  # left by a call that was killed
+            shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
             aside.mkdir()
             _unpack_into(aside, archive)
-            os.replace(aside, target)  # noqa: PTH105 - the name says that it is atomic
+            os.replace(aside, target)  # noqa: PTH105 - replaces atomically
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _unpack_into(folder: Path, archive: Path) -> None:
-    """Unpack the files by name: no path, link or device of the archive's choosing reaches the disk."""
+    """Unpack the expected files only, so that no path, link or device in the archive is created."""
     try:
         with _BoundedGzip(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
             for member in members:
                 if not (member.isdir() and member.name == PYTHON_VERSION.subfolder):
                     _unpack_member(folder, members, member, stream)
-    # The tarfile module lets a ValueError through for some malformed headers.
+    # tarfile raises ValueError for some malformed headers.
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}") from error
-    missing = [name for name in _NEEDED if not (folder / name).exists()]
+    missing = [name for name in _REQUIRED if not (folder / name).exists()]
     if missing:
-        raise DataError(f"{archive} is not the archive of CIFAR-10: it has no {', '.join(missing)}")
+        raise DataError(f"{archive} is not the archive of CIFAR-10: it lacks {', '.join(missing)}")
 
 
 def _unpack_member(folder: Path, members: tarfile.TarFile, member: tarfile.TarInfo, stream: _BoundedGzip) -> None:
     path = folder / _MEMBERS[member.name] if member.name in _MEMBERS else None
     content = members.extractfile(member) if member.isreg() else None
     if path is None or path.exists() or content is None or member.size > MAX_FILE_BYTES:
-        raise tarfile.ReadError(f"it has an unexpected member, {member.name[:100]!a}")
+        raise tarfile.ReadError(f"unexpected member {member.name[:100]!a}")
     stream.allowed += member.size
     with path.open("xb") as file:
         shutil.copyfileobj(content, file)
@@ -310,29 +311,29 @@ def _unpack_member(folder: Path, members: tarfile.TarFile, member: tarfile.TarIn
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A stream that fails before it fills the memory or the disk: a small archive can unpack to terabytes.
+    """Decompressed stream of limited size, since a small archive can unpack to terabytes.
 
-    Beyond what is allowed for the files that are expected, which go to the disk in pieces, it gives no more than one
-    megabyte: the tarfile module reads a header into memory however long that says it is.
+    In addition to the expected files, which are written in chunks, it returns at most one megabyte, since tarfile reads
+    a header of any declared length into memory.
     """
 
     unpacked = 0
-    allowed = _MOST_BYTES_BETWEEN_FILES
+    allowed = _MAX_OVERHEAD
 
     def read(self, size: int | None = -1) -> bytes:
         content = super().read(size)
         self.unpacked += len(content)
         if self.unpacked > self.allowed:
-            raise tarfile.ReadError("it unpacks to more than CIFAR-10 has")
+            raise tarfile.ReadError("its content is larger than CIFAR-10")
         return content
 
 
 @contextmanager
 def _translate_os_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into the library's error."""
+    """Convert OSError to DataError."""
     try:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DataError(f"the disk is full: cannot write {path}; make room and fetch again") from error
+            raise DataError(f"the disk is full: cannot write {path}; free some space, then fetch again") from error
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,14 +1,14 @@
-"""Read the pickles of CIFAR-10 without unpickling: an interpreter for the few instructions they need.
+"""Safe reader of the pickles of CIFAR-10: an interpreter of the few pickle instructions that they use.
 
-A pickle is a program for a small stack machine, and Python's own machine can import and call anything. This
-one knows no import and no call. It builds one dictionary from strings to numbers, strings, flat lists of
-these, and arrays of bytes; whatever else a file asks for is refused by name.
+A pickle is a program for a stack machine, and Python's own machine can import and call any function. This one supports
+neither. It builds a dictionary of strings to integers, strings, flat lists of these, and byte arrays; all other content
+is rejected with its name.
 
-Why its memory is bounded: a string is copied once, so all strings and arrays together are no longer than the
-file; any other instruction makes at most one object of constant size, and `MAX_INSTRUCTIONS` says how many
-there can be. Nothing is allocated because a file *says* that something is long. Why its time is bounded: no
-instruction walks more than what it takes off the stack, keys are strings (hashing a nest of shared tuples
-takes 2**depth steps), and lists hold no lists, so that nothing that comes out is deep or contains itself.
+Memory is bounded: a string is copied once, so all strings and arrays together are not longer than the file; every other
+instruction creates at most one object of constant size, and there are at most `MAX_INSTRUCTIONS`. Declared lengths
+never cause allocations. Time is bounded: an instruction processes only the objects that it takes from the stack, keys
+are strings (hashing nested shared tuples takes 2**depth steps), and lists do not contain lists, so the result is not
+nested.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tinygrad_cifar.data.dataset import DataError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# An official batch of 10,000 images takes about 30,000: a label, a file name and its entry in the memo each.
+# An official batch of 10,000 images has about 30,000: a label, a file name and a memo entry per image.
 MAX_INSTRUCTIONS = 100_000
 MAX_NAME = 100
 
@@ -35,39 +35,39 @@ Value: TypeAlias = "Scalar | list[Scalar] | npt.NDArray[np.uint8]"
 
 
 def unpickle(data: bytes, name: str) -> dict[str, Value]:
-    r"""Return the dictionary that a pickled CIFAR-10 file holds.
+    r"""Return the dictionary in a pickled CIFAR-10 file.
 
     Parameters
     ----------
     data : bytes
-        The whole file: pickle protocol 2 (the official files, written by Python 2) to 4, with arrays of
-        ``uint8`` of one or two axes, in C or Fortran order.
+        Content of the file: pickle protocol 2 (the official files, written by Python 2) to 4, with uint8 arrays of one
+        or two dimensions in C or Fortran order.
     name : str
-        What errors call the file.
+        Name of the file in error messages.
 
     Returns
     -------
     dict
-        Keys are ``str``. A value is an ``int``, ``None``, a ``str``, ``bytes`` (a string of Python 2), a list
-        of these, or a read-only array of ``uint8``.
+        Values are ``int``, ``None``, ``str``, ``bytes`` (strings of Python 2), lists of these, or read-only uint8
+        arrays.
 
     Raises
     ------
     DataError
-        For any other content: damaged, cut short, or asking for something that is not data.
+        If the content is damaged, truncated, or contains anything else, such as a function.
 
     Notes
     -----
-    The instructions are those documented in the standard library's ``pickletools``.
+    The instructions are documented in the module ``pickletools`` of the standard library.
 
     Examples
     --------
-    >>> unpickle(b"\x80\x02}U\x06labels](K\x07K\x02es.", "a file")
+    >>> unpickle(b"\x80\x02}U\x06labels](K\x07K\x02es.", "labels.pickle")
     {'labels': [7, 2]}
-    >>> unpickle(b"\x80\x02cos\nsystem\nU\x04true\x85R.", "it")
+    >>> unpickle(b"\x80\x02cos\nsystem\nU\x04true\x85R.", "attack.pickle")
     Traceback (most recent call last):
         ...
-    tinygrad_cifar.data.dataset.DataError: cannot read it: it asks for os.system, which is not data (byte 13)
+    tinygrad_cifar.data.dataset.DataError: cannot read attack.pickle: it contains os.system, which is not data (byte 13)
     """
     machine = _Machine(data)
     try:
@@ -77,16 +77,16 @@ def unpickle(data: bytes, name: str) -> dict[str, Value]:
 
 
 class _RefusedError(Exception):
-    """Why a file is not read on; never leaves this module."""
+    """Reason why a file is rejected; caught in this module."""
 
 
 class _Named(enum.Enum):
-    """What a file may name: stand-ins for NumPy's objects, which are never within a file's reach."""
+    """Objects that a file may name: placeholders for NumPy's objects, which the machine never uses."""
 
-    RECONSTRUCT = "the maker of an empty array"
-    NDARRAY = "the array type"
-    DTYPE = "the element type's type"
-    UINT8 = "the element type uint8"
+    RECONSTRUCT = "function that creates an empty array"
+    NDARRAY = "array type"
+    DTYPE = "class of element types"
+    UINT8 = "element type uint8"
 
 
 _GLOBALS = {
@@ -98,14 +98,14 @@ _GLOBALS = {
 
 
 class _Array:
-    """An array as the file makes it: first empty, then given its content."""
+    """An array under construction: empty until its content is set."""
 
     def __init__(self) -> None:
         self.content: npt.NDArray[np.uint8] | None = None
 
 
 class _Machine:
-    """The stack, the stacks set aside at marks, the memo, and the position in the file."""
+    """State of the interpreter: stack, stacks saved at marks, memo and position in the file."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -123,25 +123,25 @@ class _Machine:
             if instructions > MAX_INSTRUCTIONS:
                 raise _RefusedError(f"it has more than {MAX_INSTRUCTIONS} instructions")
             if code not in _INSTRUCTIONS:
-                raise _RefusedError(f"it uses {_instruction_name(code)}, an instruction it has no need of")
+                raise _RefusedError(f"it contains {_instruction_name(code)}, an unsupported instruction")
             _INSTRUCTIONS[code](self)
         return self.result()
 
     def result(self) -> dict[str, Value]:
         found = self.pop()
         if not isinstance(found, dict) or self.stack or self.outer:
-            raise _RefusedError("it does not hold one dictionary")
+            raise _RefusedError("it does not contain exactly one dictionary")
         if self.position != len(self.data):
-            raise _RefusedError("it goes on after its end")
+            raise _RefusedError("it has bytes after its end")
         return found
 
-    # What an instruction reads from the file.
+    # Reading the arguments of instructions.
 
     def take(self, count: int) -> bytes:
         start, self.position = self.position, self.position + count
         if self.position > len(self.data):
             self.position = start
-            raise _RefusedError("it is cut short")
+            raise _RefusedError("it is truncated")
         return self.data[start : self.position]
 
     def number(self, width: int, *, signed: bool = False) -> int:
@@ -151,22 +151,22 @@ class _Machine:
         try:
             return self.take(self.number(width)).decode()
         except UnicodeDecodeError:
-            raise _RefusedError("it holds text that is not UTF-8") from None
+            raise _RefusedError("it contains text that is not UTF-8") from None
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.position, self.position + MAX_NAME)
         if end < 0:
-            raise _RefusedError("it holds a name that does not end")
+            raise _RefusedError("it contains an unterminated name")
         return self.take(end + 1 - self.position)[:-1].decode("latin-1")
 
-    # What an instruction does to the stack.
+    # Operations on the stack.
 
     def push(self, value: object) -> None:
         self.stack.append(value)
 
     def pop(self) -> object:
         if not self.stack:
-            raise _RefusedError("it takes a value where there is none")
+            raise _RefusedError("it takes a value from an empty stack")
         return self.stack.pop()
 
     def top(self) -> object:
@@ -179,7 +179,7 @@ class _Machine:
 
     def pop_to_mark(self) -> list[object]:
         if not self.outer:
-            raise _RefusedError("it looks for a mark that was never set")
+            raise _RefusedError("it refers to a mark that was not set")
         items, self.stack = self.stack, self.outer.pop()
         return items
 
@@ -190,16 +190,16 @@ class _Machine:
     def append(self, items: list[object]) -> None:
         target = self.top()
         if not isinstance(target, list):
-            raise _RefusedError("it appends to something that is no list")
+            raise _RefusedError("it appends to an object that is not a list")
         for item in items:
             if not _is_scalar(item):
-                raise _RefusedError("it holds a list of something else than numbers and strings")
+                raise _RefusedError("it contains a list with values other than integers and strings")
         target += items
 
     def set_items(self, items: list[object]) -> None:
         target = self.top()
         if not isinstance(target, dict):
-            raise _RefusedError("it sets keys of something that is no dictionary")
+            raise _RefusedError("it sets keys of an object that is not a dictionary")
         if len(items) % 2:
             raise _RefusedError("it has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -210,12 +210,12 @@ class _Machine:
 
     def get(self, index: int) -> None:
         if index not in self.memo:
-            raise _RefusedError(f"it recalls entry {index} of its memo, which was never made")
+            raise _RefusedError(f"it refers to memo entry {index}, which does not exist")
         self.push(self.memo[index])
 
     def look_up(self, module: str, name: str) -> None:
         if (module, name) not in _GLOBALS:
-            raise _RefusedError(f"it asks for {_printable(f'{module}.{name}')}, which is not data")
+            raise _RefusedError(f"it contains {_escape(f'{module}.{name}')}, which is not data")
         self.push(_GLOBALS[module, name])
 
     def look_up_on_stack(self) -> None:
@@ -223,27 +223,27 @@ class _Machine:
         self.look_up(_text(module), _text(name))
 
     def reduce(self) -> None:
-        """Stand in for a call: of the two calls that make an array, none has an effect outside the stack."""
+        """Simulate a call: the two supported calls, which construct an array, affect only the stack."""
         match self.pop(), self.pop():
             case (_Named.NDARRAY, (0,), _), _Named.RECONSTRUCT:
                 self.push(_Array())
             case (bytes() | str() as code, _, _), _Named.DTYPE if _text(code) == "u1":
                 self.push(_Named.UINT8)
             case _:
-                raise _RefusedError("it calls something else than the making of an array of uint8")
+                raise _RefusedError("it contains a call other than the construction of a uint8 array")
 
     def build(self) -> None:
-        """Give an array its content; an element type of one byte has no details, so its state is not read."""
+        """Set the content of an array; the state of an element type is ignored, since uint8 has no options."""
         match self.pop(), self.top():
             case (int(), shape, _Named.UINT8, order, bytes(raw)), _Array() as array:
                 array.content = _array(shape, bool(order), raw)
             case tuple(), _Named.UINT8:
                 pass
             case _:
-                raise _RefusedError("it gives a state to something else than an array of uint8")
+                raise _RefusedError("it sets the state of an object other than a uint8 array")
 
     def frame(self) -> None:
-        """Skip a frame's length, which helps only readers of streams."""
+        """Skip the length of a frame, which only readers of streams need."""
         self.take(8)
 
 
@@ -252,12 +252,12 @@ def _is_scalar(value: object) -> bool:
 
 
 def _text(value: object) -> str:
-    """Return a string of either Python as text."""
+    """Return a string of Python 2 or 3 as str."""
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if isinstance(value, str):
         return value
-    raise _RefusedError("it has something else than a string for a name")
+    raise _RefusedError("it contains a name that is not a string")
 
 
 def _value(value: object) -> object:
@@ -265,7 +265,7 @@ def _value(value: object) -> object:
         return value.content
     if isinstance(value, list) or _is_scalar(value):
         return value
-    raise _RefusedError("it has a value that is no number, string, list or array")
+    raise _RefusedError("it contains a value other than an integer, string, list or array")
 
 
 def _array(shape: object, fortran: bool, raw: bytes) -> npt.NDArray[np.uint8]:
@@ -274,7 +274,7 @@ def _array(shape: object, fortran: bool, raw: bytes) -> npt.NDArray[np.uint8]:
             flat = np.frombuffer(raw, np.uint8)
             return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
         case _:
-            raise _RefusedError(f"it has an array whose {len(raw)} bytes do not fit its shape")
+            raise _RefusedError(f"it contains an array whose shape does not match its {len(raw)} bytes")
 
 
 def _instruction_name(code: bytes) -> str:
@@ -282,13 +282,13 @@ def _instruction_name(code: bytes) -> str:
     return names.get(code.decode("latin-1"), f"0x{code.hex()}")
 
 
-def _printable(name: str) -> str:
-    """Return a name as a terminal may safely show it, and no longer than a line."""
+def _escape(name: str) -> str:
+    """Return a name with control characters escaped, truncated to the length of a line."""
     return ascii(name)[1:-1][:MAX_NAME]
 
 
 _INSTRUCTIONS: dict[bytes, Callable[[_Machine], None]] = {
-    # constants and numbers
+    # constants and integers
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),

@@ -6,6 +6,7 @@ the results with the operation and its VJPs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,8 @@ import numpy as np
 from tinygrad_cifar.engine.graph import Primitive
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_COTANGENT = re.compile(r"\bg\b")
 
 
 class Doc:
@@ -60,11 +63,7 @@ class Doc:
 
 def is_elementwise(doc: Doc) -> bool:
     """Return whether the derivatives are factors of the cotangent, and not expressions that contain it."""
-    return not any("g" in _names(text) for text in doc.derivatives.values())
-
-
-def _names(expression: str) -> set[str]:
-    return set("".join(c if c.isalnum() or c == "_" else " " for c in expression).split())
+    return not any(_COTANGENT.search(text) for text in doc.derivatives.values())
 
 
 def describe(doc: Doc) -> list[str]:
@@ -129,7 +128,7 @@ def documented(*parts: Any, doc: Doc | None = None) -> Callable[[F], F]:
     *parts : callable
         Operations (or functions made by ``primitive``) that it calls.
     doc : Doc, optional
-        Formula and derivatives; by default those of the primitive, if it is composed of only one.
+        Formula and derivatives. Default: those of the primitive, if there is only one.
     """
 
     def decorate(function: F) -> F:
@@ -137,12 +136,12 @@ def documented(*parts: Any, doc: Doc | None = None) -> Callable[[F], F]:
         shown.primitives = tuple(dict.fromkeys(op for part in parts for op in part.primitives))
         if len(shown.primitives) == 1:
             shown.primitive = shown.primitives[0]
-        about = doc or shown.primitive.doc
-        shown.doc = about
+        shown.doc = doc if doc is not None or len(shown.primitives) != 1 else shown.primitive.doc
         summary, _, rest = (function.__doc__ or "").partition("\n\n")
         names = ", ".join(f"``{op.name}``" for op in shown.primitives)
         made_of = f"Primitive{'s' * (len(shown.primitives) != 1)}: {names}."
-        shown.__doc__ = "\n\n    ".join([summary, *describe(about), made_of]) + "\n\n" + rest
+        paragraphs = describe(shown.doc) if shown.doc is not None else []
+        shown.__doc__ = "\n\n    ".join([summary, *paragraphs, made_of]) + "\n\n" + rest
         return function
 
     return decorate

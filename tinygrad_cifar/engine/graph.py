@@ -14,10 +14,11 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinygrad_cifar.engine.signatures import argument_names
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Array: TypeAlias = NDArray[Any]
 
 _next_number = itertools.count(1).__next__
 

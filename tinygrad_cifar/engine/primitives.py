@@ -32,8 +32,6 @@ from tinygrad_cifar.engine.signatures import argument_defaults, argument_names, 
 
 PRIMITIVES: dict[str, Primitive] = {}
 
-_RESERVED = {"g", "out"}
-
 
 def primitive(
     name: str,
@@ -94,8 +92,6 @@ def primitive(
         inputs = tuple(vjps)
     if unknown := sorted(set(vjps) - set(inputs)):
         raise TypeError(f"{name}: there is a VJP for {unknown[0]}, but the inputs are {', '.join(inputs)}")
-    if taken := sorted(_RESERVED & set(inputs)):
-        raise TypeError(f"{name}: an input cannot be named {taken[0]}, which means something else in a VJP; rename it")
     if aux is not None and tuple(vjps) != inputs[:1]:
         raise TypeError(f"{name}: an auxiliary output needs a VJP for {inputs[0]} and for no other input")
     module = _calling_module()
@@ -103,6 +99,8 @@ def primitive(
         forward = isolate(require_float_result(forward) if vjps else forward)
         vjps = {input: isolate(vjp) for input, vjp in vjps.items()}
     op = Primitive(name, forward, vjps, inputs=inputs, broadcasts=broadcasts, aux=aux, module=module, doc=doc)
+    if "out" in inputs and "out" in {*op.saved, *vjps}:
+        raise TypeError(f"{name}: an input named out cannot be told from the result in a VJP; rename the input")
     if tuple(vjps) == inputs[:1]:
         function = fast_paths.one_input(op)
     elif tuple(op.vjps) == ("x", "y") == inputs and not argument_defaults(forward):
@@ -129,20 +127,21 @@ def variadic_primitive(
     return _register(op, _general(op))
 
 
-def unary(
-    name: str, forward: Callable[..., Any], /, *, doc: Doc | None = None, **vjps: Callable[..., Any]
-) -> Operation[[]]:
-    """Add an element-wise entry of one input, x."""
+def unary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **vjps: Callable[..., Any]) -> Operation[[]]:
+    """Add an element-wise entry of one input, x, and give its function a help text."""
     options: Any = vjps
-    return primitive(name, forward, broadcasts=True, doc=doc, **options)
+    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **options))
 
 
-def binary(
-    name: str, forward: Callable[..., Any], /, *, doc: Doc | None = None, **vjps: Callable[..., Any]
-) -> BinaryOperation:
-    """Add an entry of two inputs, x and y, which broadcast."""
+def binary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **vjps: Callable[..., Any]) -> BinaryOperation:
+    """Add an entry of two inputs, x and y, which broadcast, and give its function a help text."""
     options: Any = vjps
-    return cast("BinaryOperation", primitive(name, forward, broadcasts=True, doc=doc, **options))
+    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **options))
+
+
+def _with_help(function: Any) -> Any:
+    function.__doc__ = primitive_help(function.primitive)
+    return function
 
 
 def _general(op: Primitive) -> Callable[..., Any]:
@@ -185,8 +184,6 @@ def _register(op: Primitive, function: Callable[..., Any]) -> Operation[...]:
         shown.__wrapped__ = forward
     elif isinstance(forward, np.ufunc) and op.inputs in _SIGNATURES:
         shown.__wrapped__ = _SIGNATURES[op.inputs]
-    if op.doc is not None and op.inputs in _SIGNATURES and _is_ours(op.module):
-        shown.__doc__ = primitive_help(op)
     shown.primitive = op
     shown.primitives = (op,)
     return cast("Operation[...]", function)

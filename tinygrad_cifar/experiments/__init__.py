@@ -1,33 +1,9 @@
-"""The published experiments, and our records: declared as data, run by one command, put beside what was published.
+"""The published experiments and the records: declared as data, run by one command, and compared with the reports.
 
-A report's module declares its experiments (:mod:`~tinygrad_cifar.experiments.declaration` says what one is); they are
-listed here, and everything else follows: :mod:`~tinygrad_cifar.experiments.reproduce` does their jobs,
-:mod:`~tinygrad_cifar.experiments.outcomes` keeps what comes of them,
-:mod:`~tinygrad_cifar.experiments.results` compares, :mod:`~tinygrad_cifar.experiments.figure_specs` draws, and
-:mod:`~tinygrad_cifar.experiments.page` and :mod:`~tinygrad_cifar.experiments.markdown` write it down. To add an
-experiment is to add a declaration.
+The module of a report declares its experiments (:mod:`~tinygrad_cifar.experiments.declaration` defines what one is),
+and :mod:`~tinygrad_cifar.experiments.catalogue` lists them. :mod:`~tinygrad_cifar.experiments.reproduce` runs their
+jobs, :mod:`~tinygrad_cifar.experiments.outcomes` stores the outcomes, :mod:`~tinygrad_cifar.experiments.results`
+compares them, :mod:`~tinygrad_cifar.experiments.figure_specs` draws the figures, and
+:mod:`~tinygrad_cifar.experiments.pages` and :mod:`~tinygrad_cifar.experiments.document` write the pages. To add an
+experiment, add a declaration.
 """
-
-from __future__ import annotations
-
-from itertools import chain
-
-from tinygrad_cifar.experiments import record, report_000, report_001, report_002, report_003, report_004
-from tinygrad_cifar.experiments.declaration import Experiment
-
-REPORTS = {
-    "000": "Assignment 1: softmax regression on standardised pixels",
-    "001": "Assignment 1, bonus part: optimisations and the support vector machine",
-    "002": "Assignment 1: softmax regression on pixels divided by 255",
-    "003": "Assignment 2: two layers and cyclical learning rates",
-    "004": "Assignment 2: a small framework of layers, and momentum",
-    "record": "Beyond the reports: the best of one layer, and of 50 hidden units",
-}
-EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment
-    for experiment in chain.from_iterable(
-        module.EXPERIMENTS for module in (report_000, report_001, report_002, report_003, report_004, record)
-    )
-}
-
-__all__ = ["EXPERIMENTS", "REPORTS", "Experiment"]

@@ -1,4 +1,4 @@
-"""What an experiment is: data, from which everything else (the runs, the tables, the figures, the page) follows."""
+"""Declarations of experiments: the data from which the runs, tables, figures and pages follow."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tinygrad_cifar.course.settings import Settings, describe
 from tinygrad_cifar.data.dataset import PIXELS
 
 if TYPE_CHECKING:
-    from tinygrad_cifar.experiments.figure_specs import Picture
+    from tinygrad_cifar.experiments.figure_specs import FigureSpec
 
-NEAR = 2.0  # percentage points: as far as ours may be from a published accuracy without a reason given
+NEAR = 2.0  # percentage points: differences from reported accuracies above this are explained
 
-_SMALL_FEATURES = 40  # of images in a small gradient check
+_SMALL_FEATURES = 40  # features in a small gradient check
 _SMALL_EPOCHS = 10
 _SMALL_BATCH = 2000  # images in one of the built-in batches
 _SMALL_WHITENED = 300
 _FULL_BATCH = 10_000
 
-# Seconds per 1000 images on one core in float32, measured once: the order of the runs, and the time that --list tells.
+# Seconds per 1000 images on one core in float32, measured once; for the order of the runs, and --list.
 _UPDATE = {"softmax": 0.0025, "svm": 0.003, "two-layer": 0.009}
 _AUGMENTATION = 0.0035
 _WHITENING = 0.005
 _EVALUATION = 0.0015
-_DIRECTIONS = 15.0  # seconds to find what whitening multiplies by
+_DIRECTIONS = 15.0  # seconds to compute the whitening matrix
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class TrainingJob:
     Attributes
     ----------
     settings : Settings
+        Settings of the run.
     test : bool
-        Whether the test images are looked at when it is done.
+        If True, the model is evaluated on the test images at the end.
     """
 
     settings: Settings
@@ -47,39 +48,39 @@ class TrainingJob:
 
     @cached_property
     def key(self) -> str:
-        """A name that two runs share if and only if they are the same."""
+        """Name that two runs share if and only if they are the same."""
         return f"{self.settings.model}-{_digest(asdict(self.settings))}{'' if self.test else '-untested'}"
 
     @property
     def name(self) -> str:
-        """What it is, for messages."""
+        """Description for messages."""
         return describe(self.settings)
 
     @property
     def cost(self) -> float:
-        """About how many seconds it takes."""
+        """Approximate duration in seconds."""
         s = self.settings
-        images = s.first or _FULL_BATCH * len(s.train_batches) - s.held_out
-        validated = s.held_out or (_FULL_BATCH if s.validation_batch else 0)
+        images = s.train_size or _FULL_BATCH * len(s.train_batches) - s.validation_size
+        validated = s.validation_size or (_FULL_BATCH if s.validation_batch else 0)
         updates = s.epochs * images
-        measured = updates / (s.every * s.batch_size) if s.every else s.epochs
-        whitens, augments = s.pixels == "whiten", s.flip or s.shift > 0
+        measured = updates / (s.measure_every * s.batch_size) if s.measure_every else s.epochs
+        whitens, augments = s.preprocessing == "whiten", s.flip or s.shift > 0
         update = _UPDATE.get(s.model, 0.01) + augments * (_AUGMENTATION + whitens * _WHITENING)
         return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
 
     def smoke_version(self) -> TrainingJob:
-        """Return a run of the same kind that takes a moment: a tenth of the epochs, on batches of a fifth the size.
+        """Return a short run of the same kind: a tenth of the epochs, on batches of a fifth of the size.
 
-        What is counted in steps keeps its share of the run, so that a cycle stays a cycle. Whitening many images
-        takes seconds, so there it is few.
+        Values counted in steps keep their share of the run, so a cycle stays a cycle. Whitening uses few images,
+        because it takes seconds for many.
         """
         s = self.settings
         epochs = max(1, s.epochs // _SMALL_EPOCHS)
-        if s.first is None:
+        if s.train_size is None:
             batch = max(20, s.batch_size * _SMALL_BATCH // _FULL_BATCH)
-            held_out = s.held_out * _SMALL_BATCH // _FULL_BATCH
+            validation_size = s.validation_size * _SMALL_BATCH // _FULL_BATCH
         else:
-            batch, held_out = s.batch_size, s.held_out
+            batch, validation_size = s.batch_size, s.validation_size
         share = epochs / s.epochs
         return replace(
             self,
@@ -87,10 +88,10 @@ class TrainingJob:
                 s,
                 epochs=epochs,
                 batch_size=batch,
-                held_out=held_out,
-                first=_SMALL_WHITENED if s.pixels == "whiten" else s.first,
+                validation_size=validation_size,
+                train_size=_SMALL_WHITENED if s.preprocessing == "whiten" else s.train_size,
                 n_s=max(1, round(s.n_s * share)),
-                every=max(1, round(s.every * share)) if s.every else None,
+                measure_every=max(1, round(s.measure_every * share)) if s.measure_every else None,
             ),
         )
 
@@ -104,9 +105,9 @@ class GradientCheckJob:
     kind : str
         One of :data:`tinygrad_cifar.experiments.report_checks.KINDS`.
     report : str
-        Whose check.
+        Number of the report.
     features : int
-        Of each image.
+        Number of features of each image.
     """
 
     kind: str
@@ -115,22 +116,22 @@ class GradientCheckJob:
 
     @cached_property
     def key(self) -> str:
-        """A name of its own."""
+        """Name that two checks share if and only if they are the same."""
         return f"gradients-{_digest(asdict(self))}"
 
     @property
     def name(self) -> str:
-        """What it is, for messages."""
+        """Description for messages."""
         return f"gradient check of report {self.report}, {self.kind}"
 
     @property
     def cost(self) -> float:
-        """About how many seconds it takes."""
+        """Approximate duration in seconds."""
         seconds = {"002": 4.0, "003": 4.0}.get(self.report, 40.0 if self.kind == "two-layer" else 20.0)
         return seconds if self.report == "003" else seconds * self.features / PIXELS
 
     def smoke_version(self) -> GradientCheckJob:
-        """Return the check on images of a few features."""
+        """Return the check on images with few features."""
         return replace(self, features=_SMALL_FEATURES)
 
 
@@ -139,48 +140,49 @@ Job: TypeAlias = TrainingJob | GradientCheckJob
 
 @dataclass(frozen=True)
 class PublishedAccuracy:
-    """A published accuracy, and which of our runs' is to stand beside it.
+    """A reported accuracy, and the run that reproduces it.
 
     Attributes
     ----------
     what : str
-        What it is the accuracy of, as a reader of the report would find it.
+        Description for the tables.
     run : str
-        The name of the run in the experiment.
+        Name of the run in the experiment.
     quantity : str
         ``train``, ``validation`` or ``test``, at the end of the run; or ``best validation``, of all measurements.
-    published : float, optional
-        In percent; None where there is no such figure in the report.
+    reported : float, optional
+        The reported value in percent; None if the report has none.
     reason : str
-        Why ours is another, as far as it is known; shown where it is, together with what the runs themselves show.
-    beside : str
-        The name of another run of ours whose figure belongs to the reason.
+        Explanation of a difference, as far as it is known; shown if the difference is large.
+    reference : str
+        Name of another run whose accuracy is part of the explanation.
     minor : bool
-        One of many that the report lists for completeness; counted apart, too.
+        If True, one of many values that the report lists; also counted separately.
     """
 
     what: str
     run: str
     quantity: str
-    published: float | None
+    reported: float | None
     reason: str = ""
-    beside: str = ""
+    reference: str = ""
     minor: bool = False
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """A gradient check with what the report published of it beyond the bounds that :mod:`tinygrad_cifar.experiments.report_checks` has.
+    """A gradient check, with reported values that are not bounds.
 
     Attributes
     ----------
-    check : GradientCheck
-    published : mapping
-        Numbers by the parameter's name and the figure's.
+    check : GradientCheckJob
+        The check; :mod:`tinygrad_cifar.experiments.report_checks` has the bounds.
+    reported : mapping
+        Reported values by the names of the parameter and the metric.
     """
 
     check: GradientCheckJob
-    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    reported: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,33 +192,33 @@ class Experiment:
     Attributes
     ----------
     name : str
-        What the command line calls it.
+        Name on the command line.
     report : str
-        The report's number.
+        Number of the report.
     source : str
-        Where in it.
+        Section, table or figures of the report.
     title : str
-        What was tried.
+        Title on the pages.
     about : str
-        The settings in words, and what the report leaves unsaid.
+        The settings in words, and those that the report does not state.
     runs : mapping
-        The settings of each run, by a name that is unique in the experiment.
+        Settings of each run, by a name that is unique in the experiment.
     seeds : int
-        How often each is run, with the seeds 0, 1, ...
+        Number of seeds, 0, 1, ..., with which each run is made.
     more_seeds : mapping
-        The same for runs whose outcome is more a matter of chance, by their names.
+        Number of seeds of runs with larger seed noise, by their names.
     untested : tuple of str
-        Runs that were there to choose settings by, so that the test images are kept from them.
+        Runs that select settings, and are therefore not evaluated on the test images.
     on_request : bool
-        Whether it is only run when it is named.
+        If True, the experiment is run only if it is named.
     gradients : tuple of Gradients
-        The gradient checks that belong to it.
-    numbers : tuple of Number
-        What the report published.
-    pictures : tuple of Picture
-        What is drawn.
+        Its gradient checks.
+    numbers : tuple of PublishedAccuracy
+        The reported accuracies.
+    figures : tuple of FigureSpec
+        The figures to draw.
     remark : str
-        What to make of it all, as text that does not depend on the results.
+        Conclusion that does not depend on the results.
     """
 
     name: str
@@ -231,26 +233,26 @@ class Experiment:
     on_request: bool = False
     gradients: tuple[Gradients, ...] = ()
     numbers: tuple[PublishedAccuracy, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    figures: tuple[FigureSpec, ...] = ()
     remark: str = ""
 
     def __post_init__(self) -> None:
-        named = {run for number in self.numbers for run in (number.run, number.beside) if run}
+        named = {run for number in self.numbers for run in (number.run, number.reference) if run}
         unknown = sorted((named | set(self.more_seeds) | set(self.untested)) - set(self.runs))
         if unknown:
-            raise ValueError(f"experiment {self.name} names runs that it does not have: {unknown}")
+            raise ValueError(f"experiment {self.name}: every named run must be in runs; got {unknown}")
 
     @property
     def origin(self) -> str:
-        """Where it comes from, in words."""
+        """The report and its section."""
         return f"Report {self.report}, {self.source}" if self.report.isdecimal() else self.source
 
     def seeds_of(self, run: str) -> int:
-        """Return how often a run is made."""
+        """Return the number of seeds of a run."""
         return self.more_seeds.get(run, self.seeds)
 
     def trainings(self, run: str, *, small: bool = False) -> list[TrainingJob]:
-        """Return the jobs of one of the runs, one for each seed."""
+        """Return the jobs of a run, one for each seed."""
         test = run not in self.untested
         jobs = [TrainingJob(replace(self.runs[run], seed=seed), test) for seed in range(self.seeds_of(run))]
         return [job.smoke_version() for job in jobs] if small else jobs
@@ -261,7 +263,7 @@ class Experiment:
         return [job.smoke_version() for job in jobs] if small else jobs
 
     def jobs(self, *, small: bool = False) -> list[Job]:
-        """Return everything that there is to do."""
+        """Return all jobs."""
         trainings = [job for run in self.runs for job in self.trainings(run, small=small)]
         return [*trainings, *self.checks(small=small)]
 

@@ -1,7 +1,7 @@
-"""A document as a list of blocks, and the two forms it is written in: Markdown, and HTML for screen, phone and paper.
+"""Documents as lists of blocks, written as Markdown and as HTML for screens, phones and paper.
 
-The HTML needs nothing from anywhere: no scripts, no fonts, and of files only the figures beside it. On a narrow screen
-a table's rows become small cards, so that nothing has to be moved sideways to be read.
+The HTML has no scripts and no fonts, and refers only to the files of the figures. On a narrow screen, each row of a
+table becomes a card, so that no horizontal scrolling is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Title:
-    """A heading of the level 1 to 4; with a name, it can be linked to."""
+    """A heading of level 1 to 4; its name, if any, is the target of links."""
 
     level: int
     text: str
@@ -23,7 +23,7 @@ class Title:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; marked, one that must not be overlooked."""
+    """A paragraph; if ``marked``, it is highlighted."""
 
     text: str
     marked: bool = False
@@ -31,9 +31,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under a header, the first ``left`` columns set to the left and the others to the right.
+    """A table of texts; the first ``left`` columns are aligned left, the others right.
 
-    A row's first cell links to a heading if its name is among the links, one per row, empty for none.
+    ``links`` has for each row the name of a heading to which its first cell links, empty for none.
     """
 
     header: Sequence[str]
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Image:
-    """A figure: the file's name in the folder of figures, what it shows in words, and its size in pixels."""
+    """A figure: its file in the folder of figures, its description, and its size in pixels."""
 
     file: str
     description: str
@@ -136,7 +136,7 @@ figure img { display: block; width: 100%; max-width: 44rem; height: auto; border
 
 
 def to_html(title: str, blocks: Iterable[Block], figures: str) -> str:
-    """Write blocks as a page of its own, with the figures in the folder ``figures`` beside it.
+    """Write blocks as an HTML page, with the figures in the folder ``figures`` next to it.
 
     Examples
     --------

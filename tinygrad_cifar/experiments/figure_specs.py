@@ -1,6 +1,6 @@
-"""The kinds of figures that the reports have: a declaration names which to draw, and here is how, from the results.
+"""The kinds of figures of the reports: an experiment declares which to draw, and each draws itself from the results.
 
-Where an experiment was run with several seeds, curves and weights are those of seed 0, and searches show the mean.
+If an experiment has several seeds, curves and weights are those of seed 0, and searches show the mean.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from matplotlib.figure import Figure
 
-from tinygrad_cifar.course import plotting as figures
+from tinygrad_cifar.course import plotting
 from tinygrad_cifar.course.plotting import Heading, Line, Panel
 from tinygrad_cifar.course.runs import build_schedule
 from tinygrad_cifar.course.settings import Settings
@@ -22,22 +22,22 @@ from tinygrad_cifar.course.training import History
 if TYPE_CHECKING:
     from tinygrad_cifar.experiments.results import Results
 
-_SHOWN = 10  # rows and columns of a matrix of errors
+_MAX_SHOWN = 10  # columns of a matrix of errors
 
 
-class Picture(Protocol):
-    """A figure that can be drawn when the results are there."""
+class FigureSpec(Protocol):
+    """A figure to draw from results."""
 
     @property
     def title(self) -> str:
-        """What it shows."""
+        """Title of the figure."""
 
     @property
     def slug(self) -> str:
-        """What it is called among the figures of an experiment, as a part of a file's name."""
+        """Part of the name of the file, unique in an experiment."""
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LossCurves:
     slug = "loss"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         return _small_multiples(self, results, {"loss": "loss", "cost": "cost"}, 1.0)
 
 
@@ -64,12 +64,12 @@ class AccuracyCurves:
     slug = "accuracy"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         return _small_multiples(self, results, {"accuracy": "accuracy in %"}, 100.0)
 
 
 def _small_multiples(
-    picture: LossCurves | AccuracyCurves, results: Results, quantities: Mapping[str, str], scale: float
+    figure: LossCurves | AccuracyCurves, results: Results, quantities: Mapping[str, str], scale: float
 ) -> Figure:
     panels = []
     for name, runs in results.trained.items():
@@ -78,10 +78,10 @@ def _small_multiples(
         label = " and ".join(drawn.values())
         if "cost" in drawn and (history.column("train_loss") == history.column("train_cost")).all():
             del drawn["loss"]
-            label = "loss, which is the cost"
+            label = "loss, equal to the cost"
         panels.append(Panel("epoch", label, _lines(history, drawn, scale), name if len(results.trained) > 1 else ""))
     columns = 1 if len(panels) == 1 else 2
-    return figures.plot_curves(_heading(picture.title, results), panels, columns=columns, shared=picture.shared)
+    return plotting.plot_curves(_heading(figure.title, results), panels, columns=columns, shared=figure.shared)
 
 
 def _lines(history: History, quantities: Mapping[str, str], scale: float) -> list[Line]:
@@ -105,13 +105,13 @@ class RateCurve:
     slug = "rate"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         trained = results.trained[self.run][0]
         settings = Settings.from_json(trained.scores["settings"])
         steps = int(trained.scores["steps"])
         schedule = build_schedule(settings, max(1, steps // settings.epochs))
         rates = np.array([schedule(step) for step in range(steps)])
-        return figures.plot_learning_rate(_heading(self.title, results), rates)
+        return plotting.plot_learning_rate(_heading(self.title, results), rates)
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ class Templates:
 
     @property
     def slug(self) -> str:
-        """What it is called."""
+        """Part of the name of the file."""
         return f"weights-{_slug(self.run)}"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         weights = results.trained[self.run][0].arrays["W"]
-        return figures.plot_templates(_heading(f"{self.title}: {self.run}", results), weights, results.class_names)
+        return plotting.plot_templates(_heading(f"{self.title}: {self.run}", results), weights, results.class_names)
 
 
 @dataclass(frozen=True)
@@ -142,31 +142,31 @@ class ClassTemplates:
     slug = "one-class"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         columns = [runs[0].arrays["W"][:, self.class_number] for runs in results.trained.values()]
         title = f"{self.title}: {results.class_names[self.class_number]}"
-        return figures.plot_templates(
+        return plotting.plot_templates(
             _heading(title, results), np.stack(columns, axis=1), list(results.trained), columns=len(columns)
         )
 
 
 @dataclass(frozen=True)
 class GradientHistograms:
-    """How the elements of the gradient of W are distributed after training, for each run."""
+    """Histograms of the elements of the gradient of W after training, for each run."""
 
     title: str
 
     slug = "gradients"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         values = {name: runs[0].arrays["gradient"] for name, runs in results.trained.items()}
-        return figures.plot_histograms(_heading(self.title, results), values, "element of the gradient of W")
+        return plotting.plot_histograms(_heading(self.title, results), values, "element of the gradient of W")
 
 
 @dataclass(frozen=True)
 class SearchLine:
-    """An accuracy over lambda, ours with the spread of the seeds beside the published one."""
+    """An accuracy over lambda: the reproduction, with the standard deviation over the seeds, and the report."""
 
     title: str
     quantity: str
@@ -174,31 +174,33 @@ class SearchLine:
     slug = "search"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         settings = results.experiment.runs
-        rows = [row for row in results.rows() if settings[row.number.run].lam > 0]
+        rows = [row for row in results.comparisons() if settings[row.number.run].lam > 0]
         lambdas = np.array([settings[row.number.run].lam for row in rows])
         seeds = results.experiment.seeds
         lines = [
             Line(
-                f"ours, mean of {seeds} seeds with standard deviation" if seeds > 1 else "ours, one run each",
+                f"reproduced, mean of {seeds} seeds with standard deviation"
+                if seeds > 1
+                else "reproduced, one run each",
                 lambdas,
                 np.array([row.mean for row in rows]),
                 spread=np.nan_to_num([row.spread for row in rows]),
             )
         ]
         if all(row.compared for row in rows):
-            published = np.array([row.number.published for row in rows], dtype=float)
-            lines.append(Line("published, one run each", lambdas, published, 1, spread=np.zeros(len(rows))))
+            reported = np.array([row.number.reported for row in rows], dtype=float)
+            lines.append(Line("reported, one run each", lambdas, reported, 1, spread=np.zeros(len(rows))))
         panel = Panel("lambda", f"{self.quantity} accuracy in %", lines, log_x=True)
-        return figures.plot_curves(_heading(self.title, results, mean=True), [panel])
+        return plotting.plot_curves(_heading(self.title, results, mean=True), [panel])
 
 
 @dataclass(frozen=True)
 class SearchMap:
-    """An accuracy over a grid, ours, with the published one below it where there is one.
+    """A reproduced accuracy over a grid, with the reported values in brackets.
 
-    The names of the rows and the columns, joined by a comma, are those of the runs.
+    The names of a row and a column, joined by a comma, are the name of a run.
     """
 
     title: str
@@ -209,10 +211,10 @@ class SearchMap:
     slug = "search"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
-        published = {
-            row.number.run: row.number.published
-            for row in results.rows()
+        """Draw the figure."""
+        reported = {
+            row.number.run: row.number.reported
+            for row in results.comparisons()
             if row.compared and row.number.quantity == self.quantity
         }
         values = np.empty((len(self.rows[1]), len(self.columns[1])))
@@ -222,22 +224,22 @@ class SearchMap:
             for j, column in enumerate(self.columns[1]):
                 name = f"{row}, {column}"
                 values[i, j] = np.mean([run.accuracy(self.quantity) for run in results.trained[name]])
-                below = f"\n({published[name]:.2f})" if name in published else ""
+                below = f"\n({reported[name]:.2f})" if name in reported else ""
                 texts[-1].append(f"{values[i, j]:.2f}{below}")
-        title = f"{self.title} in %" + (" (published in brackets)" if published else "")
-        return figures.plot_heat_map(
+        title = f"{self.title} in %" + (" (reported in brackets)" if reported else "")
+        return plotting.plot_heat_map(
             _heading(title, results, mean=True),
             values,
             texts,
-            rows=(self.rows[0], [_without(self.rows[0], name) for name in self.rows[1]]),
-            columns=(self.columns[0], [_without(self.columns[0], name) for name in self.columns[1]]),
+            rows=(self.rows[0], [_remove_axis_words(self.rows[0], name) for name in self.rows[1]]),
+            columns=(self.columns[0], [_remove_axis_words(self.columns[0], name) for name in self.columns[1]]),
             scale=f"{self.quantity} accuracy in %",
         )
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """What the test images of each class were taken for."""
+    """The confusion matrix of the test images."""
 
     title: str
     run: str
@@ -245,28 +247,30 @@ class Confusion:
     slug = "confusion"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         counts = results.trained[self.run][0].arrays["confusion"]
-        return figures.plot_confusion_matrix(
+        return plotting.plot_confusion_matrix(
             _heading(f"{self.title}: true and predicted classes", results), counts, results.class_names
         )
 
 
 @dataclass(frozen=True)
 class ErrorMatrix:
-    """The corner of the matrix of relative gradient errors, one row for each class as in the report."""
+    """The first columns of the matrix of relative gradient errors, one row for each class as in the report."""
 
     title: str
 
     slug = "errors"
 
     def draw(self, results: Results) -> Figure:
-        """Draw it."""
+        """Draw the figure."""
         errors = results.checked[0].errors
         if errors is None:
-            raise ValueError(f"{results.experiment.name} keeps no matrix of errors")
-        corner = errors.T[:, :_SHOWN]
-        return figures.plot_heat_map(
+            raise ValueError(
+                f"{results.experiment.name}: its gradient check must be of report 002, which has the matrix of errors"
+            )
+        corner = errors.T[:, :_MAX_SHOWN]
+        return plotting.plot_heat_map(
             _heading(self.title, results),
             corner,
             [[f"{error:.1e}" for error in row] for row in corner],
@@ -285,8 +289,8 @@ def _heading(title: str, results: Results, *, mean: bool = False) -> Heading:
     return Heading(title, f"{results.data}. {experiment.origin}. {experiment.title}.{seeds}")
 
 
-def _without(axis: str, name: str) -> str:
-    """Leave out of a name what its axis says."""
+def _remove_axis_words(axis: str, name: str) -> str:
+    """Return a name without the words of its axis."""
     return re.sub(rf"\b({'|'.join(re.escape(word) for word in axis.split(', '))}) ", "", name)
 
 

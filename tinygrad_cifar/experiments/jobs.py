@@ -1,14 +1,12 @@
-"""What a worker does: one job, whose outcome is written to a file of its own, wholly or not at all.
+"""The function that a worker runs for a job: a training run or a gradient check, whose outcome is saved atomically.
 
-An outcome that is there is known, so nothing is ever computed twice, whenever and however often a command was
-stopped or killed.
+An outcome that is there is not computed again, so a command that was stopped or killed continues where it was.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +16,7 @@ from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
+from tinygrad_cifar.data import load_dataset
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.gradcheck import relative_errors
 from tinygrad_cifar.engine.tensor import from_numpy
@@ -29,34 +27,34 @@ from tinygrad_cifar.experiments.report_checks import ReportCheck, run_report_che
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
-class JobObjective:
-    """Do a job, unless its outcome is there: the objective of the "search" that all experiments are run as.
+def run_job(source: str, outcomes: OutcomeStore, job: Job) -> str:
+    """Run a job in a worker and save its outcome, unless the outcome is there.
 
-    Attributes
+    Parameters
     ----------
-    data : str
-        ``builtin``, or the folder with CIFAR-10.
-    outcomes : Outcomes
-        Where they are kept.
-    jobs : mapping
-        By their keys.
+    source : str
+        ``builtin``, or the folder of CIFAR-10.
+    outcomes : OutcomeStore
+        Store of the outcome.
+    job : TrainingJob or GradientCheckJob
+        The job.
+
+    Returns
+    -------
+    str
+        The error, if the job failed, else an empty string: not every exception survives the way to another process.
     """
-
-    data: str
-    outcomes: OutcomeStore
-    jobs: Mapping[str, Job]
-
-    def __call__(self, point: Mapping[str, Any]) -> float:
-        job = self.jobs[point["job"]]
-        if not self.outcomes.has(job):
-            arrays, text = _train(job, self.data) if isinstance(job, TrainingJob) else _check(job, self.data)
-            self.outcomes.save(job, arrays, text)
-        return 0.0
+    try:
+        if not outcomes.has(job):
+            arrays, text = _train(job, source) if isinstance(job, TrainingJob) else _check(job, source)
+            outcomes.save(job, arrays, text)
+    except Exception as error:  # noqa: BLE001 (reported by the caller, with the job's name)
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
-def _train(job: TrainingJob, data: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    prepared = _prepared(data, data_settings(job.settings))
+def _train(job: TrainingJob, source: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    prepared = _prepared(source, data_settings(job.settings))
     started = time.process_time()
     result = run(job.settings, prepared, test=job.test)
     arrays = {}
@@ -75,18 +73,18 @@ def _train(job: TrainingJob, data: str) -> tuple[dict[str, Array], dict[str, Any
     return arrays, text
 
 
-def _check(job: GradientCheckJob, data: str) -> tuple[dict[str, Array], dict[str, Any]]:
+def _check(job: GradientCheckJob, source: str) -> tuple[dict[str, Array], dict[str, Any]]:
     started = time.process_time()
-    (check,) = run_report_checks(job.kind, _dataset(data), reports=(job.report,), features=job.features)
+    (check,) = run_report_checks(job.kind, _dataset(source), reports=(job.report,), features=job.features)
     text = {
         "setting": check.setting,
-        "figures": [asdict(figure) for figure in check.figures],
+        "figures": [asdict(metric) for metric in check.metrics],
         "cpu": time.process_time() - started,
     }
-    return _matrix_of_errors(check), text
+    return _error_matrix(check), text
 
 
-def _matrix_of_errors(check: ReportCheck) -> dict[str, Array]:
+def _error_matrix(check: ReportCheck) -> dict[str, Array]:
     if check.report != "002":
         return {}
     first = check.comparisons[0]
@@ -94,10 +92,8 @@ def _matrix_of_errors(check: ReportCheck) -> dict[str, Array]:
 
 
 @lru_cache(maxsize=2)  # at most 0.8 GB each, in float32
-def _prepared(data: str, settings: Settings) -> Prepared:
-    return prepare(_dataset(data), settings)
+def _prepared(source: str, settings: Settings) -> Prepared:
+    return prepare(_dataset(source), settings)
 
 
-@lru_cache(maxsize=1)
-def _dataset(data: str) -> Dataset:
-    return builtin_dataset() if data == "builtin" else read_cifar10(data)
+_dataset = lru_cache(maxsize=1)(load_dataset)

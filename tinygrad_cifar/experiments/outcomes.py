@@ -1,12 +1,11 @@
-"""Where outcomes are kept: a file for each job, which says what it is of, and is believed only if that is wanted.
+"""Storage of outcomes: a file for each job, which records its job and data, and is ignored unless both match.
 
-A file's name says what should be in it, not what is: files are copied, moved and damaged. So each holds its job and the
-digest of the data, and one that is of another job, or not whole, counts as not there.
+Files are copied, moved and damaged, so the name of a file is not enough: each holds its job and the digest of the
+data, and a file of another job, or a damaged one, counts as missing.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +17,14 @@ from tinygrad_cifar.course.training import History, Measurement
 from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TrainingJob
 from tinygrad_cifar.experiments.report_checks import CheckMetric
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Outcome = TypeVar("Outcome")
 
 
 class OutcomeError(Exception):
-    """A file that does not hold the outcome that is wanted: one sentence that names it."""
+    """A missing or damaged file, or one of another job; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class TrainingOutcome:
     Attributes
     ----------
     scores : dict
-        As of :meth:`tinygrad_cifar.course.runs.Result.to_json`.
+        The result as of :meth:`tinygrad_cifar.course.runs.Result.to_json`.
     history : History
+        The measurements of the run.
     arrays : dict
-        ``confusion``: of the test images, if they were looked at; and of a linear model ``W``, its weights with one row
-        for each pixel, and ``gradient``, that of the loss of all training images with respect to what it was trained
-        by.
+        ``confusion``: the confusion matrix of the test images, if they were used. For a linear model also ``W``, its
+        weights with one row for each pixel, and ``gradient``, the gradient of the loss of all training images with
+        respect to its weights.
     cpu : float
-        Seconds of the processor.
+        Processor time in seconds.
     """
 
     scores: dict[str, Any]
@@ -50,7 +51,7 @@ class TrainingOutcome:
     cpu: float
 
     def accuracy(self, quantity: str) -> float:
-        """Return the accuracy that a :class:`~tinygrad_cifar.experiments.declaration.PublishedAccuracy` names, in percent."""
+        """Return an accuracy in percent; ``quantity`` is as of a published accuracy."""
         if quantity == "best validation":
             return 100 * float(np.nanmax(self.history.column("validation_accuracy")))
         return 100 * float(self.scores[f"{quantity}_accuracy"])
@@ -63,16 +64,17 @@ class CheckOutcome:
     Attributes
     ----------
     setting : str
-        On what, in a line.
-    figures : list of Figure
-    errors : ndarray
-        Of report 002: the relative errors of W against the one-sided difference, ``(features, classes)``.
+        Description of the inputs.
+    metrics : list of CheckMetric
+        The metrics of the check.
+    errors : ndarray, optional
+        Relative errors of W against the one-sided difference, of shape ``(features, classes)``; only of report 002.
     cpu : float
-        Seconds of the processor.
+        Processor time in seconds.
     """
 
     setting: str
-    figures: list[CheckMetric]
+    metrics: list[CheckMetric]
     errors: Array | None
     cpu: float
 
@@ -84,19 +86,20 @@ class OutcomeStore:
     Attributes
     ----------
     folder : Path
+        The folder of the files.
     data : str
-        The digest of the data, as in :meth:`tinygrad_cifar.data.Dataset.identity`.
+        Digest of the data, as in :meth:`tinygrad_cifar.data.Dataset.identity`.
     """
 
     folder: Path
     data: str
 
     def path(self, job: Job) -> Path:
-        """Return where the outcome of a job is kept."""
+        """Return the path of the outcome of a job."""
         return self.folder / f"{job.key}.npz"
 
     def save(self, job: Job, arrays: Mapping[str, Array], text: Mapping[str, Any]) -> None:
-        """Keep an outcome, wholly or not at all, in the place of whatever is there.
+        """Save an outcome atomically, replacing an existing file.
 
         Raises
         ------
@@ -106,58 +109,68 @@ class OutcomeStore:
         save_checkpoint(self.path(job), arrays, {**text, "of": self._identity(job)})
 
     def load_training(self, job: TrainingJob) -> TrainingOutcome:
-        """Return what a training run left.
+        """Return the outcome of a training run.
 
         Raises
         ------
         OutcomeError
-            If it is not there.
+            If it is missing, damaged or of another job.
         """
-        return self._read(job, _trained)
+        return self._read(job, _training_outcome)
 
     def load_check(self, job: GradientCheckJob) -> CheckOutcome:
-        """Return what a gradient check left; raises as :meth:`load_training`."""
-        return self._read(job, _checked)
+        """Return the outcome of a gradient check; raises as :meth:`load_training`."""
+        return self._read(job, _check_outcome)
 
     def require(self, job: Job) -> None:
-        """Raise :class:`OutcomeError` if the outcome of a job is not there."""
+        """Raise :class:`OutcomeError` if there is no outcome of a job."""
         if isinstance(job, TrainingJob):
             self.load_training(job)
         else:
             self.load_check(job)
 
     def has(self, job: Job) -> bool:
-        """Whether the outcome of a job is there."""
+        """Whether there is an outcome of a job."""
         try:
             self.require(job)
         except OutcomeError:
             return False
         return True
 
-    def _identity(self, job: Job) -> Any:
-        return json.loads(json.dumps({"job": asdict(job), "data": self.data}))  # as it comes back from a file
+    def _identity(self, job: Job) -> dict[str, Any]:
+        return {"job": asdict(job), "data": self.data}
 
-    def _read(self, job: Job, made_of: Callable[[dict[str, Array], Any], Outcome]) -> Outcome:
+    def _read(self, job: Job, load: Callable[[dict[str, Array], Any], Outcome]) -> Outcome:
         path = self.path(job)
         if not path.exists():
-            raise OutcomeError(f"{path} is not there")
+            raise OutcomeError(f"{path} does not exist")
         try:
             arrays, text = load_checkpoint(path)
-            if text["of"] == self._identity(job):
-                return made_of(arrays, text)
+            stored = _flatten(text["of"])
+            outcome = load(arrays, text)
         except CheckpointError as error:
             raise OutcomeError(str(error)) from error
-        except (LookupError, TypeError, ValueError) as error:
-            raise OutcomeError(f"{path} does not hold what a run of the experiments leaves") from error
-        raise OutcomeError(f"{path} is of another run than its name says, or of other data")
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise OutcomeError(f"{path} is not the file of a run of the experiments") from error
+        try:
+            require_same(stored, _flatten(self._identity(job)))
+        except ValueError as error:
+            raise OutcomeError(f"{path} holds another run: {error}") from error
+        return outcome
 
 
-def _trained(arrays: dict[str, Array], text: Any) -> TrainingOutcome:
+def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data and the settings of a job side by side, so that differences are listed one by one."""
+    job = identity["job"]
+    return {"data": identity["data"], **{k: v for k, v in job.items() if k != "settings"}, **job.get("settings", {})}
+
+
+def _training_outcome(arrays: dict[str, Array], text: Any) -> TrainingOutcome:
     rows = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
     return TrainingOutcome(text["scores"], History(rows, seconds=text["scores"]["seconds"]), arrays, text["cpu"])
 
 
-def _checked(arrays: dict[str, Array], text: Any) -> CheckOutcome:
+def _check_outcome(arrays: dict[str, Array], text: Any) -> CheckOutcome:
     return CheckOutcome(
         text["setting"], [CheckMetric(**figure) for figure in text["figures"]], arrays.get("errors"), text["cpu"]
     )

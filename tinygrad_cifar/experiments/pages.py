@@ -1,4 +1,4 @@
-"""What is said about the results: the summary, and for each experiment its settings, its numbers and its figures."""
+"""Text of the pages: the summary, and for each experiment its settings, values and figures."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.experiments import REPORTS
+from tinygrad_cifar.experiments.catalogue import REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
 from tinygrad_cifar.experiments.results import AccuracyComparison, GradientComparison, Results
 
 _MINUS = "\N{MINUS SIGN}"
-# The same everywhere, or said elsewhere.
-_LEFT_OUT = ("seed", "patience", "dropout", "warm_up")
+# The same in all runs, or stated elsewhere.
+_OMITTED = ("seed", "patience", "dropout", "warm_up")
 
 
 @dataclass(frozen=True)
 class RunStats:
-    """What a session did.
+    """Statistics of one call of reproduce.
 
     Attributes
     ----------
     elapsed : float
-        Seconds from the command's start to its last figure.
+        Seconds from the start to the last figure.
     done, kept : int
-        How many runs and checks it did, and how many were there before.
+        Number of jobs that were run, and of those that were done before.
     workers : int
-        How many processes it used.
+        Number of processes.
     machine : str
-        What they ran on.
+        Description of the software and the processor.
     """
 
     elapsed: float
@@ -42,16 +42,16 @@ class RunStats:
 
 @dataclass(frozen=True)
 class AgreementCounts:
-    """How many published numbers there are, and how many of ours are as near as asked.
+    """Numbers of reported values, and of those that are reproduced.
 
     Attributes
     ----------
     accuracies, near : int
-        Published accuracies, and those within two points.
+        Reported accuracies, and those within two points.
     minor, minor_near : int
-        Of these, those that are one of many.
-    bounds, kept : int
-        Published bounds of gradient errors, and those that ours keep to.
+        Minor ones among them.
+    bounds, within : int
+        Reported bounds of gradient errors, and those that are not exceeded.
     """
 
     accuracies: int
@@ -59,14 +59,14 @@ class AgreementCounts:
     minor: int
     minor_near: int
     bounds: int
-    kept: int
+    within: int
 
 
-def tally(results: Sequence[Results]) -> AgreementCounts:
-    """Count."""
-    rows = [row for result in results for row in result.rows() if row.compared]
+def count_agreement(results: Sequence[Results]) -> AgreementCounts:
+    """Return the numbers of reported and reproduced values."""
+    rows = [row for result in results for row in result.comparisons() if row.compared]
     minor = [row for row in rows if row.number.minor]
-    bounds = [row for result in results for row in result.gradient_rows() if row.passed is not None]
+    bounds = [row for result in results for row in result.gradient_comparisons() if row.passed is not None]
     return AgreementCounts(
         len(rows),
         sum(row.near for row in rows),
@@ -78,42 +78,41 @@ def tally(results: Sequence[Results]) -> AgreementCounts:
 
 
 def warning(result: Results) -> list[Block]:
-    """Return what every page must say first if the data is not CIFAR-10."""
+    """Return the first paragraph of every page if the data is not CIFAR-10."""
     if not result.small:
         return []
     return [
         Text(
-            f"This is not CIFAR-10. The data is: {result.data}. Everything was run small, to show that it runs; none "
-            "of the numbers can be compared with the published ones.",
+            f"This is not CIFAR-10. The data is: {result.data}. The experiments were run in small versions, to show "
+            "that they run; their values cannot be compared with the reported ones.",
             marked=True,
         )
     ]
 
 
 def title(results: Sequence[Results]) -> str:
-    """Return what the whole report is called."""
+    """Return the title of all results."""
     if all(result.experiment.on_request for result in results):
         return REPORTS["record"]
     done = {result.experiment.report for result in results if not result.experiment.on_request}
-    return "Five reports, redone" if len(done) > 1 else f"Report {min(done)}, redone"
+    return "Five reports, reproduced" if len(done) > 1 else f"Report {min(done)}, reproduced"
 
 
-def summary(results: Sequence[Results], effort: RunStats) -> list[Block]:
-    """Return the beginning of the whole report."""
+def summary(results: Sequence[Results], stats: RunStats) -> list[Block]:
+    """Return the beginning of the page of all results."""
     data, small = results[0].data, results[0].small
     about = (
-        f"Every experiment of five reports on classifying {'images' if small else data}, redone with gradients from "
-        "automatic differentiation, and each published number beside ours. Percentages are accuracies; a difference is "
-        "ours less the published, in percentage points; a ± is the standard deviation over the seeds. Gradient checks "
-        "are in float64, training is in float32 where that changes the outcome less than another seed does, and the "
-        "settings say which."
+        f"Every experiment of five reports on classifying {'images' if small else data}, reproduced with gradients "
+        "from automatic differentiation. Percentages are accuracies; a difference is reproduced minus reported, in "
+        "percentage points; ± is the standard deviation over the seeds. Gradient checks use float64. Training uses "
+        "float32 where this changes the result less than another seed does; the settings state which."
     )
     return [
         Title(1, title(results)),
         *warning(results[0]),
         *([] if title(results) == REPORTS["record"] else [Text(about)]),
-        *(Text(sentence) for sentence in _verdict(tally(results))),
-        Text(_effort(results, effort)),
+        *(Text(sentence) for sentence in _verdict(count_agreement(results))),
+        Text(_format_stats(results, stats)),
         _contents(results),
         *_list_disagreements(results),
     ]
@@ -122,18 +121,22 @@ def summary(results: Sequence[Results], effort: RunStats) -> list[Block]:
 def _verdict(counted: AgreementCounts) -> list[str]:
     sentences = []
     if counted.accuracies:
-        sentences.append(f"{_share(counted.near, counted.accuracies)} published accuracies are within {NEAR:g} points.")
+        sentences.append(
+            f"{_share(counted.near, counted.accuracies)} reported accuracies are reproduced within {NEAR:g} points."
+        )
     if counted.bounds:
         sentences.append(
-            f"{_share(counted.kept, counted.bounds)} published gradient errors are kept to: the error of our gradient "
-            "against the centred difference is no greater."
+            f"{_share(counted.within, counted.bounds)} reported gradient errors are reproduced: the error against the "
+            "centred difference does not exceed them."
         )
     if 0 < counted.minor < counted.accuracies:
-        single = f"Without the {counted.minor} single runs of report 003's fine search ({counted.minor_near} are"
+        single = (
+            f"Without the {counted.minor} single runs of the fine search of report 003 ({counted.minor_near} of them"
+        )
         near, accuracies = counted.near - counted.minor_near, counted.accuracies - counted.minor
         sentences.append(
             f"{single} within {NEAR:g} points), {_share(near, accuracies)} accuracies are; together with the gradient "
-            f"errors, {_share(near + counted.kept, accuracies + counted.bounds)} published numbers."
+            f"errors, {_share(near + counted.within, accuracies + counted.bounds)} reported values."
         )
     return sentences
 
@@ -142,69 +145,69 @@ def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({100 * part / whole:.0f} %)"
 
 
-def _effort(results: Sequence[Results], effort: RunStats) -> str:
-    kept = f" ({effort.kept} more were there from before)" if effort.kept else ""
+def _format_stats(results: Sequence[Results], stats: RunStats) -> str:
+    kept = f" ({stats.kept} more were done before)" if stats.kept else ""
     return (
-        f"All runs together took {sum(result.seconds for result in results):.0f} seconds of one processor core, where "
-        f"an experiment that shares runs with another is counted with them. The command that wrote this page took "
-        f"{effort.elapsed:.0f} seconds for {effort.done} run{'s' * (effort.done != 1)}{kept} in {effort.workers} "
-        f"process{'es' * (effort.workers != 1)}: {effort.machine}."
+        f"All runs together took {sum(result.seconds for result in results):.0f} core seconds; runs that experiments "
+        f"share are counted in each. The command that wrote this page took {stats.elapsed:.0f} seconds for "
+        f"{stats.done} run{'s' * (stats.done != 1)}{kept} in {stats.workers} "
+        f"process{'es' * (stats.workers != 1)}: {stats.machine}."
     )
 
 
 def _contents(results: Sequence[Results]) -> Table:
     lines = []
     for result in results:
-        counted = tally([result])
+        counted = count_agreement([result])
         compared = counted.accuracies + counted.bounds
         lines.append(
             [
                 f"{result.experiment.report}: {result.experiment.title}",
                 str(compared or ""),
-                str(counted.near + counted.kept) if compared else "",
+                str(counted.near + counted.within) if compared else "",
                 f"{result.seconds:.0f}",
             ]
         )
-    header = ["experiment", "numbers compared", "near", "core seconds"]
+    header = ["experiment", "values compared", "reproduced", "core seconds"]
     return Table(header, lines, links=[result.experiment.name for result in results])
 
 
 def _list_disagreements(results: Sequence[Results]) -> list[Block]:
-    far = [(result, row) for result in results for row in result.rows() if row.compared and not row.near]
+    far = [(result, row) for result in results for row in result.comparisons() if row.compared and not row.near]
     if not far:
         return []
     lines = [
         [
             f"{result.experiment.report}: {row.number.what}",
-            _percent(row.number.published),
-            _ours(row),
+            _percent(row.number.reported),
+            _mean_and_spread(row),
             _signed(row.difference),
         ]
         for result, row in far
     ]
     return [
-        Title(3, f"Where ours is more than {NEAR:g} points away"),
-        Text("The reasons, as far as they can be shown, are with each experiment."),
-        Table(["", "published", "ours", "difference"], lines, links=[result.experiment.name for result, _ in far]),
+        Title(3, f"Differences of more than {NEAR:g} points"),
+        Text("Each experiment explains its differences as far as they can be explained."),
+        Table(["", "reported", "reproduced", "difference"], lines, links=[result.experiment.name for result, _ in far]),
     ]
 
 
 def report(number: str, results: Sequence[Results], images: dict[str, list[Image]], *, level: int = 2) -> list[Block]:
-    """Return everything about one report.
+    """Return the blocks of one report.
 
     Parameters
     ----------
     number : str
-        The report's.
+        Number of the report.
     results : sequence of Results
-        Of its experiments.
+        The results of its experiments.
     images : dict
         The figures of each experiment, by its name.
     level : int
-        Of the heading.
+        Level of the heading.
     """
-    words = f"Report {number}. {REPORTS[number]}" if number.isdecimal() else REPORTS[number]
-    blocks: list[Block] = [Title(level, words, f"report-{number}")]
+    heading = f"Report {number}. {REPORTS[number]}" if number.isdecimal() else REPORTS[number]
+    blocks: list[Block] = [Title(level, heading, f"report-{number}")]
     for result in results:
         blocks += _experiment(result, images[result.experiment.name], level + 1)
     return blocks
@@ -217,75 +220,75 @@ def _experiment(result: Results, images: Sequence[Image], level: int) -> list[Bl
         Text(f"{experiment.about} ({experiment.source}.)"),
     ]
     if experiment.runs:
-        blocks.append(Text(_settings(result)))
-    rows = result.rows()
+        blocks.append(Text(_format_settings(result)))
+    rows = result.comparisons()
     if rows:
-        blocks.append(_numbers(rows))
-    for text, names in _reasons(rows).items():
-        blocks.append(Text(f"More than {NEAR:g} points away, {', '.join(names)}: {text}"))
-    gradient_rows = result.gradient_rows()
+        blocks.append(_accuracy_table(rows))
+    for text, names in _explanations(rows).items():
+        blocks.append(Text(f"Difference of more than {NEAR:g} points, {', '.join(names)}: {text}"))
+    gradient_rows = result.gradient_comparisons()
     for setting in dict.fromkeys(row.setting for row in gradient_rows):
-        blocks += _gradients([row for row in gradient_rows if row.setting == setting], setting)
+        blocks += _gradient_blocks([row for row in gradient_rows if row.setting == setting], setting)
     if experiment.remark and not result.small:
         blocks.append(Text(experiment.remark))
     return [*blocks, *images]
 
 
-def _numbers(rows: Sequence[AccuracyComparison]) -> Table:
+def _accuracy_table(rows: Sequence[AccuracyComparison]) -> Table:
     lines = [
         [
             row.number.what,
-            _percent(row.number.published),
-            _ours(row),
+            _percent(row.number.reported),
+            _mean_and_spread(row),
             _signed(row.difference) if row.compared else "",
-            str(len(row.ours)),
+            str(len(row.reproduced)),
             f"{row.seconds:.1f}",
         ]
         for row in rows
     ]
-    header = ["accuracy in %", "published", "ours", "difference", "seeds", "seconds a run"]
-    if all(row.number.published is None for row in rows):
+    header = ["accuracy in %", "reported", "reproduced", "difference", "seeds", "seconds per run"]
+    if all(row.number.reported is None for row in rows):
         header, *lines = ([line[0], line[2], *line[4:]] for line in (header, *lines))
     return Table(header, lines)
 
 
-def _reasons(rows: Sequence[AccuracyComparison]) -> dict[str, list[str]]:
-    """Return the reasons for departures, each with what it is the reason for."""
-    reasons: dict[str, list[str]] = {}
+def _explanations(rows: Sequence[AccuracyComparison]) -> dict[str, list[str]]:
+    """Return the explanations of differences, each with the values that it applies to."""
+    explanations: dict[str, list[str]] = {}
     for row in rows:
         if row.compared and not row.near:
-            reasons.setdefault(row.explain_difference(), []).append(row.number.what)
-    return reasons
+            explanations.setdefault(row.explain_difference(), []).append(row.number.what)
+    return explanations
 
 
-def _gradients(rows: Sequence[GradientComparison], setting: str) -> list[Block]:
+def _gradient_blocks(rows: Sequence[GradientComparison], setting: str) -> list[Block]:
     lines = [
         [
             f"{row.parameter}: {row.name}",
-            _small(row.published),
-            _small(row.analytic),
-            _small(row.one_sided),
-            _small(row.centred),
+            _scientific(row.reported),
+            _scientific(row.analytic),
+            _scientific(row.one_sided),
+            _scientific(row.centred),
             "" if row.passed is None else "yes" if row.passed else "no",
         ]
         for row in rows
     ]
-    header = ["", "published", "our gradient", "one-sided difference", "centred difference", "centred: within it?"]
+    header = ["", "reported", "backward pass", "one-sided difference", "centred difference", "within bound"]
     if all(row.analytic is None for row in rows):
         lines = [line[:2] + line[3:] for line in lines]
-        header.remove("our gradient")
-    return [Text(f"Measured: {setting}."), Table(header, lines)]
+        header.remove("backward pass")
+    return [Text(f"Inputs: {setting}."), Table(header, lines)]
 
 
-def _settings(result: Results) -> str:
-    """Return the settings that all runs share, and what differs."""
-    every = [asdict(runs[0]) for runs in _as_run(result)]
+def _format_settings(result: Results) -> str:
+    """Return the settings that all runs share, and the names of the others."""
+    every = [asdict(runs[0]) for runs in _used_settings(result)]
     shared = {name: value for name, value in every[0].items() if all(other[name] == value for other in every)}
-    told = [name for name in shared if name not in _LEFT_OUT and _matters(name, every[0])]
-    words = ", ".join(f"{name} {_value(shared[name])}" for name in told)
+    listed = [name for name in shared if name not in _OMITTED and _has_effect(name, every[0])]
+    text = ", ".join(f"{name} {_format_value(shared[name])}" for name in listed)
     differing = [name for name in every[0] if name not in shared]
-    varying = f" What differs between the runs: {', '.join(differing)}." if differing else ""
-    return f"Settings: {words}; {_seeds(result.experiment)}.{varying}"
+    varying = f" Varied between the runs: {', '.join(differing)}." if differing else ""
+    return f"Settings: {text}; {_seeds(result.experiment)}.{varying}"
 
 
 def _seeds(experiment: Experiment) -> str:
@@ -294,17 +297,17 @@ def _seeds(experiment: Experiment) -> str:
     return f"{words} ({more})" if more else words
 
 
-def _as_run(result: Results) -> list[list[Settings]]:
-    """Return the settings that were really used, which for a small data set are not the declared ones."""
+def _used_settings(result: Results) -> list[list[Settings]]:
+    """Return the settings that were used, which in small versions are not the declared ones."""
     return [[Settings.from_json(one.scores["settings"]) for one in runs] for runs in result.trained.values()]
 
 
-def _matters(name: str, settings: dict[str, object]) -> bool:
-    """Whether a setting means anything beside the others."""
+def _has_effect(name: str, settings: dict[str, object]) -> bool:
+    """Whether a setting has an effect with the others."""
     used_by = {
         "activation": settings["activation"] != "relu",
         "sigma": settings["init"] == "normal",
-        "components": settings["pixels"] == "whiten",
+        "components": settings["preprocessing"] == "whiten",
         "q": bool(settings["q"]),
         "flip": bool(settings["flip"]),
         "shift": bool(settings["shift"]),
@@ -312,13 +315,13 @@ def _matters(name: str, settings: dict[str, object]) -> bool:
         "n_s": settings["schedule"] in ("triangular", "step"),
         "decay": settings["schedule"] in ("exponential", "step"),
         "validation_batch": settings[name] is not None,
-        "held_out": bool(settings["held_out"]),
+        "validation_size": bool(settings["validation_size"]),
         "momentum": bool(settings["momentum"]),
     }
     return used_by.get(name, settings[name] not in (None, ()))
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     if isinstance(value, bool):
@@ -330,7 +333,7 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _ours(row: AccuracyComparison) -> str:
+def _mean_and_spread(row: AccuracyComparison) -> str:
     return f"{row.mean:.2f}" + ("" if math.isnan(row.spread) else f" ± {row.spread:.2f}")
 
 
@@ -338,5 +341,5 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", _MINUS)
 
 
-def _small(value: float | None) -> str:
+def _scientific(value: float | None) -> str:
     return "" if value is None else f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e+")

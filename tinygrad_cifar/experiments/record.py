@@ -1,7 +1,7 @@
-"""Our own records: the best linear classifier, and the best networks with 50 hidden units, that we could train.
+"""Records: the best linear classifier, and the best networks with 50 hidden units.
 
-Each may take ten minutes of two cores. Everything was chosen by the accuracy on 5,000 images that were held out; the
-model whose test accuracy counts is trained with the same settings on all 50,000.
+Each takes up to ten minutes on two cores. All settings were chosen by the accuracy on 5,000 held-out images; the model
+whose test accuracy is given is trained with the same settings on all 50,000.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, PublishedAccuracy
-from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, LossCurves, Picture, Templates
+from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, FigureSpec, LossCurves, Templates
 
 _CHOSEN, _FINAL = "45,000 images", "50,000 images"
 
 _BASE = Settings(
-    pixels="whiten",
+    preprocessing="whiten",
     components=400,
     train_batches=(1, 2, 3, 4, 5),
     validation_batch=None,
@@ -32,9 +32,9 @@ _BASE = Settings(
 _NETWORK = replace(_BASE, model="two-layer", hidden=(50,), init="fan-in", q=0.3, lam=0.0005, epochs=200)
 
 _ABOUT = (
-    "Pixels are whitened, which is a linear map; images are mirrored at random and moved by up to two pixels while "
-    "training, and left as they are when measured. The loss is (1 - p**q) / q of the label's probability p, and the "
-    "rate falls to nearly 0 along a cosine"
+    "Pixels are whitened, which is a linear map; training images are randomly mirrored and shifted by up to two "
+    "pixels, measured images are not. The loss is (1 - p**q) / q of the label's probability p, and the learning rate "
+    "falls to nearly 0 along a cosine"
 )
 
 
@@ -46,25 +46,25 @@ def _record(
     settings: Settings,
     remark: str,
     *,
-    more: Sequence[Picture] = (),
+    more: Sequence[FigureSpec] = (),
 ) -> Experiment:
-    """Return an experiment: a run to choose by, which never sees the test images, and the record, of three seeds."""
+    """Return an experiment: a run that selects settings, without the test images, and the record with three seeds."""
     return Experiment(
         name=f"record-{name}",
         report="record",
         source=source,
         title=title,
         about=f"{about} {_ABOUT}.",
-        runs={_CHOSEN: replace(settings, held_out=5000), _FINAL: settings},
+        runs={_CHOSEN: replace(settings, validation_size=5000), _FINAL: settings},
         seeds=1,
         more_seeds={_FINAL: 3},
         untested=(_CHOSEN,),
         on_request=True,
         numbers=(
-            PublishedAccuracy(f"trained on {_CHOSEN}: validation, of the other 5,000", _CHOSEN, "validation", None),
+            PublishedAccuracy(f"trained on {_CHOSEN}: validation on the other 5,000", _CHOSEN, "validation", None),
             PublishedAccuracy(f"trained on all {_FINAL}: test", _FINAL, "test", None),
         ),
-        pictures=(AccuracyCurves("Accuracy"), LossCurves("Loss and cost"), *more, Confusion("Test images", run=_FINAL)),
+        figures=(AccuracyCurves("Accuracy"), LossCurves("Loss and cost"), *more, Confusion("Test images", run=_FINAL)),
         remark=remark,
     )
 
@@ -76,9 +76,8 @@ EXPERIMENTS = (
         "A linear classifier",
         "Softmax regression.",
         replace(_BASE, q=0.6, lam=0.0001, epochs=100),
-        "The best of the reports is 39.00 % (report 000). The scores are a linear function of the pixels: the weights "
-        "of the whitened features, put back through the whitening, are weights of pixels, and those are what the "
-        "figure shows.",
+        "The best of the reports is 39.00 % (report 000). The scores are a linear function of the pixels; the figure "
+        "shows the weights of the pixels, computed from those of the whitened features.",
         more=[Templates("Weights of each class", run=_FINAL)],
     ),
     _record(
@@ -93,8 +92,9 @@ EXPERIMENTS = (
         "absolute",
         "The best of 50 hidden units",
         "50 hidden units, absolute value",
-        "As many parameters, but a hidden unit gives the absolute value of what comes in, as two ReLUs would.",
+        "The same number of parameters, but a hidden unit computes the absolute value of its input, like two ReLUs.",
         replace(_NETWORK, activation="absolute"),
-        "This is another network than that of assignment 2; an image and its negative look the same to a hidden unit.",
+        "This network differs from that of assignment 2: its hidden units do not distinguish an image from its "
+        "negative.",
     ),
 )

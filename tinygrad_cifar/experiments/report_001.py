@@ -1,4 +1,4 @@
-"""Report 001: what can be gained beyond plain softmax regression, and the same layer as a support vector machine."""
+"""Report 001: improvements of softmax regression, and the same layer as a support vector machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPERIMENTS = (
             PublishedAccuracy("no shuffling: test", "no shuffling", "test", 36.5),
             PublishedAccuracy("shuffled: test", "shuffled", "test", 36.5),
         ),
-        pictures=(LossCurves("Loss and cost"),),
+        figures=(LossCurves("Loss and cost"),),
     ),
     Experiment(
         name="001-init",
@@ -43,14 +43,13 @@ EXPERIMENTS = (
             PublishedAccuracy("N(0, 0.01): test", "N(0, 0.01)", "test", 36.46),
             PublishedAccuracy("Xavier: test", "Xavier", "test", 36.39),
         ),
-        pictures=(
+        figures=(
             GradientHistograms("Gradient of W after training"),
             LossCurves("Loss"),
             Templates("Weights of each class", run="N(0, 0.01)"),
             Templates("Weights of each class", run="Xavier"),
         ),
-        remark="The histograms are of the gradient of the loss of all training images with respect to W, after "
-        "training.",
+        remark="The histograms show the gradient of the loss of all training images with respect to W, after training.",
     ),
     Experiment(
         name="001-decay",
@@ -60,21 +59,21 @@ EXPERIMENTS = (
         about=f"{_ABOUT}, lambda 0, batches of 100, shuffled, eta 0.02, multiplied by 0.9 after every epoch.",
         runs={"decay 0.9": replace(_DECAYING, eta=0.02)},
         numbers=(PublishedAccuracy("decay 0.9: test", "decay 0.9", "test", 38.09),),
-        pictures=(LossCurves("Loss"), Templates("Weights of each class", run="decay 0.9")),
+        figures=(LossCurves("Loss"), Templates("Weights of each class", run="decay 0.9")),
     ),
     Experiment(
         name="001-grid",
         report="001",
         source="Section 1.4",
         title="A grid of lambda, batch size and learning rate",
-        about=f"{_ABOUT}, shuffled, decay 0.9. The report names the winner and none of the others; like the report, "
-        "one run for each of the 27 combinations.",
+        about=f"{_ABOUT}, shuffled, decay 0.9. The report gives only the best combination; as in the report, each "
+        "of the 27 combinations is run once.",
         runs={
             f"lambda {lam:g}, batch {batch}, eta {eta:g}": replace(_DECAYING, lam=lam, batch_size=batch, eta=eta)
             for lam, batch, eta in product(_LAMBDAS, _BATCHES, _RATES)
         },
         seeds=1,
-        pictures=(
+        figures=(
             SearchMap(
                 "Test accuracy over the grid",
                 quantity="test",
@@ -91,14 +90,14 @@ EXPERIMENTS = (
         report="001",
         source="Sections 1.4 and 2, figures 7 to 10",
         title="The grid's winner, and the same settings with the hinge loss",
-        about=f"{_ABOUT}, lambda 0.0001, batches of 64, eta 0.02, decay 0.9, shuffled; by the softmax cross-entropy, "
-        "and by the multi-class hinge loss with margin 1 (a support vector machine).",
+        about=f"{_ABOUT}, lambda 0.0001, batches of 64, eta 0.02, decay 0.9, shuffled; with the softmax cross-entropy, "
+        "and with the multi-class hinge loss with margin 1 (a support vector machine).",
         runs={"cross-entropy": _WINNER, "hinge": replace(_WINNER, model="svm")},
         numbers=(
             PublishedAccuracy("cross-entropy: test", "cross-entropy", "test", 38.65),
             PublishedAccuracy("hinge: test", "hinge", "test", 36.01),
         ),
-        pictures=(
+        figures=(
             LossCurves("Loss and cost"),
             Templates("Weights of each class", run="cross-entropy"),
             Templates("Weights of each class", run="hinge"),

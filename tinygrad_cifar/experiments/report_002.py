@@ -1,4 +1,4 @@
-"""Report 002: softmax regression on pixels that are only divided by 255, and a matrix of gradient errors."""
+"""Report 002: softmax regression on pixels divided by 255, and a matrix of gradient errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, Gradients, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, ErrorMatrix, LossCurves, Templates
 
-# At the highest rate every rounding grows into another outcome, so that run has the precision that the reports had.
+# At the highest rate the outcome depends on rounding, so this run uses the precision of the reports.
 _SETTINGS = {
     "lambda 0, eta 0.1": Settings(lam=0.0, eta=0.1, dtype="float64"),
     "lambda 0, eta 0.01": Settings(lam=0.0, eta=0.01, dtype="float32"),
@@ -22,10 +22,10 @@ EXPERIMENTS = (
         source="Exercise 1, figure 1",
         title="The matrix of gradient errors",
         about="One linear layer, 3072 features, no L2 term, |ga - gn| / max(eps, |ga| + |gn|) with eps 1e-5 for each "
-        "element of W and b. The published matrix, smaller for one class than for the others, is that of a single "
-        "image and of one-sided differences.",
+        "element of W and b. The matrix of the report, with smaller values for one class, is that of a "
+        "single image and of one-sided differences.",
         gradients=(Gradients(GradientCheckJob("softmax", "002")),),
-        pictures=(ErrorMatrix("Relative errors of the gradient of W"),),
+        figures=(ErrorMatrix("Relative errors of the gradient of W"),),
     ),
     Experiment(
         name="002-softmax",
@@ -42,14 +42,14 @@ EXPERIMENTS = (
                 "lambda 0, eta 0.1",
                 "test",
                 24.61,
-                "At this rate the parameters do not settle: they jump about a minimum, and where the last of 4,000 "
-                "updates leaves them is chance. The report's own curve jumps as well.",
+                "At this rate the parameters do not converge: they jump around a minimum, so the final ones, after "
+                "4,000 updates, are largely random. The curve in the report jumps as well.",
             ),
             PublishedAccuracy("lambda 0, eta 0.01: test", "lambda 0, eta 0.01", "test", 37.53),
             PublishedAccuracy("lambda 0.1, eta 0.01: test", "lambda 0.1, eta 0.01", "test", 33.17),
             PublishedAccuracy("lambda 1, eta 0.01: test", "lambda 1, eta 0.01", "test", 22.03),
         ),
-        pictures=(
+        figures=(
             LossCurves("Loss and cost"),
             AccuracyCurves("Accuracy"),
             *(Templates("Weights of each class", run=name) for name in _SETTINGS),

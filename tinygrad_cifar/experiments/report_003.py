@@ -10,11 +10,17 @@ from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, Gradients, PublishedAccuracy
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, LossCurves, RateCurve, SearchLine
 
-_BASE = Settings(model="two-layer", hidden=(50,), init="fan-in", pixels="standardise", shuffle=True, dtype="float32")
+_BASE = Settings(
+    model="two-layer", hidden=(50,), init="fan-in", preprocessing="standardise", shuffle=True, dtype="float32"
+)
 _CYCLES = replace(_BASE, schedule="triangular", eta_min=1e-5, eta=0.1)
 _ALL = replace(_CYCLES, train_batches=(1, 2, 3, 4, 5), validation_batch=None)
-_SEARCHED = replace(_ALL, held_out=5000, n_s=900, every=900)  # 450 steps in an epoch: a cycle is 4 epochs
-_FINAL = replace(_ALL, held_out=1000, n_s=980, every=218, epochs=12, lam=0.004018416)  # 9 measurements in a cycle
+_SEARCHED = replace(
+    _ALL, validation_size=5000, n_s=900, measure_every=900
+)  # 450 steps in an epoch: a cycle is 4 epochs
+_FINAL = replace(
+    _ALL, validation_size=1000, n_s=980, measure_every=218, epochs=12, lam=0.004018416
+)  # 9 measurements in a cycle
 
 _ABOUT = "Two layers with 50 hidden units, pixels standardised, batches of 100, eta from 1e-5 to 0.1 and back"
 
@@ -26,12 +32,12 @@ _COARSE = dict(
     )
 )
 _NO_SUCH_PENALTY = (
-    "With 2 * lambda * W in every gradient, as the cost J has it, a lambda this large keeps the weights small and "
-    "costs accuracy. The published entry is nearer to what training without any L2 term gives, as if the penalty had "
-    "not acted."
+    "With 2 * lambda * W in every gradient, as the cost J requires, a lambda this large keeps the weights small and "
+    "reduces the accuracy. The reported value is closer to that of training without an L2 term, as if the penalty had "
+    "not been applied."
 )
 _SMALL, _LARGE = 2e-5, 0.02
-_ONE_RUN = "The report's entry is one run, and out of line with its own neighbour, whose lambda is 3.7 times as large."
+_ONE_RUN = "The reported value is of a single run, and disagrees with that of the next lambda, 3.7 times as large."
 
 _FINE = {
     0.003216161: 51.46,
@@ -56,8 +62,8 @@ _FINE = {
     0.000701080: 48.02,
 }
 _NOT_LAMBDA = (
-    "The report's entries differ by up to 2.8 points between lambdas that differ by 4 to 7 % (0.003764, 0.003874, "
-    "0.004018), so what separates them is not lambda."
+    "The reported values differ by up to 2.8 points between lambdas that differ by 4 to 7 % (0.003764, 0.003874, "
+    "0.004018), so the differences are not due to lambda."
 )
 
 
@@ -72,8 +78,8 @@ EXPERIMENTS = (
         source="Section 1, figures 1 and 2",
         title="Gradients on inputs cut down to 20 features and 2 images",
         about="Two layers with 50 hidden units; 29 draws of 2 images and 20 features, and for each matrix and bias "
-        "sum|ga - gn| / sum max(eps, |ga| + |gn|) with eps 1e-12. The report says that all were below 1e-5; here is "
-        "the worst of the draws.",
+        "sum|ga - gn| / sum max(eps, |ga| + |gn|) with eps 1e-12. The report states that all were below 1e-5; the "
+        "table shows the worst of the draws.",
         gradients=(Gradients(GradientCheckJob("two-layer", "003")),),
     ),
     Experiment(
@@ -82,14 +88,14 @@ EXPERIMENTS = (
         source="Section 1, figures 3 and 4",
         title="It can overfit: 10 batches of 10 images",
         about="Two layers with 50 hidden units, pixels standardised, the first 100 images, 40 epochs. The report does "
-        "not say at which rate: a constant 0.001 without L2 term leaves as much unlearnt as it did.",
-        runs={"100 images": replace(_BASE, first=100, batch_size=10, eta=0.001)},
+        "not state the learning rate; a constant 0.001 without an L2 term gives a similar training accuracy.",
+        runs={"100 images": replace(_BASE, train_size=100, batch_size=10, eta=0.001)},
         seeds=5,
         numbers=(
             PublishedAccuracy("100 images: train", "100 images", "train", 94.0),
             PublishedAccuracy("100 images: validation", "100 images", "validation", 19.17),
         ),
-        pictures=(LossCurves("Loss"), AccuracyCurves("Accuracy")),
+        figures=(LossCurves("Loss"), AccuracyCurves("Accuracy")),
     ),
     Experiment(
         name="003-one-cycle",
@@ -97,30 +103,30 @@ EXPERIMENTS = (
         source="Section 2, figures 5 and 6",
         title="One cycle",
         about=f"{_ABOUT} in 2 x 500 steps, lambda 0.01; trained on data_batch_1, validated on data_batch_2, measured "
-        "every 100 steps. The course's own figure for these settings is 45.85 %.",
-        runs={"one cycle": replace(_CYCLES, lam=0.01, n_s=500, epochs=10, every=100)},
+        "every 100 steps. The course gives 45.85 % for these settings.",
+        runs={"one cycle": replace(_CYCLES, lam=0.01, n_s=500, epochs=10, measure_every=100)},
         seeds=5,
         numbers=(
             PublishedAccuracy("one cycle: test", "one cycle", "test", 45.25),
-            PublishedAccuracy("the same, the course's figure", "one cycle", "test", 45.85),
+            PublishedAccuracy("the same, value of the course", "one cycle", "test", 45.85),
         ),
-        pictures=(RateCurve("Learning rate", run="one cycle"), LossCurves("Loss and cost"), AccuracyCurves("Accuracy")),
+        figures=(RateCurve("Learning rate", run="one cycle"), LossCurves("Loss and cost"), AccuracyCurves("Accuracy")),
     ),
     Experiment(
         name="003-three-cycles",
         report="003",
         source="Section 2, figures 7 and 8",
         title="Three cycles",
-        about=f"{_ABOUT} in 2 x 800 steps, three times, lambda 0.01; the report shows curves and no accuracy.",
-        runs={"three cycles": replace(_CYCLES, lam=0.01, n_s=800, epochs=48, every=100)},
+        about=f"{_ABOUT} in 2 x 800 steps, three times, lambda 0.01; the report shows curves but no accuracy.",
+        runs={"three cycles": replace(_CYCLES, lam=0.01, n_s=800, epochs=48, measure_every=100)},
         numbers=(PublishedAccuracy("three cycles: test", "three cycles", "test", None),),
-        pictures=(
+        figures=(
             RateCurve("Learning rate", run="three cycles"),
             LossCurves("Loss and cost"),
             AccuracyCurves("Accuracy"),
         ),
-        remark="The report saw its costs grow over three cycles and wondered. Ours rise with the rate in the middle of "
-        "each cycle and are at the end of each cycle lower than, or near, where the one before ended.",
+        remark="In the report, the costs grow over the three cycles. In the reproduction, they rise with the rate in "
+        "the middle of each cycle, and at its end are lower than, or close to, those at the end of the cycle before.",
     ),
     Experiment(
         name="003-coarse",
@@ -128,35 +134,35 @@ EXPERIMENTS = (
         source="Section 3, table 1",
         title="Coarse search for lambda",
         about=f"{_ABOUT} in 2 x 900 steps, twice; 45,000 images to train on and the last 5,000 to validate on. The "
-        "figure is the best validation accuracy of a run, which here is measured at the turns of the cycles.",
+        "values are the best validation accuracies of the runs, measured here at the turning points of the cycles.",
         runs={_name(lam): replace(_SEARCHED, lam=lam, epochs=8) for lam in (*_COARSE, 0.0)},
         numbers=(
             *(
                 PublishedAccuracy(
                     *(_name(lam), _name(lam), "best validation", published),
                     reason=_NO_SUCH_PENALTY if lam > _LARGE else _ONE_RUN if lam < _SMALL else "",
-                    beside=_name(0.0) if lam > _LARGE else "",
+                    reference=_name(0.0) if lam > _LARGE else "",
                 )
                 for lam, published in _COARSE.items()
             ),
             PublishedAccuracy("lambda 0, not in the report", _name(0.0), "best validation", None),
         ),
-        pictures=(SearchLine("Coarse search", quantity="best validation"),),
+        figures=(SearchLine("Coarse search", quantity="best validation"),),
     ),
     Experiment(
         name="003-fine",
         report="003",
         source="Section 4, table 2",
         title="Fine search for lambda",
-        about=f"{_ABOUT} in 2 x 900 steps, three times; images as for the coarse search, and the report's own 20 "
-        "random lambdas. Like the report's, each is one run.",
+        about=f"{_ABOUT} in 2 x 900 steps, three times; images as for the coarse search, and the 20 random "
+        "lambdas of the report. As in the report, each is run once.",
         runs={_name(lam): replace(_SEARCHED, lam=lam, epochs=12) for lam in sorted(_FINE)},
         seeds=1,
         numbers=tuple(
             PublishedAccuracy(_name(lam), _name(lam), "best validation", published, _NOT_LAMBDA, minor=True)
             for lam, published in sorted(_FINE.items())
         ),
-        pictures=(SearchLine("Fine search", quantity="best validation"),),
+        figures=(SearchLine("Fine search", quantity="best validation"),),
     ),
     Experiment(
         name="003-fine-best",
@@ -173,13 +179,13 @@ EXPERIMENTS = (
         source="Section 5, figures 9 to 11",
         title="The best lambda, trained on 49,000 images",
         about="Two layers with 50 hidden units, lambda 0.004018416, three cycles of 2 x 980 steps, 1,000 images to "
-        "validate on, nine measurements in each cycle. The captions of the report's figures say that eta_max was 0.01 "
-        "in this case, not the 0.1 of the searches: here are both.",
+        "validate on, nine measurements in each cycle. According to the captions in the report, eta_max was 0.01 here, "
+        "not 0.1 as in the searches; both are run.",
         runs={"eta_max 0.01": replace(_FINAL, eta=0.01), "eta_max 0.1": _FINAL},
         numbers=(
-            PublishedAccuracy("eta_max 0.01, as the captions say: test", "eta_max 0.01", "test", 50.12),
+            PublishedAccuracy("eta_max 0.01, as in the captions: test", "eta_max 0.01", "test", 50.12),
             PublishedAccuracy("eta_max 0.1, as in the searches: test", "eta_max 0.1", "test", None),
         ),
-        pictures=(LossCurves("Loss and cost"), AccuracyCurves("Accuracy")),
+        figures=(LossCurves("Loss and cost"), AccuracyCurves("Accuracy")),
     ),
 )

@@ -15,7 +15,7 @@ _BASE = Settings(
     model="two-layer",
     hidden=(50,),
     init="xavier",
-    pixels="centre",
+    preprocessing="centre",
     momentum=0.8,
     schedule="exponential",
     decay=0.998,
@@ -28,11 +28,11 @@ _FINE_LAMBDAS, _FINE_RATES = np.linspace(0.005, 0.0005, 7).tolist(), np.linspace
 
 _ABOUT = (
     "Two layers with 50 hidden units, pixels centred, Xavier's initial weights, momentum 0.8, eta multiplied by 0.998 "
-    "after every epoch. What the report leaves unsaid: a batch has 10,000 images"
+    "after every epoch. Not stated in the report: a batch has 10,000 images"
 )
 _BEST_OF_MANY = (
-    "After so few updates much still depends on the initial weights. The report lists the best three of its single "
-    "runs, so their luck is in its figures; ours are means over seeds."
+    "After so few updates the accuracy depends strongly on the initial weights. The report lists the best three of its "
+    "single runs, which biases its values upwards; the reproduced values are means over seeds."
 )
 
 
@@ -61,11 +61,11 @@ EXPERIMENTS = (
         name="004-gradients",
         report="004",
         source="Gradient checking",
-        title="Gradients in four figures for each matrix",
-        about="50 images of 3072 features, one-sided differences of step 1e-6: a net of one layer with lambda 0.2, and "
-        "one of two layers with 15 hidden units and lambda 0.1 and 0.3. The sum of absolute differences is over all "
-        "elements; mean, least and greatest are of the absolute values of a gradient, and depend on the images and "
-        "initial weights, which are not the report's.",
+        title="Gradients in four metrics for each matrix",
+        about="50 images of 3072 features, one-sided differences of step 1e-6: a network of one layer with lambda 0.2, "
+        "and one of two layers with 15 hidden units and lambda 0.1 and 0.3. The sum of absolute differences is over "
+        "all elements; mean, minimum and maximum are of the absolute values of a gradient, and depend on the images "
+        "and initial weights, which differ from those of the report.",
         gradients=(
             Gradients(
                 GradientCheckJob("softmax", "004"),
@@ -103,23 +103,23 @@ EXPERIMENTS = (
         source="The effect of momentum",
         title="Momentum 0.3, 0.6, 0.8 and 0.95",
         about="Two layers with 50 hidden units, 100 images as one batch, 400 epochs, eta 0.005; the report shows "
-        "curves and no figures.",
+        "only curves.",
         runs={
             f"momentum {momentum:g}": replace(
                 _BASE,
                 momentum=momentum,
                 schedule="constant",
                 decay=1.0,
-                first=100,
+                train_size=100,
                 batch_size=100,
                 epochs=400,
                 eta=0.005,
-                every=10,
+                measure_every=10,
             )
             for momentum in (0.3, 0.6, 0.8, 0.95)
         },
         seeds=1,
-        pictures=(LossCurves("Loss", shared=True), AccuracyCurves("Accuracy")),
+        figures=(LossCurves("Loss", shared=True), AccuracyCurves("Accuracy")),
     ),
     Experiment(
         name="004-coarse",
@@ -128,7 +128,7 @@ EXPERIMENTS = (
         title="Coarse search for the learning rate and lambda",
         about=f"{_ABOUT}. 49 combinations, 5 epochs each, trained on data_batch_1 and validated on data_batch_5.",
         runs={
-            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=5, every=5)
+            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=5, measure_every=5)
             for lam, eta in product(_LAMBDAS, _RATES)
         },
         numbers=(
@@ -137,7 +137,7 @@ EXPERIMENTS = (
             *_pair(0.05, 0.3, 33.56, 32.39),
         ),
         more_seeds={_name(0.005, 0.5): 10, _name(0.01, 0.5): 10, _name(0.05, 0.3): 10},
-        pictures=(
+        figures=(
             SearchMap(
                 "Coarse search: validation accuracy",
                 quantity="validation",
@@ -153,7 +153,7 @@ EXPERIMENTS = (
         title="Fine search for the learning rate and lambda",
         about=f"{_ABOUT}. 28 combinations, 10 epochs each, images as for the coarse search.",
         runs={
-            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=10, every=10)
+            _name(lam, eta): replace(_BASE, lam=lam, eta=eta, epochs=10, measure_every=10)
             for lam, eta in product(_FINE_LAMBDAS, _FINE_RATES)
         },
         numbers=(
@@ -161,7 +161,7 @@ EXPERIMENTS = (
             *_pair(0.0005, 0.35, 39.54, 37.09),
             *_pair(0.002, 0.35, 38.95, 36.95),
         ),
-        pictures=(
+        figures=(
             SearchMap(
                 "Fine search: validation accuracy",
                 quantity="validation",
@@ -178,14 +178,21 @@ EXPERIMENTS = (
         about=f"{_ABOUT}. All 50,000 images, eta 0.35, lambda 0.00275.",
         runs={
             "final": replace(
-                _BASE, train_batches=(1, 2, 3, 4, 5), validation_batch=None, lam=0.00275, eta=0.35, epochs=50, every=10
+                _BASE,
+                train_batches=(1, 2, 3, 4, 5),
+                validation_batch=None,
+                lam=0.00275,
+                eta=0.35,
+                epochs=50,
+                measure_every=10,
             )
         },
         numbers=(
             PublishedAccuracy("final: train", "final", "train", 54.23),
             PublishedAccuracy("final: test", "final", "test", 50.67),
         ),
-        pictures=(LossCurves("Loss and cost"), AccuracyCurves("Accuracy"), Confusion("Test images", run="final")),
-        remark="All images are trained on, so there are none to validate on: the curves are of the training images.",
+        figures=(LossCurves("Loss and cost"), AccuracyCurves("Accuracy"), Confusion("Test images", run="final")),
+        remark="All images are used for training, so there are no validation images; the curves are of the training "
+        "images.",
     ),
 )

@@ -1,9 +1,9 @@
-"""The gradient checks of the five reports, on this library's classifiers: what each report measured, beside its figure.
+"""The gradient checks of the five reports on the classifiers of this library.
 
-Every parameter's gradient by the backward pass is held against centred and one-sided differences of the cost, and
-judged by the measure of each report. The verdict is the centred difference's. The one-sided one, which the reports
-used, has an error of its own of ``h / 2`` times the second derivative, for the L2 term ``h * lambda`` in every element;
-most of what reports 002 and 004 published is that, and it is shown to be compared with theirs.
+The gradient of the cost with respect to every parameter is compared with centred and one-sided differences, with the
+metrics of each report. Only the centred difference decides whether a check passes. The one-sided difference, which the
+reports used, has an error of ``h / 2`` times the second derivative, for the L2 term ``h * lambda`` in every element;
+this error dominates the values of reports 002 and 004, and is shown for comparison with them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 KINDS = ("softmax", "svm", "two-layer")
 REPORTS = ("002", "003", "000", "004")
 
-_H = 1e-6  # the reports' step of the one-sided difference
+_H = 1e-6  # step of the one-sided difference in the reports
 _IMAGES = 50  # report 004
 _DRAWS, _REDUCED_FEATURES, _REDUCED_IMAGES = 29, 20, 2  # report 003
-_NEAR = 1e-4  # how far kinks must be, in scores: the differences move these by a tenth of that at most
+_MIN_DISTANCE = 1e-4  # of scores from kinks; the differences move scores by at most a tenth of this
 _HIDDEN = {"003": 50, "002": 15, "004": 15}
 
-# The published figures. What the reports published for softmax regression is asked of the SVM as well, and what report
-# 002 published for one layer of two.
+# The reported values. Those of softmax regression are also the bounds of the SVM, and those of report 002 for one layer
+# also the bounds of two layers.
 _BOUND_000, _BOUND_002, _BOUND_003 = 1e-6, 2.3627e-7, 1e-5
 _ONE_LAYER_004 = {"W": 7.833e-3, "b": 5.684e-7}
 _TWO_LAYERS_004 = {"W1": 2.344e-3, "b1": 2.457e-7, "W2": 7.442e-5, "b2": 2.324e-7}
@@ -45,14 +45,14 @@ _PENALTIES_004 = {"softmax": {"W": 0.2}, "svm": {"W": 0.2}, "two-layer": {"W1": 
 
 @dataclass(frozen=True)
 class ParameterGradients:
-    """The gradient of the cost with respect to one parameter, in three ways.
+    """The gradient of the cost with respect to one parameter, computed in three ways.
 
     Attributes
     ----------
     parameter : str
-        Its name in the model.
+        Name of the parameter in the model.
     analytic, centred, one_sided : numpy.ndarray
-        By the backward pass, and by the two differences; all of the parameter's shape.
+        The gradient by the backward pass and by the two differences, with the shape of the parameter.
     """
 
     parameter: str
@@ -61,24 +61,24 @@ class ParameterGradients:
     one_sided: Array
 
     def errors(self, eps: float = 1e-5) -> Array:
-        """Return report 002's matrix of relative errors against the centred difference."""
+        """Return the relative errors against the centred difference, as report 002 defines them."""
         return relative_errors(self.analytic, self.centred, eps)
 
 
 @dataclass(frozen=True)
 class CheckMetric:
-    """One number of a report's check.
+    """One metric of the check of a report.
 
     Attributes
     ----------
     parameter, name : str
-        What it is of, and what it is.
+        Names of the parameter and the metric.
     centred, one_sided : float
-        The number, with either difference as the numerical gradient.
+        Value with either difference as the numerical gradient.
     analytic : float, optional
-        The backward pass's own, where the figure is a property of one gradient and not a distance of two.
+        Value for the backward pass, if the metric is of one gradient and not of a difference of two.
     bound : float, optional
-        What the report published, which the centred one must not exceed.
+        The reported value, which the centred value must not exceed.
     """
 
     parameter: str
@@ -90,58 +90,58 @@ class CheckMetric:
 
     @property
     def passed(self) -> bool:
-        """Whether the centred number keeps to the bound; without a bound, it does."""
+        """Whether the centred value is within the bound; True without a bound."""
         return self.bound is None or self.centred <= self.bound
 
 
 @dataclass(frozen=True)
 class ReportCheck:
-    """What one report checked.
+    """The gradient check of one report.
 
     Attributes
     ----------
     report : str
-        Its number.
+        Number of the report.
     setting : str
-        On what, in a line.
-    figures : tuple of Figure
-        The numbers, by parameter.
-    comparisons : tuple of Comparison
-        The gradients they come from; of report 003, those of every draw in turn.
+        Description of the inputs.
+    metrics : tuple of CheckMetric
+        The metrics, by parameter.
+    comparisons : tuple of ParameterGradients
+        The gradients; for report 003, those of all draws in order.
     """
 
     report: str
     setting: str
-    figures: tuple[CheckMetric, ...]
+    metrics: tuple[CheckMetric, ...]
     comparisons: tuple[ParameterGradients, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every figure keeps to its bound."""
-        return all(figure.passed for figure in self.figures)
+        """Whether every metric is within its bound."""
+        return all(metric.passed for metric in self.metrics)
 
 
 def compare_gradients(
     model: models.Classifier, X: Array, labels: Array, penalties: Mapping[str, float] | None = None, *, h: float = _H
 ) -> tuple[ParameterGradients, ...]:
-    """Compute the gradient of a model's cost with respect to each parameter, in three ways.
+    """Compute the gradient of the cost of a model with respect to each parameter in three ways.
 
     The cost is ``mean loss + sum over k of lambda_k * sum of all squared elements of W_k``.
 
     Parameters
     ----------
     model : Classifier
-        In float64. Its parameters are moved, and back where they were at the end.
-    X, labels
-        Some images and their classes.
+        A model in float64. Its parameters are changed temporarily.
+    X, labels : numpy.ndarray
+        Images, one in each row, and their classes.
     penalties : mapping, optional
-        lambda by the names of the parameters that are penalised.
+        lambda by the names of the penalised parameters.
     h : float
-        The step of the one-sided difference; the centred one chooses its own.
+        Step of the one-sided difference; the centred difference chooses its step.
 
     Returns
     -------
-    tuple of Comparison
+    tuple of ParameterGradients
         In the order of the model's parameters.
 
     Raises
@@ -168,17 +168,17 @@ def compare_gradients(
         return loss
 
     def differences(parameter: Tensor, method: Any, step: float | None) -> Array:
-        kept = parameter.numpy()
+        original = parameter.numpy()
 
-        def moved(values: Array) -> Any:
+        def cost_at(values: Array) -> Any:
             parameter.data = values
             with no_grad():
                 return cost()
 
         try:
-            return numerical_gradient(moved, kept, method=method, h=step)
+            return numerical_gradient(cost_at, original, method=method, h=step)
         finally:
-            parameter.data = kept
+            parameter.data = original
 
     analytic = grad(cost(), list(parameters.values()))
     return tuple(
@@ -197,31 +197,30 @@ def run_report_checks(
     features: int = PIXELS,
     seed: int = 0,
 ) -> Iterator[ReportCheck]:
-    """Redo the reports' checks on one kind of model, one after the other.
+    """Run the checks of the reports on one kind of model.
 
     Parameters
     ----------
     kind : str
         One of :data:`KINDS`.
     dataset : Dataset
-        Its first training batch is used.
+        The data set, of which the first training batch is used.
     reports : collection of str
-        Whose, of :data:`REPORTS`.
+        The reports, among :data:`REPORTS`.
     features : int
-        How many of the 3072 features to keep, evenly spread, so that it takes less time; published sums are then cut in
-        proportion. Report 003's check has its own 20.
+        Number of the 3072 features to use, evenly spaced; reported sums are scaled to it. Report 003 always uses 20.
     seed : int
-        Of the models' weights.
+        Seed of the initial weights.
 
     Yields
     ------
-    Check
-        Reports 002, 003, 000 and 004. The last two share their gradients: report 000 does not say on what it measured.
+    ReportCheck
+        Reports 002, 003, 000 and 004. The last two share their gradients, as report 000 does not state its inputs.
 
     Raises
     ------
     ValueError
-        If there is no such kind, or there are no such features.
+        If ``kind`` or ``features`` is invalid.
 
     Examples
     --------
@@ -231,40 +230,40 @@ def run_report_checks(
     [('002', True), ('003', True), ('000', True), ('004', True)]
     """
     if kind not in KINDS:
-        raise ValueError(f"there are gradient checks of {', '.join(KINDS)}, not of {kind!r}")
+        raise ValueError(f"kind: the model must be one of {', '.join(KINDS)}; got {kind!r}")
     if not 1 <= features <= PIXELS:
-        raise ValueError(f"features must be from 1 to {PIXELS}, got {features}")
+        raise ValueError(f"features: the number of features must be from 1 to {PIXELS}; got {features}")
     batch = dataset.batch(1)
-    kept = np.linspace(0, PIXELS - 1, features).round().astype(int)
+    selected = np.linspace(0, PIXELS - 1, features).round().astype(int)
 
-    def pixels(treatment: str) -> Array:
-        return Preprocessing.fit(treatment, batch.images).apply(batch.images[:_IMAGES])
+    def pixels(preprocessing: str) -> Array:
+        return Preprocessing.fit(preprocessing, batch.images).apply(batch.images[:_IMAGES])
 
     if "002" in reports:
-        yield _report_002(kind, pixels("scale")[:1, kept], batch.labels[:1], seed)
+        yield _report_002(kind, pixels("scale")[:1, selected], batch.labels[:1], seed)
     if "003" in reports:
         few = _DRAWS * _REDUCED_IMAGES
-        treated = Preprocessing.fit("standardise", batch.images).apply(batch.images[:few])
-        yield _report_003(kind, treated, batch.labels[:few], seed)
+        preprocessed = Preprocessing.fit("standardise", batch.images).apply(batch.images[:few])
+        yield _report_003(kind, preprocessed, batch.labels[:few], seed)
     if {"000", "004"} & set(reports):
-        for check in _reports_000_and_004(kind, pixels("centre")[:, kept], batch.labels[:_IMAGES], seed):
+        for check in _reports_000_and_004(kind, pixels("centre")[:, selected], batch.labels[:_IMAGES], seed):
             if check.report in reports:
                 yield check
 
 
 def _report_002(kind: str, X: Array, labels: Array, seed: int) -> ReportCheck:
-    """Take one image and no L2 term: then the matrix of errors looks as published, smaller for the true class."""
+    """Check one image without an L2 term, for which the errors of the true class are smaller, as in the report."""
     init = FanIn() if kind == "two-layer" else Normal(0.01)
     comparisons = _compare_off_kinks(_model(kind, X.shape[1], _HIDDEN["002"], init, seed), X, labels)
-    figures = (
-        _figure(c, "largest relative error", lambda ga, gn: float(relative_errors(ga, gn).max()), _BOUND_002)
+    metrics = (
+        _metric(c, "largest relative error", lambda ga, gn: float(relative_errors(ga, gn).max()), _BOUND_002)
         for c in comparisons
     )
-    return ReportCheck("002", f"1 image of {X.shape[1]} features, lambda 0", tuple(figures), comparisons)
+    return ReportCheck("002", f"1 image of {X.shape[1]} features, lambda 0", tuple(metrics), comparisons)
 
 
 def _report_003(kind: str, X: Array, labels: Array, seed: int) -> ReportCheck:
-    """Cut the first layer of a network of full size to 20 features; each draw takes other images and features."""
+    """Check the first 20 rows of the first layer of a full-size network; each draw has other images and features."""
     model = _model(kind, PIXELS, _HIDDEN["003"], FanIn(), seed)
     first = "W1" if kind == "two-layer" else "W"
     setattr(model, first, Tensor(getattr(model, first).data[:_REDUCED_FEATURES], requires_grad=True))
@@ -275,7 +274,7 @@ def _report_003(kind: str, X: Array, labels: Array, seed: int) -> ReportCheck:
         draws.append(_compare_off_kinks(model, X[images, columns], labels[images]))
     worst = []
     for of_one_parameter in zip(*draws, strict=True):
-        of_draws = [_figure(c, "summed relative error", relative_error, _BOUND_003) for c in of_one_parameter]
+        of_draws = [_metric(c, "summed relative error", relative_error, _BOUND_003) for c in of_one_parameter]
         centred, one_sided = (max(getattr(f, by) for f in of_draws) for by in ("centred", "one_sided"))
         worst.append(replace(of_draws[0], centred=centred, one_sided=one_sided))
     setting = f"worst of {_DRAWS} draws of {_REDUCED_IMAGES} images of {_REDUCED_FEATURES} features"
@@ -289,56 +288,56 @@ def _reports_000_and_004(kind: str, X: Array, labels: Array, seed: int) -> Itera
     lambdas = " and ".join(f"{lam:g}" for lam in penalties.values())
     setting = f"{len(X)} images of {X.shape[1]} features, lambda {lambdas}"
     largest = (
-        _figure(c, "largest difference", lambda ga, gn: float(np.max(np.abs(ga - gn))), _BOUND_000) for c in comparisons
+        _metric(c, "largest difference", lambda ga, gn: float(np.max(np.abs(ga - gn))), _BOUND_000) for c in comparisons
     )
     yield ReportCheck("000", setting, tuple(largest), comparisons)
 
-    published = _TWO_LAYERS_004 if kind == "two-layer" else _ONE_LAYER_004
-    figures: list[CheckMetric] = []
+    reported = _TWO_LAYERS_004 if kind == "two-layer" else _ONE_LAYER_004
+    metrics: list[CheckMetric] = []
     for i, c in enumerate(comparisons):
-        share = X.shape[1] / PIXELS if i == 0 else 1.0  # the first matrix alone has a row for each feature
-        figures.append(
-            _figure(
+        share = X.shape[1] / PIXELS if i == 0 else 1.0  # only the first matrix has a row for each feature
+        metrics.append(
+            _metric(
                 c,
                 "sum of differences",
                 lambda ga, gn: summary(ga, gn).sum_of_differences,
-                published[c.parameter] * share,
+                reported[c.parameter] * share,
             )
         )
         centred, one_sided = summary(c.analytic, c.centred), summary(c.analytic, c.one_sided)
         for name in ("mean", "min", "max"):
             analytic, numerical = getattr(centred, name)
-            figures.append(CheckMetric(c.parameter, f"{name} |g|", numerical, getattr(one_sided, name)[1], analytic))
-    yield ReportCheck("004", setting, tuple(figures), comparisons)
+            metrics.append(CheckMetric(c.parameter, f"{name} |g|", numerical, getattr(one_sided, name)[1], analytic))
+    yield ReportCheck("004", setting, tuple(metrics), comparisons)
 
 
 def _compare_off_kinks(
     model: models.Classifier, X: Array, labels: Array, penalties: Mapping[str, float] | None = None
 ) -> tuple[ParameterGradients, ...]:
-    """Compare gradients where they exist within the steps of the differences.
+    """Compare gradients after moving biases so that no kink is within the steps of the differences.
 
-    A difference across the kink of a ReLU or of the hinge is no estimate of either side's slope, and one initial model
-    in six has such a kink among its thousands. So biases are moved, by a few ten-thousandths, until there is none near.
+    A difference across a kink of a ReLU or of the hinge estimates the derivative of neither side, and one initial model
+    in six has such a kink.
     """
-    while (near := np.abs(_kinked(model, X, labels)).min(axis=0) < _NEAR).any():
+    while (near := np.abs(_distances_to_kinks(model, X, labels)).min(axis=0) < _MIN_DISTANCE).any():
         bias = dict(model.named_parameters())["b1" if isinstance(model, models.TwoLayer) else "b"]
-        bias.data = bias.data + 2 * _NEAR * near
+        bias.data = bias.data + 2 * _MIN_DISTANCE * near
     return compare_gradients(model, X, labels, penalties)
 
 
-def _kinked(model: models.Classifier, X: Array, labels: Array) -> Array:
-    """Return what the kinks are zeros of, one row per image and one column per bias; infinite if there are none."""
+def _distances_to_kinks(model: models.Classifier, X: Array, labels: Array) -> Array:
+    """Return the signed distances to the kinks, ``(images, biases)``; infinite if there are no kinks."""
     if isinstance(model, models.TwoLayer):
         hidden: Array = X @ model.W1.data + model.b1.data
         return hidden
     scores: Array = np.asarray(model(X).detach())
     if isinstance(model, models.SVM):
-        over: Array = scores - scores[np.arange(len(labels)), labels][:, np.newaxis] + 1.0
-        return over
+        margins: Array = scores - scores[np.arange(len(labels)), labels][:, np.newaxis] + 1.0
+        return margins
     return np.full_like(scores, np.inf)
 
 
-def _figure(c: ParameterGradients, name: str, measure: Callable[[Array, Array], float], bound: float) -> CheckMetric:
+def _metric(c: ParameterGradients, name: str, measure: Callable[[Array, Array], float], bound: float) -> CheckMetric:
     return CheckMetric(c.parameter, name, measure(c.analytic, c.centred), measure(c.analytic, c.one_sided), bound=bound)
 
 

@@ -1,8 +1,6 @@
-"""Do what is declared: every job once, in parallel, and then the figures and the report from what came of them.
+"""Reproduction of experiments: run every job once, in parallel, then draw the figures and write the pages.
 
-All jobs together are one search over a list of points, one point for each job, so it is the search's workers, its
-way to give work out and its care for workers that die which are used here. The longest jobs come first, so that at
-the end no worker is alone with one of them.
+The longest jobs run first, so that the workers finish at about the same time.
 """
 
 from __future__ import annotations
@@ -13,45 +11,47 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinygrad_cifar.course import plotting as figures
+from tinygrad_cifar.course import plotting
 from tinygrad_cifar.course.runs import versions
-from tinygrad_cifar.data import Dataset, builtin_dataset, read_cifar10
-from tinygrad_cifar.experiments import EXPERIMENTS, REPORTS, pages
+from tinygrad_cifar.data import Dataset, load_dataset
+from tinygrad_cifar.experiments import pages
+from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import Experiment, Job
 from tinygrad_cifar.experiments.document import Block, Image, to_html, to_markdown
-from tinygrad_cifar.experiments.figure_specs import Picture
-from tinygrad_cifar.experiments.jobs import JobObjective
+from tinygrad_cifar.experiments.figure_specs import FigureSpec
+from tinygrad_cifar.experiments.jobs import run_job
 from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
 from tinygrad_cifar.experiments.results import Results, load_results
-from tinygrad_cifar.search import SearchError, SearchProgress, search
-from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system import blas
 from tinygrad_cifar.system.files import atomic_write
-from tinygrad_cifar.system.processes import ProcessExecutor
+from tinygrad_cifar.system.identity import require_same
+from tinygrad_cifar.system.processes import ProcessExecutor, run_jobs
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
 
-_LOG = logging.getLogger(__name__)  # warnings go to the standard error unless the program says otherwise
+_LOG = logging.getLogger(__name__)  # by default, warnings are printed on the standard error
 
 
 class ReproductionError(Exception):
-    """What cannot be done: one sentence for the user."""
+    """An error of a reproduction, with a one-line message."""
 
 
 @dataclass(frozen=True)
 class ReproductionProgress:
-    """How far the jobs are.
+    """The progress of a reproduction, passed to its callback.
 
     Attributes
     ----------
     done, total : int
-        Jobs.
+        Number of finished jobs, and of all jobs.
     share : float
-        The part of the work that is done, from 0 to 1, by what the jobs are expected to cost.
+        Finished share of the work, from 0 to 1, by the expected durations of the jobs.
     """
 
     done: int
@@ -67,37 +67,38 @@ class Study:
     ----------
     out : Path
         The folder.
-    place : str
-        ``builtin``, or the folder with CIFAR-10.
+    source : str
+        ``builtin``, or the folder of CIFAR-10.
     data : str
-        The data's name.
-    outcomes : Outcomes
-        Of its jobs.
+        Name of the data set.
+    outcomes : OutcomeStore
+        The outcomes of its jobs.
     class_names : tuple of str
+        Names of the classes.
     """
 
     out: Path
-    place: str
+    source: str
     data: str
     outcomes: OutcomeStore
     class_names: tuple[str, ...]
 
     @property
     def small(self) -> bool:
-        """Whether everything is run small."""
-        return self.place == "builtin"
+        """Whether the jobs are the small versions for the built-in data."""
+        return self.source == "builtin"
 
     def jobs(self, experiments: Sequence[Experiment]) -> dict[str, Job]:
-        """Return the jobs of some experiments by key, those that several share once, the longest first."""
+        """Return the jobs of experiments by key, shared ones once, the longest first."""
         jobs = {job.key: job for experiment in experiments for job in experiment.jobs(small=self.small)}
         return dict(sorted(jobs.items(), key=lambda item: -item[1].cost))
 
     def results_of(self, experiment: Experiment) -> Results:
-        """Return the results of an experiment; raises OutcomeError unless all its jobs are done."""
+        """Return the results of an experiment; raises OutcomeError if a job is not done."""
         return load_results(experiment, self.outcomes, data=self.data, class_names=self.class_names, small=self.small)
 
     def results(self) -> list[Results]:
-        """Return the results of every experiment all of whose jobs are done, in the order of the declarations."""
+        """Return the results of the experiments whose jobs are all done, in the order of the declarations."""
         found = []
         for experiment in EXPERIMENTS.values():
             with suppress(OutcomeError):
@@ -106,12 +107,12 @@ class Study:
 
 
 def select_experiments(names: Sequence[str]) -> list[Experiment]:
-    """Return experiments by their names, or by their reports' numbers; all but those on request without any.
+    """Return experiments by their names or reports; without names, all except those on request.
 
     Raises
     ------
     ReproductionError
-        If there is no such experiment.
+        If a name is unknown.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def select_experiments(names: Sequence[str]) -> list[Experiment]:
     unknown = [name for name in names if name not in EXPERIMENTS and name not in REPORTS]
     if unknown:
         raise ReproductionError(
-            f"there is no experiment {', '.join(unknown)}; there are {', '.join(EXPERIMENTS)}, and the reports "
+            f"unknown experiment {', '.join(unknown)}; the experiments are {', '.join(EXPERIMENTS)}, and the reports "
             f"{', '.join(REPORTS)}"
         )
     if not names:
@@ -130,46 +131,57 @@ def select_experiments(names: Sequence[str]) -> list[Experiment]:
     return [e for e in EXPERIMENTS.values() if e.name in names or e.report in names]
 
 
-def open_study(out: Path, place: str) -> Study:
-    """Make the folder if need be, and see that it is for this data, and what in it cannot be gone on from.
+def open_study(out: Path, source: str) -> Study:
+    """Create the folder if necessary, and check that it is for this data.
 
-    A file that is not the outcome that belongs in its place is told of in a warning; it counts as not done.
+    A file that is not the outcome of its job is reported in a warning; its run is repeated.
+
+    Parameters
+    ----------
+    out : Path
+        The folder.
+    source : str
+        ``builtin``, or the folder of CIFAR-10.
+
+    Returns
+    -------
+    Study
 
     Raises
     ------
     ReproductionError
-        If the folder cannot be used, or holds results of other data, or a folder is where an outcome belongs.
+        If the folder cannot be used, holds results of other data, or has a folder in the place of an outcome.
     DataError
-        If there is no such data.
+        If the data cannot be read.
     """
-    dataset: Dataset = builtin_dataset() if place == "builtin" else read_cifar10(place)
+    dataset = load_dataset(source)
     try:
         (out / OUTCOMES).mkdir(parents=True, exist_ok=True)
         (out / FIGURES).mkdir(exist_ok=True)
         _check_identity(out, dataset)
     except OSError as error:
-        raise ReproductionError(f"{out} cannot be written to ({error.strerror}); choose another --out") from error
-    for part in (out / OUTCOMES).glob(".*.part"):  # what a killed worker left half-written
+        raise ReproductionError(f"{out} is not writable ({error.strerror}); choose another --out") from error
+    for part in (out / OUTCOMES).glob(".*.part"):  # partial files of a killed worker
         part.unlink(missing_ok=True)
     outcomes = OutcomeStore(out / OUTCOMES, str(dataset.identity()["sha256"]))
-    study = Study(out, place, dataset.name, outcomes, dataset.class_names)
+    study = Study(out, source, dataset.name, outcomes, dataset.class_names)
     _warn_about_foreign_files(study)
     return study
 
 
 def _warn_about_foreign_files(study: Study) -> None:
-    """Say which files are not what belongs in their place, before any progress is shown."""
+    """Warn about files that are not the outcomes of their jobs, before the progress is shown."""
     for job in study.jobs(list(EXPERIMENTS.values())).values():
         path = study.outcomes.path(job)
-        if path.is_dir():  # which no file can take the place of
+        if path.is_dir():  # a file cannot replace it
             raise ReproductionError(
-                f"{path} is a folder, where the file of a run belongs; move or remove it, and give the command again"
+                f"{path} is a folder, but the file of a run belongs there; move or remove it, then repeat the command"
             )
         if path.exists():
             try:
                 study.outcomes.require(job)
             except OutcomeError as error:
-                _LOG.warning("%s: it does not count, and that run is to be done again", error)
+                _LOG.warning("%s: ignored; the run will be repeated", error)
 
 
 def _check_identity(out: Path, dataset: Dataset) -> None:
@@ -179,16 +191,14 @@ def _check_identity(out: Path, dataset: Dataset) -> None:
             file.write(json.dumps(own, indent=2).encode() + b"\n")
         return
     try:
-        kept = json.loads(path.read_bytes())
-        if kept["sha256"] == own["sha256"]:
-            return
-        name = kept["name"]
+        stored = json.loads(path.read_bytes())
+        name = stored["name"]
     except (ValueError, LookupError, TypeError) as error:
-        raise ReproductionError(f"{path} does not say which data the results are of; choose another --out") from error
-    raise ReproductionError(
-        f"{out} holds results of other data ({name}, digest {str(kept['sha256'])[:12]}) than {own['name']}, digest "
-        f"{str(own['sha256'])[:12]}; choose another --out"
-    )
+        raise ReproductionError(f"{path} does not identify the data of the results; choose another --out") from error
+    try:
+        require_same(stored, {"sha256": own["sha256"]})
+    except ValueError as error:
+        raise ReproductionError(f"{out} holds results of other data ({name}): {error}; choose another --out") from error
 
 
 def reproduce(
@@ -196,41 +206,43 @@ def reproduce(
     experiments: Sequence[Experiment],
     *,
     workers: int | None = None,
-    watch: Callable[[ReproductionProgress], None] | None = None,
+    callback: Callable[[ReproductionProgress], None] | None = None,
 ) -> pages.RunStats:
-    """Do what is not yet done of some experiments, and write the report of everything that is.
+    """Run the jobs of experiments that are not done, and write the pages of all that are.
 
     Parameters
     ----------
     study : Study
+        The folder and the data.
     experiments : sequence of Experiment
+        The experiments to run.
     workers : int, optional
-        How many processes, by default one for each core.
-    watch : callable, optional
-        Called with :class:`Progress` at the start and whenever a job is done.
+        Number of processes. Default: one for each core.
+    callback : callable, optional
+        Called with :class:`ReproductionProgress` at the start and after every job.
 
     Returns
     -------
-    Effort
-        What it took.
+    RunStats
+        Statistics of this call.
 
     Raises
     ------
     ReproductionError
-        If a job fails; what others have done is kept.
+        If a job fails; the outcomes of the others are kept.
     """
     started = time.perf_counter()
     jobs = study.jobs(experiments)
     todo = {key: job for key, job in jobs.items() if not study.outcomes.has(job)}
-    count = workers or machine.usable_cores()
+    count = workers or blas.usable_cores()
     with _faster_kernel(), ProcessExecutor(count) as executor:
-        _run_jobs(study, jobs, todo, executor, watch)
+        _run_jobs(study, jobs, todo, executor, callback)
         results = study.results()
         images = _draw(study, results, executor)
-        arithmetic = executor.submit(_arithmetic).result()
-    effort = pages.RunStats(time.perf_counter() - started, len(todo), len(jobs) - len(todo), count, arithmetic)
-    _write(study, results, images, effort)
-    return effort
+        arithmetic = executor.submit(_describe_arithmetic).result()
+    stats = pages.RunStats(time.perf_counter() - started, len(todo), len(jobs) - len(todo), count, arithmetic)
+    _write(study, results, images, stats)
+    return stats
 
 
 def _run_jobs(
@@ -238,39 +250,36 @@ def _run_jobs(
     jobs: dict[str, Job],
     todo: dict[str, Job],
     executor: ProcessExecutor,
-    watch: Callable[[ReproductionProgress], None] | None,
+    callback: Callable[[ReproductionProgress], None] | None,
 ) -> None:
-    whole = sum(job.cost for job in jobs.values())
-    before = {key: job for key, job in jobs.items() if key not in todo}
+    done = {key: job.cost for key, job in jobs.items() if key not in todo}
+    total = sum(job.cost for job in jobs.values())
 
-    def report(searched: SearchProgress) -> None:
-        if watch is not None:
-            settled = [jobs[str(trial.params["job"])] for trial in searched.trials]
-            cost = sum(job.cost for job in (*before.values(), *settled))
-            watch(ReproductionProgress(len(before) + len(settled), len(jobs), cost / whole))
+    def report() -> None:
+        if callback is not None:
+            callback(ReproductionProgress(len(done), len(jobs), sum(done.values()) / total))
 
     if not todo:
         return
-    try:
-        trials = search(
-            JobObjective(study.place, study.outcomes, todo),
-            [{"job": key} for key in todo],
-            name="reproduce",
-            executor=executor,
-            workers=executor.workers,
-            watch=report,
-        )
-    except SearchError as error:
-        raise ReproductionError(str(error)) from error
-    for trial in trials:
-        if trial.state != "complete":
-            raise ReproductionError(f"{jobs[str(trial.params['job'])].name}: {trial.reason}")
+    report()
+    run = partial(run_job, study.source, study.outcomes)
+    with closing(run_jobs(executor, run, todo.values(), workers=executor.workers)) as results:
+        for result in results:
+            if result.error is not None:
+                raise ReproductionError(
+                    f"{result.job.name}: its worker was lost {result.attempts} times "
+                    f"({type(result.error).__name__}: {result.error})"
+                )
+            if result.value:
+                raise ReproductionError(f"{result.job.name}: {result.value}")
+            done[result.job.key] = result.job.cost
+            report()
 
 
 @contextmanager
 def _faster_kernel() -> Iterator[None]:
-    """Let the workers use the BLAS kernel that is fastest here, unless the user has chosen one."""
-    faster = {name: value for name, value in machine.runtime().faster.items() if name not in os.environ}
+    """Start workers with the fastest BLAS kernel of this processor, unless the user has chosen one."""
+    faster = {name: value for name, value in blas.runtime().faster.items() if name not in os.environ}
     os.environ.update(faster)
     try:
         yield
@@ -279,62 +288,69 @@ def _faster_kernel() -> Iterator[None]:
             del os.environ[name]
 
 
-def _arithmetic() -> str:
-    kept, used = versions(), machine.runtime()
-    return f"NumPy {kept['numpy']}, Python {kept['python']}, {used._replace(faster={})}"
+def _describe_arithmetic() -> str:
+    installed, used = versions(), blas.runtime()
+    return f"NumPy {installed['numpy']}, Python {installed['python']}, {used._replace(faster={})}"
 
 
 # -- figures and pages -------------------------------------------------------------------------------------------------
 
 
 def _draw(study: Study, results: Sequence[Results], executor: ProcessExecutor) -> dict[str, list[Image]]:
-    """Draw every figure, an experiment at a time, and return what can be shown."""
+    """Draw the figures of all experiments in parallel, and return them by experiment."""
     futures = {
-        result.experiment.name: executor.submit(_draw_one, study, result.experiment.name)
-        for result in sorted(results, key=lambda result: -len(result.experiment.pictures))
+        result.experiment.name: executor.submit(_draw_experiment, study, result.experiment.name)
+        for result in sorted(results, key=lambda result: -len(result.experiment.figures))
     }
     return {name: future.result() for name, future in futures.items()}
 
 
-def _draw_one(study: Study, name: str) -> list[Image]:
+def _draw_experiment(study: Study, name: str) -> list[Image]:
     experiment = EXPERIMENTS[name]
     results = study.results_of(experiment)
     images = []
-    for picture in experiment.pictures:
-        path = study.out / FIGURES / _file(experiment, picture)
-        figures.save_figure(picture.draw(results), path, colours=256)
-        images.append(Image(path.name, f"{picture.title}: {experiment.title} ({study.data})", _size(path)))
+    for figure in experiment.figures:
+        path = study.out / FIGURES / _figure_file(experiment, figure)
+        plotting.save_figure(figure.draw(results), path, colours=256)
+        images.append(Image(path.name, f"{figure.title}: {experiment.title} ({study.data})", _png_size(path)))
     return images
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Return the width and the height that a PNG's header tells."""
+def _png_size(path: Path) -> tuple[int, int]:
+    """Return the width and height in the header of a PNG file."""
     with path.open("rb") as file:
         width, height = struct.unpack(">II", file.read(24)[16:])
     return width, height
 
 
-def _write(study: Study, results: Sequence[Results], images: dict[str, list[Image]], effort: pages.RunStats) -> None:
-    """Write the numbers, the Markdown, and at last the page."""
-    _save(study.out / NUMBERS, json.dumps(_numbers(study, results, effort), indent=1, allow_nan=False) + "\n")
-    blocks: list[Block] = pages.summary(results, effort)
+def _write(study: Study, results: Sequence[Results], images: dict[str, list[Image]], stats: pages.RunStats) -> None:
+    """Write the JSON, the Markdown pages, and last the HTML page."""
+    _save(study.out / NUMBERS, json.dumps(_to_json(study, results, stats), indent=1, allow_nan=False) + "\n")
+    blocks: list[Block] = pages.summary(results, stats)
     for number in REPORTS:
         of_report = [result for result in results if result.experiment.report == number]
         if of_report:
             blocks += pages.report(number, of_report, images)
-            _save(study.out / _page(number), _markdown(number, of_report, images))
+            _save(study.out / _page_file(number), _markdown(number, of_report, images))
     _save(study.out / INDEX, to_html(f"{pages.title(results)}: {study.data}", blocks, FIGURES))
 
 
 def write_docs(study: Study, docs: Path) -> None:
     """Copy the Markdown pages to ``reports/`` in a folder of documentation, and their figures to ``images/reports/``.
 
-    A page that is there and has an experiment which is not done in this folder is left alone, with a warning.
+    An existing page with an experiment that is not done in this folder is not replaced, with a warning.
+
+    Parameters
+    ----------
+    study : Study
+        The reproduced experiments.
+    docs : Path
+        Folder of the documentation.
 
     Raises
     ------
     OSError
-        If they cannot be written there.
+        If the files cannot be written.
     """
     pages_folder, images_folder = docs / "reports", docs / "images" / "reports"
     for folder in (pages_folder, images_folder):
@@ -342,29 +358,29 @@ def write_docs(study: Study, docs: Path) -> None:
     results = study.results()
     for number in dict.fromkeys(result.experiment.report for result in results):
         done = [result.experiment for result in results if result.experiment.report == number]
-        page, copy = study.out / _page(number), pages_folder / _page(number)
-        if lost := _only_in(copy, number, done):
-            _LOG.warning("%s has %s, which this folder has not: it is left as it is", copy, " and ".join(lost))
+        page, copy = study.out / _page_file(number), pages_folder / _page_file(number)
+        if missing := _only_in(copy, number, done):
+            _LOG.warning("%s has %s, which this folder lacks; the page was not replaced", copy, " and ".join(missing))
         else:
             _save(copy, page.read_text(encoding="utf-8").replace(f"]({FIGURES}/", "](../images/reports/"))
-            for name in [_file(experiment, picture) for experiment in done for picture in experiment.pictures]:
+            for name in [_figure_file(experiment, figure) for experiment in done for figure in experiment.figures]:
                 with atomic_write(images_folder / name) as file:
                     file.write((study.out / FIGURES / name).read_bytes())
 
 
 def _only_in(copy: Path, number: str, done: Sequence[Experiment]) -> list[str]:
-    """Return the experiments that a page has and a folder has not."""
+    """Return the experiments that a page has and a folder lacks."""
     lines = set(copy.read_text(encoding="utf-8").splitlines()) if copy.is_file() else set()
     others = [e for e in EXPERIMENTS.values() if e.report == number and e not in done]
     return [experiment.name for experiment in others if f"## {experiment.title}" in lines]
 
 
-def _page(number: str) -> str:
+def _page_file(number: str) -> str:
     return f"report_{number}.md" if number.isdecimal() else f"{number}.md"
 
 
-def _file(experiment: Experiment, picture: Picture) -> str:
-    return f"{experiment.name}-{picture.slug}.png"
+def _figure_file(experiment: Experiment, figure: FigureSpec) -> str:
+    return f"{experiment.name}-{figure.slug}.png"
 
 
 def _markdown(number: str, results: Sequence[Results], images: dict[str, list[Image]]) -> str:
@@ -372,8 +388,8 @@ def _markdown(number: str, results: Sequence[Results], images: dict[str, list[Im
     return to_markdown([title, *pages.warning(results[0]), *rest], FIGURES)
 
 
-def _numbers(study: Study, results: Sequence[Results], effort: pages.RunStats) -> dict[str, Any]:
-    counted = pages.tally(results)
+def _to_json(study: Study, results: Sequence[Results], stats: pages.RunStats) -> dict[str, Any]:
+    counted = pages.count_agreement(results)
     return {
         "data": json.loads((study.out / IDENTITY).read_bytes()),
         "is_cifar10": not study.small,
@@ -381,13 +397,13 @@ def _numbers(study: Study, results: Sequence[Results], effort: pages.RunStats) -
         "accuracies": counted.accuracies,
         "within_two_points": counted.near,
         "gradient_errors": counted.bounds,
-        "gradient_errors_kept_to": counted.kept,
+        "gradient_errors_kept_to": counted.within,
         "core_seconds": round(sum(result.seconds for result in results), 1),
         "last_command": {
-            "seconds": round(effort.elapsed, 1),
-            "runs_done": effort.done,
-            "runs_kept": effort.kept,
-            "processes": effort.workers,
+            "seconds": round(stats.elapsed, 1),
+            "runs_done": stats.done,
+            "runs_kept": stats.kept,
+            "processes": stats.workers,
         },
         "experiments": [result.to_json() for result in results],
     }

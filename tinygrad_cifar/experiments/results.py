@@ -1,4 +1,4 @@
-"""What came of an experiment: the outcomes of its jobs, and each published number beside ours."""
+"""Results of experiments: the outcomes of the jobs, compared with the reported values."""
 
 from __future__ import annotations
 
@@ -12,93 +12,96 @@ import numpy as np
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment, PublishedAccuracy
 from tinygrad_cifar.experiments.outcomes import CheckOutcome, OutcomeStore, TrainingOutcome
 
-_LAST = 10  # measurements of a run that show whether it has settled
+_LAST = 10  # measurements of a run that show whether it has converged
 
 
 @dataclass(frozen=True)
 class AccuracyComparison:
-    """A published accuracy beside ours, all in percent.
+    """A reported accuracy and its reproduction, in percent.
 
     Attributes
     ----------
-    number : Number
-    ours : list of float
-        Of each seed.
+    number : PublishedAccuracy
+        The reported accuracy.
+    reproduced : list of float
+        The accuracy of each seed.
     seconds : float
-        Of the processor, for a run.
-    unsettled : tuple of float, optional
-        The least and the greatest validation accuracy of the last measurements of the runs.
-    beside : float, optional
-        Ours of the run that is named beside the reason, in percent.
+        Mean processor time of a run.
+    late_range : tuple of float, optional
+        Smallest and largest validation accuracy of the last measurements of the runs.
+    reference : float, optional
+        Accuracy of the run that is part of the explanation.
     comparable : bool
-        Whether ours is of the same data and the same settings.
+        Whether the data and the settings are those of the report.
     """
 
     number: PublishedAccuracy
-    ours: list[float]
+    reproduced: list[float]
     seconds: float
-    unsettled: tuple[float, float] | None = None
-    beside: float | None = None
+    late_range: tuple[float, float] | None = None
+    reference: float | None = None
     comparable: bool = True
 
     @property
     def mean(self) -> float:
         """The mean over the seeds."""
-        return statistics.fmean(self.ours)
+        return statistics.fmean(self.reproduced)
 
     @property
     def spread(self) -> float:
-        """The standard deviation over the seeds; NaN of one."""
-        return statistics.stdev(self.ours) if len(self.ours) > 1 else math.nan
+        """The standard deviation over the seeds; NaN for a single seed."""
+        return statistics.stdev(self.reproduced) if len(self.reproduced) > 1 else math.nan
 
     @property
     def difference(self) -> float:
-        """Ours less the published, in percentage points; NaN if nothing was published."""
-        return math.nan if self.number.published is None else self.mean - self.number.published
+        """Reproduced minus reported, in percentage points; NaN if there is no reported value."""
+        return math.nan if self.number.reported is None else self.mean - self.number.reported
 
     @property
     def compared(self) -> bool:
-        """Whether there is a published number that ours can be compared with."""
-        return self.comparable and self.number.published is not None
+        """Whether there is a reported value to compare with."""
+        return self.comparable and self.number.reported is not None
 
     @property
     def near(self) -> bool:
-        """Whether ours is as near as asked."""
+        """Whether the difference is at most :data:`~tinygrad_cifar.experiments.declaration.NEAR`."""
         return abs(self.difference) <= NEAR
 
     def explain_difference(self) -> str:
-        """Say why ours is another than the published number: what is known, and what the runs show."""
+        """Return an explanation of the difference: the known reason, and the ranges of the runs."""
         shown = [self.number.reason] if self.number.reason else []
-        if self.beside is not None:
-            shown.append(f"Ours with {self.number.beside} has {self.beside:.2f} %.")
-        if len(self.ours) > 1:
-            shown.append(f"Our {len(self.ours)} seeds lie between {min(self.ours):.2f} and {max(self.ours):.2f} %.")
-        if self.unsettled and self.unsettled[1] - self.unsettled[0] > NEAR:
-            least, greatest = self.unsettled
+        if self.reference is not None:
+            shown.append(f"The reproduction with {self.number.reference} has {self.reference:.2f} %.")
+        if len(self.reproduced) > 1:
+            lowest, highest = min(self.reproduced), max(self.reproduced)
+            shown.append(f"The {len(self.reproduced)} seeds are between {lowest:.2f} and {highest:.2f} %.")
+        if self.late_range and self.late_range[1] - self.late_range[0] > NEAR:
+            lowest, highest = self.late_range
             shown.append(
-                f"Over the last {_LAST} measurements of these runs the validation accuracy is anywhere from "
-                f"{least:.1f} to {greatest:.1f} %."
+                f"Over the last {_LAST} measurements of these runs, the validation accuracy ranges from "
+                f"{lowest:.1f} to {highest:.1f} %."
             )
         return " ".join(shown)
 
 
 @dataclass(frozen=True)
 class GradientComparison:
-    """One number of a gradient check.
+    """One metric of a gradient check.
 
     Attributes
     ----------
     setting : str
-        On what.
+        Description of the inputs.
     parameter, name : str
-        What it is of, and what it is.
+        Names of the parameter and the metric.
     analytic : float, optional
-        By the backward pass, where it is of one gradient and not a distance of two.
+        Value for the backward pass, if the metric is of one gradient and not of a difference of two.
     one_sided, centred : float
-        With either difference as the numerical gradient.
-    published : float, optional
+        Value with either difference as the numerical gradient.
+    reported : float, optional
+        The reported value.
     passed : bool, optional
-        Whether the centred one keeps to the published bound; None if that is not a bound.
+        Whether the centred value is within the reported bound; None if the reported value is not a bound.
     """
 
     setting: str
@@ -107,26 +110,28 @@ class GradientComparison:
     analytic: float | None
     one_sided: float
     centred: float
-    published: float | None
+    reported: float | None
     passed: bool | None
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that came of an experiment.
+    """All results of an experiment.
 
     Attributes
     ----------
     experiment : Experiment
+        The declaration.
     data : str
-        The name of the data.
+        Name of the data set.
     class_names : tuple of str
+        Names of the classes.
     trained : dict
-        By the name of the run, one outcome for each seed.
-    checked : list of Checked
-        One for each of its gradient checks.
+        The outcomes of each run by its name, one for each seed.
+    checked : list of CheckOutcome
+        The outcomes of the gradient checks.
     small : bool
-        Whether it was run small, on other data.
+        Whether the jobs were the small versions for the built-in data.
     """
 
     experiment: Experiment
@@ -138,58 +143,58 @@ class Results:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the processor for all of it."""
+        """Processor time of all jobs in seconds."""
         return sum(t.cpu for runs in self.trained.values() for t in runs) + sum(c.cpu for c in self.checked)
 
-    def rows(self) -> list[AccuracyComparison]:
-        """Return the published accuracies beside ours."""
-        return [self._row(number) for number in self.experiment.numbers]
+    def comparisons(self) -> list[AccuracyComparison]:
+        """Return the reported accuracies with their reproductions."""
+        return [self._compare(number) for number in self.experiment.numbers]
 
-    def _row(self, number: PublishedAccuracy) -> AccuracyComparison:
+    def _compare(self, number: PublishedAccuracy) -> AccuracyComparison:
         runs = self.trained[number.run]
-        ours = [run.accuracy(number.quantity) for run in runs]
-        beside = None
-        if number.beside:
-            beside = statistics.fmean(run.accuracy(number.quantity) for run in self.trained[number.beside])
+        reproduced = [run.accuracy(number.quantity) for run in runs]
+        reference = None
+        if number.reference:
+            reference = statistics.fmean(run.accuracy(number.quantity) for run in self.trained[number.reference])
         return AccuracyComparison(
             number,
-            ours,
+            reproduced,
             statistics.fmean(run.cpu for run in runs),
             self._late_accuracy_range(number),
-            beside,
+            reference,
             not self.small,
         )
 
     def _late_accuracy_range(self, number: PublishedAccuracy) -> tuple[float, float] | None:
-        """Return between what the runs still moved at their ends, if they were to have settled by then."""
+        """Return the range of the last validation accuracies, for runs that should have converged."""
         curves = [run.history.column("validation_accuracy") for run in self.trained[number.run]]
         if self.experiment.runs[number.run].schedule == "triangular" or len(curves[0]) < 2 * _LAST:
             return None
         last = np.concatenate([curve[-_LAST:] for curve in curves])
         return None if np.isnan(last).any() else (100 * float(last.min()), 100 * float(last.max()))
 
-    def gradient_rows(self) -> list[GradientComparison]:
-        """Return the numbers of the gradient checks beside the published ones."""
+    def gradient_comparisons(self) -> list[GradientComparison]:
+        """Return the metrics of the gradient checks with the reported values."""
         rows = []
         for gradients, checked in zip(self.experiment.gradients, self.checked, strict=True):
-            for figure in checked.figures:
-                also = gradients.published.get((figure.parameter, figure.name))
+            for metric in checked.metrics:
+                value = gradients.reported.get((metric.parameter, metric.name))
                 rows.append(
                     GradientComparison(
                         checked.setting,
-                        figure.parameter,
-                        figure.name,
-                        figure.analytic,
-                        figure.one_sided,
-                        figure.centred,
-                        None if self.small else also if figure.bound is None else figure.bound,
-                        None if self.small or figure.bound is None else figure.passed,
+                        metric.parameter,
+                        metric.name,
+                        metric.analytic,
+                        metric.one_sided,
+                        metric.centred,
+                        None if self.small else value if metric.bound is None else metric.bound,
+                        None if self.small or metric.bound is None else metric.passed,
                     )
                 )
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """Return it all as what JSON can hold, accuracies in percent."""
+        """Return the results as JSON, accuracies in percent."""
         experiment = self.experiment
         return {
             "name": experiment.name,
@@ -197,8 +202,8 @@ class Results:
             "source": experiment.source,
             "title": experiment.title,
             "about": experiment.about,
-            "numbers": [_plain_row(row) for row in self.rows()],
-            "gradients": [asdict(row) for row in self.gradient_rows()],
+            "numbers": [_comparison_to_json(row) for row in self.comparisons()],
+            "gradients": [asdict(row) for row in self.gradient_comparisons()],
             "runs": {
                 name: {
                     "settings": trained[0].scores["settings"],
@@ -217,12 +222,12 @@ class Results:
 def load_results(
     experiment: Experiment, outcomes: OutcomeStore, *, data: str, class_names: tuple[str, ...], small: bool
 ) -> Results:
-    """Read what the jobs of an experiment left.
+    """Read the outcomes of the jobs of an experiment.
 
     Raises
     ------
     OutcomeError
-        If an outcome is not there.
+        If an outcome is missing.
     """
     return Results(
         experiment,
@@ -237,18 +242,18 @@ def load_results(
     )
 
 
-def _plain_row(row: AccuracyComparison) -> dict[str, Any]:
+def _comparison_to_json(row: AccuracyComparison) -> dict[str, Any]:
     number = row.number
     return {
         "what": number.what,
         "quantity": number.quantity,
-        "published": number.published,
-        "ours": row.mean,
+        "reported": number.reported,
+        "reproduced": row.mean,
         "standard_deviation": None if math.isnan(row.spread) else row.spread,
-        "seeds": row.ours,
+        "seeds": row.reproduced,
         "difference": row.difference if row.compared else None,
         "within_two_points": row.near if row.compared else None,
         "minor": number.minor,
-        "why": row.explain_difference() if row.compared and not row.near else None,
+        "explanation": row.explain_difference() if row.compared and not row.near else None,
         "cpu_seconds_of_a_run": round(row.seconds, 2),
     }

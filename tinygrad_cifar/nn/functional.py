@@ -1,30 +1,43 @@
-"""What classifiers are made of, as compositions of primitives: there is no derivative rule in this module.
+"""Functions of classifiers: softmax, losses, L2 penalty, accuracy and dropout, all composed of primitives.
 
-Images come one per row, so scores have the shape ``(batch, classes)``; labels are integers of shape ``(batch,)``, and
-for the cross-entropy also one-hot rows of the shape of the scores. Losses are means over the batch and use the natural
-logarithm.
+Scores have the shape ``(batch, classes)``. Labels are integers of shape ``(batch,)``; the cross-entropy also takes
+one-hot rows with the shape of the scores. Losses are means over the batch and use the natural logarithm. A function of
+arrays returns arrays; if a floating-point input is a tensor, the result is a tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import shape_of, unwrap_value
+from tinygrad_cifar.engine.graph import Array, shape_of, unwrap_value
+from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops import losses
 from tinygrad_cifar.engine.tensor import Tensor
 
-Array = np.ndarray[Any, np.dtype[Any]]
-ArrayLike = Any
+V = TypeVar("V", Tensor, Array)
 
-_NOT_QUITE_1 = 1e-3  # how far a sum of probabilities may be from it: float16 has three digits
+_SUM_TOLERANCE = 1e-3  # of the sum of a row of probabilities: float16 has three digits
 
 
-def softmax(scores: ArrayLike, axis: int = -1) -> Any:
-    """Turn scores into probabilities: ``exp(s) / sum(exp(s))`` along ``axis``, without overflow.
+@operation(ops.softmax)
+def softmax(scores: TensorLike, axis: int = -1) -> TensorLike:
+    """Compute the softmax along an axis: ``exp(s) / sum(exp(s))``, without overflow.
+
+    Parameters
+    ----------
+    scores : Tensor or array_like
+        Integers become float64.
+    axis : int
+        Axis along which the result sums to 1. Default: -1.
+
+    Returns
+    -------
+    Tensor or ndarray
+        Probabilities, with the shape of ``scores``.
 
     Examples
     --------
@@ -36,8 +49,21 @@ def softmax(scores: ArrayLike, axis: int = -1) -> Any:
     return ops.softmax(_as_floats(scores), axis)
 
 
-def log_softmax(scores: ArrayLike, axis: int = -1) -> Any:
-    """Compute ``s - log(sum(exp(s)))`` along ``axis``: the logarithms of the softmax, exact where it is nearly 0.
+@operation(ops.subtract, ops.max, ops.logsumexp)
+def log_softmax(scores: TensorLike, axis: int = -1) -> TensorLike:
+    """Compute the logarithm of the softmax along an axis: ``s - log(sum(exp(s)))``, accurate where the softmax is tiny.
+
+    Parameters
+    ----------
+    scores : Tensor or array_like
+        Integers become float64.
+    axis : int
+        Axis of the softmax. Default: -1.
+
+    Returns
+    -------
+    Tensor or ndarray
+        Log-probabilities, with the shape of ``scores``.
 
     Examples
     --------
@@ -47,18 +73,31 @@ def log_softmax(scores: ArrayLike, axis: int = -1) -> Any:
     Tensor([[     0., -10000.]])
     """
     scores = _as_floats(scores)
-    # A shift changes nothing, so its gradient is not needed; without it, large scores would cost float32 its digits.
+    # The result does not depend on the shift, so the shift needs no gradient. Without it, large scores lose precision.
     shifted = ops.subtract(scores, ops.max(np.asarray(unwrap_value(scores)), axis, True))
     return ops.subtract(shifted, ops.logsumexp(shifted, axis, True))
 
 
-def one_hot(labels: ArrayLike, classes: int, dtype: Any = np.float64) -> Array:
-    """Return an array with one row for each label: 1 in the label's column and 0 elsewhere.
+def one_hot(labels: Any, classes: int, dtype: Any = np.float64) -> Array:
+    """Return one row per label, with 1 in the column of the label and 0 elsewhere.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (batch,)
+        Class of each row, from 0 to ``classes - 1``.
+    classes : int
+        Number of columns.
+    dtype : data-type
+        Type of the result. Default: float64.
+
+    Returns
+    -------
+    ndarray, shape (batch, classes)
 
     Raises
     ------
     ValueError
-        If a label is no integer from 0 to ``classes - 1``.
+        If a label is not an integer from 0 to ``classes - 1``.
 
     Examples
     --------
@@ -67,77 +106,79 @@ def one_hot(labels: ArrayLike, classes: int, dtype: Any = np.float64) -> Array:
     array([[0., 0., 1.],
            [1., 0., 0.]])
     """
-    labels = _checked_labels("one_hot", labels, classes)
+    labels = _check_labels("one_hot", labels, classes)
     return np.eye(classes, dtype=dtype)[labels]
 
 
-def _checked_labels(name: str, labels: ArrayLike, classes: int, count: int | None = None) -> Array:
+def _check_labels(name: str, labels: Any, classes: int, count: int | None = None) -> Array:
     labels = np.asarray(unwrap_value(labels))
     if labels.dtype.kind not in "iu":
-        raise ValueError(f"{name}: labels must be integers, got {labels.dtype}")
+        raise ValueError(f"{name}: labels must be integers; got {labels.dtype}")
     if labels.ndim != 1 or count not in (None, len(labels)):
-        wanted = "(batch,)" if count is None else f"({count},), one for each row of scores"
-        raise ValueError(f"{name}: labels must have the shape {wanted}, got {labels.shape}")
+        wanted = "(batch,)" if count is None else f"({count},), one label per row of scores"
+        raise ValueError(f"{name}: labels must have the shape {wanted}; got {labels.shape}")
     if not labels.dtype.isnative:
         labels = labels.astype(labels.dtype.newbyteorder("="))
-    # Seen as unsigned, a negative label is a huge one: one pass tells whether all of them are in range.
+    # Viewed as unsigned, a negative label is a very large one, so a single maximum checks both bounds.
     if labels.size and np.maximum.reduce(labels.view(f"u{labels.itemsize}")) >= classes:
         bad = labels[(labels < 0) | (labels >= classes)][0]
         raise ValueError(
-            f"{name}: label {bad} is out of range; with {classes} classes, labels go from 0 to {classes - 1}"
+            f"{name}: label {bad} is out of range; with {classes} classes, labels must be from 0 to {classes - 1}"
         )
     return labels
 
 
-def _as_floats(scores: ArrayLike) -> Any:
-    """Return integers as float64: differences of small or unsigned ones would wrap around."""
+def _as_floats(scores: Any) -> Any:
+    """Convert integers to float64, since differences of small or unsigned integers wrap around."""
     scores = scores if hasattr(scores, "dtype") else np.asarray(scores)
     return ops.astype(scores, np.float64) if scores.dtype.kind in "iub" else scores
 
 
-def _checked_rows(labels: ArrayLike, shape: tuple[int, int]) -> Array:
+def _check_rows(labels: Any, shape: tuple[int, int]) -> Array:
     if shape_of(labels) != shape:
         raise ValueError(
-            f"cross_entropy: one-hot labels must have the shape {shape} of the scores, got {shape_of(labels)}"
+            f"cross_entropy: one-hot labels must have the shape {shape} of the scores; got {shape_of(labels)}"
         )
     if getattr(labels, "requires_grad", False):
-        raise ValueError("cross_entropy: no gradient goes to labels, but these require one; give labels.detach()")
+        raise ValueError("cross_entropy: labels must not require a gradient; use labels.detach()")
     p = np.asarray(unwrap_value(labels))
     sums = p.sum(axis=1)
-    if not ((p >= 0).all() and np.allclose(sums, 1, rtol=0, atol=_NOT_QUITE_1)):
+    if not ((p >= 0).all() and np.allclose(sums, 1, rtol=0, atol=_SUM_TOLERANCE)):
         raise ValueError(
-            "cross_entropy: each row of labels must be probabilities, none below 0 and with the sum 1; the least is "
-            f"{p.min():g}, and the sums are from {sums.min():g} to {sums.max():g}"
+            "cross_entropy: each row of labels must be probabilities, at least 0 and with sum 1; got a minimum of "
+            f"{p.min():g} and sums from {sums.min():g} to {sums.max():g}"
         )
     return p
 
 
-def _checked_scores(name: str, scores: ArrayLike) -> tuple[int, int]:
+def _check_scores(name: str, scores: Any) -> tuple[int, int]:
     shape = shape_of(scores)
     if len(shape) != 2 or 0 in shape:  # noqa: PLR2004 (a matrix)
-        raise ValueError(f"{name}: scores must have the shape (batch, classes), with nothing empty; got {shape}")
+        raise ValueError(f"{name}: scores must have the shape (batch, classes) and not be empty; got {shape}")
     return shape[0], shape[1]
 
 
-def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
-    """Average ``-log p(label)`` over the batch, where p is the softmax of the scores.
+@operation(losses._cross_entropy)
+def cross_entropy(scores: TensorLike, labels: Any) -> TensorLike:
+    """Compute the softmax cross-entropy: the mean of ``-log p(label)``, where p is the softmax of the scores.
 
     Parameters
     ----------
-    scores : Tensor
-        Of shape ``(batch, classes)``: not probabilities, the softmax is taken here.
+    scores : Tensor or array_like, shape (batch, classes)
+        Unnormalised scores, not probabilities: the function applies the softmax.
     labels : array_like
-        Integers of shape ``(batch,)``, or rows of probabilities (one-hot) of the shape of ``scores``.
+        Integers of shape ``(batch,)``, or rows of probabilities (such as one-hot rows) with the shape of ``scores``.
 
     Returns
     -------
-    Tensor
-        A single number: ``mean_i(logsumexp(s_i) - s_i[y_i])``. Exact for scores of any size.
+    Tensor or scalar
+        ``mean_i(logsumexp(s_i) - s_i[y_i])``, without overflow for scores of any magnitude.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a label is out of range, or rows of labels are no probabilities or require a gradient.
+        If a shape is incompatible, a label is out of range, or rows of labels are not probabilities or require a
+        gradient.
 
     Examples
     --------
@@ -147,59 +188,85 @@ def cross_entropy(scores: ArrayLike, labels: ArrayLike) -> Any:
     >>> print(f"{F.cross_entropy(scores, [0, 1]):.4f}")
     0.4100
     """
-    batch, classes = _checked_scores("cross_entropy", scores)
+    batch, classes = _check_scores("cross_entropy", scores)
     if len(shape_of(labels)) == 2:  # noqa: PLR2004 (one-hot rows)
-        rows = _checked_rows(labels, (batch, classes))
+        rows = _check_rows(labels, (batch, classes))
         log_p = log_softmax(scores, 1)
-        p = rows.astype(log_p.dtype, copy=False)  # float64 rows leave a float32 loss float32
+        p = rows.astype(log_p.dtype, copy=False)  # so that float64 rows do not promote a float32 loss
         return ops.sum(ops.multiply(ops.where(p > 0, log_p, 0.0), p)) / -batch  # 0 * log(0) is 0
-    return losses._cross_entropy(_as_floats(scores), _checked_labels("cross_entropy", labels, classes, batch))
+    return losses._cross_entropy(_as_floats(scores), _check_labels("cross_entropy", labels, classes, batch))
 
 
-def generalised_cross_entropy(scores: ArrayLike, labels: ArrayLike, q: float) -> Any:
-    """Average ``(1 - p(label)**q) / q`` over the batch, where p is the softmax of the scores.
+@operation(log_softmax, ops.getitem, ops.multiply, ops.expm1, ops.mean)
+def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> TensorLike:
+    """Compute the generalised cross-entropy: the mean of ``(1 - p(label)**q) / q``, where p is the softmax.
 
-    Between the cross-entropy, which it becomes as q goes to 0, and one minus the mean probability of the label (q = 1).
-    No image can cost more than 1/q, so a model too small to fit all images gives up those it cannot fit, and has more
-    of the others right (Zhang and Sabuncu, Generalized cross entropy loss, arXiv:1805.07836).
+    It tends to the cross-entropy as q goes to 0; at q = 1 it is 1 minus the mean probability of the label. The loss of
+    an image is at most 1/q, so a small model spends less on images it cannot fit and gets more of the rest right
+    (Zhang and Sabuncu, Generalized cross entropy loss, arXiv:1805.07836).
 
     Parameters
     ----------
-    scores : Tensor
-        Of shape ``(batch, classes)``.
-    labels : array_like
-        Integers of shape ``(batch,)``.
+    scores : Tensor or array_like, shape (batch, classes)
+        Unnormalised scores.
+    labels : array_like of int, shape (batch,)
+        Class of each row.
     q : float
-        From 0, the cross-entropy itself, to 1.
+        Exponent from 0 to 1; 0 is the cross-entropy.
+
+    Returns
+    -------
+    Tensor or scalar
+        Mean loss.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, or a label or q is out of range.
+        If a shape is incompatible, or a label or ``q`` is out of range.
 
     Examples
     --------
     >>> from tinygrad_cifar import Tensor
     >>> from tinygrad_cifar.nn import functional as F
-    >>> scores = Tensor([[0.0, 0.0], [0.0, 1000.0]])  # undecided; and sure, and wrong
+    >>> scores = Tensor([[0.0, 0.0], [0.0, 1000.0]])  # one undecided, one confident and wrong
     >>> F.generalised_cross_entropy(scores, [0, 0], 1.0), F.generalised_cross_entropy(scores, [0, 0], 0.5).item() < 2
     (Tensor(0.75), True)
     """
     if not 0 <= q <= 1:
-        raise ValueError(f"generalised_cross_entropy: q must be from 0 to 1, got {q}")
+        raise ValueError(f"generalised_cross_entropy: q must be from 0 to 1; got {q}")
     if q == 0:
         return cross_entropy(scores, labels)
-    batch, classes = _checked_scores("generalised_cross_entropy", scores)
-    labels = _checked_labels("generalised_cross_entropy", labels, classes, batch)
+    batch, classes = _check_scores("generalised_cross_entropy", scores)
+    labels = _check_labels("generalised_cross_entropy", labels, classes, batch)
     log_p = ops.getitem(log_softmax(scores, 1), (np.arange(batch), labels))
-    return ops.mean(ops.expm1(ops.multiply(log_p, float(q)))) / -float(q)  # p**q - 1, exact where q or 1 - p is small
+    return ops.mean(ops.expm1(ops.multiply(log_p, float(q)))) / -float(q)  # expm1 is accurate where q or 1 - p is small
 
 
-def hinge(scores: ArrayLike, labels: ArrayLike, margin: float = 1.0) -> Any:
-    """Average the multi-class hinge loss over the batch: ``sum_{j != y} max(0, s_j - s_y + margin)``.
+@operation(ops.getitem, ops.reshape, ops.subtract, ops.add, ops.relu, ops.sum, ops.divide)
+def hinge(scores: TensorLike, labels: Any, margin: float = 1.0) -> TensorLike:
+    """Compute the multi-class hinge loss: the mean of ``sum_{j != y} max(0, s_j - s_y + margin)``.
 
-    The loss of a linear support vector machine with many classes (the course's assignment 1, bonus part). At the margin
-    itself the slope is 0.
+    The loss of a linear multi-class support vector machine (the course's assignment 1, bonus part). The derivative at
+    the kink is 0.
+
+    Parameters
+    ----------
+    scores : Tensor or array_like, shape (batch, classes)
+        Scores.
+    labels : array_like of int, shape (batch,)
+        Class of each row.
+    margin : float
+        Required difference, at least 0. Default: 1.
+
+    Returns
+    -------
+    Tensor or scalar
+        Mean loss.
+
+    Raises
+    ------
+    ValueError
+        If a shape is incompatible, a label is out of range, or ``margin`` is negative.
 
     Examples
     --------
@@ -209,20 +276,38 @@ def hinge(scores: ArrayLike, labels: ArrayLike, margin: float = 1.0) -> Any:
     Tensor(0.5)
     """
     if not margin >= 0:
-        raise ValueError(f"hinge: the margin must be a number from 0 up, got {margin}")
-    batch, classes = _checked_scores("hinge", scores)
-    labels = _checked_labels("hinge", labels, classes, batch)
+        raise ValueError(f"hinge: margin must be at least 0; got {margin}")
+    batch, classes = _check_scores("hinge", scores)
+    labels = _check_labels("hinge", labels, classes, batch)
     scores = _as_floats(scores)
     own = ops.getitem(scores, (np.arange(batch), labels))
     over = ops.relu(scores - ops.reshape(own, (batch, 1)) + margin)
-    # The label's own column adds exactly the margin, which has no slope.
+    # The column of the label contributes exactly the margin, a constant.
     return ops.sum(over) / batch - margin
 
 
-def mse(prediction: ArrayLike, target: ArrayLike) -> Any:
-    """Average the squared difference over all elements.
+@operation(ops.subtract, ops.square, ops.mean)
+def mse(prediction: TensorLike, target: Any) -> TensorLike:
+    """Compute the mean squared error over all elements.
 
-    The shapes must be equal: ``(N,)`` against ``(N, 1)`` would broadcast to ``(N, N)`` and mean something else.
+    The shapes must be equal, since ``(N,)`` with ``(N, 1)`` would broadcast to ``(N, N)``.
+
+    Parameters
+    ----------
+    prediction : Tensor or array_like
+        Predicted values.
+    target : Tensor or array_like
+        Target values, with the same shape.
+
+    Returns
+    -------
+    Tensor or scalar
+        Mean of the squared differences.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
 
     Examples
     --------
@@ -233,16 +318,28 @@ def mse(prediction: ArrayLike, target: ArrayLike) -> Any:
     """
     if shape_of(prediction) != shape_of(target):
         raise ValueError(
-            f"mse: prediction has shape {shape_of(prediction)} and target {shape_of(target)}; they must be equal "
-            "(reshape one of them)"
+            f"mse: prediction and target must have the same shape; got {shape_of(prediction)} and "
+            f"{shape_of(target)}: reshape one of them"
         )
     return ops.mean(ops.square(ops.subtract(_as_floats(prediction), target)))
 
 
 def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
-    """Add up ``lam * W**2`` over all elements of all weights: the second term of the course's cost.
+    """Compute the L2 term of the course's cost: ``lam`` times the sum of the squares of all weights.
 
-    Its derivative is ``2 * lam * W``.
+    The derivative is ``2 * lam * W``.
+
+    Parameters
+    ----------
+    weights : iterable of Tensor
+        For example :meth:`tinygrad_cifar.nn.Module.weights`.
+    lam : float
+        Regularisation strength.
+
+    Returns
+    -------
+    Tensor
+        The penalty; the float 0 if there are no weights.
 
     Examples
     --------
@@ -257,8 +354,25 @@ def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
     return lam * total
 
 
-def accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the share of rows whose highest score is the label's, from 0 to 1; the first of equal scores counts.
+def accuracy(scores: Any, labels: Any) -> float:
+    """Return the fraction of rows whose highest score is that of the label; of equal scores, the first counts.
+
+    Parameters
+    ----------
+    scores : Tensor or array_like, shape (batch, classes)
+        Scores.
+    labels : array_like of int, shape (batch,)
+        Class of each row.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If a shape is incompatible or a label is out of range.
 
     Examples
     --------
@@ -266,18 +380,34 @@ def accuracy(scores: ArrayLike, labels: ArrayLike) -> float:
     >>> F.accuracy([[1.0, 2.0], [5.0, 0.0]], [1, 1])
     0.5
     """
-    batch, classes = _checked_scores("accuracy", scores)
-    labels = _checked_labels("accuracy", labels, classes, batch)
+    batch, classes = _check_scores("accuracy", scores)
+    labels = _check_labels("accuracy", labels, classes, batch)
     return float(np.mean(np.argmax(np.asarray(unwrap_value(scores)), axis=1) == labels))
 
 
-def dropout(x: Tensor, rate: float, rng: np.random.Generator) -> Tensor:
-    """Set each element to 0 with probability ``rate`` and divide the others by ``1 - rate``, so that means stay.
+def dropout(x: V, rate: float, rng: np.random.Generator) -> V:
+    """Set each element to 0 with probability ``rate`` and divide the others by ``1 - rate``.
+
+    The expected value of each element does not change.
+
+    Parameters
+    ----------
+    x : Tensor or ndarray
+        Input.
+    rate : float
+        Probability in [0, 1).
+    rng : numpy.random.Generator
+        Generator from which one number per element is drawn.
+
+    Returns
+    -------
+    Tensor or ndarray
+        Like ``x``; ``x`` itself if ``rate`` is 0.
 
     Raises
     ------
     ValueError
-        If ``rate`` is not from 0 up to, but not including, 1.
+        If ``rate`` is not in [0, 1).
 
     Examples
     --------
@@ -288,8 +418,8 @@ def dropout(x: Tensor, rate: float, rng: np.random.Generator) -> Tensor:
     Tensor([0., 2., 2., 2.])
     """
     if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate must be from 0 up to, but not including, 1; got {rate}")
+        raise ValueError(f"dropout: rate must be in [0, 1); got {rate}")
     if rate == 0:
         return x
-    kept = rng.random(x.shape, dtype=np.float32) >= rate
-    return ops.multiply(x, kept.astype(x.dtype) / (1 - float(rate)))
+    mask = rng.random(shape_of(x), dtype=np.float32) >= rate
+    return ops.multiply(x, mask.astype(x.dtype) / (1 - float(rate)))

@@ -1,7 +1,7 @@
-"""Where weights start: each initialiser draws one weight matrix of shape ``(fan_in, fan_out)``.
+"""Weight initialisers: each samples a matrix of shape ``(fan_in, fan_out)``.
 
-An initialiser is a frozen object called with a generator and the two sizes, so that a network's start depends
-on its seed alone and can be written down in a result file.
+An initialiser is a frozen dataclass that is called with a generator, ``fan_in`` and ``fan_out``. It has no state, so
+initial weights depend only on the generator.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Initialiser = Callable[[np.random.Generator, int, int], Array]
 
 @dataclass(frozen=True)
 class Zeros:
-    """All zeros: what biases start from.
+    """All zeros.
 
     Examples
     --------
@@ -35,6 +35,11 @@ class Zeros:
 @dataclass(frozen=True)
 class Normal:
     """Gaussian with mean 0 and standard deviation ``sigma`` (0.01 in the course's assignment 1).
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation. Default: 0.01.
 
     Examples
     --------
@@ -86,7 +91,7 @@ class Xavier:
 
 @dataclass(frozen=True)
 class He:
-    """Gaussian with variance ``2 / fan_in``, which keeps the variance through ReLU layers.
+    """Gaussian with variance ``2 / fan_in``, which preserves the variance through ReLU layers.
 
     Examples
     --------
@@ -103,7 +108,12 @@ class He:
 
 @dataclass(frozen=True)
 class Absolute:
-    """The absolute values of another initialiser's (one of report 004's variations).
+    """Absolute values of the samples of another initialiser (a variation in report 004).
+
+    Parameters
+    ----------
+    of : initialiser
+        Initialiser that is sampled.
 
     Examples
     --------

@@ -1,11 +1,11 @@
-"""Optimisers: what to do with the gradients.
+"""Optimisers: SGD, with momentum and Nesterov momentum, and Adam.
 
-An optimiser holds the parameters, a learning rate (a number or a schedule of the step) and whatever it
-remembers between steps, which ``state_dict`` hands out for checkpoints. It never writes to a gradient, and
-writes to a parameter's array in place only while nobody else holds it (:meth:`tinygrad_cifar.Tensor.overwrite`).
+An optimiser holds the parameters, the learning rate (a number or a schedule of the step) and its state buffers, which
+``state_dict`` returns for checkpoints. It never writes to a gradient. It updates the array of a parameter in place only
+if nothing else refers to that array (:meth:`tinygrad_cifar.Tensor.overwrite`).
 
-Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the
-gradient of every parameter of two or more dimensions, so that biases are left alone as in the course.
+Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the gradient of
+every parameter with at least two dimensions. Biases do not decay, as in the course.
 """
 
 from __future__ import annotations
@@ -23,23 +23,28 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Optimiser:
-    """What all optimisers share: the parameters, the rate, the step count, and their state.
+    """Base class of optimisers: parameters, learning rate, step count and state buffers.
 
     Parameters
     ----------
     parameters : iterable of Tensor
-        The leaves to change.
+        Leaves to update.
     eta : float or schedule
-        The learning rate, or a function from the step number (from 0) to it.
+        Learning rate, at least 0, or a function that maps the step number (from 0) to it.
     weight_decay : float
-        See the module's first lines.
+        Factor of the decay of the weights, at least 0: twice the lambda of the L2 term. Default: 0.
+
+    Attributes
+    ----------
+    steps : int
+        Number of updates so far.
 
     Raises
     ------
     TypeError
-        If a parameter is no leaf with ``requires_grad``.
+        If ``parameters`` is a tensor, or a parameter is not a leaf with ``requires_grad``.
     ValueError
-        If there are no parameters, one is given twice, or a number makes no sense.
+        If there are no parameters, one is given twice, or a number is out of range.
 
     Examples
     --------
@@ -55,96 +60,101 @@ class Optimiser:
 
     def __init__(self, parameters: Iterable[Tensor], eta: float | Schedule, *, weight_decay: float = 0.0) -> None:
         if isinstance(parameters, Tensor):
-            raise TypeError("give the parameters as a list, also a single one: [w]")
+            raise TypeError("parameters must be an iterable of tensors; got a Tensor: use [parameter]")
         self.parameters = list(parameters)
         _check_parameters(self.parameters)
         if not callable(eta):
             _check_number("eta", eta)
         _check_number("weight_decay", weight_decay)
         self.schedule: Schedule = eta if callable(eta) else Constant(float(eta))
-        # Python floats, here and below: a float64 scalar of NumPy's would pull float32 arithmetic up to float64.
+        # Python floats, here and below, since a NumPy float64 scalar would promote float32 arithmetic to float64.
         self.weight_decay = float(weight_decay)
         self.steps = 0
-        self._memories: dict[str, list[Array]] = {}
+        self._buffers: dict[str, list[Array]] = {}
 
     @property
     def eta(self) -> float:
-        """The learning rate that the next step will use."""
+        """Learning rate of the next step."""
         return float(self.schedule(self.steps))
 
     def zero_grad(self) -> None:
-        """Forget the gradients, so that the next ``backward()`` starts afresh."""
+        """Set the gradients of all parameters to None."""
         for p in self.parameters:
             p.grad = None
 
     def step(self) -> None:
-        """Change every parameter that has a gradient."""
+        """Update every parameter that has a gradient, and increase the step count."""
         eta = self.eta
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
                 decay = self.weight_decay if p.ndim > 1 else 0.0
-                arrays = [p.grad._array, *[memory[i] for memory in self._memories.values()]]
+                arrays = [p.grad._array, *[buffers[i] for buffers in self._buffers.values()]]
                 p.overwrite(partial(self._update_in_blocks, arrays, eta, decay))
         self.steps += 1
 
     def _update_in_blocks(self, arrays: list[Array], eta: float, decay: float, w: Array) -> None:
         if w.nbytes <= _BLOCK_BYTES or not w.flags.c_contiguous:
-            # In another order than C's, an array flattened would be a copy, and what is written to it lost.
+            # Flattening an array that is not C-contiguous makes a copy, so the update would be lost.
             self._update(w, *arrays, eta=eta, decay=decay)
             return
         for block in _blocks(w, *arrays):
             self._update(*block, eta=eta, decay=decay)
 
-    def _update(self, w: Array, g: Array, *memories: Array, eta: float, decay: float) -> None:
-        """Write to ``w`` and the memories, all of one shape: a parameter, or a block of one."""
+    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
+        """Update a parameter or a block of one, and its buffers, in place. All arrays have the same shape."""
         raise NotImplementedError
 
-    def _remember(self, *names: str) -> None:
-        """Keep an array for each parameter, from 0 on, under each of the names."""
-        self._memories = {name: [np.zeros(p.shape, dtype=p.dtype) for p in self.parameters] for name in names}
+    def _add_buffers(self, *names: str) -> None:
+        """Add one buffer of zeros per parameter under each name."""
+        self._buffers = {name: [np.zeros(p.shape, dtype=p.dtype) for p in self.parameters] for name in names}
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of all that is needed to go on later: the step count and the memories, as arrays."""
+        """Return copies of the step count and the state buffers, by name."""
         state = {"steps": np.array(self.steps)}
-        for name, memories in self._memories.items():
-            state |= {f"{name}.{i}": memory.copy() for i, memory in enumerate(memories)}
+        for name, buffers in self._buffers.items():
+            state |= {f"{name}.{i}": buffer.copy() for i, buffer in enumerate(buffers)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Go on from what :meth:`state_dict` returned.
+        """Load a state that :meth:`state_dict` returned.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            Step count and state buffers.
 
         Raises
         ------
         ValueError
-            If the state is not one of this kind of optimiser with these parameters.
+            If the state is not of this class of optimiser with parameters of these shapes. Nothing is loaded then.
         """
         kind = type(self).__name__
-        own = {f"{name}.{i}": memory for name, all_ in self._memories.items() for i, memory in enumerate(all_)}
+        own = {f"{name}.{i}": buffer for name, buffers in self._buffers.items() for i, buffer in enumerate(buffers)}
         for key in set(state) - {"steps"}:
             if key not in own:
-                raise ValueError(f"{kind}: the state has {key!r}, which this optimiser does not remember")
+                raise ValueError(f"{kind}: the state has {key!r}, which this optimiser does not have")
             if np.shape(state[key]) != own[key].shape:
-                raise ValueError(f"{kind}: the state's {key} has shape {np.shape(state[key])}, not {own[key].shape}")
+                raise ValueError(f"{kind}: {key} must have the shape {own[key].shape}; got {np.shape(state[key])}")
         steps = np.asarray(state.get("steps"))
         if steps.dtype.kind not in "iu" or steps.ndim or steps < 0:
-            raise ValueError(f"{kind}: the state lacks the number of steps, a whole number from 0 up")
+            raise ValueError(f"{kind}: steps must be a non-negative integer; got {state.get('steps')!r}")
         if missing := sorted(set(own) - set(state)):
             raise ValueError(f"{kind}: the state lacks {', '.join(missing)}")
         for key in own:
             if np.asarray(state[key]).dtype.kind not in "fiub":
-                raise ValueError(f"{kind}: the state's {key} is {np.asarray(state[key]).dtype}, no real numbers")
+                raise ValueError(f"{kind}: {key} must be real; got {np.asarray(state[key]).dtype}")
         self.steps = int(steps)
-        for key, memory in own.items():
-            memory[...] = state[key]
+        for key, buffer in own.items():
+            buffer[...] = state[key]
 
 
-# An update reads and writes each element once, so it can be made a block at a time: the temporary arrays of a block
-# stay in the processor's cache, and an update of a million weights takes half the time.
+# The temporary arrays of a block stay in the processor's cache, so updating a million weights block by block takes half
+# the time.
 _BLOCK_BYTES = 524_288
 
 
 def _blocks(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """Cut arrays of one shape, in C's order, into blocks that can be written to."""
+    """Yield writable blocks of C-contiguous arrays with the same shape."""
     size = _BLOCK_BYTES // w.itemsize
     flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]
     for start in range(0, w.size, size):
@@ -153,34 +163,51 @@ def _blocks(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
 
 def _check_parameters(parameters: list[Tensor]) -> None:
     if not parameters:
-        raise ValueError("there is nothing to optimise: no parameters were given")
+        raise ValueError("parameters must not be empty: there are no parameters to optimise")
     seen: dict[int, int] = {}
     for i, p in enumerate(parameters):
         if not (isinstance(p, Tensor) and p.requires_grad and p.is_leaf):
-            raise TypeError(f"parameter {i} is not a leaf tensor with requires_grad=True")
+            raise TypeError(f"parameter {i} must be a leaf tensor with requires_grad=True; got {_describe(p)}")
         if seen.setdefault(id(p), i) != i:
-            raise ValueError(f"parameter {i} is parameter {seen[id(p)]} again; give each one once")
+            raise ValueError(f"parameter {i} is the same tensor as parameter {seen[id(p)]}; pass each tensor once")
+
+
+def _describe(p: object) -> str:
+    if not isinstance(p, Tensor):
+        return type(p).__name__
+    return "the result of an operation" if p.requires_grad else "requires_grad=False"
 
 
 def _check_number(name: str, number: float) -> None:
     if not 0 <= number < np.inf:
-        raise ValueError(f"{name} must be a number from 0 up, got {number}")
+        raise ValueError(f"{name} must be finite and at least 0; got {number}")
 
 
 class SGD(Optimiser):
-    """Stochastic gradient descent, with momentum as report 004 writes it: ``v = m * v + eta * g``, ``w = w - v``.
+    """Stochastic gradient descent with momentum as in report 004: ``v = m * v + eta * g``, ``w = w - v``.
 
-    The rate is inside the memory, so a change of rate acts on new gradients only (PyTorch multiplies the whole
-    of v by it; with a constant rate the two are the same). Without momentum it is ``w = w - eta * g``.
+    The learning rate is part of the velocity, so a changed rate applies to new gradients only. PyTorch multiplies the
+    velocity by the rate; with a constant rate both are the same. Without momentum, ``w = w - eta * g``.
 
     Parameters
     ----------
-    parameters, eta, weight_decay
-        As for :class:`Optimiser`.
+    parameters : iterable of Tensor
+        Leaves to update.
+    eta : float or schedule
+        Learning rate, or a function that maps the step number to it.
     momentum : float
-        The share m of the last change that is repeated, from 0 up to, but not including, 1.
+        Momentum coefficient m, in [0, 1). Default: 0.
     nesterov : bool
-        Look ahead: ``w = w - (m * v + eta * g)`` with the new v.
+        If True, use Nesterov momentum: ``w = w - (m * v + eta * g)`` with the new v. Default: False.
+    weight_decay : float
+        Factor of the decay of the weights: twice the lambda of the L2 term. Default: 0.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a leaf with ``requires_grad``.
+    ValueError
+        If a number is out of range, or ``nesterov`` is given without momentum.
 
     Examples
     --------
@@ -207,21 +234,21 @@ class SGD(Optimiser):
     ) -> None:
         super().__init__(parameters, eta, weight_decay=weight_decay)
         if not 0 <= momentum < 1:
-            raise ValueError(f"SGD: momentum must be from 0 up to, but not including, 1; got {momentum}")
+            raise ValueError(f"SGD: momentum must be in [0, 1); got {momentum}")
         if nesterov and not momentum:
-            raise ValueError("SGD: nesterov looks ahead along the momentum, which is 0; give momentum, for example 0.9")
+            raise ValueError("SGD: nesterov requires momentum greater than 0; got 0: use momentum=0.9, for example")
         self.momentum = float(momentum)
         self.nesterov = nesterov
         if momentum:
-            self._remember("velocity")
+            self._add_buffers("velocity")
 
-    def _update(self, w: Array, g: Array, *memories: Array, eta: float, decay: float) -> None:
-        if not memories:
+    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
+        if not buffers:
             if decay:
                 w *= 1 - eta * decay
             w -= eta * g
             return
-        (v,) = memories
+        (v,) = buffers
         change = eta * (g + decay * w)
         v *= self.momentum
         v += change
@@ -229,10 +256,32 @@ class SGD(Optimiser):
 
 
 class Adam(Optimiser):
-    """Adaptive moments (Kingma and Ba, arXiv:1412.6980): ``w = w - eta * m / (sqrt(v) + epsilon)``.
+    """Adam (Kingma and Ba, arXiv:1412.6980): ``w = w - eta * m / (sqrt(v) + epsilon)``.
 
-    m and v are running means of the gradient and of its square, with memories ``beta1`` and ``beta2``, divided by
-    ``1 - beta**t`` since they start from 0. Weight decay is added to the gradient.
+    m and v are exponential moving averages of the gradient and of its square, initially 0 and therefore divided by
+    ``1 - beta**t`` at step t. Weight decay is added to the gradient.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        Leaves to update.
+    eta : float or schedule
+        Learning rate, or a function that maps the step number to it. Default: 0.001.
+    beta1 : float
+        Decay rate of m, in [0, 1). Default: 0.9.
+    beta2 : float
+        Decay rate of v, in [0, 1). Default: 0.999.
+    epsilon : float
+        Term that prevents division by 0, at least 0. Default: 1e-8.
+    weight_decay : float
+        Factor of the decay of the weights: twice the lambda of the L2 term. Default: 0.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a leaf with ``requires_grad``.
+    ValueError
+        If a number is out of range.
 
     Examples
     --------
@@ -259,13 +308,13 @@ class Adam(Optimiser):
         super().__init__(parameters, eta, weight_decay=weight_decay)
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
-                raise ValueError(f"Adam: {name} must be from 0 up to, but not including, 1; got {beta}")
+                raise ValueError(f"Adam: {name} must be in [0, 1); got {beta}")
         _check_number("epsilon", epsilon)
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
-        self._remember("mean", "square")
+        self._add_buffers("mean", "square")
 
-    def _update(self, w: Array, g: Array, *memories: Array, eta: float, decay: float) -> None:
-        m, v = memories
+    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
+        m, v = buffers
         if decay:
             g = g + decay * w
         t = self.steps + 1

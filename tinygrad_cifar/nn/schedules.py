@@ -1,7 +1,7 @@
-"""Learning-rate schedules: each is a pure function of the update step, counted from 0.
+"""Learning-rate schedules: pure functions of the update step, counted from 0.
 
-A schedule has no state: ``schedule(t)`` is the same whenever and wherever it is asked, so a resumed run needs
-no more than its step number. They are frozen objects that pickle and print as they were written.
+A schedule has no state, so a resumed run needs only its step number. Schedules are frozen dataclasses: they can be
+compared, hashed and pickled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ Schedule = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Constant:
-    """``eta(t) = eta``.
+    """Constant rate: ``eta(t) = eta``.
+
+    Parameters
+    ----------
+    eta : float
+        Learning rate.
 
     Examples
     --------
@@ -32,7 +37,18 @@ class Constant:
 
 @dataclass(frozen=True)
 class Exponential:
-    """``eta(t) = eta * decay**epoch`` with ``epoch = t // steps_per_epoch``: reports 001 and 004.
+    """Exponential decay per epoch: ``eta(t) = eta * decay**epoch`` with ``epoch = t // steps_per_epoch``.
+
+    Used in reports 001 and 004.
+
+    Parameters
+    ----------
+    eta : float
+        Initial learning rate.
+    decay : float
+        Factor per epoch.
+    steps_per_epoch : int
+        Number of steps per epoch, at least 1.
 
     Examples
     --------
@@ -47,7 +63,7 @@ class Exponential:
     steps_per_epoch: int
 
     def __post_init__(self) -> None:
-        _positive("steps_per_epoch", self.steps_per_epoch)
+        _check_positive("steps_per_epoch", self.steps_per_epoch)
 
     def __call__(self, step: int) -> float:
         return self.eta * self.decay ** (step // self.steps_per_epoch)
@@ -55,7 +71,16 @@ class Exponential:
 
 @dataclass(frozen=True)
 class Step:
-    """Multiply by ``factor`` after every ``every`` update steps.
+    """Step decay: the rate is multiplied by ``factor`` after every ``every`` steps.
+
+    Parameters
+    ----------
+    eta : float
+        Initial learning rate.
+    factor : float
+        Factor per interval.
+    every : int
+        Interval in steps, at least 1.
 
     Examples
     --------
@@ -70,7 +95,7 @@ class Step:
     every: int
 
     def __post_init__(self) -> None:
-        _positive("every", self.every)
+        _check_positive("every", self.every)
 
     def __call__(self, step: int) -> float:
         return self.eta * self.factor ** (step // self.every)
@@ -78,9 +103,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Triangular:
-    """Up from ``eta_min`` to ``eta_max`` in ``n_s`` steps and down again in ``n_s`` more; one cycle is ``2 * n_s``.
+    """Triangular cycle: ``n_s`` steps up from ``eta_min`` to ``eta_max``, then ``n_s`` steps down.
 
     The cyclical rate of the course's assignment 2 (after L. N. Smith, Cyclical learning rates, arXiv:1506.01186).
+
+    Parameters
+    ----------
+    eta_min : float
+        Rate at the start and end of a cycle.
+    eta_max : float
+        Rate in the middle of a cycle.
+    n_s : int
+        Steps in half a cycle, at least 1.
 
     Examples
     --------
@@ -95,17 +129,26 @@ class Triangular:
     n_s: int
 
     def __post_init__(self) -> None:
-        _positive("n_s", self.n_s)
+        _check_positive("n_s", self.n_s)
 
     def __call__(self, step: int) -> float:
-        way = step % (2 * self.n_s)
-        up = way if way <= self.n_s else 2 * self.n_s - way
-        return self.eta_min + up / self.n_s * (self.eta_max - self.eta_min)
+        position = step % (2 * self.n_s)
+        height = position if position <= self.n_s else 2 * self.n_s - position
+        return self.eta_min + height / self.n_s * (self.eta_max - self.eta_min)
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Down from ``eta_max`` to ``eta_min`` along half a cosine in ``steps`` steps, and then constant.
+    """Cosine annealing: from ``eta_max`` to ``eta_min`` in ``steps`` steps along half a cosine, then constant.
+
+    Parameters
+    ----------
+    eta_max : float
+        Initial learning rate.
+    eta_min : float
+        Final learning rate.
+    steps : int
+        Length of the descent, at least 1.
 
     Examples
     --------
@@ -120,16 +163,23 @@ class Cosine:
     steps: int
 
     def __post_init__(self) -> None:
-        _positive("steps", self.steps)
+        _check_positive("steps", self.steps)
 
     def __call__(self, step: int) -> float:
-        way = min(step / self.steps, 1.0)
-        return self.eta_min + (self.eta_max - self.eta_min) * (1 + math.cos(math.pi * way)) / 2
+        progress = min(step / self.steps, 1.0)
+        return self.eta_min + (self.eta_max - self.eta_min) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Grow linearly into another schedule over the first ``steps`` steps: ``eta(t) = schedule(t) * (t + 1) / steps``.
+    """Linear warm-up of another schedule: ``eta(t) = schedule(t) * min((t + 1) / steps, 1)``.
+
+    Parameters
+    ----------
+    schedule : schedule
+        Schedule to follow.
+    steps : int
+        Length of the warm-up, at least 1.
 
     Examples
     --------
@@ -143,12 +193,12 @@ class WarmUp:
     steps: int
 
     def __post_init__(self) -> None:
-        _positive("steps", self.steps)
+        _check_positive("steps", self.steps)
 
     def __call__(self, step: int) -> float:
         return self.schedule(step) * min((step + 1) / self.steps, 1.0)
 
 
-def _positive(name: str, value: int) -> None:
+def _check_positive(name: str, value: int) -> None:
     if value < 1:
-        raise ValueError(f"{name} must be at least 1 step, got {value}")
+        raise ValueError(f"{name} must be at least 1; got {value}")

@@ -1,9 +1,9 @@
-"""What could be tried: a range or a choice for each setting, and the points of a grid or of chance in it."""
+"""Search spaces: a range or a choice for each parameter, the points of a grid, and random points."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import product
@@ -16,7 +16,7 @@ Point: TypeAlias = dict[str, Value]
 
 
 class SearchError(ValueError):
-    """A search that cannot be made: one sentence that says what is wrong, and what to do."""
+    """A search that cannot be made or continued."""
 
 
 class OtherSearchError(SearchError):
@@ -24,41 +24,50 @@ class OtherSearchError(SearchError):
 
     Attributes
     ----------
-    where : str
-        The storage, and the name of the search.
-    what, kept, own : str
-        In what they differ, and what it is in the storage and in the search that was refused.
+    reason : str
+        The storage, the name of the search, and the differences.
     """
 
-    def __init__(self, where: str, what: str, kept: str, own: str) -> None:
-        super().__init__(
-            f"{where} with another {what}: it is {kept}, not {own}; give this one another name or another storage"
-        )
-        self.where, self.what, self.kept, self.own = where, what, kept, own
+    def __init__(self, where: str, differences: str) -> None:
+        self.reason = f"{where}: {differences}"
+        super().__init__(f"{self.reason}; give this one another name or another storage")
 
 
 def import_optional(module: str) -> Any:
-    """Import a library that only a search needs, or say how to get it."""
+    """Import a library that only some searches need.
+
+    Raises
+    ------
+    SearchError
+        If it is not installed.
+    """
     try:
         return import_module(module)
     except ImportError as error:
-        raise SearchError(f"this needs {module}, which is not installed: pip install {module}") from error
+        raise SearchError(f"this search needs {module}; install it with pip install {module}") from error
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values.
+    """A parameter that takes one of several values.
 
     Parameters
     ----------
     values : iterable
-        Different numbers, texts, truth values, tuples of numbers, or None; at least one.
+        Numbers, strings, booleans, tuples of integers, or None: at least one, all different.
+
+    Raises
+    ------
+    SearchError
+        If there are no values, or two are equal.
 
     Examples
     --------
     >>> from tinygrad_cifar.search import Choice
     >>> Choice([64, 100, 128])
     Choice(values=(64, 100, 128))
+    >>> print(Choice([64, 100, 128]))
+    grid:64,100,128
     """
 
     values: tuple[Value, ...]
@@ -67,41 +76,55 @@ class Choice:
         object.__setattr__(self, "values", tuple(values))
         labels = [self.label(value) for value in self.values]
         if not labels or len(set(labels)) < len(labels):
-            raise SearchError(f"a choice needs different values, at least one; got {self.values}")
+            raise SearchError(f"values: a choice must have different values, at least one; got {self.values}")
+
+    def __str__(self) -> str:
+        return f"grid:{','.join(map(_format_value, self.values))}"
 
     def grid(self) -> list[Value]:
         """Return all values."""
         return list(self.values)
 
     def label(self, value: Value) -> bool | int | float | str | None:
-        """Return what stands for a value in a storage, which knows no tuples."""
+        """Return the value as Optuna stores it: a tuple as text."""
         return str(value) if isinstance(value, tuple) else value
 
     def value(self, label: Any) -> Value:
-        """Return the value that a label stands for."""
+        """Return the value of a label."""
         return next(value for value in self.values if self.label(value) == label)
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """Let one of Optuna's trials choose a label."""
+        """Return the label that an Optuna trial suggests."""
         return trial.suggest_categorical(name, [self.label(value) for value in self.values])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the choice as JSON."""
+        return {"choice": [value.item() if isinstance(value, np.generic) else value for value in self.values]}
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Any number of a range, each part of it as likely as another of its length.
+    """A real parameter in a range, on a linear scale.
 
     Parameters
     ----------
     low, high : float
-        The ends, which belong to it; ``low < high``.
+        The ends of the range, which belong to it; ``low < high``.
     points : int, optional
-        How many numbers of it a grid has, at equal distances from end to end: at least 2.
+        Number of equally spaced points of a grid, including both ends; at least 2.
+
+    Raises
+    ------
+    SearchError
+        If the ends are not finite and increasing, or ``points`` is less than 2.
 
     Examples
     --------
     >>> from tinygrad_cifar.search import Uniform
     >>> Uniform(0.25, 0.35, points=3).grid()
     [0.25, 0.3, 0.35]
+    >>> print(Uniform(0.25, 0.35, points=3))
+    lin:0.25:0.35:3
     """
 
     low: float
@@ -109,25 +132,36 @@ class Uniform:
     points: int | None = None
 
     _logarithmic = False
+    _form = "lin"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise SearchError(f"a range goes from a lower to a higher number; got {self.low} to {self.high}")
+            raise SearchError(f"a range must go from a lower to a higher number; got {self.low} to {self.high}")
         if self._logarithmic and self.low <= 0:
-            raise SearchError(f"a logarithmic range lies above 0; got {self.low} to {self.high}")
+            raise SearchError(f"a logarithmic range must be above 0; got {self.low} to {self.high}")
         if self.points is not None and self.points < 2:  # noqa: PLR2004 (the two ends)
-            raise SearchError(f"a grid has at least 2 points in a range; got {self.points}")
+            raise SearchError(f"points: a range must have at least 2 points of a grid; got {self.points}")
+
+    def __str__(self) -> str:
+        ends = [self.low, self.high] if self.points is None else [self.low, self.high, self.points]
+        return ":".join([self._form, *map(_format_value, ends)])
 
     def grid(self) -> list[Value]:
-        """Return the points of a grid."""
+        """Return the points of a grid.
+
+        Raises
+        ------
+        SearchError
+            If the range has no number of points.
+        """
         if self.points is None:
-            raise SearchError(f"a grid needs to know how many points {self} has: give points=")
+            raise SearchError(f"a grid needs the number of points of the range {self}; give points=")
         spaced = np.geomspace if self._logarithmic else np.linspace
-        numbers: list[Value] = spaced(self.low, self.high, self.points).tolist()
-        return numbers
+        values: list[Value] = spaced(self.low, self.high, self.points).tolist()
+        return values
 
     def around(self, centre: Value, share: float, *, within: Uniform) -> Uniform:
-        """Return a range with a share of this one's width and a new centre, as far as it lies within another.
+        """Return a range around ``centre`` with ``share`` of this one's width, clipped to the range ``within``.
 
         Examples
         --------
@@ -137,7 +171,7 @@ class Uniform:
         Uniform(low=0.0, high=3.0, points=None)
         """
         if not isinstance(centre, (int, float)):
-            raise TypeError(f"a range has a number in its middle, not {centre!r}")
+            raise TypeError(f"centre: the centre of a range must be a number; got {centre!r}")
         scale, back = (math.log, math.exp) if self._logarithmic else (float, float)
         half = share * (scale(self.high) - scale(self.low)) / 2
         low = max(within.low, back(scale(centre) - half))
@@ -145,27 +179,36 @@ class Uniform:
         return replace(self, low=float(low), high=float(high))
 
     def label(self, value: Value) -> Value:
-        """Return what stands for a number in a storage: itself."""
+        """Return the value as Optuna stores it: unchanged."""
         return value
 
     def value(self, label: Any) -> Value:
-        """Return the number that stands for itself."""
+        """Return the value of a label."""
         return float(label)
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """Let one of Optuna's trials choose a number."""
+        """Return the value that an Optuna trial suggests."""
         return trial.suggest_float(name, self.low, self.high, log=self._logarithmic)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the range as JSON."""
+        return {self._form: [float(self.low), float(self.high), self.points]}
 
 
 class LogUniform(Uniform):
-    """Any positive number of a range, on a logarithmic scale: each factor is as likely as another of its size.
+    """A positive real parameter in a range, on a logarithmic scale.
 
     Parameters
     ----------
     low, high : float
-        The ends, which belong to it; ``0 < low < high``.
+        The ends of the range, which belong to it; ``0 < low < high``.
     points : int, optional
-        How many numbers of it a grid has, at equal ratios from end to end: at least 2.
+        Number of points of a grid at equal ratios, including both ends; at least 2.
+
+    Raises
+    ------
+    SearchError
+        As :class:`Uniform`, and if ``low`` is not positive.
 
     Examples
     --------
@@ -175,19 +218,65 @@ class LogUniform(Uniform):
     """
 
     _logarithmic = True
+    _form = "log"
 
 
 Dimension: TypeAlias = Choice | Uniform
 Space: TypeAlias = Mapping[str, Dimension]
 
 
+def dimension_from_json(stored: Mapping[str, Any]) -> Dimension:
+    """Return the dimension that ``to_json`` stored.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.search.space import Choice, dimension_from_json
+    >>> dimension_from_json(Choice([(50,), (200, 100)]).to_json())
+    Choice(values=((50,), (200, 100)))
+    """
+    ((form, values),) = stored.items()
+    if form == "choice":
+        return Choice(tuple(value) if isinstance(value, list) else value for value in values)
+    return (LogUniform if form == "log" else Uniform)(*values)
+
+
+def space_to_json(space: Space | Sequence[Mapping[str, Value]]) -> Any:
+    """Return a space, or a list of points, as JSON."""
+    if isinstance(space, Mapping):
+        return {name: dimension.to_json() for name, dimension in space.items()}
+    return [{name: Choice([value]).to_json() for name, value in point.items()} for point in space]
+
+
+def format_space_json(stored: Any) -> str:
+    """Return a space that :func:`space_to_json` stored as text.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.search.space import Choice, LogUniform, format_space_json, space_to_json
+    >>> format_space_json(space_to_json({"eta": LogUniform(0.001, 0.1, 5), "flip": Choice([True, False])}))
+    'eta=log:0.001:0.1:5 flip=grid:yes,no'
+    """
+    spaces = stored if isinstance(stored, list) else [stored]
+    return "; ".join(
+        " ".join(f"{name}={dimension_from_json(dimension)}" for name, dimension in space.items()) for space in spaces
+    )
+
+
+def _format_value(value: Value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
 def grid_points(space: Space) -> list[Point]:
-    """Return every combination, the last setting changing fastest.
+    """Return every combination; the last parameter varies fastest.
 
     Raises
     ------
     SearchError
-        If a range does not say how many points it has.
+        If a range has no number of points.
 
     Examples
     --------
@@ -199,9 +288,9 @@ def grid_points(space: Space) -> list[Point]:
 
 
 def random_points(space: Space, count: int, seed: int = 0) -> list[Point]:
-    """Draw points with Optuna's random sampler, each from a generator of its own.
+    """Draw points with Optuna's random sampler.
 
-    Point ``k`` depends on the seed and ``k`` alone: not on how many there are, nor on what becomes of the others.
+    Point ``k`` depends only on the seed and ``k``, not on ``count``.
 
     Examples
     --------
@@ -221,35 +310,41 @@ def random_points(space: Space, count: int, seed: int = 0) -> list[Point]:
 
 
 def suggest_point(space: Space, trial: Any) -> dict[str, Any]:
-    """Return what one of Optuna's trials suggests for each setting, as labels."""
+    """Return the labels that an Optuna trial suggests for each parameter."""
     return {name: dimension.suggest(trial, name) for name, dimension in space.items()}
 
 
 def listed_space(points: Iterable[Mapping[str, Value]]) -> Space:
-    """Return the smallest space that a list of points lies in."""
+    """Return the smallest space that contains a list of points.
+
+    Raises
+    ------
+    SearchError
+        If there are no points, or they do not all have the same parameters.
+    """
     listed = list(points)
     if not listed or any(set(point) != set(listed[0]) for point in listed):
-        raise SearchError("a list of points needs at least one, and the same settings in each")
+        raise SearchError("a list of points must have at least one, and the same settings in each")
     return {name: Choice(dict.fromkeys(point[name] for point in listed)) for name in listed[0]}
 
 
 def to_labels(space: Space, point: Mapping[str, Value]) -> Point:
-    """Return a point as a storage keeps it."""
+    """Return a point as Optuna stores it."""
     return {name: space[name].label(value) for name, value in point.items()}
 
 
 def from_labels(space: Space, labels: Mapping[str, Any]) -> Point:
-    """Return the point that a storage has kept, in the order of the space."""
+    """Return the point of labels, with its parameters in the order of the space."""
     return {name: dimension.value(labels[name]) for name, dimension in space.items() if name in labels}
 
 
 def derive_seed(seed: int, number: int) -> int:
-    """Return a seed of 32 bits for one of many generators."""
+    """Return the 32-bit seed of one of many generators."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 class silence_optuna:  # noqa: N801 (used as contextlib's functions are)
-    """Keep Optuna from telling the terminal about every trial; errors still come through."""
+    """Context in which Optuna logs only errors, not every trial."""
 
     def __enter__(self) -> None:
         self._logging = import_optional("optuna").logging

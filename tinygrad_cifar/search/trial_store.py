@@ -1,23 +1,17 @@
-"""Who tries which point, and what came of it: kept by Optuna, so that no trial is lost or counted twice.
+"""The storage of a search: which points have been tried, with which results, kept by Optuna.
 
-A *point* is what is to be tried, numbered from 0; each *attempt* at it is one of Optuna's trials, which bears the
-point's number and its owner's name. A point is settled by one attempt that ended well, or badly for a reason of its
-own; an attempt whose worker or whose owner died is closed as failed, and the point is free again.
+A *point* is a set of parameters to try, numbered from 0. Each *attempt* at a point is a trial of Optuna's with the
+number of the point. A point is settled by a finished attempt; an attempt that was running when its search was killed
+is closed as failed when the search is resumed, and its point is tried again.
 
-Everything that reads the storage in order to change it holds a lock, so of several searches that share a storage
-only one at a time chooses, and none chooses what another has chosen. Optuna alone does not promise that: its claim of
-a waiting trial is not atomic in SQLite. The lock is a transaction on an empty SQLite file, which every system that
-Python runs on lets go of when its holder dies.
+A storage belongs to one search process at a time, which holds its lock: a transaction on an empty SQLite file beside
+it, which the operating system releases if the process dies.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import socket
 import sqlite3
-import time
-import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,17 +26,16 @@ from tinygrad_cifar.search.space import (
     SearchError,
     Space,
     derive_seed,
+    format_space_json,
     from_labels,
     import_optional,
     silence_optuna,
     suggest_point,
     to_labels,
 )
+from tinygrad_cifar.system.identity import require_same
 
-LEASE = 60.0  # seconds after which an owner that has not been heard of is taken for dead
-_PATIENCE = 60.0  # seconds to wait for the lock, which is held for some milliseconds
-
-End = Literal["complete", "diverged", "failed", "lost", "given back"]
+_HEADER = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
@@ -52,22 +45,22 @@ class Trial:
     Attributes
     ----------
     number : int
-        Of the point, from 0: the same for the same seed, whoever tried it and when.
+        Number of the point, from 0. With the same seed it is the same point in every search.
     params : dict
-        The point itself.
+        The point.
     state : str
-        ``complete``; ``diverged`` if the training did; ``failed`` if the objective raised an error, or its worker
-        died too often.
+        ``complete``; ``diverged`` if the training diverged; ``failed`` if the objective raised an error or its worker
+        was lost too often.
     value : float
-        What the objective returned; NaN unless complete.
+        Value of the objective; NaN unless the trial is complete.
     details : dict
-        Other numbers that the objective told.
+        Further values that the objective reported.
     seconds : float
-        Wall-clock time of the objective; NaN if its worker died.
+        Wall-clock time of the objective; NaN if its worker was lost.
     attempts : int
-        How often it was begun.
+        Number of times that the trial was started.
     reason : str
-        Why it is not complete.
+        The reason why the trial is not complete.
     """
 
     number: int
@@ -81,10 +74,18 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended; ``lost`` means that its worker died, ``given back`` that it was stopped."""
+class AttemptResult:
+    """The result of an attempt.
 
-    end: End
+    Attributes
+    ----------
+    state : str
+        ``complete``, ``diverged`` or ``failed``.
+    value, details, seconds, reason
+        As of :class:`Trial`.
+    """
+
+    state: Literal["complete", "diverged", "failed"]
     value: float = math.nan
     details: Mapping[str, float] = field(default_factory=dict)
     seconds: float = math.nan
@@ -92,33 +93,86 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """An attempt that is ours to make: nobody else will try this point while we are alive."""
+class Attempt:
+    """An attempt to make.
 
-    attempt: int
+    Attributes
+    ----------
+    number : int
+        Number of Optuna's trial.
+    params : dict
+        The point.
+    """
+
+    number: int
     params: Point
 
 
-class Ledger:
-    """A search's memory. Use it as a context manager.
+@contextmanager
+def lock_storage(path: Path | None) -> Iterator[None]:
+    """Hold the lock of a storage; without a path, do nothing.
+
+    Raises
+    ------
+    SearchError
+        If the file is not a storage, or another search is using it.
+    """
+    if path is None:
+        yield
+        return
+    _check_file(path)
+    try:
+        connection = sqlite3.connect(path.with_name(f"{path.name}.lock"), timeout=0, isolation_level=None)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    with closing(connection):
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            if "locked" not in str(error):
+                raise _unusable(path, error) from error
+            raise SearchError(
+                f"another search is using {path}; wait until it has ended, or name another storage"
+            ) from error
+        yield
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a file that is not a storage before anything is written."""
+    if path.suffix == ".journal":
+        raise SearchError(f"{path}: the storage must be an SQLite database, not a journal; name another file, as x.db")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_HEADER))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unusable(path, error) from error
+    if start and start != _HEADER:
+        raise _unusable(path, "it is not an SQLite database; name another file")
+
+
+def _unusable(path: Path | None, reason: object) -> SearchError:
+    return SearchError(f"{path} cannot be used as the storage of a search: {reason}")
+
+
+class TrialStore:
+    """The trials of a search. Use it as a context manager, with the lock of the storage held.
 
     Parameters
     ----------
-    storage : Path or None
-        A file for Optuna to keep the trials in: its journal if the name ends with ``.journal``, else an SQLite
-        database. None forgets them at the end.
+    path : Path or None
+        SQLite database in which Optuna stores the trials. If None, they are kept in memory.
     name : str
-        The study's name in the storage.
+        Name of the study in the storage.
     space : Space
-        What settings there are.
+        The space of the points.
     points : sequence of dict
-        What to try; empty ones are filled in by Optuna's TPE sampler.
+        The points to try; empty ones are drawn by Optuna's TPE sampler.
     seed : int
-        Of the sampler.
-    identity : mapping of str to str
-        What makes the search the one it is: a study with another is refused.
-    retries : int
-        How often a point is tried again after its worker died.
+        Seed of the sampler.
+    identity : mapping
+        What must be the same for a search to be resumed, as JSON.
 
     Raises
     ------
@@ -128,101 +182,94 @@ class Ledger:
 
     def __init__(
         self,
-        storage: Path | None,
+        path: Path | None,
         name: str,
         space: Space,
         points: Sequence[Point],
         *,
         seed: int,
-        identity: Mapping[str, str],
-        retries: int,
+        identity: Mapping[str, Any],
     ) -> None:
         self._optuna = import_optional("optuna")
         self._states = self._optuna.trial.TrialState
         self._database_error = import_optional("sqlalchemy").exc.SQLAlchemyError
-        self._path, self._name, self._identity = storage, name, dict(identity)
-        self._space, self._points, self._seed, self._retries = space, points, seed, retries
-        self._owner = uuid.uuid4().hex
-        self._renewed = -math.inf
+        self._path, self._name, self._identity = path, name, dict(identity)
+        self._space, self._points, self._seed = space, points, seed
         self._running: dict[int, Any] = {}
         self._storage: Any = None
-        self._quiet = silence_optuna()
+        self._silence = silence_optuna()
 
-    def __enter__(self) -> Ledger:  # noqa: PYI034 (Python 3.10 has no Self)
-        self._quiet.__enter__()
+    def __enter__(self) -> TrialStore:  # noqa: PYI034 (Python 3.10 has no Self)
+        self._silence.__enter__()
         try:
-            self._check_file()
-            with self._alone():
+            with self._translate_errors():
                 self._storage = self._open()
                 self._study = self._optuna.create_study(
                     storage=self._storage, study_name=self._name, direction="maximize", load_if_exists=True
                 )
                 self._check_identity()
+                self._close_interrupted()
                 self._first_own = len(self._attempts())
-                self._renew()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for attempt in list(self._running):
-            self.finish(Claim(attempt, {}), Outcome("given back"))
-        if hasattr(self._storage, "engine"):
-            self._storage.remove_session()
-            self._storage.engine.dispose()
-        self._quiet.__exit__()
+        try:
+            with self._translate_errors():
+                for trial in self._running.values():
+                    self._study.tell(trial, state=self._states.FAIL, skip_if_finished=True)
+        finally:
+            if self._storage is not None:
+                self._storage.remove_session()
+                self._storage.engine.dispose()
+            self._silence.__exit__()
 
-    def claim(self) -> Claim | None:
-        """Return an attempt to make, or None if every point is settled or being tried."""
-        with self._alone():
-            self._renew()
+    def next_attempt(self) -> Attempt | None:
+        """Start an attempt at the first point that is neither settled nor being tried; None if there is none."""
+        with self._translate_errors():
             attempts = self._attempts()
-            if not any(trial.state == self._states.WAITING for trial in attempts):
-                point = self._next_point(attempts)
-                if point is None:
-                    return None
-                self._enqueue(point, attempts)
-            trial = self._study.ask()
-            trial.set_user_attr("owner", self._owner)
-            self._running[trial.number] = trial
-            return Claim(trial.number, from_labels(self._space, self._suggest(trial)))
-
-    def finish(self, claim: Claim, outcome: Outcome) -> None:
-        """Write down how an attempt ended, unless we were taken for dead meanwhile and it is another's."""
-        with self._alone():
-            attempts = self._attempts()
-            trial = self._running.pop(claim.attempt)
-            if attempts[claim.attempt].state != self._states.RUNNING:
-                return
-            lost = outcome.end == "lost" and not self._often_enough_lost(trial, attempts)
-            how = {
-                "details": {name: float(number) for name, number in outcome.details.items()},
-                "seconds": outcome.seconds,
-                "reason": outcome.reason,
-                "settles": not lost and outcome.end != "given back",
-                "lost": lost,
-            }
-            trial.set_user_attr("end", how)
-            state = {"complete": self._states.COMPLETE, "diverged": self._states.PRUNED}.get(
-                outcome.end, self._states.FAIL
+            taken = {t.user_attrs["point"] for t in attempts if t.number in self._running or self._settles(t)}
+            point = next((k for k in range(len(self._points)) if k not in taken), None)
+            if point is None:
+                return None
+            # An earlier attempt at a point that TPE drew decides the point.
+            drawn: dict[str, Any] = next(
+                (t.params for t in attempts if t.user_attrs["point"] == point and t.params), {}
             )
-            self._study.tell(trial, outcome.value if outcome.end == "complete" else None, state)
+            params = to_labels(self._space, self._points[point]) or drawn
+            self._study.enqueue_trial(params, user_attrs={"point": point})
+            trial = self._study.ask()
+            self._running[trial.number] = trial
+            return Attempt(trial.number, from_labels(self._space, self._suggest(trial, point)))
 
-    def renew(self) -> None:
-        """Tell other searches that we are alive; to be called more often than every :data:`LEASE` seconds."""
-        with self._alone():
-            self._renew()
+    def finish(self, attempt: Attempt, result: AttemptResult, attempts: int) -> None:
+        """Store the result of an attempt that was started ``attempts`` times."""
+        with self._translate_errors():
+            trial = self._running[attempt.number]
+            end = {
+                "details": {name: float(value) for name, value in result.details.items()},
+                "seconds": result.seconds,
+                "reason": result.reason,
+                "attempts": attempts,
+            }
+            trial.set_user_attr("end", end)
+            states = {"complete": self._states.COMPLETE, "diverged": self._states.PRUNED, "failed": self._states.FAIL}
+            self._study.tell(trial, result.value if result.state == "complete" else None, states[result.state])
+            del self._running[attempt.number]
 
     def trials(self) -> list[Trial]:
-        """Return the points that are settled, by number: those of an earlier, longer search, too."""
-        with self._alone():
+        """Return the settled points by number, including those of an earlier, longer search."""
+        with self._translate_errors():
             attempts = self._attempts()
-        begun = Counter(trial.user_attrs.get("point") for trial in attempts)
+        started: Counter[int] = Counter()
+        for trial in attempts:
+            started[trial.user_attrs["point"]] += trial.user_attrs.get("end", {}).get("attempts", 1)
         settled = {trial.user_attrs["point"]: trial for trial in attempts if self._settles(trial)}
-        return [self._as_trial(settled[k], begun[k]) for k in sorted(settled)]
+        return [self._as_trial(settled[k], started[k]) for k in sorted(settled)]
 
-    def _as_trial(self, trial: Any, begun: int) -> Trial:
+    def _as_trial(self, trial: Any, attempts: int) -> Trial:
         complete, end = trial.state == self._states.COMPLETE, trial.user_attrs["end"]
         return Trial(
             number=trial.user_attrs["point"],
@@ -231,159 +278,79 @@ class Ledger:
             value=float(trial.value) if complete else math.nan,
             details=dict(end["details"]),
             seconds=float(end["seconds"]),
-            attempts=begun,
+            attempts=attempts,
             reason=str(end["reason"]),
         )
 
     def _settles(self, trial: Any) -> bool:
-        """Say whether an attempt settled its point; what failed before our time is worth another try."""
+        """Whether an attempt settles its point; a resumed search tries points again that failed before."""
         if trial.state == self._states.FAIL and trial.number < self._first_own:
             return False
-        return bool(trial.state.is_finished() and trial.user_attrs.get("end", {}).get("settles"))
+        return bool(trial.state.is_finished() and "end" in trial.user_attrs)
 
-    def _next_point(self, attempts: Sequence[Any]) -> int | None:
-        """Return the first point that nobody has settled or is trying, freeing those of the dead on the way."""
-        alive = self._alive()
-        taken = set()
-        for trial in attempts:
-            running = trial.state == self._states.RUNNING
-            if running and trial.user_attrs.get("owner") not in alive:
-                self._study.tell(trial.number, state=self._states.FAIL)
-            elif running or self._settles(trial):
-                taken.add(trial.user_attrs.get("point"))
-        return next((k for k in range(len(self._points)) if k not in taken), None)
-
-    def _enqueue(self, point: int, attempts: Sequence[Any]) -> None:
-        """Put an attempt into Optuna's queue: at the point itself, or at what an earlier attempt drew for it."""
-        drawn: dict[str, Any] = next((t.params for t in attempts if t.user_attrs.get("point") == point), {})
-        params = to_labels(self._space, self._points[point]) or drawn
-        self._study.enqueue_trial(params, user_attrs={"point": point})
-
-    def _suggest(self, trial: Any) -> dict[str, Any]:
-        """Return the parameters of an attempt, which its sampler draws where the queue does not say."""
+    def _suggest(self, trial: Any, point: int) -> dict[str, Any]:
+        """Return the parameters of an attempt; the sampler draws those that are not given."""
         with warnings.catch_warnings():
-            # Optuna calls some of TPE's options experimental in some versions.
+            # Some versions of Optuna call options of TPE experimental.
             warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
-            # A generator for each point: two searches, or one that is resumed, must not draw the same again.
+            # Each point has its own generator, so a resumed search does not draw the same points again.
             self._study.sampler = self._optuna.samplers.TPESampler(
-                seed=derive_seed(self._seed, trial.user_attrs["point"]), constant_liar=True
+                seed=derive_seed(self._seed, point), constant_liar=True
             )
         return suggest_point(self._space, trial)
-
-    def _often_enough_lost(self, trial: Any, attempts: Sequence[Any]) -> bool:
-        point = trial.user_attrs["point"]
-        of_point = [t for t in attempts[self._first_own :] if t.user_attrs.get("point") == point]
-        return sum(bool(t.user_attrs.get("end", {}).get("lost")) for t in of_point) >= self._retries
 
     def _attempts(self) -> list[Any]:
         attempts: list[Any] = self._study.get_trials(deepcopy=False)
         return attempts
 
-    def _renew(self) -> None:
-        if time.time() - self._renewed > LEASE / 6:
-            self._renewed = time.time()
-            lease = [socket.gethostname(), os.getpid(), self._renewed + LEASE]
-            self._study.set_user_attr(f"lease of {self._owner}", lease)
-
-    def _alive(self) -> set[str]:
-        """Return the owners that are not known to be dead and were heard of lately; ourselves always."""
-        leases = {
-            name.removeprefix("lease of "): lease
-            for name, lease in self._study.user_attrs.items()
-            if name.startswith("lease of ")
-        }
-        now = time.time()
-        return {self._owner} | {
-            owner
-            for owner, (host, pid, end) in leases.items()
-            if now < end and not (host == socket.gethostname() and _is_dead(pid))
-        }
+    def _close_interrupted(self) -> None:
+        """Close the attempts that were waiting or running when an earlier search was killed."""
+        for trial in self._attempts():
+            if trial.state == self._states.WAITING:
+                self._study.tell(self._study.ask(), state=self._states.FAIL)  # tell() refuses waiting trials
+            elif not trial.state.is_finished():
+                self._study.tell(trial.number, state=self._states.FAIL)
 
     def _check_identity(self) -> None:
-        kept = self._study.user_attrs.get("identity")
-        if kept is None:
+        stored = self._study.user_attrs.get("identity")
+        if stored is None and not self._attempts():
             self._study.set_user_attr("identity", self._identity)
             return
-        for what, own in self._identity.items():
-            if kept.get(what) != own:
-                where = f"{self._path} already holds a search named {self._name!r}"
-                raise OtherSearchError(where, what, str(kept.get(what)), own)
-
-    def _check_file(self) -> None:
-        """Refuse a file that is no storage before anything is written to it or beside it."""
-        if self._path is None or not self._path.exists():
-            return
-        start = b"{" if self._path.suffix == ".journal" else b"SQLite format 3\0"
+        where = f"{self._path} already holds a search named {self._name!r}"
+        if stored is None or isinstance(stored.get("space"), str):
+            raise OtherSearchError(where, "made by another program or an earlier version of this one")
         try:
-            with self._path.open("rb") as file:
-                found = file.read(len(start))
-        except OSError as error:
-            raise SearchError(f"{self._path} cannot be used as the storage of a search: {error}") from error
-        if found and found != start:
-            raise SearchError(
-                f"{self._path} cannot be used as the storage of a search: it is something else; name another file"
-            )
+            require_same(_format_identity(stored), _format_identity(self._identity))
+        except ValueError as error:
+            raise OtherSearchError(where, str(error)) from error
 
     def _open(self) -> Any:
         if self._path is None:
             return None
-        storages = self._optuna.storages
-        if self._path.suffix == ".journal":
-            _drop_half_a_line(self._path)
-            return storages.JournalStorage(storages.journal.JournalFileBackend(str(self._path), _HeldAlready()))
         # With a write-ahead log and without waiting for the disk at each of Optuna's many small changes, a trial costs
-        # milliseconds. What a loss of power can undo are the last trials, which are then run again.
+        # milliseconds. A power failure can lose the last trials, which are then run again.
         with closing(sqlite3.connect(self._path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-        storage = storages.RDBStorage(f"sqlite:///{self._path.as_posix()}")
-        import_optional("sqlalchemy").event.listen(storage.engine, "connect", _without_waiting)
-        storage.engine.dispose()  # the connections of before
+        storage = self._optuna.storages.RDBStorage(f"sqlite:///{self._path.as_posix()}")
+        import_optional("sqlalchemy").event.listen(storage.engine, "connect", _set_synchronous_normal)
+        storage.engine.dispose()  # close the connections made before the listener was added
         return storage
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other searches on the same storage waiting."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise errors of the storage as :class:`SearchError`."""
         if self._path is None:
             yield
             return
-        lock = self._path.with_name(f"{self._path.name}.claims")
         try:
-            with closing(sqlite3.connect(lock, timeout=_PATIENCE, isolation_level=None)) as connection:
-                connection.execute("BEGIN EXCLUSIVE")
-                yield
+            yield
         except (OSError, sqlite3.Error, self._optuna.exceptions.OptunaError, self._database_error) as error:
-            raise SearchError(f"{self._path} cannot be used as the storage of a search: {error}") from error
+            raise _unusable(self._path, error) from error
 
 
-class _HeldAlready:
-    """A lock for Optuna's journal, which is under ours; its own, a file, would outlive a holder that is killed."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
+def _format_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {**identity, "space": format_space_json(identity["space"])}
 
 
-def _drop_half_a_line(journal: Path) -> None:
-    """Take away what a process that was killed had only begun to write."""
-    if journal.exists():
-        with journal.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _without_waiting(connection: sqlite3.Connection, _record: object) -> None:
+def _set_synchronous_normal(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _is_dead(pid: int) -> bool:
-    """Say whether a process of this machine is known to have ended."""
-    if os.name != "posix":  # elsewhere there is no asking without harm; its lease will end
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False

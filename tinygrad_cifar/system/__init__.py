@@ -1,4 +1,4 @@
-"""The machine: files, locks, checkpoints, worker processes, and the BLAS library that NumPy uses.
+"""System services: files, locks, checkpoints, worker processes, and information on the BLAS library.
 
-Nothing here knows about tensors, models or images.
+This package does not depend on tensors, models or data sets.
 """

@@ -1,11 +1,10 @@
-"""What does the arithmetic here, and what would do it faster: the BLAS library, its kernel, its threads.
+"""BLAS library: its kernel and threads, and environment variables that would make it faster.
 
-NumPy's wheels bring OpenBLAS, which chooses a kernel when it is loaded and takes processors that it does not
-know for older ones: a recent AMD core with AVX-512 gets the kernel of a 2013 Haswell, at half the speed for
-large products. Environment variables correct that, but only before NumPy is loaded. A library must not change
-the environment of the program that uses it, so :func:`runtime` only tells; the command line and the benchmarks,
-which own their process, start themselves again with :func:`relaunch` in the better environment; what the user has set
-himself is obeyed.
+NumPy's wheels contain OpenBLAS, which selects a kernel when it is loaded and treats processors that it does not know as
+older ones: a recent AMD core with AVX-512 gets the kernel for Haswell (2013), with half the speed for large products.
+Environment variables correct this, but only before NumPy is loaded. A library must not change the environment of the
+program that imports it, so :func:`runtime` only reports. The command line and the benchmarks, which own their process,
+restart it with :func:`relaunch`. Variables that the user has set are never changed.
 """
 
 from __future__ import annotations
@@ -24,25 +23,34 @@ import numpy as np
 
 _AVX512 = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
 _WITHOUT_AVX512 = {"prescott", "nehalem", "sandybridge", "haswell", "zen", "barcelona", "bulldozer", "excavator"}
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")  # whichever is set, OpenBLAS obeys
+_SMALL_MATRIX_KERNELS = {"skylakex", "cooperlake", "sapphirerapids"}
+_OPENBLAS_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")
 _MARK = "TINYGRAD_CIFAR_RELAUNCHED"
+
+#: Environment variables from which BLAS libraries read their number of threads when they are loaded.
+THREAD_VARIABLES = (
+    *_OPENBLAS_THREAD_VARIABLES,
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 class Runtime(NamedTuple):
-    """What is in use.
+    """BLAS library in use and a recommendation.
 
     Attributes
     ----------
     blas : str
-        The library and its version, or "unknown".
+        Name and version of the library, or "unknown".
     kernel : str
-        What OpenBLAS was built to run on the processor it believes to see; "unknown" for other libraries.
+        Processor for which the selected kernel of OpenBLAS is built; "unknown" for other libraries.
     threads : int or None
-        How many threads a large product uses.
+        Number of threads of a large product. None if unknown.
     cores : int
-        How many this process may use.
+        Number of cores that this process may use.
     faster : dict
-        Environment variables that would make it faster if they were set before NumPy is loaded; empty if none would.
+        Environment variables that would make products faster if set before NumPy is loaded; empty if there are none.
     """
 
     blas: str
@@ -61,10 +69,10 @@ class Runtime(NamedTuple):
 
 
 def runtime() -> Runtime:
-    """Return which BLAS, kernel and threads are in use, and what would be faster.
+    """Return the BLAS library, kernel and number of threads in use, and variables that would make it faster.
 
-    Nothing is changed. On systems, processors or libraries that this function does not know, it says so and recommends
-    nothing.
+    Nothing is changed. On an unknown system, processor or library the fields are "unknown" or None, and ``faster`` is
+    empty.
 
     Examples
     --------
@@ -76,9 +84,9 @@ def runtime() -> Runtime:
     cores = usable_cores()
     if library is None:
         return Runtime(_configured_blas(), "unknown", None, cores, {})
-    kernel, config, threads = (_ask(library, name) for name in ("get_corename", "get_config", "get_num_threads"))
+    kernel, config, threads = (_query(library, name) for name in ("get_corename", "get_config", "get_num_threads"))
     faster: dict[str, str] = {}
-    if str(kernel).lower() in _WITHOUT_AVX512 and _features() >= _AVX512:
+    if str(kernel).lower() in _WITHOUT_AVX512 and _instruction_sets() >= _AVX512:
         faster["OPENBLAS_CORETYPE"] = "SkylakeX"
     if isinstance(threads, int) and threads > cores:
         faster["OPENBLAS_NUM_THREADS"] = str(cores)
@@ -86,104 +94,102 @@ def runtime() -> Runtime:
     return Runtime(version, str(kernel or "unknown"), threads if isinstance(threads, int) else None, cores, faster)
 
 
-_DIRECT_KERNELS = {"skylakex", "cooperlake", "sapphirerapids"}
-
-
 def multiplies_small_matrices_directly() -> bool:
-    """Return whether the BLAS in use multiplies small matrices without copying them first, and on one thread.
+    """Return whether the BLAS library multiplies small matrices without copying them first, on one thread.
 
-    OpenBLAS does with its kernels for AVX-512. On several threads it divides large products itself.
+    This applies to OpenBLAS with one of its kernels for AVX-512. For such a library, dividing a long and narrow product
+    into small ones makes it faster; with several threads, OpenBLAS divides large products itself.
 
     Examples
     --------
-    >>> from tinygrad_cifar.system.blas import multiplies_small_matrices_directly
-    >>> multiplies_small_matrices_directly() in (True, False)
+    >>> from tinygrad_cifar.system import blas
+    >>> blas.multiplies_small_matrices_directly() in (True, False)
     True
     """
-    in_use = runtime()
-    return in_use.blas.startswith("OpenBLAS") and in_use.kernel.lower() in _DIRECT_KERNELS and in_use.threads == 1
+    found = runtime()
+    return found.blas.startswith("OpenBLAS") and found.kernel.lower() in _SMALL_MATRIX_KERNELS and found.threads == 1
 
 
 def relaunch(arguments: Sequence[str], *, threads: int | None = None) -> None:
-    """Start Python again with ``arguments`` in the better environment, or return if there is none to be had.
+    """Restart Python with the recommended environment variables, or return if there are none to set.
 
-    Returns when nothing would be faster, or when this has been done. What the user has set stays: a kernel, a number of
-    threads. Everything that a spawned worker process inherits is then set, too.
+    Also returns if Python has been restarted before, and on systems other than POSIX. Variables that the user has set
+    are not changed. Spawned worker processes inherit the variables.
 
     Parameters
     ----------
     arguments : sequence of str
-        Those of the Python command.
+        Arguments of the Python command.
     threads : int, optional
-        How many threads BLAS is to use; by default as many as it has chosen, and no more than there are cores.
+        Number of BLAS threads. If None, the number that the library has chosen, but at most the number of cores.
     """
     if _MARK in os.environ or os.name != "posix":
         return
     wanted = runtime().faster
     if threads is not None:
         wanted |= {"OPENBLAS_NUM_THREADS": str(threads)}
-    if any(name in os.environ for name in _THREADS):
+    if any(name in os.environ for name in _OPENBLAS_THREAD_VARIABLES):
         wanted.pop("OPENBLAS_NUM_THREADS", None)
     if wanted := {name: value for name, value in wanted.items() if name not in os.environ}:
         sys.stdout.flush()
         sys.stderr.flush()
         environment = os.environ | wanted | {_MARK: "1"}
-        os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 (this very program)
+        os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 (this program)
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: the machine's, less what the scheduler or a container withholds.
+    """Return the number of cores that this process may use, given its affinity and the limit of a container.
 
     Examples
     --------
-    >>> from tinygrad_cifar.system import blas as machine
-    >>> machine.usable_cores() >= 1
+    >>> from tinygrad_cifar.system import blas
+    >>> blas.usable_cores() >= 1
     True
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         allowed = min(allowed, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # no such limit, or none set ("max")
+    except (OSError, ValueError):  # there is no limit, or it is "max"
         pass
     return max(1, allowed)
 
 
 def _loaded_openblas() -> ctypes.CDLL | None:
-    """Find the OpenBLAS that this process has loaded: by the memory map, or in the folder where wheels keep it."""
+    """Return the loaded OpenBLAS, found in the memory map or the folder of NumPy's wheel, or None."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
         paths = [line.split(maxsplit=5)[-1] for line in lines if "openblas" in line]
     except OSError:
         folder = Path(np.__file__).parent
-        places = (folder.parent / "numpy.libs", folder / ".dylibs")
-        paths = [str(path) for place in places if place.is_dir() for path in place.glob("*openblas*")]
+        folders = (folder.parent / "numpy.libs", folder / ".dylibs")
+        paths = [str(path) for place in folders if place.is_dir() for path in place.glob("*openblas*")]
     for path in dict.fromkeys(paths):
         with suppress(OSError):
             return ctypes.CDLL(path)
     return None
 
 
-def _ask(library: ctypes.CDLL, question: str) -> str | int | None:
-    """Call one of OpenBLAS's informing functions, under any of the names that builds give it."""
+def _query(library: ctypes.CDLL, name: str) -> str | int | None:
+    """Call a function of OpenBLAS without arguments, trying the prefixes and suffixes of different builds."""
     for prefix, suffix in product(("scipy_openblas_", "openblas_"), ("64_", "")):
-        function = getattr(library, prefix + question + suffix, None)
+        function = getattr(library, prefix + name + suffix, None)
         if function is not None:
-            function.restype = ctypes.c_int if question == "get_num_threads" else ctypes.c_char_p
+            function.restype = ctypes.c_int if name == "get_num_threads" else ctypes.c_char_p
             answer = function()
             return answer.decode() if isinstance(answer, bytes) else answer
     return None
 
 
 def _configured_blas() -> str:
-    """Return the library that NumPy says it was built with."""
+    """Return the name and version of the library that NumPy was built with."""
     built: Any = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     return " ".join(str(blas[key]) for key in ("name", "version") if blas.get(key)) or "unknown"
 
 
-def _features() -> set[str]:
-    """Return the processor's instruction sets, where the system tells."""
+def _instruction_sets() -> set[str]:
+    """Return the instruction sets of an x86-64 processor, or an empty set if they are unknown."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return set()
     try:

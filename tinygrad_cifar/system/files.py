@@ -1,4 +1,4 @@
-"""Writing a file wholly or not at all: what was there before stays until the new content is safely on the disk."""
+"""Atomic file replacement: the old content remains until the new content has been flushed to disk."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` for writing, and put it in its place when the block ends well.
+    """Open a temporary file in the folder of ``path``, and rename it to ``path`` if the block ends without an error.
+
+    Parameters
+    ----------
+    path : Path
+        File to create or replace.
+
+    Yields
+    ------
+    file
+        Binary file open for writing.
 
     Raises
     ------
     OSError
-        If the folder cannot be written to or the disk is full; it names ``path``, which is then as it was.
+        If the folder is not writable or the disk is full. The error names ``path``, which is unchanged.
 
     Examples
     --------
@@ -25,20 +35,20 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with atomic_write(Path(folder) / "note.txt") as file:
-    ...         _ = file.write(b"whole")
+    ...         _ = file.write(b"complete")
     ...     (Path(folder) / "note.txt").read_text()
-    'whole'
+    'complete'
     """
     try:
-        with _temporary_beside(path) as file:
+        with _temporary_file(path) as file:
             yield file
     except OSError as error:
-        error.filename = str(path)  # the temporary file's name would tell the user nothing
+        error.filename = str(path)  # the user does not know the name of the temporary file
         raise
 
 
 @contextmanager
-def _temporary_beside(path: Path) -> Iterator[BinaryIO]:
+def _temporary_file(path: Path) -> Iterator[BinaryIO]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
@@ -55,7 +65,7 @@ def _temporary_beside(path: Path) -> Iterator[BinaryIO]:
 
 
 def _umask() -> int:
-    """Return the permissions that new files do not get; a temporary file is private until it takes its place."""
+    """Return the permission bits that new files do not get; temporary files are private."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,7 +1,7 @@
-"""A folder that one process at a time works in.
+"""Exclusive locks on folders.
 
-The operating system holds the lock and lets go of it when the process ends, however it ends: nothing is left behind
-that could lock out the next one.
+The operating system releases a lock when the process ends for any reason, so a killed process does not leave a stale
+lock.
 """
 
 from __future__ import annotations
@@ -14,17 +14,24 @@ from pathlib import Path
 
 
 class FolderInUseError(Exception):
-    """Another process works in the folder."""
+    """Another process holds the lock of the folder."""
 
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Keep out whoever else asks for a folder in this way; where the file system knows no locks, nobody is kept out.
+    """Hold an exclusive lock on a folder in a ``with`` block.
+
+    On a file system without locks, the block runs without one.
+
+    Parameters
+    ----------
+    folder : Path
+        Existing folder.
 
     Raises
     ------
     FolderInUseError
-        If somebody has it.
+        If another process holds the lock.
 
     Examples
     --------
@@ -36,12 +43,12 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     ...         pass
     Traceback (most recent call last):
         ...
-    tinygrad_cifar.system.locks.FolderInUseError: another process is at work in ...
+    tinygrad_cifar.system.locks.FolderInUseError: ... is locked by another process
     """
     try:
-        handle = _taken(folder)
+        handle = _acquire(folder)
     except (BlockingIOError, FileExistsError) as error:
-        raise FolderInUseError(f"another process is at work in {folder}") from error
+        raise FolderInUseError(f"{folder} is locked by another process") from error
     try:
         yield
     finally:
@@ -51,14 +58,14 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
 
 if sys.platform == "win32":
 
-    def _taken(folder: Path) -> int | None:
-        """Make a file that cannot be made twice, and that the system deletes with the process."""
+    def _acquire(folder: Path) -> int | None:
+        """Create a file that must not exist before, and that the system deletes when the process ends."""
         return os.open(folder / ".lock", os.O_CREAT | os.O_EXCL | os.O_TEMPORARY)
 
 else:
     import fcntl
 
-    def _taken(folder: Path) -> int | None:
+    def _acquire(folder: Path) -> int | None:
         """Lock the folder itself."""
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -66,7 +73,7 @@ else:
         except BlockingIOError:
             os.close(handle)
             raise
-        except OSError:  # a network's file system may know no locks
+        except OSError:  # some network file systems do not support locks
             os.close(handle)
             return None
         return handle

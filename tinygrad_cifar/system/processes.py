@@ -1,9 +1,9 @@
-"""Worker processes of this machine, each in a pool of its own, with one BLAS thread each.
+"""Worker processes on this machine, each in its own pool and with one BLAS thread, and a loop that runs jobs on them.
 
-Python's process pool is one fate: when a worker dies, every call that the pool holds fails, and the pool is
-spent. Here each worker is a pool of one, so a death fails the calls of that worker alone, and another takes its
-place. Matrix products in several processes that each use all cores are slower than one process alone, so each
-worker is told to use one; BLAS reads that when NumPy is loaded, so it is said before the process starts.
+When a worker of Python's process pool dies, every pending call of the pool fails and the pool cannot be used again.
+Here each worker is a pool of one, so its death fails only its own calls, and a new worker replaces it. Several
+processes that each compute matrix products on all cores are slower than one, so each worker uses one BLAS thread; BLAS
+reads that setting when NumPy is imported, so it is set before the process starts.
 """
 
 from __future__ import annotations
@@ -12,46 +12,48 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+import uuid
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from tinygrad_cifar.system.blas import usable_cores
+from tinygrad_cifar.system.blas import THREAD_VARIABLES, usable_cores
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_THREADS = (
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+J = TypeVar("J")
+R = TypeVar("R")
 
 
 class ProcessExecutor(Executor):
-    """An executor that survives its workers.
+    """An executor that replaces workers that die.
 
-    The workers are spawned, not forked, when there is something to do, and end with the process that owns them,
-    even if that is killed. As always with spawned processes, what they call must be importable, and a script that
-    starts them must do so below ``if __name__ == "__main__":``.
+    The workers are spawned, not forked, when the first calls are submitted. They end with the process that owns them,
+    even if it is killed. As always with spawned processes, the functions they call must be importable, and a script
+    must start them below ``if __name__ == "__main__":``.
 
     Parameters
     ----------
     workers : int, optional
-        How many; by default one for each core that this process may use.
+        Number of processes. Default: the number of cores that this process may use.
     threads : int
-        How many threads BLAS uses in each.
+        Number of BLAS threads in each process.
 
     Attributes
     ----------
     workers : int
-        How many there are.
+        Number of processes.
+
+    Raises
+    ------
+    ValueError
+        If ``workers`` or ``threads`` is less than 1.
 
     Examples
     --------
@@ -65,46 +67,46 @@ class ProcessExecutor(Executor):
     def __init__(self, workers: int | None = None, *, threads: int = 1) -> None:
         self.workers = usable_cores() if workers is None else workers
         if self.workers < 1 or threads < 1:
-            raise ValueError(f"there must be at least 1 worker with 1 thread; got {workers} with {threads}")
+            raise ValueError(f"workers and threads must be at least 1; got {workers} and {threads}")
         self._threads = threads
         self._context = multiprocessing.get_context("spawn")
-        self._leash, self._hand = self._context.Pipe(duplex=False)
+        self._parent_alive, self._keep_alive = self._context.Pipe(duplex=False)
         self._pools = [self._new_pool() for _ in range(self.workers)]
-        self._waiting = [0] * self.workers
+        self._pending = [0] * self.workers
         self._lock = threading.Lock()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, initializer=_exit_with_parent, initargs=(self._leash,))
+        return ProcessPoolExecutor(1, self._context, initializer=_exit_with_parent, initargs=(self._parent_alive,))
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Give a call to the worker that has the fewest, replacing it first if it has died."""
+        """Submit a call to the worker with the fewest pending calls, after replacing it if it has died."""
         with self._lock, blas_threads(self._threads), _block_sigint():
-            k = min(range(self.workers), key=self._waiting.__getitem__)
+            k = min(range(self.workers), key=self._pending.__getitem__)
             try:
                 future = self._pools[k].submit(fn, *args, **kwargs)
             except BrokenProcessPool:
-                self._pools[k].shutdown(wait=False)  # its thread may be at _release_slot, which waits for the lock
+                self._pools[k].shutdown(wait=False)  # waiting could deadlock: _release_slot needs the lock
                 self._pools[k] = self._new_pool()
                 future = self._pools[k].submit(fn, *args, **kwargs)
-            self._waiting[k] += 1
+            self._pending[k] += 1
         future.add_done_callback(lambda _: self._release_slot(k))
         return future
 
     def _release_slot(self, k: int) -> None:
         with self._lock:
-            self._waiting[k] -= 1
+            self._pending[k] -= 1
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls, and end the workers when they have done theirs."""
+        """Accept no more calls, and end the workers after their pending calls."""
         for pool in self._pools:
             pool.shutdown(wait, cancel_futures=cancel_futures)
         if wait:
             self.kill()
-            self._leash.close()
+            self._parent_alive.close()
 
     def kill(self) -> None:
-        """End the workers at once, whatever they are at."""
-        self._hand.close()
+        """End the workers immediately, without waiting for their calls."""
+        self._keep_alive.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -114,25 +116,133 @@ class ProcessExecutor(Executor):
         self.shutdown(cancel_futures=kind is not None)
 
 
-def _exit_with_parent(leash: Connection) -> None:
-    """Make a worker end when its owner lets go or dies, and leave Ctrl-C to the owner."""
+@dataclass(frozen=True)
+class JobResult(Generic[J, R]):
+    """The result of a job, or the reason why there is none.
+
+    Attributes
+    ----------
+    job : object
+        The job.
+    value : object, optional
+        The value that the job's function returned; None if its worker was lost.
+    error : Exception, optional
+        The exception of the executor if the worker was lost more than ``retries`` times, else None.
+    attempts : int
+        The number of times that the job was started.
+    """
+
+    job: J
+    value: R | None
+    error: Exception | None
+    attempts: int
+
+
+class ExecutorClosedError(RuntimeError):
+    """An executor that accepts no more calls."""
+
+
+def run_jobs(
+    executor: Executor, function: Callable[[J], R], jobs: Iterable[J], *, workers: int, retries: int = 2
+) -> Generator[JobResult[J, R], None, None]:
+    """Run jobs on an executor, each in one call, and yield each result as soon as it is there.
+
+    A job is taken from ``jobs`` when a worker is free to run it, after the results so far have been yielded, so the
+    iterable may depend on them. Use :func:`contextlib.closing` so that pending calls are cancelled on an exception.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Executor of the calls.
+    function : callable
+        Picklable function of a job. It handles its own errors: any exception of a call is taken for the loss of its
+        worker, since each executor reports that in its own way.
+    jobs : iterable
+        The jobs.
+    workers : int
+        Number of calls to have pending at once.
+    retries : int
+        Number of times that a job is started again after its worker was lost.
+
+    Yields
+    ------
+    JobResult
+        One for each job, in the order in which they end.
+
+    Raises
+    ------
+    ExecutorClosedError
+        If the executor accepts no more calls, as Python's process pool after the death of a worker.
+
+    Examples
+    --------
+    >>> import math
+    >>> from tinygrad_cifar.system.processes import ProcessExecutor, run_jobs
+    >>> with ProcessExecutor(1) as executor:
+    ...     [result.value for result in run_jobs(executor, math.sqrt, [4, 9], workers=1)]
+    [2.0, 3.0]
+    """
+    remaining, again = iter(jobs), deque[tuple[J, int]]()
+    pending: dict[Future[R], tuple[J, int]] = {}
+    try:
+        while True:
+            while len(pending) < workers and (start := _next(again, remaining)) is not None:
+                try:
+                    # The identifier makes the arguments unique: Dask merges calls with equal arguments.
+                    future = executor.submit(_run_job, function, start[0], uuid.uuid4().hex)
+                except RuntimeError as error:  # includes BrokenExecutor
+                    raise ExecutorClosedError(str(error)) from error
+                pending[future] = start
+            if not pending:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                job, attempt = pending.pop(future)
+                try:
+                    result = JobResult[J, R](job, future.result(), None, attempt)
+                except Exception as error:  # noqa: BLE001 (each executor has its own exception for a lost worker)
+                    if attempt <= retries:
+                        again.append((job, attempt + 1))
+                        continue
+                    result = JobResult[J, R](job, None, error, attempt)
+                yield result
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _next(again: deque[tuple[J, int]], remaining: Iterator[J]) -> tuple[J, int] | None:
+    """Return the next job to start, with the number of the attempt."""
+    if again:
+        return again.popleft()
+    return next(((job, 1) for job in remaining), None)
+
+
+def _run_job(function: Callable[[J], R], job: J, _identifier: str) -> R:
+    return function(job)
+
+
+def _exit_with_parent(parent_alive: Connection) -> None:
+    """Make a worker exit when its parent closes the pipe or dies, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def wait() -> None:
+    def wait_for_parent() -> None:
         with suppress(EOFError, OSError):
-            leash.recv_bytes()  # nothing is ever sent: this returns when no process has the other end any more
+            parent_alive.recv_bytes()  # nothing is ever sent: this returns when the other end is closed
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 @contextmanager
 def _block_sigint() -> Iterator[None]:
-    """Let the processes started in this block never hear Ctrl-C, not even before :func:`_follow`; ours is only late."""
+    """Start the processes of this block with Ctrl-C blocked, before :func:`_exit_with_parent` ignores it.
+
+    In this process, the signal is delivered after the block.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by new processes
     try:
         yield
     finally:
@@ -141,9 +251,9 @@ def _block_sigint() -> Iterator[None]:
 
 @contextmanager
 def blas_threads(count: int) -> Iterator[None]:
-    """Let the processes started in this block use so many BLAS threads; nothing changes for this one."""
-    before: dict[str, Any] = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, str(count)))
+    """Start the processes of this block with ``count`` BLAS threads; this process is not affected."""
+    before: dict[str, Any] = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
     try:
         yield
     finally:

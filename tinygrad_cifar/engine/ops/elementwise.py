@@ -128,9 +128,10 @@ def _inverse_cosh_squared(x: Any) -> Any:
         return np.square(1 / np.cosh(x))
 
 
-_sech2 = unary(
+_sech2 = primitive(
     "sech2",
     _inverse_cosh_squared,
+    broadcasts=True,
     x=lambda g, out, x: g * (-2 * (out * tanh(x))),
     doc=Doc("Compute the square of the hyperbolic secant.", "1 / cosh(x)**2", x="-2 * out * tanh(x)"),
 )

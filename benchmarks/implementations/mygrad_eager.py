@@ -1,4 +1,4 @@
-"""MyGrad with its own layers and loss, and its guards against writing to memory off, as it advises for speed."""
+"""MyGrad with its own activation and loss, and with memory guarding off, as its documentation recommends for speed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import mygrad as mg
 from mygrad.nnet.activations import relu
 from mygrad.nnet.losses import softmax_crossentropy
 
-from benchmarks.works import AfterStep, Problem
+from benchmarks.workloads import AfterStep, Problem
 
 
 def train(problem: Problem, after_step: AfterStep) -> None:
-    """Train until ``after_step`` does not return."""
+    """Train until ``after_step`` raises an exception."""
     mg.turn_memory_guarding_off()
     Ws = [mg.tensor(W) for W in problem.weights]
     bs = [mg.tensor(b) for b in problem.biases]
-    rng, n = problem.generator(), problem.work.batch
-    eta, lam = problem.work.eta, problem.work.lam
+    rng, n = problem.generator(), problem.workload.batch
+    eta, lam = problem.workload.eta, problem.workload.lam
     while True:
         order = rng.permutation(len(problem.X))
         for start in range(0, len(order), n):

@@ -1,4 +1,4 @@
-"""JAX with the whole step compiled, the gathering of the batch included, and the old weights' memory given back."""
+"""JAX with the whole step compiled, including gathering the batch, and with donated parameters."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.works import AfterStep, Problem
+from benchmarks.workloads import AfterStep, Problem
 
 Parameters = list[tuple[Any, Any]]
 
 
 def train(problem: Problem, after_step: AfterStep) -> None:
-    """Train until ``after_step`` does not return."""
-    jax.config.update("jax_enable_x64", problem.work.dtype == "float64")
-    eta, lam, n = problem.work.eta, problem.work.lam, problem.work.batch
+    """Train until ``after_step`` raises an exception."""
+    jax.config.update("jax_enable_x64", problem.workload.dtype == "float64")
+    eta, lam, n = problem.workload.eta, problem.workload.lam, problem.workload.batch
 
     def step(parameters: Parameters, images: Any, labels: Any, batch: Any) -> tuple[Parameters, Any]:
         loss, grads = jax.value_and_grad(_loss)(parameters, images[batch], labels[batch])

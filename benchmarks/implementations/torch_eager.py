@@ -1,4 +1,4 @@
-"""PyTorch as its tutorials use it, with the fastest of its forms of the update (``fused``) and of the gathering."""
+"""PyTorch as in its tutorials, with its fastest update (``fused``) and gather (``index_select``)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import torch
 from torch import nn
 
 from benchmarks.threads import count
-from benchmarks.works import AfterStep, Problem
+from benchmarks.workloads import AfterStep, Problem
 
 
 def train(problem: Problem, after_step: AfterStep) -> None:
-    """Train until ``after_step`` does not return."""
+    """Train until ``after_step`` raises an exception."""
     train_with(problem, after_step, lambda loss_of: loss_of)
 
 
-def train_with(problem: Problem, after_step: AfterStep, prepared: Callable[[Any], Any]) -> None:
-    """Train with the loss that ``prepared`` makes of the plain one."""
+def train_with(problem: Problem, after_step: AfterStep, transform: Callable[[Any], Any]) -> None:
+    """Train with the loss function that ``transform`` returns for the plain one."""
     torch.set_num_threads(count())
-    work = problem.work
+    workload = problem.workload
     net = _network(problem)
     weights = [p for p in net.parameters() if p.ndim > 1]
     biases = [p for p in net.parameters() if p.ndim == 1]
     optimiser = torch.optim.SGD(
-        [{"params": weights, "weight_decay": 2 * work.lam}, {"params": biases}], lr=work.eta, fused=True
+        [{"params": weights, "weight_decay": 2 * workload.lam}, {"params": biases}], lr=workload.eta, fused=True
     )
-    loss_of = prepared(lambda X, labels: nn.functional.cross_entropy(net(X), labels))
+    loss_of = transform(lambda X, labels: nn.functional.cross_entropy(net(X), labels))
     images, classes = torch.from_numpy(problem.X), torch.from_numpy(problem.labels)
     rng = problem.generator()
     while True:
         order = torch.from_numpy(rng.permutation(len(images)))
-        for batch in order.split(work.batch):
-            # Faster than images[batch], which is the same.
+        for batch in order.split(workload.batch):
+            # Faster than images[batch].
             loss = loss_of(torch.index_select(images, 0, batch), torch.index_select(classes, 0, batch))
             optimiser.zero_grad()
             loss.backward()

@@ -1,18 +1,18 @@
-"""Hand-derived NumPy, as a student of the course writes it: what every ratio is taken to."""
+"""Hand-derived gradients in NumPy, as in the course: the reference of all ratios."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.works import AfterStep, Problem
+from benchmarks.workloads import AfterStep, Problem
 
 
 def train(problem: Problem, after_step: AfterStep) -> None:
-    """Train until ``after_step`` does not return."""
+    """Train until ``after_step`` raises an exception."""
     Ws = [W.copy() for W in problem.weights]
     bs = [b.copy() for b in problem.biases]
-    rng, n = problem.generator(), problem.work.batch
-    eta, lam = problem.work.eta, problem.work.lam
+    rng, n = problem.generator(), problem.workload.batch
+    eta, lam = problem.workload.eta, problem.workload.lam
 
     while True:
         order = rng.permutation(len(problem.X))
@@ -30,7 +30,7 @@ def train(problem: Problem, after_step: AfterStep) -> None:
             P /= P.sum(axis=1, keepdims=True)
             loss = -np.log(P[rows, labels]).mean()
 
-            # backward: the scores' gradient, and from it each layer's
+            # backward: the gradient of the scores, then of each layer
             G = P
             G[rows, labels] -= 1
             G /= len(labels)

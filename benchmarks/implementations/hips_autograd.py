@@ -1,4 +1,4 @@
-"""HIPS autograd: the loss in its NumPy, differentiated by ``value_and_grad``; the update in plain NumPy."""
+"""HIPS autograd: the loss in ``autograd.numpy``, differentiated by ``value_and_grad``; the update in NumPy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import autograd.numpy as anp
 from autograd import value_and_grad
 
-from benchmarks.works import AfterStep, Problem
+from benchmarks.workloads import AfterStep, Problem
 
 
 def train(problem: Problem, after_step: AfterStep) -> None:
-    """Train until ``after_step`` does not return."""
+    """Train until ``after_step`` raises an exception."""
     Ws, bs = [W.copy() for W in problem.weights], [b.copy() for b in problem.biases]
-    rng, n = problem.generator(), problem.work.batch
-    eta, lam = problem.work.eta, problem.work.lam
+    rng, n = problem.generator(), problem.workload.batch
+    eta, lam = problem.workload.eta, problem.workload.lam
     loss_and_grads = value_and_grad(_loss)
     while True:
         order = rng.permutation(len(problem.X))

@@ -1,0 +1,87 @@
+"""A user's program that passes mypy --strict and pyright: every line states the type that it must have."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import assert_type
+
+import tinygrad_cifar as tg
+from tinygrad_cifar import functional as F
+from tinygrad_cifar import models, nn, optim, training
+
+Array = NDArray[Any]
+
+
+def loss(x: tg.Tensor) -> tg.Tensor:
+    return tg.relu(x @ x + 1.0).sum()
+
+
+class Net(models.Classifier):
+    def __init__(self) -> None:
+        self.hidden = nn.Linear(2, 4, rng=np.random.default_rng(0))
+        self.last = nn.Linear(4, 2, rng=np.random.default_rng(1))
+
+    def forward(self, X: tg.Tensor) -> tg.Tensor:
+        return self.last(tg.relu(self.hidden(X)))
+
+
+t = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+a: Array = np.ones((2, 2))
+
+# Operations: a tensor for a tensor, an array for an array.
+assert_type(tg.relu(t), tg.Tensor)
+assert_type(tg.relu(a), Array)
+assert_type(tg.relu([1.0, 2.0]), Array)
+assert_type(tg.add(t, 1.0), tg.Tensor)
+assert_type(tg.add(a, t), tg.Tensor)
+assert_type(tg.add(a, a), Array)
+assert_type(tg.sum(t, axis=0, keepdims=True), tg.Tensor)
+assert_type(tg.sum(a, axis=(0, 1)), Array)
+assert_type(tg.reshape(t, (4,)), tg.Tensor)
+assert_type(tg.concatenate([t, t]), tg.Tensor)
+assert_type(tg.concatenate([a, a], axis=1), Array)
+assert_type(tg.where(t > 0, t, 0.0), tg.Tensor)
+assert_type(tg.matmul(t, a), tg.Tensor)
+assert_type(tg.einsum("ij->i", t), tg.Tensor)
+assert_type(F.softmax(t), tg.Tensor)
+assert_type(F.cross_entropy(t, [0, 1]), tg.Tensor)
+assert_type(F.accuracy(t, [0, 1]), float)
+
+# Methods and operators.
+assert_type(t.sum(), tg.Tensor)
+assert_type(t.sum(axis=0, keepdims=True), tg.Tensor)
+assert_type(t.reshape(4), tg.Tensor)
+assert_type(t.T, tg.Tensor)
+assert_type(t + t, tg.Tensor)
+assert_type(1.0 + t, tg.Tensor)
+assert_type(t @ a, tg.Tensor)
+assert_type(np.ones((2, 2)) @ t, tg.Tensor)
+assert_type(-t, tg.Tensor)
+assert_type(t[:, 0], tg.Tensor)
+assert_type(t**2, tg.Tensor)
+assert_type(t[0, 0].item(), float)
+
+# Derivatives.
+assert_type(tg.grad(loss(t), t), tg.Tensor)
+assert_type(tg.grad(loss(t), [t, t]), tuple[tg.Tensor, ...])
+assert_type(tg.hessian(loss, t), tg.Tensor)
+cube = tg.primitive("cube_of_a_typed_program", lambda x: x**3, x=lambda g, x: 3 * g * x**2)
+assert_type(cube(t), tg.Tensor)
+
+# Models and training.
+net = Net()
+assert_type(net(t), tg.Tensor)
+assert_type(net.loss(t, [0, 1]), tg.Tensor)
+optimiser = optim.SGD(net.parameters(), eta=0.1)
+history = training.fit(net, optimiser, (a, np.array([0, 1])), epochs=1, batch_size=1)
+assert_type(history.rows[-1].train_accuracy, float)
+
+
+def apply(function: Callable[[tg.Tensor], tg.Tensor], x: tg.Tensor) -> tg.Tensor:
+    return function(x)
+
+
+apply(tg.tanh, t)
+apply(tg.sum, t)

@@ -1,0 +1,16 @@
+"""A user's program with mistakes: type checkers must report every line that is marked, and no other."""
+
+import tinygrad_cifar as tg
+from tinygrad_cifar import nn
+
+x = tg.Tensor([1.0])
+tg.relux(x)  # error
+nn.Liner(3)  # error
+tg.optimiser  # error
+x.summ()  # error
+tg.sum(x, axes=0)  # error
+x.sum(axes=0)  # error
+tg.relu(x, 1)  # error
+tg.add(x)  # error
+count: int = tg.relu(x)  # error
+fine: tg.Tensor = tg.relu(x)

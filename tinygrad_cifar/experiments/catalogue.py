@@ -1,0 +1,23 @@
+"""The list of the reports and of all experiments."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from tinygrad_cifar.experiments import record, report_000, report_001, report_002, report_003, report_004
+from tinygrad_cifar.experiments.declaration import Experiment
+
+REPORTS = {
+    "000": "Assignment 1: softmax regression on standardised pixels",
+    "001": "Assignment 1, bonus part: optimisations and the support vector machine",
+    "002": "Assignment 1: softmax regression on pixels divided by 255",
+    "003": "Assignment 2: two layers and cyclical learning rates",
+    "004": "Assignment 2: a small framework of layers, and momentum",
+    "record": "Beyond the reports: the best of one layer, and of 50 hidden units",
+}
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for experiment in chain.from_iterable(
+        module.EXPERIMENTS for module in (report_000, report_001, report_002, report_003, report_004, record)
+    )
+}
