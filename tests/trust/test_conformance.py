@@ -498,7 +498,7 @@ def test_item_assignment():
 
 
 def test_shapes_that_broadcast_in_a_loss():
-    with pytest.raises(ValueError, match=r"mse: prediction has shape \(3,\) and target \(3, 1\)"):
+    with pytest.raises(ValueError, match=r"prediction and target must have the same shape; got \(3,\) and \(3, 1\)"):
         F.mse(variable([1.0, 2.0, 3.0]), np.ones((3, 1)))
     for loss in (F.cross_entropy, F.hinge):
         with pytest.raises(ValueError, match=r"labels must have .* shape"):
