@@ -1,4 +1,4 @@
-"""Products cut into pieces: the same numbers as NumPy's, to rounding, whatever the shapes and the order in memory."""
+"""Blocked matrix products: equal to NumPy's up to rounding, for all shapes and memory layouts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tinygrad_cifar.system.blas import Runtime, multiplies_small_matrices_direct
 
 
 @pytest.fixture(autouse=True)
-def _cutting(monkeypatch):
-    """Cut whatever BLAS this machine has; where it is another, nothing is cut and nothing would be tested."""
+def _always_use_blocks(monkeypatch):
+    """Use blocks with every BLAS, so that the tests do not depend on that of the machine."""
     monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: True)
 
 
 @pytest.fixture
-def pieces(monkeypatch):
-    """What has been multiplied, as the shapes that NumPy was given."""
+def calls(monkeypatch):
+    """The shapes of the operands of each call of np.matmul."""
     seen = []
 
     def spy(x, y, *args, **kwargs):
@@ -44,7 +44,7 @@ class _NumPy:
 layouts = st.sampled_from(["C", "F", "every other row", "every other column", "reversed"])
 
 
-def _laid_out(array, layout):
+def _with_layout(array, layout):
     if layout == "every other row":
         return np.repeat(array, 2, axis=0)[::2]
     if layout == "every other column":
@@ -64,10 +64,10 @@ def _laid_out(array, layout):
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=40, deadline=None)
-def test_a_product_is_numpys_to_rounding(m, k, n, dtype, x_layout, y_layout, seed):
+def test_product_equals_numpys_up_to_rounding(m, k, n, dtype, x_layout, y_layout, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((m, k), dtype), rng.standard_normal((k, n), dtype)
-    product = blocked_matmul.matmul(_laid_out(x, x_layout), _laid_out(y, y_layout))
+    product = blocked_matmul.matmul(_with_layout(x, x_layout), _with_layout(y, y_layout))
     assert product.dtype == dtype
     assert product.flags.owndata
     # The error of a sum of k products is bounded by k * eps times the sum of their magnitudes, in any order.
@@ -76,19 +76,19 @@ def test_a_product_is_numpys_to_rounding(m, k, n, dtype, x_layout, y_layout, see
 
 
 @pytest.mark.parametrize(
-    ("m", "k", "n", "cut"),
+    ("m", "k", "n", "blocked"),
     [
-        (100, 3072, 10, ((4, 100, 768), (4, 768, 10))),  # the scores of softmax regression: along the pixels
-        (3072, 100, 10, ((4, 768, 100), (100, 10))),  # its gradient: along the rows
+        (100, 3072, 10, ((4, 100, 768), (4, 768, 10))),  # the scores of softmax regression, split along the pixels
+        (3072, 100, 10, ((4, 768, 100), (100, 10))),  # their gradient, split along the rows
         (100, 3072, 50, ((16, 100, 192), (16, 192, 50))),
-        (100, 3072, 512, ((100, 3072), (3072, 512))),  # pieces would be too short
+        (100, 3072, 512, ((100, 3072), (3072, 512))),  # blocks would be too short
         (100, 50, 10, ((100, 50), (50, 10))),  # small already
-        (100, 3089, 10, ((100, 3089), (3089, 10))),  # a prime number has no equal pieces
+        (100, 3089, 10, ((100, 3089), (3089, 10))),  # a prime number cannot be split equally
     ],
 )
-def test_the_long_side_is_cut_into_equal_pieces(pieces, m, k, n, cut):
+def test_long_side_is_split_into_equal_blocks(calls, m, k, n, blocked):
     blocked_matmul.matmul(np.ones((m, k)), np.ones((k, n)))
-    assert pieces == [cut]
+    assert calls == [blocked]
 
 
 @pytest.mark.parametrize(
@@ -102,24 +102,24 @@ def test_the_long_side_is_cut_into_equal_pieces(pieces, m, k, n, cut):
     ],
     ids=["integers", "two types", "three axes", "a vector", "complex"],
 )
-def test_what_the_kernels_do_not_speed_up_is_left_to_numpy(pieces, x, y):
+def test_other_products_are_left_to_numpy(calls, x, y):
     blocked_matmul.matmul(x, y)
-    assert pieces == [(x.shape, y.shape)]
+    assert calls == [(x.shape, y.shape)]
 
 
-def test_the_gradient_of_a_cut_product_is_that_of_the_whole(monkeypatch):
+def test_gradient_of_a_blocked_product_equals_that_of_the_whole(monkeypatch):
     rng = np.random.default_rng(0)
     X = tg.Tensor(rng.normal(size=(100, 3072)), requires_grad=True)
     W = tg.Tensor(rng.normal(size=(3072, 10)), requires_grad=True)
     G = rng.normal(size=(100, 10))
-    cut = tg.grad(X @ W, [X, W], gradient=G)
+    blocked = tg.grad(X @ W, [X, W], gradient=G)
     monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: False)
     whole = tg.grad(X @ W, [X, W], gradient=G)
-    for one, other in zip(cut, whole, strict=True):
+    for one, other in zip(blocked, whole, strict=True):
         np.testing.assert_allclose(one.data, other.data, rtol=0, atol=1e-10)
 
 
-def test_a_product_of_shapes_that_do_not_fit_says_so():
+def test_shape_error_names_both_shapes():
     with pytest.raises(ValueError, match=r"matmul.*\(100, 3072\).*\(3071, 10\)"):
         tg.Tensor(np.ones((100, 3072))) @ np.ones((3071, 10))
 
@@ -135,13 +135,13 @@ def test_a_product_of_shapes_that_do_not_fit_says_so():
         ("mkl", "unknown", None, False),
     ],
 )
-def test_blocks_are_for_known_kernels_on_one_thread(monkeypatch, blas, kernel, threads, uses_blocks):
+def test_blocks_are_used_for_known_kernels_on_one_thread(monkeypatch, blas, kernel, threads, uses_blocks):
     monkeypatch.setattr("tinygrad_cifar.system.blas.runtime", lambda: Runtime(blas, kernel, threads, 2, {}))
     assert multiplies_small_matrices_directly() is uses_blocks
 
 
 @pytest.mark.parametrize("answer", [True, False])
-def test_the_engine_uses_blocks_as_it_is_told(monkeypatch, answer):
+def test_engine_uses_the_kernel_test_that_was_set(monkeypatch, answer):
     monkeypatch.undo()
     try:
         blocked_matmul.set_kernel_test(lambda: answer)

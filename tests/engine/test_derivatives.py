@@ -1,4 +1,4 @@
-"""jvp, hvp, jacobian and hessian: against differences of the function, against each other, and badly asked."""
+"""jvp, hvp, jacobian and hessian: compared with differences and with each other; invalid arguments."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.evidence.specs import seeds
 from tinygrad_cifar import Tensor, grad, hessian, hvp, jacobian, jvp, no_grad
 from tinygrad_cifar.engine.gradcheck import complex_step, numerical_gradient
 
-# From an array of shape (2, 3) to a tensor; operations of the package, so that they can be stepped into the complex.
+# Functions of an array of shape (2, 3), composed of operations, so that the complex step applies.
 FUNCTIONS = {
     "elementwise": lambda x: tg.sin(x) * tg.exp(x),
     "a row": lambda x: x[1] ** 2,
     "a softmax": lambda x: tg.softmax(x, 1),
     "a product": lambda x: tg.matmul(x, tg.transpose(x)),
-    "a single number": lambda x: tg.logsumexp(x * x),
+    "a scalar": lambda x: tg.logsumexp(x * x),
     "one element": lambda x: tg.reshape(tg.prod(x), (1, 1)),
     "linear": lambda x: tg.cumsum(x, 1) * 3.0,
     "used twice": lambda x: tg.concatenate([x, tg.tanh(x)], 0),
     "nothing": lambda x: x[:0] * x[:0],
 }
-NUMBERS = {
+SCALAR_FUNCTIONS = {
     "a cubic": lambda x: tg.sum(x * x * x),
     "logsumexp": tg.logsumexp,
     "a network": lambda x: tg.sum(tg.tanh(tg.matmul(x, tg.transpose(x)) * 0.5) ** 2),
@@ -37,16 +37,16 @@ def point(seed, shape=(2, 3)):
     return rng.uniform(0.3, 1.5, shape), rng.uniform(-2, 2, shape)
 
 
-def numbers(out):
+def to_array(out):
     return np.array(out.data if isinstance(out, Tensor) else out)
 
 
-# -- against the function ----------------------------------------------------------------------------------------------
+# -- numerical derivatives ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
 @given(seed=seeds)
-def test_jvp_is_the_step_into_the_complex_plane_along_the_tangent(f, seed):
+def test_jvp_equals_the_complex_step_along_the_tangent(f, seed):
     x, v = point(seed)
     out, tangent = jvp(f, [x], [v])
     np.testing.assert_array_equal(out.data, f(x))
@@ -55,10 +55,10 @@ def test_jvp_is_the_step_into_the_complex_plane_along_the_tangent(f, seed):
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
 @given(seed=seeds)
-def test_each_row_of_the_jacobian_is_a_gradient_by_differences(f, seed):
+def test_rows_of_the_jacobian_equal_numerical_gradients(f, seed):
     x, _ = point(seed)
     J = jacobian(f, x)
-    out = numbers(f(x))
+    out = to_array(f(x))
     assert J.shape == (*out.shape, *x.shape)
     for at in np.ndindex(out.shape):
         unit = np.zeros(out.shape)
@@ -67,12 +67,12 @@ def test_each_row_of_the_jacobian_is_a_gradient_by_differences(f, seed):
         np.testing.assert_allclose(J.data[at], complex_step(f, x, cotangent=unit), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("f", SCALAR_FUNCTIONS.values(), ids=SCALAR_FUNCTIONS)
 @given(seed=seeds)
-def test_the_hessian_is_the_differences_of_the_gradient(f, seed):
+def test_hessian_equals_differences_of_the_gradient(f, seed):
     x, _ = point(seed)
 
-    def slope(x):
+    def gradient(x):
         leaf = Tensor(x, requires_grad=True)
         return grad(f(leaf), leaf).data
 
@@ -81,7 +81,7 @@ def test_the_hessian_is_the_differences_of_the_gradient(f, seed):
     for at in np.ndindex(x.shape):
         unit = np.zeros(x.shape)
         unit[at] = 1
-        np.testing.assert_allclose(H.data[at], numerical_gradient(slope, x, cotangent=unit), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(H.data[at], numerical_gradient(gradient, x, cotangent=unit), rtol=1e-6, atol=1e-8)
 
 
 # -- nested and recorded -----------------------------------------------------------------------------------------------
@@ -109,17 +109,17 @@ DERIVATIVES = {
 
 
 @pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
-def test_a_penalty_on_a_derivative_reaches_what_the_function_uses(derivative):
+def test_derivative_is_differentiable_with_respect_to_closed_over_tensors(derivative):
     W = Tensor([2.0, 3.0], requires_grad=True)
     out = derivative(lambda x: x * x * W, [5.0, 7.0])
-    slope = grad(out.sum(), W)
+    gradient = grad(out.sum(), W)
     W.data = [2.0, 4.0]  # the function is linear in W
     again = derivative(lambda x: x * x * W, [5.0, 7.0])
-    assert slope.data[1] == again.data.sum() - out.data.sum()
+    assert gradient.data[1] == again.data.sum() - out.data.sum()
 
 
 @pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
-def test_a_derivative_is_recorded_only_if_it_depends_on_something_recorded(derivative):
+def test_derivative_is_recorded_only_if_it_depends_on_a_recorded_tensor(derivative):
     W, x = Tensor([2.0, 3.0], requires_grad=True), Tensor([5.0, 7.0], requires_grad=True)
     assert not derivative(lambda x: x * x * W.data, [5.0, 7.0]).requires_grad
     assert derivative(lambda x: x * x * W, [5.0, 7.0]).requires_grad
@@ -128,40 +128,40 @@ def test_a_derivative_is_recorded_only_if_it_depends_on_something_recorded(deriv
         assert not derivative(lambda x: x * x * W, x).requires_grad
 
 
-def test_a_recorded_tangent_gets_its_gradient():
+def test_gradient_with_respect_to_a_tangent():
     v = Tensor([1.0, 2.0], requires_grad=True)
     _, moved = jvp(lambda x: x * x, [[3.0, 4.0]], [v])
     np.testing.assert_array_equal(grad(moved.sum(), v).data, [6, 8])
 
 
-# -- against each other ------------------------------------------------------------------------------------------------
+# -- consistency -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
 @given(seed=seeds)
-def test_jvp_is_the_jacobian_times_the_tangent(f, seed):
+def test_jvp_equals_the_jacobian_times_the_tangent(f, seed):
     x, v = point(seed)
     _, tangent = jvp(f, [x], [v])
     np.testing.assert_allclose(tangent.data, np.tensordot(jacobian(f, x).data, v, axes=2), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("f", SCALAR_FUNCTIONS.values(), ids=SCALAR_FUNCTIONS)
 @given(seed=seeds)
-def test_hvp_is_the_hessian_times_the_tangent(f, seed):
+def test_hvp_equals_the_hessian_times_the_tangent(f, seed):
     x, v = point(seed)
     (product,) = hvp(f, [x], [v])
     np.testing.assert_allclose(product.data, np.tensordot(hessian(f, x).data, v, axes=2), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("f", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("f", SCALAR_FUNCTIONS.values(), ids=SCALAR_FUNCTIONS)
 @given(seed=seeds)
-def test_the_hessian_is_symmetric(f, seed):
+def test_hessian_is_symmetric(f, seed):
     H = hessian(f, point(seed)[0].ravel()[:4].reshape(2, 2)).data.reshape(4, 4)
     np.testing.assert_allclose(H, H.T, rtol=1e-12, atol=1e-13)
 
 
 @given(seed=seeds)
-def test_several_inputs_move_together(seed):
+def test_several_inputs_with_tangents(seed):
     (x, v), (y, w) = point(seed), point(seed + 1)
 
     def f(x, y):
@@ -174,7 +174,7 @@ def test_several_inputs_move_together(seed):
     np.testing.assert_allclose(by_y.data, np.cos(x) * v, rtol=1e-12)
 
 
-# -- types, constants, and what the caller has -------------------------------------------------------------------------
+# -- dtypes, constants and the caller's tensors ------------------------------------------------------------------------
 
 ALL = {
     "jvp": lambda f, x: jvp(f, [x], [np.ones(np.shape(x))])[1],
@@ -193,20 +193,20 @@ def test_float32_stays_float32(differentiate):
     assert differentiate(lambda x: tg.sum(x**3), np.ones(2, np.float32)).dtype == np.float32
 
 
-def test_whole_numbers_become_float64(differentiate):
+def test_integers_become_float64(differentiate):
     assert differentiate(lambda x: tg.sum(x**3), [1, 2]).dtype == np.float64
 
 
 @pytest.mark.parametrize(
     "f", [lambda _: Tensor(5.0), lambda x: tg.sum(x.detach()), lambda x: tg.sum(x) * 0.0], ids=["other", "cut", "zero"]
 )
-def test_what_does_not_depend_on_the_input_has_derivative_zero(differentiate, f):
+def test_derivative_of_a_result_independent_of_the_input_is_zero(differentiate, f):
     derivative = differentiate(f, np.ones(2, np.float32))
     assert derivative.dtype in (np.float32, np.float64)
     assert not derivative.data.any()
 
 
-def test_what_depends_on_another_variable_alone_has_derivative_zero(differentiate):
+def test_derivative_of_a_result_of_other_variables_is_zero(differentiate):
     other = Tensor(3.0, requires_grad=True)
     assert not differentiate(lambda _: other * other, [1.0, 2.0]).data.any()
     assert other.grad is None
@@ -216,7 +216,7 @@ def test_results_are_constants(differentiate):
     assert not differentiate(lambda x: tg.sum(x**3), [1.0, 2.0]).requires_grad
 
 
-def test_no_grad_around_the_call_changes_nothing(differentiate):
+def test_derivatives_under_no_grad(differentiate):
     expected = differentiate(lambda x: tg.sum(x**3), [1.0, 2.0])
     with no_grad():
         derivative = differentiate(lambda x: tg.sum(x**3), [1.0, 2.0])
@@ -225,7 +225,7 @@ def test_no_grad_around_the_call_changes_nothing(differentiate):
     assert derivative.data.tolist() == expected.data.tolist()
 
 
-def test_the_callers_tensor_is_left_alone(differentiate):
+def test_derivatives_do_not_change_the_callers_tensor(differentiate):
     x = Tensor([1.0, 2.0], requires_grad=True)
     y = tg.sum(x * x)
     differentiate(lambda x: tg.sum(x**3), x)
@@ -234,8 +234,8 @@ def test_the_callers_tensor_is_left_alone(differentiate):
     assert grad(y, x).data.tolist() == [2.0, 4.0]
 
 
-def test_a_variable_of_the_outside_can_be_used_inside():
-    """And its graph is not used up."""
+def test_functions_may_use_recorded_tensors_from_outside():
+    """Their graph is not freed."""
     w = Tensor(3.0, requires_grad=True)
     scale = w * w
     assert jacobian(lambda x: x * scale, [1.0, 2.0]).data.tolist() == [[9.0, 0.0], [0.0, 9.0]]
@@ -245,64 +245,72 @@ def test_a_variable_of_the_outside_can_be_used_inside():
     assert grad(scale, w).item() == 6
 
 
-# -- questions that are wrong ------------------------------------------------------------------------------------------
+# -- invalid arguments ------------------------------------------------------------------------------------------------
 
 
 def double(x):
     return x * 2.0
 
 
-WRONG = {
-    "no input": (ValueError, "jvp: give at least one input", lambda: jvp(double, [], [])),
+INVALID = {
+    "no input": (ValueError, "jvp: inputs must not be empty", lambda: jvp(double, [], [])),
     "an array for the list of inputs": (
         TypeError,
-        "jvp: the inputs must be a tuple or a list of arrays, not one ndarray",
+        "jvp: inputs must be a tuple or a list of arrays; got ndarray",
         lambda: jvp(double, np.ones(2), [np.ones(2)]),
     ),
     "a tensor for the list of tangents": (
         TypeError,
-        "hvp: the tangents must be a tuple or a list of arrays, not one Tensor",
+        "hvp: tangents must be a tuple or a list of arrays; got Tensor",
         lambda: hvp(tg.sum, [np.ones(2)], Tensor(np.ones(2))),
     ),
     "a tangent too few": (
         ValueError,
-        r"jvp: the tangents' shapes \[\(2,\)\] must be those of the inputs, \[\(2,\), \(2,\)\]",
+        r"jvp: the tangents must have the shapes of the inputs, \[\(2,\), \(2,\)\]; got \[\(2,\)\]",
         lambda: jvp(tg.add, [np.ones(2), np.ones(2)], [np.ones(2)]),
     ),
     "a tangent too many": (
         ValueError,
-        "hvp: the tangents' shapes",
+        "hvp: the tangents must have the shapes of the inputs",
         lambda: hvp(tg.sum, [np.ones(2)], [np.ones(2), np.ones(2)]),
     ),
     "a tangent that would be broadcast": (
         ValueError,
-        r"hvp: the tangents' shapes \[\(1,\)\] must be those of the inputs, \[\(2,\)\]",
+        r"hvp: the tangents must have the shapes of the inputs, \[\(2,\)\]; got \[\(1,\)\]",
         lambda: hvp(tg.sum, [np.ones(2)], [np.ones(1)]),
     ),
-    "complex inputs": (TypeError, "jacobian: input 0 is made of complex128 data", lambda: jacobian(double, [1j])),
-    "words": (TypeError, "hessian: input 0 is made of <U1 data", lambda: hessian(tg.sum, ["a"])),
-    "complex tangents": (TypeError, "jvp: tangent 0 is made of complex128", lambda: jvp(double, [1.0], [1j])),
-    "no tensor": (TypeError, "jacobian: the function must return a tensor, not float", lambda: jacobian(float, 1.0)),
+    "complex inputs": (
+        TypeError,
+        "jacobian: input 0 must be real numbers; got complex128",
+        lambda: jacobian(double, [1j]),
+    ),
+    "words": (TypeError, "hessian: input 0 must be real numbers; got <U1", lambda: hessian(tg.sum, ["a"])),
+    "complex tangents": (
+        TypeError,
+        "jvp: tangent 0 must be real numbers; got complex128",
+        lambda: jvp(double, [1.0], [1j]),
+    ),
+    "no tensor": (TypeError, "jacobian: the function must return a tensor; got float", lambda: jacobian(float, 1.0)),
     "two tensors": (
         TypeError,
-        "jvp: the function must return a tensor, not tuple",
+        "jvp: the function must return a tensor; got tuple",
         lambda: jvp(lambda x: (x, x), [1.0], [1.0]),
     ),
-    "more than one number": (
+    "more than one element": (
         ValueError,
-        r"hessian: the function must return a single number, not a tensor of shape \(2,\)",
+        r"hessian: the function must return one element; got a tensor of shape \(2,\)",
         lambda: hessian(double, [1.0, 2.0]),
     ),
-    "more than one number for hvp": (
+    "more than one element for hvp": (
         ValueError,
-        "hvp: the function must return a single number",
+        "hvp: the function must return one element",
         lambda: hvp(double, [[1.0, 2.0]], [[1.0, 2.0]]),
     ),
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_question_is_answered_by_one_clear_sentence(name):
-    kind, sentence, ask = WRONG[name]
-    with pytest.raises(kind, match=sentence):
-        ask()
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_arguments_raise_a_clear_error(name):
+    error, message, call = INVALID[name]
+    with pytest.raises(error, match=message):
+        call()

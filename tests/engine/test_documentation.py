@@ -1,4 +1,4 @@
-"""Help texts of operations: complete, true, and with examples that run."""
+"""Help texts of operations: complete, correct, and with examples that run."""
 
 from __future__ import annotations
 
@@ -100,21 +100,18 @@ def test_formula_and_vjp_of_other_operations_are_true(name):
     t = Tensor(x, requires_grad=True)
     result = getattr(tg, name)(t, axis=axis)
     doc = OPERATIONS[name].doc
-    g = rng.normal(size=result.shape)
     sizes = {"axis": axis, "n": x.shape[axis], "ddof": 0}
-    np.testing.assert_allclose(result.data, evaluate(doc.formula, {"x": x}, **sizes), rtol=1e-12)
-    # As in the formula, reduced axes are kept, so that g and out broadcast against x.
+    # In formulas reduced axes are kept, so that means, g and out broadcast against x.
+    keep = {name: keep_axes(getattr(np, name)) for name in ("sum", "mean", "max", "min", "prod", "count_nonzero")}
     out = result.data if result.ndim == x.ndim else np.expand_dims(result.data, axis)
-    wide = g if result.ndim == x.ndim else np.expand_dims(g, axis)
-    keep = {
-        "expand_dims": lambda array, _: array,
-        **{name: keeping_axes(getattr(np, name)) for name in ("sum", "mean", "count_nonzero")},
-    }
-    expected = evaluate(doc.derivatives["x"], {"x": x}, g=wide, out=out, **sizes, **keep)
-    np.testing.assert_allclose(grad(result, t, gradient=g).data, expected, rtol=1e-10)
+    np.testing.assert_allclose(out, evaluate(doc.formula, {"x": x}, **sizes, **keep), rtol=1e-12)
+    g = rng.normal(size=out.shape)
+    keep["expand_dims"] = lambda array, _: array
+    expected = evaluate(doc.derivatives["x"], {"x": x}, g=g, out=out, **sizes, **keep)
+    np.testing.assert_allclose(grad(result, t, gradient=g.reshape(result.shape)).data, expected, rtol=1e-10)
 
 
-def keeping_axes(function):
+def keep_axes(function):
     return lambda array, axis: function(array, axis=axis, keepdims=True)
 
 

@@ -1,6 +1,6 @@
-"""NumPy's functions and operators on tensors: the operation of that name, or a TypeError, never anything in between.
+"""NumPy's functions and operators on tensors: the operation of that name, or a TypeError.
 
-In between would be an array of objects, or numbers whose graph was lost without a word.
+They never return an object array, or an array whose graph is lost.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ def matrix():
     return Tensor([[0.1, 0.5], [0.4, 0.2]], requires_grad=True)
 
 
-UFUNCS = sorted(name for name, row in PRIMITIVES.items() if isinstance(row.forward, np.ufunc) and hasattr(tg, name))
+UFUNCS = sorted(name for name, op in PRIMITIVES.items() if isinstance(op.forward, np.ufunc) and hasattr(tg, name))
 
 
 @pytest.mark.parametrize("name", UFUNCS)
-def test_a_ufunc_is_the_operation_of_the_same_name(name):
+def test_ufunc_equals_the_operation_of_the_same_name(name):
     ufunc, operation = getattr(np, name), getattr(tg, name)
     x, y = matrix(), matrix()
     inputs = (x, y)[: ufunc.nin]
@@ -32,7 +32,7 @@ def test_a_ufunc_is_the_operation_of_the_same_name(name):
         assert grad(out.sum(), x).data.tolist() == grad(expected.sum(), x).data.tolist()
 
 
-# Each call is made of tensors, and of arrays for the value that it should have.
+# Each is called with tensors, and with arrays for the expected value.
 FUNCTIONS = {
     "sum": lambda x: np.sum(x),  # noqa: PLW0108
     "sum of an axis": lambda x: np.sum(x, axis=0, keepdims=True),
@@ -67,7 +67,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("call", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_a_function_gives_a_recorded_tensor_of_numpys_value(call):
+def test_function_returns_a_recorded_tensor_with_numpys_value(call):
     x = matrix()
     out = call(x)
     assert isinstance(out, Tensor)
@@ -99,7 +99,7 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("call", OPERATORS.values(), ids=OPERATORS)
-def test_an_operator_gives_a_recorded_tensor_of_numpys_value(call):
+def test_operator_returns_a_recorded_tensor_with_numpys_value(call):
     x = matrix()
     out = call(x)
     assert isinstance(out, Tensor)
@@ -110,13 +110,13 @@ def test_an_operator_gives_a_recorded_tensor_of_numpys_value(call):
     np.testing.assert_allclose(out.data, expected, rtol=1e-15)
 
 
-def test_what_a_constant_tensor_gives_is_a_constant_tensor():
+def test_function_of_a_constant_returns_a_constant():
     out = np.exp(Tensor([0.0]))
     assert isinstance(out, Tensor)
     assert not out.requires_grad
 
 
-# -- what there is no operation for ------------------------------------------------------------------------------------
+# -- unsupported functions ---------------------------------------------------------------------------------------------
 
 UNDEFINED = {
     "arctan2": lambda x: np.arctan2(x, x),
@@ -144,8 +144,8 @@ UNDEFINED = {
 
 
 @pytest.mark.parametrize("name", UNDEFINED)
-def test_what_is_not_defined_says_so(name):
-    with pytest.raises(TypeError, match=r"is not defined for tensors; use an operation of tinygrad_cifar, or t\.data"):
+def test_unsupported_functions_raise_type_error(name):
+    with pytest.raises(TypeError, match=r"does not support tensors; use an operation of tinygrad_cifar, or t\.data"):
         UNDEFINED[name](matrix())
 
 
@@ -164,12 +164,12 @@ UNKNOWN_ARGUMENTS = {
 
 
 @pytest.mark.parametrize("call", UNKNOWN_ARGUMENTS.values(), ids=UNKNOWN_ARGUMENTS)
-def test_an_argument_that_the_operation_does_not_have_is_named(call):
+def test_error_names_unsupported_arguments(call):
     with pytest.raises(TypeError, match=r"np\.\w+ of tensors: .*argument"):
         call(matrix())
 
 
-# These are NumPy's by position, and mean something else to the operation.
+# Positions that have another meaning in NumPy than in the operation.
 BY_POSITION = {
     "the dtype of a sum": lambda x: np.sum(x, 0, np.float32),
     "the dtype of a mean": lambda x: np.mean(x, 0, np.float32),
@@ -180,17 +180,17 @@ BY_POSITION = {
 
 
 @pytest.mark.parametrize("call", BY_POSITION.values(), ids=BY_POSITION)
-def test_an_argument_by_position_is_not_taken_for_another(call):
+def test_positional_arguments_are_not_misinterpreted(call):
     with pytest.raises(TypeError):
         call(matrix())
 
 
-def test_the_order_of_a_norm_is_not_taken_for_its_axis():
+def test_order_of_a_norm_is_not_taken_for_its_axis():
     with pytest.raises(TypeError):
         np.linalg.norm(matrix(), 1)
 
 
-# -- arrays out of tensors ---------------------------------------------------------------------------------------------
+# -- conversion to arrays ----------------------------------------------------------------------------------------------
 
 
 CONVERSIONS = {
@@ -203,79 +203,79 @@ CONVERSIONS = {
 
 
 @pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
-def test_a_recorded_tensor_does_not_become_an_array_by_itself(convert):
-    with pytest.raises(TypeError, match=r"its graph would be lost; use t\.data to read it, or detach\(\) it first"):
+def test_recorded_tensor_is_not_converted_implicitly(convert):
+    with pytest.raises(TypeError, match=r"graph would be lost; use t\.data to read the values, or detach\(\) it"):
         convert(matrix())
 
 
 @pytest.mark.parametrize(
     "convert", [np.asarray, np.array, lambda t: np.array([t])[0]], ids=["asarray", "array", "list"]
 )
-def test_a_constant_tensor_becomes_an_array_of_numbers(convert):
+def test_constant_tensor_is_converted_to_an_array(convert):
     array = convert(Tensor([[1.0, 2.0]]))
     assert (type(array), array.dtype, array.tolist()) == (np.ndarray, np.float64, [[1.0, 2.0]])
 
 
-def test_an_array_of_another_type():
+def test_conversion_with_a_dtype():
     assert np.asarray(Tensor([1.0]), dtype=np.float32).dtype == np.float32
 
 
-def test_a_copy_is_a_copy():
+def test_converted_copy_is_independent():
     t = Tensor([1.0])
     np.array(t)[0] = 5
     assert t.data.tolist() == [1.0]
 
 
-def test_without_a_copy_it_cannot_be_written_to():
+def test_conversion_without_a_copy_is_read_only():
     with pytest.raises(ValueError, match="read-only"):
         np.asarray(Tensor([1.0]))[0] = 5
 
 
-# -- questions whose answers are plain ---------------------------------------------------------------------------------
+# -- functions that return plain arrays --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])
-def test_a_comparison_gives_a_plain_array(name):
+def test_comparison_returns_a_plain_array(name):
     out = getattr(np, name)(matrix(), 0.4)
     assert (type(out), out.dtype) == (np.ndarray, bool)
 
 
 @pytest.mark.parametrize("name", ["isfinite", "isnan", "isinf"])
-def test_a_question_of_finiteness_gives_a_plain_array(name):
+def test_finiteness_test_returns_a_plain_array(name):
     out = getattr(np, name)(Tensor([1.0, np.nan, np.inf], requires_grad=True))
     assert out.tolist() == getattr(np, name)([1.0, np.nan, np.inf]).tolist()
 
 
-def test_questions_of_shape():
+def test_shape_functions():
     x = matrix()
     assert (np.shape(x), np.ndim(x), np.size(x), np.argmax(x)) == ((2, 2), 2, 4, 1)
 
 
-def test_clip_takes_both_of_numpys_ways_to_name_its_bounds():
+def test_clip_accepts_both_names_of_its_bounds():
     t = tg.Tensor([-1.0, 5.0])
     np.testing.assert_array_equal(np.clip(t, min=0, max=2).data, [0, 2])
     np.testing.assert_array_equal(np.clip(t, a_min=0, a_max=2).data, [0, 2])
 
 
-def test_another_norm_than_the_euclidean_is_refused_by_name():
+def test_norm_rejects_the_argument_ord():
     with pytest.raises(TypeError, match=r"np\.linalg\.norm of tensors takes no argument ord"):
         np.linalg.norm(tg.Tensor([1.0]), 1)
 
 
-def test_axes_may_be_numpys_integers():
+def test_axes_may_be_numpy_integers():
     assert tg.Tensor(np.zeros((2, 3))).transpose(*np.argsort([1, 0])).shape == (3, 2)
 
 
-def test_operations_take_lists():
+def test_operations_accept_lists():
     assert tg.sigmoid([0.0]).tolist() == [0.5]
     assert tg.stack(tg.Tensor([float(i)]) for i in range(2)).data.tolist() == [[0], [1]]
 
 
-def test_a_size_is_a_whole_number():
+def test_reshape_rejects_a_size_that_is_not_an_integer():
     with pytest.raises(TypeError, match="integer"):
         tg.reshape(tg.Tensor(np.zeros(5)), 2.5)
 
 
-def test_an_ellipsis_is_not_summed_over_in_silence():
-    with pytest.raises(ValueError, match="has an ellipsis for the operands and none for the result"):
+def test_einsum_rejects_an_ellipsis_in_the_operands_only():
+    with pytest.raises(ValueError, match="has an ellipsis for the operands but not for the result"):
         tg.einsum("...i->i", tg.Tensor(np.zeros((2, 3))))

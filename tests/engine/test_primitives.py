@@ -1,4 +1,4 @@
-"""Every primitive in the table, without exception, before every oracle."""
+"""All oracles for all primitives of the derivative table."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ for module in pkgutil.walk_packages(tinygrad_cifar.__path__, "tinygrad_cifar."):
     if module.name.rpartition(".")[2] != "__main__":
         try:
             importlib.import_module(module.name)
-        except ModuleNotFoundError as missing:  # an extra that is not installed; primitives need NumPy alone
+        except ModuleNotFoundError as missing:  # an extra that is not installed; primitives need only NumPy
             assert not missing.name.startswith("tinygrad_cifar"), missing
 print(*sorted(PRIMITIVES))
 """
 
 
 def test_specs_and_primitives_are_the_same_set():
-    """In a process of its own: tests and examples register primitives as well."""
+    """In a separate process, since tests and examples register primitives as well."""
     found = subprocess.run([sys.executable, "-c", LIST_PRIMITIVES], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert sorted(SPECS) == found.stdout.split()
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
-def test_the_cases_of_a_spec_exercise_every_rule(name):
-    rules = set(PRIMITIVES[name].vjps)
+def test_cases_of_a_spec_exercise_every_vjp(name):
+    vjps = set(PRIMITIVES[name].vjps)
 
     def exercises_all(case):
         node = oracle.node_of(oracle.bound(SPECS[name], case)(*oracle.leaves(case)))
-        return {rule.input for _, rule, _ in node.edges} == rules if node else not rules
+        return {vjp.input for _, vjp, _ in node.edges} == vjps if node else not vjps
 
-    # Raises if there is none.
+    # Raises if there is no such case.
     find(SPECS[name].cases, exercises_all, settings=settings(phases=[Phase.generate]))
 
 
@@ -80,18 +80,18 @@ def test_sign_of_zero_is_zero():
     assert tg.sign(Tensor([0.0, -0.0])).data.tolist() == [0, 0]
 
 
-def test_sign_is_constant_so_it_is_not_recorded():
+def test_sign_is_not_recorded():
     assert not tg.sign(Tensor([1.0], requires_grad=True)).requires_grad
 
 
-# -- one tensor in both places ---------------------------------------------------------------------------------------
+# -- one tensor for both inputs --------------------------------------------------------------------------------------
 
 TWICE = ["add", "subtract", "multiply", "divide", "power", "matmul", "maximum", "minimum"]
 
 
 @pytest.mark.parametrize("name", TWICE)
 @given(seed=seeds, side=st.integers(1, 3))
-def test_a_tensor_in_both_places_gets_the_gradients_of_both(name, seed, side):
+def test_tensor_used_for_both_inputs_gets_both_gradients(name, seed, side):
     rng = np.random.default_rng(seed)
     array = rng.uniform(0.3, 3, (side, side))
     operation = getattr(tg, name)
@@ -103,7 +103,7 @@ def test_a_tensor_in_both_places_gets_the_gradients_of_both(name, seed, side):
 
 
 @pytest.mark.parametrize("join", [tg.concatenate, tg.stack])
-def test_a_tensor_joined_to_itself_gets_both_gradients(join):
+def test_tensor_joined_to_itself_gets_both_gradients(join):
     t = Tensor([1.0, 2.0], requires_grad=True)
     out = join([t, t])
     assert tg.grad(out, t, np.arange(4.0).reshape(out.shape)).data.tolist() == [2.0, 4.0]
@@ -114,30 +114,30 @@ def test_where_with_one_tensor_in_both_branches():
     assert tg.grad(tg.where([True, False], t, t), t, [3.0, 5.0]).data.tolist() == [3.0, 5.0]
 
 
-def test_an_update_with_parts_of_itself():
+def test_index_update_with_elements_of_itself():
     t = Tensor([1.0, 2.0], requires_grad=True)
     assert tg.grad(tg.index_update(t, 0, t[1]), t, [3.0, 5.0]).data.tolist() == [0.0, 8.0]
 
 
-# -- what depends on the type ----------------------------------------------------------------------------------------
+# -- dtypes ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("there", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("here", [np.float16, np.float32, np.float64])
-def test_a_conversion_gives_the_gradient_in_the_leafs_own_type(here, there):
+def test_gradient_of_astype_has_the_dtype_of_the_leaf(here, there):
     t = Tensor([1.5, 2.5], requires_grad=True, dtype=here)
     out = t.astype(there)
     gradient = tg.grad(out, t, [3.0, 5.0])
     assert (out.dtype, gradient.dtype, gradient.data.tolist()) == (there, here, [3.0, 5.0])
 
 
-def test_no_gradient_flows_through_integers():
+def test_recorded_tensor_cannot_be_converted_to_integers():
     with pytest.raises(TypeError, match="no gradient flows through int64"):
         Tensor([1.5], requires_grad=True).astype(int)
 
 
 @pytest.mark.parametrize("name", sorted(set(SPECS) & set(TWICE) - {"matmul"}))
-def test_python_numbers_do_not_widen_float32(name):
+def test_python_scalars_do_not_promote_float32(name):
     t = Tensor([1.5, 2.5], requires_grad=True, dtype=np.float32)
     operation = getattr(tg, name)
     assert operation(t, 2.5).dtype == operation(2.5, t).dtype == np.float32
@@ -147,6 +147,6 @@ def test_python_numbers_do_not_widen_float32(name):
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
-@pytest.mark.parametrize(("name", "slope"), [("sigmoid", 0.25), ("softplus", 0.5), ("tanh", 1.0)])
-def test_the_complex_step_holds_at_zero(name, slope, zero):
-    assert float(complex_step(getattr(tg, name), zero)) == slope
+@pytest.mark.parametrize(("name", "derivative"), [("sigmoid", 0.25), ("softplus", 0.5), ("tanh", 1.0)])
+def test_complex_step_at_zero(name, derivative, zero):
+    assert float(complex_step(getattr(tg, name), zero)) == derivative

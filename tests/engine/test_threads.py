@@ -1,6 +1,6 @@
-"""Threads and tasks: gradients are right, nothing is lost, and no state of one is another's; and what can be copied.
+"""Threads and tasks: correct gradients, and independent modes; copies and pickles.
 
-The amounts are those of the Hypothesis profile: with ``thorough``, eight threads compute 10,000 gradients each.
+The counts depend on the Hypothesis profile: with ``thorough``, eight threads compute 10,000 gradients each.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ from tinygrad_cifar import (
 from tinygrad_cifar.engine.modes import active_watchers
 
 THREADS = 8
-LARGE = 200_000  # NumPy lets other threads run while it computes, and this takes it a while
+LARGE = 200_000  # large enough that NumPy releases the GIL for some time
 EACH = 10_000 if settings.default.max_examples >= 300 else 250
-DEPOSITS = EACH // 10
+PASSES = EACH // 10
 
 
 @pytest.fixture(autouse=True)
-def threads_take_turns_all_the_time() -> Iterator[None]:
+def switch_threads_often() -> Iterator[None]:
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(before)
 
 
-def in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:
-    """Run ``work(number)`` in as many threads, all at once; return their results or raise the first error."""
+def run_in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:
+    """Run ``work(number)`` in ``count`` threads at once; return their results, or raise the first error."""
     ready = threading.Barrier(count)
     results: list[Any] = [None] * count
     errors: list[BaseException] = []
 
-    def guarded(number: int) -> None:
+    def run(number: int) -> None:
         ready.wait()
         try:
             results[number] = work(number)
         except BaseException as error:  # noqa: BLE001 (raised below)
             errors.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -75,7 +75,7 @@ def in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:
 
 
 # -- gradients ---------------------------------------------------------------------------------------------------------
-# Each is right or wrong to the last bit: whole numbers, small enough.
+# Each gradient is a small integer, so it is exact.
 
 W = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 
@@ -100,7 +100,7 @@ def nested(k: float) -> bool:
 
 
 def inside_a_function(k: float) -> bool:
-    """One derivative is computed while another program is being recorded."""
+    """Compute one derivative while another computation is being recorded."""
 
     def inner(t: float) -> float:
         y = Tensor(t, requires_grad=True)
@@ -130,30 +130,30 @@ def after_a_step(k: float) -> bool:
 KINDS = [of_a_leaf, of_a_shared_leaf, nested, inside_a_function, with_a_pause, after_a_step]
 
 
-def test_eight_threads_compute_no_wrong_gradient():
+def test_eight_threads_compute_correct_gradients():
     def work(number: int) -> int:
         return sum(not KINDS[(number + i) % len(KINDS)](float(1 + i % 100)) for i in range(EACH))
 
-    assert in_threads(work) == [0] * THREADS
+    assert run_in_threads(work) == [0] * THREADS
 
 
-def test_one_graph_walked_by_all_at_once():
+def test_threads_traverse_one_retained_graph():
     x = Tensor([1.0, 2.0], requires_grad=True)
     y = (tg.exp(x * 0) * x * x).sum()
 
     def work(_: int) -> set[str]:
         return {str(grad(y, x, retain_graph=True).data.tolist()) for _ in range(EACH // 10)}
 
-    assert in_threads(work) == [{"[2.0, 4.0]"}] * THREADS
+    assert run_in_threads(work) == [{"[2.0, 4.0]"}] * THREADS
 
 
-def test_a_graph_that_is_used_up_by_one_is_an_error_for_the_others_and_never_a_wrong_gradient():
+def test_graph_freed_by_one_thread_raises_in_the_others():
     def work_on(x: Tensor, y: Tensor) -> Callable[[int], Any]:
         def work(_: int) -> Any:
             try:
                 return grad(y, x).data.tolist()
             except RuntimeError as error:
-                return "has been used up" in str(error) or str(error)
+                return "has been freed by an earlier backward pass" in str(error) or str(error)
 
         return work
 
@@ -162,33 +162,33 @@ def test_a_graph_that_is_used_up_by_one_is_an_error_for_the_others_and_never_a_w
         y = x
         for _ in range(5):
             y = y * 2
-        outcomes = in_threads(work_on(x, y.sum()), 4)
+        outcomes = run_in_threads(work_on(x, y.sum()), 4)
         assert all(outcome in ([32.0, 32.0], True) for outcome in outcomes), outcomes
 
 
-def test_deposits_of_all_into_one_leaf_add_up():
+def test_threads_accumulate_into_one_leaf():
     x = Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
-        for _ in range(DEPOSITS):
+        for _ in range(PASSES):
             (x * float(number + 1)).sum().backward()
 
-    in_threads(work)
-    assert set(x.grad.data.tolist()) == {DEPOSITS * 36.0}
+    run_in_threads(work)
+    assert set(x.grad.data.tolist()) == {PASSES * 36.0}
 
 
-def test_deposits_into_several_leaves_at_once_add_up():
+def test_threads_accumulate_into_several_leaves():
     a, b = Tensor(np.ones(LARGE), requires_grad=True), Tensor(np.ones(LARGE), requires_grad=True)
 
     def work(number: int) -> None:
-        for _ in range(DEPOSITS):
+        for _ in range(PASSES):
             ((a + b) if number % 2 else (b * 2 + a)).sum().backward()
 
-    in_threads(work)
-    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({DEPOSITS * 8.0}, {DEPOSITS * 12.0})
+    run_in_threads(work)
+    assert (set(a.grad.data.tolist()), set(b.grad.data.tolist())) == ({PASSES * 8.0}, {PASSES * 12.0})
 
 
-def test_models_trained_side_by_side_end_as_if_each_were_alone():
+def test_models_trained_in_parallel_equal_those_trained_alone():
     def trained(seed: int) -> bytes:
         rng = np.random.default_rng(seed)
         model = models.Perceptron([4, 5, 2], rng=rng, dropout=0.3)
@@ -197,75 +197,75 @@ def test_models_trained_side_by_side_end_as_if_each_were_alone():
         training.fit(model, optimiser, data, epochs=3, batch_size=4, rng=rng)
         return b"".join(p.data.tobytes() for p in model.parameters())
 
-    assert in_threads(trained) == [trained(seed) for seed in range(THREADS)]
+    assert run_in_threads(trained) == [trained(seed) for seed in range(THREADS)]
 
 
 # -- state -------------------------------------------------------------------------------------------------------------
 
 
-class Stray(Exception):  # noqa: N818
+class Interruption(Exception):  # noqa: N818
     pass
 
 
-def stumble(rng: random.Random) -> None:
+def raise_at_random(rng: random.Random) -> None:
     if rng.random() < 0.3:
-        raise Stray
+        raise Interruption
 
 
-def wander(rng: random.Random, depth: int = 0) -> None:
-    """Enter and leave blocks at random, also by exceptions, and check at every step that the state is one's own."""
+def nest_blocks_at_random(rng: random.Random, depth: int = 0) -> None:
+    """Enter and leave blocks at random, also by exceptions, and check the mode at every step."""
     recording, watching = is_recording(), active_watchers()
     assert (Tensor(1.0, requires_grad=True) * 2).requires_grad == recording
     if depth < 4:
         for _ in range(2):
             block = rng.choice([no_grad, trace_nonfinite, count_kinks])
-            with contextlib.suppress(Stray), block():
+            with contextlib.suppress(Interruption), block():
                 assert is_recording() == (recording and block is not no_grad)
                 assert len(active_watchers()) == len(watching) + (block is not no_grad)
-                wander(rng, depth + 1)
-                stumble(rng)
+                nest_blocks_at_random(rng, depth + 1)
+                raise_at_random(rng)
             assert is_recording() == recording
             assert active_watchers() == watching
 
 
-def test_states_of_threads_do_not_mix_whatever_is_raised():
+def test_modes_of_threads_are_independent():
     def work(number: int) -> None:
         for i in range(EACH // 100):
-            wander(random.Random(1000 * number + i))
+            nest_blocks_at_random(random.Random(1000 * number + i))
 
-    in_threads(work)
+    run_in_threads(work)
 
 
-def test_states_of_tasks_do_not_mix_whatever_is_raised():
-    async def stroll(rng: random.Random, depth: int = 0) -> None:
+def test_modes_of_tasks_are_independent():
+    async def nest_blocks(rng: random.Random, depth: int = 0) -> None:
         recording, watching = is_recording(), active_watchers()
         for _ in range(2 * (depth < 4)):
             block = rng.choice([no_grad, trace_nonfinite, count_kinks])
-            with contextlib.suppress(Stray), block():
+            with contextlib.suppress(Interruption), block():
                 await asyncio.sleep(0)
                 assert is_recording() == (recording and block is not no_grad)
-                await stroll(rng, depth + 1)
-                stumble(rng)
+                await nest_blocks(rng, depth + 1)
+                raise_at_random(rng)
             await asyncio.sleep(0)
             assert (is_recording(), active_watchers()) == (recording, watching)
 
-    async def crowd() -> None:
-        await asyncio.gather(*[stroll(random.Random(i)) for i in range(20)])
+    async def all_tasks() -> None:
+        await asyncio.gather(*[nest_blocks(random.Random(i)) for i in range(20)])
 
-    asyncio.run(crowd())
+    asyncio.run(all_tasks())
 
 
-def test_counters_of_threads_count_their_own():
+def test_kinks_are_counted_per_thread():
     def work(number: int) -> dict[str, int]:
         with count_kinks() as kinks:
             for _ in range(50):
                 tg.relu(Tensor(np.zeros(number + 1)))
         return dict(kinks)
 
-    assert in_threads(work) == [{"relu": 50 * (number + 1)} for number in range(THREADS)]
+    assert run_in_threads(work) == [{"relu": 50 * (number + 1)} for number in range(THREADS)]
 
 
-def test_a_trace_stops_its_own_thread_alone():
+def test_trace_applies_to_its_thread_only():
     def work(number: int) -> bool:
         if number % 2:
             with trace_nonfinite(), pytest.raises(NonFiniteError):
@@ -274,18 +274,18 @@ def test_a_trace_stops_its_own_thread_alone():
         with np.errstate(all="ignore"):
             return all(tg.log(Tensor(0.0)).item() == -np.inf for _ in range(50))
 
-    assert all(in_threads(work))
+    assert all(run_in_threads(work))
 
 
-def test_numpys_error_state_is_restored_by_a_trace_that_failed():
+def test_numpy_error_state_is_restored_after_a_trace_error():
     before = np.geterr()
     with pytest.raises(NonFiniteError), trace_nonfinite():
         tg.log(Tensor(0.0))
     assert np.geterr() == before
 
 
-def test_a_generator_that_pauses_inside_no_grad_leaks_into_whoever_goes_on():
-    """As with every context variable: a block must not be left open across a yield. Closing it restores the state."""
+def test_no_grad_in_a_suspended_generator_applies_to_the_caller():
+    """As with every context variable. Closing the generator restores the mode."""
 
     def paused() -> Iterator[None]:
         with no_grad():
@@ -298,7 +298,7 @@ def test_a_generator_that_pauses_inside_no_grad_leaks_into_whoever_goes_on():
     assert is_recording()
 
 
-def test_blocks_may_be_left_in_the_order_in_which_they_were_entered():
+def test_blocks_may_be_left_in_the_order_of_entering():
     def paused() -> Iterator[None]:
         with no_grad():
             yield
@@ -311,7 +311,7 @@ def test_blocks_may_be_left_in_the_order_in_which_they_were_entered():
     assert is_recording()
 
 
-def test_a_generator_may_be_closed_in_another_context_than_it_was_begun_in():
+def test_generator_may_be_closed_in_another_context():
     def paused() -> Iterator[None]:
         with no_grad():
             yield
@@ -322,7 +322,7 @@ def test_a_generator_may_be_closed_in_another_context_than_it_was_begun_in():
     assert is_recording()
 
 
-def test_one_block_may_be_entered_twice():
+def test_block_may_be_entered_twice():
     block = no_grad()
     with block:
         with block:
@@ -350,13 +350,13 @@ def _a_generator() -> Iterator[bool]:
     yield is_recording()
 
 
-def test_a_decorated_function_does_not_record():
+def test_decorated_function_does_not_record():
     assert not _a_function()
     assert not asyncio.run(_a_coroutine())
     assert is_recording()
 
 
-def test_a_decorated_generator_does_not_record_and_leaves_others_alone():
+def test_decorated_generator_does_not_affect_the_caller():
     generator = _a_generator()
     assert [next(generator), is_recording(), generator.send(None), is_recording()] == [False, True, False, True]
     assert generator.throw(KeyError()) is False
@@ -364,7 +364,7 @@ def test_a_decorated_generator_does_not_record_and_leaves_others_alone():
     assert is_recording()
 
 
-def test_a_decorated_generator_returns_what_it_returns():
+def test_decorated_generator_returns_its_value():
     @no_grad()
     def counted() -> Iterator[int]:
         got = yield 1
@@ -379,7 +379,7 @@ def test_a_decorated_generator_returns_what_it_returns():
         generator.send(5)
 
 
-def test_an_asynchronous_generator_cannot_be_decorated():
+def test_asynchronous_generator_cannot_be_decorated():
     with pytest.raises(TypeError, match="write 'with no_grad"):
 
         @no_grad()
@@ -389,11 +389,11 @@ def test_an_asynchronous_generator_cannot_be_decorated():
 
 # -- copies ------------------------------------------------------------------------------------------------------------
 
-JOURNEYS = {"pickle": lambda x: pickle.loads(pickle.dumps(x)), "deepcopy": copy.deepcopy}
+COPIES = {"pickle": lambda x: pickle.loads(pickle.dumps(x)), "deepcopy": copy.deepcopy}
 
 
 class Activated(nn.Module):
-    """A module of the user's own, which holds functions and settings beside its parameters."""
+    """A user-defined module with functions and settings among its attributes."""
 
     def __init__(self) -> None:
         self.layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
@@ -405,22 +405,22 @@ class Activated(nn.Module):
         return self.reduce(self.activation(self.layer(x))) * self.scale
 
 
-@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
-def test_a_module_that_holds_operations_travels(journey):
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_module_with_operations_as_attributes_can_be_copied(duplicate):
     model = Activated()
-    twin = journey(model)
+    twin = duplicate(model)
     assert twin(np.ones((1, 2))).item() == model(np.ones((1, 2))).item()
     assert twin.activation is tg.relu
 
 
 @pytest.mark.parametrize("name", tg.engine.ops.__all__)
-def test_every_operation_travels(name):
+def test_every_operation_can_be_pickled(name):
     operation = getattr(tg, name)
     assert pickle.loads(pickle.dumps(operation)) is operation
 
 
-@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
-def test_a_model_and_its_optimiser_travel_together_and_train_on_to_the_same_bits(journey):
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_copied_model_and_optimiser_continue_bit_for_bit(duplicate):
     rng = np.random.default_rng(0)
     X, labels = rng.normal(size=(20, 3)), rng.integers(0, 2, 20)
 
@@ -434,26 +434,26 @@ def test_a_model_and_its_optimiser_travel_together_and_train_on_to_the_same_bits
     model = models.TwoLayer(3, 4, 2, rng=rng)
     optimiser = optim.Adam(model.parameters(), schedules.Triangular(0.0, 0.1, 4))
     trained(model, optimiser)
-    twins = journey((model, optimiser))
+    twins = duplicate((model, optimiser))
     assert twins[1].parameters[0] is twins[0].W1
     assert trained(*twins) == trained(model, optimiser)
 
 
-@pytest.mark.parametrize("journey", JOURNEYS.values(), ids=JOURNEYS)
-def test_a_counter_of_kinks_travels(journey):
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_kink_counter_can_be_copied(duplicate):
     with count_kinks() as kinks:
         tg.relu(Tensor([0.0, 0.0]))
-    twin = journey(kinks)
+    twin = duplicate(kinks)
     assert twin == kinks == {"relu": 2}
 
 
 @pytest.mark.parametrize("error", [NonFiniteError("why"), training.TrainingDiverged("why")], ids=type)
-def test_errors_travel_from_a_worker(error):
+def test_errors_can_be_pickled(error):
     twin = pickle.loads(pickle.dumps(error))
     assert (type(twin), str(twin)) == (type(error), "why")
 
 
-def test_a_copy_made_in_the_middle_of_a_graph_has_no_part_in_it():
+def test_copy_made_before_backward_is_not_part_of_the_graph():
     x = Tensor([1.0, 2.0], requires_grad=True)
     y = (x * x).sum()
     twin = copy.deepcopy(x)

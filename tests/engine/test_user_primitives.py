@@ -1,4 +1,4 @@
-"""Primitives of a user's own: made of anything, of any names and orders, and not trusted with the graph's arrays."""
+"""User-defined primitives: names and order of arguments, protection of saved arrays, and invalid definitions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tinygrad_cifar.engine.primitives import PRIMITIVES
 
 
 @pytest.fixture(autouse=True)
-def _a_table_of_ones_own(monkeypatch):
-    """Let each test have the names that it wants."""
+def _copy_of_the_table(monkeypatch):
+    """Let tests register any name."""
     monkeypatch.setattr("tinygrad_cifar.engine.primitives.PRIMITIVES", dict(PRIMITIVES))
 
 
@@ -33,16 +33,16 @@ def leaf(*numbers):
     st.booleans(),
     st.sampled_from([(True, True), (True, False), (False, True)]),
 )
-def test_a_primitive_of_two_has_its_gradients_by_name(names, reverse, recorded):
-    """Whatever the inputs are called, in whatever order the rules come, and although the constants are changed."""
+def test_gradients_of_two_inputs_belong_to_their_names(names, reverse, recorded):
+    """For any names of the inputs and any order of the VJPs, also if constant arrays change before backward."""
     primitives.PRIMITIVES.pop("product", None)
     first, second = names
     forward = eval(f"lambda {first}, {second}: {first}**2 * {second}")
-    rules = {
+    vjps = {
         first: eval(f"lambda g, {first}, {second}: g * 2 * {first} * {second}"),
         second: eval(f"lambda g, {first}: g * {first}**2"),
     }
-    product = tg.primitive("product", forward, **dict(list(rules.items())[:: -1 if reverse else 1]))
+    product = tg.primitive("product", forward, **dict(list(vjps.items())[:: -1 if reverse else 1]))
     arrays = [np.array([2.0, 3.0]), np.array([5.0, 7.0])]
     expected = [2 * arrays[0] * arrays[1], arrays[0] ** 2]
     inputs = [tg.Tensor(array, requires_grad=True) if on else array for array, on in zip(arrays, recorded, strict=True)]
@@ -50,32 +50,32 @@ def test_a_primitive_of_two_has_its_gradients_by_name(names, reverse, recorded):
     for array in arrays:
         array[:] = 0
     out.backward()
-    for given_, gradient, on in zip(inputs, expected, recorded, strict=True):
+    for leaf_, gradient, on in zip(inputs, expected, recorded, strict=True):
         if on:
-            np.testing.assert_array_equal(given_.grad.data, gradient)
+            np.testing.assert_array_equal(leaf_.grad.data, gradient)
 
 
-def test_a_ufuncs_rules_may_come_in_any_order():
+def test_vjps_of_a_ufunc_may_be_in_any_order():
     quotient = tg.primitive("quotient", np.divide, y=lambda g, x, y: -g * x / y**2, x=lambda g, y: g / y)
     x, y = leaf(6.0), leaf(2.0)
     quotient(x, y).backward([1.0])
     assert (x.grad.item(), y.grad.item()) == (0.5, -1.5)
 
 
-def test_two_inputs_may_be_given_by_name_and_left_out():
+def test_inputs_may_be_keywords_or_defaults():
     scaled = tg.primitive("scaled", lambda x, by=2.0: x * by, x=lambda g, by: g * by, by=lambda g, x: g * x)
     x = leaf(3.0)
     assert tg.grad(scaled(x), x, [1.0]).item() == 2
     assert tg.grad(scaled(x, by=np.array([5.0])), x, [1.0]).item() == 5
 
 
-def test_an_input_may_be_called_name():
+def test_input_may_be_named_name():
     kept = tg.primitive("kept", lambda name: name * 1, name=lambda g: g)
     x = leaf(3.0)
     assert tg.grad(kept(x), x, [1.0]).item() == 1
 
 
-def test_a_decorated_computation_has_the_arguments_of_what_it_decorates():
+def test_decorated_computation_has_the_arguments_of_the_original():
     def traced(function):
         @wraps(function)
         def wrapper(*arguments):
@@ -89,21 +89,21 @@ def test_a_decorated_computation_has_the_arguments_of_what_it_decorates():
 
 
 def test_an_auxiliary_output_needs_a_single_vjp():
-    with pytest.raises(TypeError, match="both: a by-product needs a rule for x and for no other input"):
+    with pytest.raises(TypeError, match="both: an auxiliary output needs a VJP for x and for no other input"):
         tg.primitive("both", lambda x, y: (x * y, x), aux="p", x=lambda g, p: g * p, y=lambda g: g)
 
 
-# -- what the graph holds ----------------------------------------------------------------------------------------------
+# -- saved arrays ------------------------------------------------------------------------------------------------------
 
 
-def test_a_rule_cannot_write_into_its_cotangent():
+def test_vjp_cannot_write_to_its_cotangent():
     doubled = tg.primitive("doubled", lambda x: 2 * x, x=lambda g: np.multiply(g, 2, out=g))
     x, z = leaf(1.0), leaf(1.0)
     with pytest.raises(ValueError, match="read-only"):
         (doubled(x) + z).backward([1.0])
 
 
-def test_a_rule_cannot_write_into_what_was_remembered():
+def test_vjp_cannot_write_to_saved_arrays():
     squared = tg.primitive("squared", lambda x: x * x, x=lambda g, x: np.multiply(2 * g, x, out=x))
     x = leaf(3.0)
     with pytest.raises(ValueError, match="read-only"):
@@ -117,9 +117,9 @@ CONSTANT = np.array([1.0, 2.0])
 @pytest.mark.parametrize(
     "forward",
     [lambda x, c: c, lambda x, c: c[::-1], lambda x, c: CONSTANT],  # noqa: ARG005
-    ids=["its argument", "a view of it", "a constant of its own"],
+    ids=["its argument", "a view of it", "a constant"],
 )
-def test_a_result_that_somebody_else_holds_is_copied(forward):
+def test_result_that_shares_memory_is_copied(forward):
     taken = tg.primitive("taken", forward, x=lambda g: 0 * g)
     c = np.array([3.0, 4.0])
     out = taken(leaf(0.0, 0.0), c)
@@ -129,7 +129,7 @@ def test_a_result_that_somebody_else_holds_is_copied(forward):
     CONSTANT[:] = 1.0, 2.0
 
 
-def test_a_cotangent_that_a_rule_has_kept_is_copied():
+def test_contribution_that_the_vjp_retains_is_copied():
     kept = np.array([3.0])
     constant = tg.primitive("constant", lambda x: x * 3, x=lambda g: kept)  # noqa: ARG005
     x = leaf(1.0)
@@ -138,7 +138,7 @@ def test_a_cotangent_that_a_rule_has_kept_is_copied():
     assert x.grad.item() == 3
 
 
-def test_a_result_of_ones_own_is_not_copied():
+def test_new_result_is_not_copied():
     made = []
 
     def forward(x):
@@ -149,7 +149,7 @@ def test_a_result_of_ones_own_is_not_copied():
     assert tg.primitive("made", forward, x=lambda g: 2 * g)(leaf(1.0)).data.ctypes.data == made[0]
 
 
-def test_arrays_in_a_dictionary_are_remembered_as_they_were():
+def test_arrays_in_a_dictionary_are_copied():
     scaled = tg.primitive("scaled", lambda x, how: x * how["by"], x=lambda g, how: g * how["by"])
     x, how = leaf(1.0), {"by": np.array([2.0])}
     out = scaled(x, how)
@@ -158,19 +158,19 @@ def test_arrays_in_a_dictionary_are_remembered_as_they_were():
 
 
 @pytest.mark.parametrize("kind", [int, complex])
-def test_a_computation_must_not_leave_the_real_numbers(kind):
+def test_result_must_be_floating_point(kind):
     odd = tg.primitive("odd", lambda x: x.astype(kind), x=lambda g: g)
-    with pytest.raises(TypeError, match=f"the computation returned {np.dtype(kind)} for floating-point numbers"):
+    with pytest.raises(TypeError, match=f"odd.*: the result is {np.dtype(kind)} for floating-point inputs"):
         odd(leaf(1.0))
 
 
-def test_a_cotangent_must_not_leave_the_real_numbers():
+def test_vjp_must_return_real_numbers():
     odd = tg.primitive("odd", lambda x: x * 1, x=lambda g: g * 1j)
-    with pytest.raises(TypeError, match=r"the rule of odd for x returned .*, which is no array of real numbers"):
+    with pytest.raises(TypeError, match=r"odd: the VJP for x must return an array of real numbers; got array"):
         odd(leaf(1.0)).backward([1.0])
 
 
-def test_an_error_of_ones_own_is_left_as_it_is():
+def test_user_defined_errors_are_not_changed():
     class OwnError(ValueError):
         pass
 
@@ -181,28 +181,26 @@ def test_an_error_of_ones_own_is_left_as_it_is():
         tg.primitive("failing", forward, x=lambda g: g)(leaf(1.0))
 
 
-# -- how they are made -------------------------------------------------------------------------------------------------
+# -- definition -------------------------------------------------------------------------------------------------------
 
 
-def test_a_rule_of_the_wrong_shape_is_named():
-    wrong = tg.primitive("of_test_engine_wrong_shape", lambda x: x * 2, x=lambda g: g.sum())
-    with pytest.raises(
-        RuntimeError, match=r"rule of of_test_engine_wrong_shape for x returned shape \(\) for .* \(2,\)"
-    ):
+def test_vjp_of_the_wrong_shape_raises_an_error():
+    wrong = tg.primitive("of_test_user_primitives_wrong_shape", lambda x: x * 2, x=lambda g: g.sum())
+    with pytest.raises(RuntimeError, match=r"the VJP for x must return the shape of the input, \(2,\); got \(\)"):
         wrong(leaf(1.0, 2.0)).sum().backward()
 
 
-def test_a_name_is_registered_once():
-    with pytest.raises(ValueError, match="a primitive named exp exists already"):
+def test_name_can_be_registered_once():
+    with pytest.raises(ValueError, match=r"the name exp is already used in .*; choose another name"):
         tg.primitive("exp", np.exp, x=lambda g, out: g * out)
 
 
-def test_a_rule_can_only_ask_for_what_there_is():
-    with pytest.raises(TypeError, match="the rule for x names weight, which is no argument"):
-        tg.primitive("of_test_engine_asks", lambda x: x, x=lambda g, weight: g * weight)
+def test_vjp_parameters_must_be_arguments_of_the_primitive():
+    with pytest.raises(TypeError, match="the VJP for x has the parameter weight, which is not an argument"):
+        tg.primitive("of_test_user_primitives_asks", lambda x: x, x=lambda g, weight: g * weight)
 
 
-def test_a_default_argument_of_a_primitive_reaches_its_rule():
+def test_default_arguments_are_passed_to_the_vjp():
     flip = tg.primitive("flip_rows", lambda x, axis=0: np.flip(x, axis), x=lambda g, axis: tg.flip(g, axis))  # noqa: PLW0108
     x = tg.Tensor(np.zeros((2, 3)), requires_grad=True)
     (flip(x) * np.arange(6.0).reshape(2, 3)).sum().backward()
@@ -220,7 +218,7 @@ class _Scale:
         return self.factor * x
 
 
-def test_a_primitive_can_be_made_of_anything_that_can_be_called():
+def test_primitive_of_any_callable():
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     twice = tg.primitive("twice", partial(operator.mul, 2.0), b=lambda g: 2 * g)
     scale = tg.primitive("scale", _Scale(3.0), x=_Scale(3.0))
@@ -230,12 +228,12 @@ def test_a_primitive_can_be_made_of_anything_that_can_be_called():
     np.testing.assert_array_equal(tg.grad(running(x).sum(), x).data, [2, 1])
 
 
-def test_a_function_whose_arguments_have_no_names_is_refused_by_name():
+def test_function_without_argument_names_is_rejected():
     with pytest.raises(TypeError, match=r"biggest: the arguments of .*max.* have no names; wrap it in a lambda"):
         tg.primitive("biggest", max, x=lambda g: g)
 
 
-def test_a_cell_that_is_run_again_replaces_its_own_primitive(monkeypatch):
+def test_cell_that_runs_again_replaces_its_primitive(monkeypatch):
     monkeypatch.setattr("tinygrad_cifar.engine.primitives.PRIMITIVES", dict(PRIMITIVES))
     cell = "cube = primitive('cube', lambda x: x**3, x=lambda g, x: {} * g * x**2)"
     notebook = {"__name__": "__main__", "primitive": tg.primitive}
@@ -244,14 +242,14 @@ def test_a_cell_that_is_run_again_replaces_its_own_primitive(monkeypatch):
     before = notebook["cube"](x)
     exec(cell.format(3), notebook)
     assert tg.grad(notebook["cube"](x), x).item() == 12
-    assert tg.grad(before, x).item() == 8  # what was recorded keeps its rule
-    with pytest.raises(ValueError, match="cube exists already, in __main__; choose another name"):
+    assert tg.grad(before, x).item() == 8  # recorded operations keep their VJPs
+    with pytest.raises(ValueError, match="the name cube is already used in __main__; choose another name"):
         exec(cell.format(3), notebook | {"__name__": "another"})
-    with pytest.raises(ValueError, match=r"exp exists already, in tinygrad_cifar\.ops\.elementwise"):
+    with pytest.raises(ValueError, match=r"the name exp is already used in tinygrad_cifar\.engine\.ops\.elementwise"):
         tg.primitive("exp", np.exp, x=lambda g, out: g * out)
 
 
-def test_a_primitive_cannot_write_into_what_other_graphs_hold():
+def test_primitive_cannot_write_to_arrays_saved_in_other_graphs():
     double = tg.primitive("double", lambda x: np.multiply(x, 2, out=x), x=lambda g: 2 * g)
     w = tg.Tensor([2.0, 3.0], requires_grad=True)
     square = (w * w).sum()
@@ -261,33 +259,33 @@ def test_a_primitive_cannot_write_into_what_other_graphs_hold():
 
 
 @pytest.mark.parametrize(
-    ("forward", "rule", "message"),
+    ("forward", "vjp", "message"),
     [
-        (lambda x: x * 1, lambda g: None, "the rule of odd for x returned None, which is no array"),  # noqa: ARG005
-        (lambda x: x * 1, lambda g: [1.0, 2.0], r"the rule of odd for x returned \[1.0, 2.0\], which is no array"),  # noqa: ARG005
-        (lambda x: None, lambda g: g, "odd: its computation returned None, which is no array of numbers"),  # noqa: ARG005
+        (lambda x: x * 1, lambda _: None, "odd: the VJP for x must return an array of real numbers; got None"),
+        (lambda x: x * 1, lambda _: [1.0, 2.0], r"odd: the VJP for x must return an array of real numbers; got \[1.0"),
+        (lambda x: None, lambda g: g, "odd: the computation must return an array of numbers; got None"),  # noqa: ARG005
     ],
 )
-def test_what_is_no_array_is_refused_by_the_primitives_name(forward, rule, message):
-    odd = tg.primitive("odd", forward, x=rule)
+def test_results_that_are_not_arrays_are_rejected(forward, vjp, message):
+    odd = tg.primitive("odd", forward, x=vjp)
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(TypeError, match=message):
         tg.grad(odd(x).sum(), x)
 
 
-def test_a_rule_for_one_input_of_a_ufunc_may_name_the_other():
+def test_vjp_for_one_input_of_a_ufunc_may_declare_the_other():
     scaled = tg.primitive("scaled", np.multiply, x=lambda g, y: g * y)
     x = tg.Tensor([1.0, 2.0], requires_grad=True)
     np.testing.assert_array_equal(tg.grad(scaled(x, 3.0).sum(), x).data, [3, 3])
-    with pytest.raises(TypeError, match="wrong: there is a rule for z, but the inputs are x, y"):
+    with pytest.raises(TypeError, match="wrong: there is a VJP for z, but the inputs are x, y"):
         tg.primitive("wrong", np.multiply, z=lambda g: g)
 
 
-def test_a_shape_that_was_broadcast_is_told_from_a_wrong_rule():
-    rules = {"x": lambda g, y: g * y, "y": lambda g, x: g * x}
+def test_broadcast_inputs_need_broadcasts_true():
+    vjps = {"x": lambda g, y: g * y, "y": lambda g, x: g * x}
     x, y = tg.Tensor(np.ones((4, 3)), requires_grad=True), tg.Tensor(np.ones(3), requires_grad=True)
-    product = tg.primitive("product", np.multiply, **rules)
-    with pytest.raises(RuntimeError, match=r"returned shape \(4, 3\) for an input of \(3,\); .*broadcasts=True"):
+    product = tg.primitive("product", np.multiply, **vjps)
+    with pytest.raises(RuntimeError, match=r"the shape of the input, \(3,\); got \(4, 3\) .*broadcasts=True"):
         tg.grad(product(x, y).sum(), y)
-    product = tg.primitive("product_with_broadcasting", np.multiply, broadcasts=True, **rules)
+    product = tg.primitive("product_with_broadcasting", np.multiply, broadcasts=True, **vjps)
     np.testing.assert_array_equal(tg.grad(product(x, y).sum(), y).data, [4, 4, 4])

@@ -1,4 +1,4 @@
-"""``python -m tests.evidence``: measure the evidence and write docs/trust.md; see :mod:`tests.evidence.measure`."""
+"""``python -m tests.evidence``: run all measurements and generate docs/trust.md; see :mod:`tests.evidence.measure`."""
 
 import sys
 

@@ -50,7 +50,13 @@ TESTS = Path(__file__).parents[1]
 
 PROGRAMS = "trust/test_programs.py::test_every_program_has_the_naive_engines_values_and_gradients"
 ENGINE_TESTS = (
-    "engine/test_engine.py",
+    "engine/test_backprop.py",
+    "engine/test_modes.py",
+    "engine/test_saved_arrays.py",
+    "engine/test_tensor.py",
+    "engine/test_application.py",
+    "engine/test_indexing.py",
+    "engine/test_compositions.py",
     "engine/test_user_primitives.py",
     "engine/test_derivatives.py",
     "trust/test_conformance.py",

@@ -1,9 +1,8 @@
-"""Another engine, as naive as it can be: every number by itself, differentiated by recursion over what it was made of.
+"""A scalar engine for comparison: every element is a node, differentiated by recursion over its inputs.
 
-It has nothing of the library's: no arrays in a rule, no table, no walk. A :class:`PublishedAccuracy` keeps the function that
-made it, so it can be computed again with some of the numbers moved (:func:`again`), and the slopes of that function,
-which are numbers too: a derivative can be differentiated. Arrays of them are NumPy's arrays of objects, which move
-and repeat elements and know nothing of derivatives.
+It shares no code with the library. A :class:`Number` stores the function that computed it, so it can be computed again
+for other inputs (:func:`recompute`), and the derivatives of that function, which are numbers as well, so a derivative
+can be differentiated. Arrays of numbers are NumPy's object arrays, which move and repeat elements.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ sys.setrecursionlimit(max(20_000, sys.getrecursionlimit()))  # a program of thir
 
 
 class Number:
-    """A number, the function that made it, of which inputs, and the function's slope by each input."""
+    """A number, with the function and inputs that it was computed from, and the derivative by each input."""
 
-    __array_ufunc__ = None  # a NumPy number leaves the arithmetic to us
+    __array_ufunc__ = None  # NumPy scalars defer arithmetic to this class
 
-    def __init__(self, value: float, function: Any = None, inputs: Any = (), slopes: Any = ()) -> None:
-        self.value, self.function, self.inputs, self.slopes = value, function, inputs, slopes
+    def __init__(self, value: float, function: Any = None, inputs: Any = (), derivatives: Any = ()) -> None:
+        self.value, self.function, self.inputs, self.derivatives = value, function, inputs, derivatives
 
     def __add__(self, y: Any) -> Number:
-        return made(operator.add, (self, y), (lambda: 1.0, lambda: 1.0))
+        return make_number(operator.add, (self, y), (lambda: 1.0, lambda: 1.0))
 
     def __mul__(self, y: Any) -> Any:
-        return self if type(y) is float and y == 1 else made(operator.mul, (self, y), (lambda: y, lambda: self))
+        return self if type(y) is float and y == 1 else make_number(operator.mul, (self, y), (lambda: y, lambda: self))
 
     def __truediv__(self, y: Any) -> Number:
-        return made(operator.truediv, (self, y), (lambda: 1 / y, lambda: -self / (y * y)))
+        return make_number(operator.truediv, (self, y), (lambda: 1 / y, lambda: -self / (y * y)))
 
     def __pow__(self, y: Any) -> Number:
-        return made(operator.pow, (self, y), (lambda: y * self ** (y - 1), lambda: self**y * apply("log", self)))
+        return make_number(operator.pow, (self, y), (lambda: y * self ** (y - 1), lambda: self**y * apply("log", self)))
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -53,21 +52,23 @@ class Number:
         return -self + x
 
     def __rtruediv__(self, x: Any) -> Number:
-        return made(operator.truediv, (x, self), (lambda: 1 / self, lambda: -x / (self * self)))
+        return make_number(operator.truediv, (x, self), (lambda: 1 / self, lambda: -x / (self * self)))
 
     def __rpow__(self, x: Any) -> Number:
-        return made(operator.pow, (x, self), (lambda: self * x ** (self - 1), lambda: x**self * math.log(x)))
+        return make_number(operator.pow, (x, self), (lambda: self * x ** (self - 1), lambda: x**self * math.log(x)))
 
 
-def made(function: Callable[..., float], inputs: tuple[Any, ...], slopes: Iterable[Callable[[], Any]]) -> Number:
-    return Number(function(*map(value, inputs)), function, inputs, slopes)
+def make_number(
+    function: Callable[..., float], inputs: tuple[Any, ...], derivatives: Iterable[Callable[[], Any]]
+) -> Number:
+    return Number(function(*map(value, inputs)), function, inputs, derivatives)
 
 
 def value(x: Any) -> float:
     return x.value if isinstance(x, Number) else x
 
 
-# Each function of one number, and its slope at x.
+# Functions of one number, and their derivatives at x.
 FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[Any], Any]]] = {
     "exp": (math.exp, lambda x: apply("exp", x)),
     "expm1": (math.expm1, lambda x: apply("exp", x)),
@@ -92,14 +93,14 @@ FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[Any], Any]]] = {
 
 
 def apply(name: str, x: Any) -> Any:
-    function, slope = FUNCTIONS[name]
-    return made(function, (x,), (lambda: slope(x),)) if isinstance(x, Number) else function(x)
+    function, derivative = FUNCTIONS[name]
+    return make_number(function, (x,), (lambda: derivative(x),)) if isinstance(x, Number) else function(x)
 
 
-def gradient(outs: np.ndarray, seeds: np.ndarray, wrt: np.ndarray) -> np.ndarray:
-    """Return the derivative of ``sum(seeds * outs)`` by each number of ``wrt``.
+def gradient(outs: np.ndarray, cotangents: np.ndarray, wrt: np.ndarray) -> np.ndarray:
+    """Return the derivative of ``sum(cotangents * outs)`` by each number of ``wrt``.
 
-    A number's share in the sum is its own seed, and its consumers' shares times their slopes.
+    The cotangent of a number is its initial cotangent, plus the cotangents of its consumers times their derivatives.
     """
     consumers: dict[Number, list[Any]] = defaultdict(list)
     seen: set[Number] = set()
@@ -107,29 +108,29 @@ def gradient(outs: np.ndarray, seeds: np.ndarray, wrt: np.ndarray) -> np.ndarray
     def visit(n: Any) -> None:
         if isinstance(n, Number) and n not in seen:
             seen.add(n)
-            for x, slope in zip(n.inputs, n.slopes, strict=True):
+            for x, derivative in zip(n.inputs, n.derivatives, strict=True):
                 if isinstance(x, Number):
-                    consumers[x].append((n, slope))
+                    consumers[x].append((n, derivative))
                     visit(x)
 
     own: dict[Any, Any] = defaultdict(float)
-    for out, seed in zip(outs.ravel(), seeds.ravel(), strict=True):
+    for out, cotangent in zip(outs.ravel(), cotangents.ravel(), strict=True):
         visit(out)
         if isinstance(out, Number):
-            own[out] = own[out] + seed
+            own[out] = own[out] + cotangent
 
     known: dict[Number, Any] = {}
 
-    def share(n: Number) -> Any:
+    def cotangent_of(n: Number) -> Any:
         if n not in known:
-            known[n] = sum([slope() * share(consumer) for consumer, slope in consumers[n]], own[n])
+            known[n] = sum([derivative() * cotangent_of(consumer) for consumer, derivative in consumers[n]], own[n])
         return known[n]
 
-    return each(share, wrt)
+    return each(cotangent_of, wrt)
 
 
 def count(outs: np.ndarray) -> int:
-    """Return how many numbers went into these."""
+    """Return how many numbers these were computed from, themselves included."""
     seen: set[Number] = set()
     unseen = [n for n in outs.ravel() if isinstance(n, Number)]
     while unseen:
@@ -140,8 +141,8 @@ def count(outs: np.ndarray) -> int:
     return len(seen)
 
 
-def again(outs: np.ndarray, moved: dict[Number, float]) -> np.ndarray:
-    """Compute values once more, with other values for some of the numbers on the way."""
+def recompute(outs: np.ndarray, moved: dict[Number, float]) -> np.ndarray:
+    """Compute values again, with other values for some of the numbers."""
     known = dict(moved)
 
     def compute(n: Any) -> float:
@@ -158,12 +159,12 @@ def again(outs: np.ndarray, moved: dict[Number, float]) -> np.ndarray:
 
 
 def each(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-    """Apply a function of numbers to every element, broadcasting; the result is an array of objects, always."""
+    """Apply a function of numbers element-wise, with broadcasting; always return an object array."""
     return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), dtype=object)
 
 
 def variables(numbers: Any) -> np.ndarray:
-    """Return new numbers, made of nothing."""
+    """Return new numbers without inputs."""
     return each(lambda x: Number(float(x)), np.asarray(numbers, dtype=float).astype(object))
 
 
@@ -177,7 +178,7 @@ def values(numbers: np.ndarray) -> np.ndarray:
 
 
 def fresh(numbers: Any) -> np.ndarray:
-    """Return numbers of their own, so that a view and what it is a view of can be told apart."""
+    """Return new numbers of the same values, to distinguish a view from its base."""
     return each(lambda x: apply("itself", x) if isinstance(x, Number) else Number(x), np.asarray(numbers, dtype=object))
 
 

@@ -1,7 +1,7 @@
-"""What has to hold of every primitive, as functions of its specification and one drawn case.
+"""Properties that every primitive must have, as functions of its specification and one drawn case.
 
-Each raises an AssertionError where it does not hold. The tests call them with cases that Hypothesis draws; whatever
-else wants to ask the same questions (with a fault planted in a rule, or to measure the worst error) can call them too.
+Each raises an AssertionError if the property does not hold. The tests call them with cases that Hypothesis draws; fault
+injection and the measurement of the largest errors call them as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def leaves(case: Case) -> list[Tensor]:
 
 
 def cotangent_of(out: Any, rng: np.random.Generator) -> Array:
-    """Draw weights of both signs, unequal, many of them above 50: a rule cannot ignore, average or clip them."""
+    """Draw unequal weights of both signs, many above 50, so that ignoring, averaging or clipping them is detected."""
     return rng.uniform(-500, 500, out.shape).astype(out.dtype)
 
 
@@ -33,7 +33,7 @@ def node_of(out: Tensor) -> Node | None:
 
 
 def bound(spec: Spec, case: Case) -> Any:
-    """Return the operation as a function of the case's arrays alone."""
+    """Return the operation as a function of only the case's arrays."""
 
     def operation(*arrays: Any) -> Any:
         return spec.call(*arrays, *case.parameters)
@@ -46,7 +46,7 @@ def bound(spec: Spec, case: Case) -> Any:
 
 
 def value(spec: Spec, case: Case, rng: np.random.Generator) -> float:  # noqa: ARG001
-    """The value is the reference's, exactly of its shape, for tensors and for arrays; return the worst error."""
+    """Check the value and its shape against the reference, for tensors and for arrays; return the largest error."""
     expected = np.asarray(spec.reference(*case.arrays, *case.parameters))
     out = bound(spec, case)(*leaves(case))
     assert isinstance(out, Tensor)
@@ -59,14 +59,14 @@ def value(spec: Spec, case: Case, rng: np.random.Generator) -> float:  # noqa: A
 
 
 def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """How inputs and indices lie in memory makes no difference, nor that inputs cannot be written to."""
+    """Check that memory layouts of inputs and indices, and read-only inputs, do not change the results."""
     operation = bound(spec, case)
     straight = leaves(case)
     out = operation(*straight)
     g = cotangent_of(out, rng)
     expected = tg.grad(out, straight, g) if out.requires_grad else ()
     for laid_out in LAYOUTS:
-        operation = bound(spec, Case(case.arrays, tuple(_indices_laid_out(laid_out, p) for p in case.parameters)))
+        operation = bound(spec, Case(case.arrays, tuple(_with_index_layout(laid_out, p) for p in case.parameters)))
         plain = operation(*[read_only(laid_out(np.array, array)) for array in case.arrays])
         np.testing.assert_allclose(plain, out.data, rtol=1e-13, atol=1e-13)
         views = [laid_out(_leaf, array) for array in case.arrays]
@@ -77,9 +77,9 @@ def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:
             np.testing.assert_allclose(gradient.data, other.data, rtol=1e-11, atol=1e-11)
 
 
-def _indices_laid_out(laid_out: Callable[..., Any], parameter: Any) -> Any:
+def _with_index_layout(laid_out: Callable[..., Any], parameter: Any) -> Any:
     if isinstance(parameter, tuple):
-        return tuple(_indices_laid_out(laid_out, part) for part in parameter)
+        return tuple(_with_index_layout(laid_out, part) for part in parameter)
     return laid_out(np.array, parameter) if isinstance(parameter, np.ndarray) else parameter
 
 
@@ -88,17 +88,17 @@ def _leaf(array: Array) -> Tensor:
 
 
 def transposed(make: Callable[[Array], Any], x: Array) -> Any:
-    """Return a view of what ``make`` makes that has the numbers of x in Fortran's order."""
+    """Return ``make(x)`` in Fortran order, as a view."""
     return make(x.T.copy(order="C")).T
 
 
 def with_gaps(make: Callable[[Array], Any], x: Array) -> Any:
-    """Return a view in which each number is followed by a gap."""
+    """Return ``make(x)`` as a view with a gap after each element."""
     return make(np.stack([x, x], -1))[..., 0]
 
 
 def backwards(make: Callable[[Array], Any], x: Array) -> Any:
-    """Return a view that goes through memory from the last to the first."""
+    """Return ``make(x)`` as a view with negative strides."""
     last_to_first = (*[slice(None, None, -1)] * x.ndim, ...)
     return make(x[last_to_first])[last_to_first]
 
@@ -115,30 +115,30 @@ def read_only(array: Array) -> Array:
 
 
 def differences(spec: Spec, case: Case, rng: np.random.Generator) -> float:
-    """The gradient is that of centred differences, element by element, under a random cotangent."""
-    return _against_differences(spec, case, rng, second_order=False)
+    """Check the gradient against centred differences, element by element, for a random cotangent."""
+    return _compare_with_differences(spec, case, rng, second_order=False)
 
 
 def second_order(spec: Spec, case: Case, rng: np.random.Generator) -> float:
-    """The gradient of the gradient is that of centred differences of the gradient."""
-    return _against_differences(spec, case, rng, second_order=True)
+    """Check the second derivative against centred differences of the gradient."""
+    return _compare_with_differences(spec, case, rng, second_order=True)
 
 
-def _against_differences(spec: Spec, case: Case, rng: np.random.Generator, *, second_order: bool) -> float:
+def _compare_with_differences(spec: Spec, case: Case, rng: np.random.Generator, *, second_order: bool) -> float:
     out = bound(spec, case)(*leaves(case))
     if not out.requires_grad:
-        return _has_no_rules(out)
+        return _check_not_recorded(out)
     g = cotangent_of(out, rng)
     return check_gradients(bound(spec, case), *case.arrays, cotangent=g, rng=rng, second_order=second_order)
 
 
-def _has_no_rules(out: Tensor) -> float:
+def _check_not_recorded(out: Tensor) -> float:
     assert out.is_leaf
     return 0.0
 
 
 def step_into_the_complex_plane(spec: Spec, case: Case, rng: np.random.Generator) -> float:
-    """The gradient of an analytic operation is that of the complex step to 1e-12; return the worst error."""
+    """Check the gradient of an analytic operation against the complex step, to 1e-12; return the largest error."""
     if not spec.analytic:
         return 0.0
     variables = leaves(case)
@@ -147,7 +147,7 @@ def step_into_the_complex_plane(spec: Spec, case: Case, rng: np.random.Generator
     worst = 0.0
     for i, gradient in enumerate(tg.grad(out, variables, g)):
         expected = complex_step(bound(spec, case), case.arrays, i, cotangent=g)
-        # A sum of large terms can be small; its error is to be judged by the terms.
+        # A sum of large terms can be small, so its error is relative to the terms.
         terms = max(np.max(np.abs(expected), initial=0.0), 0.1 * np.max(np.abs(g), initial=0.0))
         scale = np.maximum(np.abs(expected), 1e-2 * terms)
         error = np.abs(gradient.data - expected)
@@ -157,15 +157,15 @@ def step_into_the_complex_plane(spec: Spec, case: Case, rng: np.random.Generator
 
 
 def duality(spec: Spec, case: Case, rng: np.random.Generator) -> float:
-    """``<J v, u> = <v, J' u>`` up to rounding, for random u and v; return the error, relative to the lengths.
+    """Check ``<J v, u> = <v, J' u>`` up to rounding, for random u and v; return the error, relative to the norms.
 
-    ``J v`` is the reverse mode's own, made of the rules' rules; where the operation is analytic, it is also the step
-    into the complex plane along v.
+    ``J v`` is computed by differentiating the VJPs; for analytic operations it is also compared with the complex step
+    along v.
     """
     variables = leaves(case)
     out = bound(spec, case)(*variables)
     if not out.requires_grad:
-        return _has_no_rules(out)
+        return _check_not_recorded(out)
     u = cotangent_of(out, rng)
     v = [rng.uniform(-2, 2, array.shape) for array in case.arrays]
     _, moved = tg.jvp(bound(spec, case), case.arrays, v)
@@ -173,86 +173,86 @@ def duality(spec: Spec, case: Case, rng: np.random.Generator) -> float:
     if spec.analytic:
         shifted = [array + 1e-30j * direction for array, direction in zip(case.arrays, v, strict=True)]
         expected = np.asarray(bound(spec, case)(*shifted)).imag / 1e-30
-        np.testing.assert_allclose(moved.data, expected, rtol=1e-12, atol=1e-12 * (1 + _length(expected)))
+        np.testing.assert_allclose(moved.data, expected, rtol=1e-12, atol=1e-12 * (1 + _norm(expected)))
     left = np.vdot(moved.data, u)
     right = sum(np.vdot(direction, part) for direction, part in zip(v, pulled, strict=True))
-    lengths = _length(moved.data) * _length(u) + _length(*v) * (_length(*pulled) + _length(u))
+    norms = _norm(moved.data) * _norm(u) + _norm(*v) * (_norm(*pulled) + _norm(u))
     count = out.size + sum(array.size for array in case.arrays)
-    assert abs(left - right) <= 4 * EPS * (4 + count) * lengths, f"<J v, u> is {left}, but <v, J' u> is {right}"
-    return float(abs(left - right) / lengths) if lengths else 0.0
+    assert abs(left - right) <= 4 * EPS * (4 + count) * norms, f"<J v, u> is {left}, but <v, J' u> is {right}"
+    return float(abs(left - right) / norms) if norms else 0.0
 
 
 EPS = np.finfo(np.float64).eps
 
 
-def _length(*arrays: Array) -> float:
+def _norm(*arrays: Array) -> float:
     return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
 
 
-# -- the rule by itself ----------------------------------------------------------------------------------------------
-# The backward walk corrects shapes that were broadcast, and types. What a rule returns is looked at before that.
+# -- the VJP by itself -----------------------------------------------------------------------------------------------
+# The backward pass undoes broadcasting and changes of dtype. These properties are those of the VJP's own result.
 
 
 def rule_shape_and_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """A rule returns the input's shape exactly, unless the operation broadcasts, and its cotangent's type."""
+    """Check that a VJP returns the dtype of its cotangent and, unless it broadcasts, the shape of the input."""
     for dtype in (np.float64, np.float32):
         typed = case.astype(dtype)
         for asked in [typed] if spec.keeps_dtype else [Case(typed.arrays, (to,)) for to in (np.float64, np.float32)]:
             out = bound(spec, asked)(*leaves(asked))
             assert out.dtype == dtype or not spec.keeps_dtype
-            for parent, rule, arguments in _edges(out):
-                part = rule.apply(cotangent_of(out, rng), *arguments)
-                assert part.dtype == out.dtype
+            for parent, vjp, arguments in _edges(out):
+                contribution = vjp.apply(cotangent_of(out, rng), *arguments)
+                assert contribution.dtype == out.dtype
                 if node_of(out).primitive.broadcasts:
-                    assert np.broadcast_shapes(part.shape, parent.shape) == part.shape
+                    assert np.broadcast_shapes(contribution.shape, parent.shape) == contribution.shape
                 else:
-                    assert part.shape == parent.shape
+                    assert contribution.shape == parent.shape
 
 
 def rule_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """A rule changes neither its cotangent, nor the inputs, nor the result, and gives the same answer twice.
+    """Check that a VJP does not write to its cotangent, the inputs or the result, and is deterministic.
 
-    That is the engine's contract: nobody writes into a cotangent, so several inputs may be handed the same one.
+    The engine relies on it: several inputs may receive the same cotangent.
     """
     variables = leaves(case)
     out = bound(spec, case)(*variables)
-    for _, rule, arguments in _edges(out):
+    for _, vjp, arguments in _edges(out):
         g = cotangent_of(out, rng)
-        remembered = [*_arrays(arguments), g, out._array, *[variable._array for variable in variables]]
-        before = [array.tobytes() for array in remembered]
-        first = np.array(rule.apply(g, *arguments))
-        assert [array.tobytes() for array in remembered] == before
-        np.testing.assert_array_equal(rule.apply(g, *arguments), first)
+        saved = [*_arrays(arguments), g, out._array, *[variable._array for variable in variables]]
+        before = [array.tobytes() for array in saved]
+        first = np.array(vjp.apply(g, *arguments))
+        assert [array.tobytes() for array in saved] == before
+        np.testing.assert_array_equal(vjp.apply(g, *arguments), first)
 
 
 def rule_keeps_nothing(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """What a rule has given out stays as it is when the rule is applied again, to another cotangent."""
+    """Check that a result of a VJP does not change when the VJP is applied to another cotangent."""
     out = bound(spec, case)(*leaves(case))
-    for _, rule, arguments in _edges(out):
-        first = rule.apply(cotangent_of(out, rng), *arguments)
+    for _, vjp, arguments in _edges(out):
+        first = vjp.apply(cotangent_of(out, rng), *arguments)
         before = np.array(first)
-        rule.apply(cotangent_of(out, rng), *arguments)
+        vjp.apply(cotangent_of(out, rng), *arguments)
         np.testing.assert_array_equal(first, before)
 
 
 def rule_takes_any_cotangent(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """A rule does the same for a cotangent that is a view of something else and cannot be written to."""
+    """Check that a VJP accepts cotangents that are read-only views in any layout."""
     out = bound(spec, case)(*leaves(case))
-    for _, rule, arguments in _edges(out):
+    for _, vjp, arguments in _edges(out):
         g = cotangent_of(out, rng)
-        expected = rule.apply(g, *arguments)
+        expected = vjp.apply(g, *arguments)
         for laid_out in LAYOUTS:
             view = read_only(laid_out(np.array, g))
-            np.testing.assert_allclose(rule.apply(view, *arguments), expected, rtol=1e-11, atol=1e-11)
+            np.testing.assert_allclose(vjp.apply(view, *arguments), expected, rtol=1e-11, atol=1e-11)
 
 
 def rule_is_linear(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """A rule is linear in its cotangent."""
+    """Check that a VJP is linear in its cotangent."""
     out = bound(spec, case)(*leaves(case))
-    for _, rule, arguments in _edges(out):
+    for _, vjp, arguments in _edges(out):
         g, h = cotangent_of(out, rng), cotangent_of(out, rng)
-        both = rule.apply(2 * g - h, *arguments)
-        separate = 2 * rule.apply(g, *arguments) - rule.apply(h, *arguments)
+        both = vjp.apply(2 * g - h, *arguments)
+        separate = 2 * vjp.apply(g, *arguments) - vjp.apply(h, *arguments)
         np.testing.assert_allclose(both, separate, rtol=1e-10, atol=1e-10)
 
 
@@ -275,7 +275,7 @@ def _arrays(arguments: tuple[Any, ...]) -> list[Array]:
 
 
 def gradients_have_the_leafs_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """Each leaf's gradient has the leaf's type, whatever the others have."""
+    """Check that the gradient of each leaf has the dtype of the leaf, for leaves of different dtypes."""
     kinds = [np.dtype(rng.choice([np.float32, np.float64])) for _ in case.arrays]
     variables = [Tensor(a, requires_grad=True, dtype=k) for a, k in zip(case.arrays, kinds, strict=True)]
     out = bound(spec, case)(*variables)
@@ -287,7 +287,7 @@ def gradients_have_the_leafs_dtype(spec: Spec, case: Case, rng: np.random.Genera
 
 
 def float32_agrees(spec: Spec, case: Case, rng: np.random.Generator) -> None:
-    """In float32, value and gradient are those of float64, rounded."""
+    """Check that value and gradient in float32 equal those in float64, up to rounding."""
     rounded = case.astype(np.float32)
     small, large = leaves(rounded), leaves(rounded.astype(np.float64))
     out, exact = bound(spec, rounded)(*small), bound(spec, rounded)(*large)

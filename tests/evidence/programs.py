@@ -1,12 +1,12 @@
-"""A machine that writes programs, and holds what the library makes of them against the naive engine.
+"""Random programs, whose results are compared with those of the naive engine.
 
-Each step appends a line to a program and runs it: operations and views, updates of elements, constants, ``no_grad`` and
-``detach``, backward passes that keep the graph or use it up, gradients of gradients, leaves that are pickled, given
-other numbers or written to. After each line, values and gradients are those of :mod:`naive`, which computes number by
-number, and its gradients are those of centred differences.
+Each step appends a line to a program and runs it: operations and views, ``index_update``, constants, ``no_grad`` and
+``detach``, backward passes that retain or free the graph, gradients of gradients, leaves that are pickled, assigned or
+overwritten. After each line, values and gradients are compared with those of :mod:`naive`, which computes element by
+element, and its gradients with centred differences.
 
-Where they differ, the machine raises a :class:`DisagreementError` with the program, shortened by Hypothesis, that ends
-in the check that fails: text to be pasted into a Python session.
+If they differ, a :class:`DisagreementError` is raised with the program, shortened by Hypothesis, which ends in the
+check that fails. It can be pasted into a Python session.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.evidence import naive
 from tests.evidence.naive import each
 
-STEPS = 30  # of a program, at most
+STEPS = 30  # the largest number of steps of a program
 
 HEADER = """\
 import pickle
@@ -38,16 +38,16 @@ def check(tensor, expected):
     atol = 1e-9 * max(1, np.max(np.abs(expected)))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=atol, strict=True)
 
-def unless_used_up(action):
+def unless_freed(action):
     try:
         return True, action()
     except RuntimeError as error:
-        assert "has been used up by an earlier backward pass" in str(error)
+        assert "has been freed by an earlier backward pass" in str(error)
         return False, None
 
 """
 
-# How much has been run, for whoever wants to know.
+# How many of each have been run.
 counts: Counter[str] = Counter()
 
 
@@ -57,7 +57,7 @@ class DisagreementError(AssertionError):
     Attributes
     ----------
     program : str
-        The program, to be pasted.
+        The program, as text.
     """
 
     def __init__(self, program: str) -> None:
@@ -66,19 +66,19 @@ class DisagreementError(AssertionError):
 
 
 class Variable:
-    """What the machine knows of a tensor of the program.
+    """A tensor of the program, as the test knows it.
 
-    ``numbers`` are the naive engine's. ``inputs`` are the recorded variables it was computed from, None for a
-    constant. A leaf has an ``origin``, which keeps its place when it is given other numbers, and a ``deposit``.
+    ``numbers`` are the naive engine's. ``inputs`` are the recorded variables that it was computed from, None for a
+    constant. A leaf has an ``origin``, the numbers that it was created with, and ``grad``, the accumulated gradient.
     """
 
     def __init__(self, name: str, numbers: np.ndarray, inputs: set[Variable] | None, *, leaf: bool = False) -> None:
         self.name, self.numbers, self.inputs = name, numbers, inputs
         self.origin = numbers if leaf else None
-        self.deposit: np.ndarray | None = None
-        self.depends: set[Variable] = set()  # what the deposit was computed from
-        self.order = max((v.order for v in inputs or ()), default=0)  # how often something was differentiated for it
-        self.used_up = False
+        self.grad: np.ndarray | None = None
+        self.depends: set[Variable] = set()  # the variables that grad was computed from
+        self.order = max((v.order for v in inputs or ()), default=0)  # how often it was differentiated
+        self.is_freed = False
         self.is_gradient = False
 
     @property
@@ -90,7 +90,7 @@ class Variable:
         return self.numbers.shape
 
     def ancestors(self) -> set[Variable]:
-        """Return the variable and all that it was computed from."""
+        """Return the variable and all variables that it was computed from."""
         found, unseen = {self}, [self]
         while unseen:
             new = (unseen.pop().inputs or set()) - found
@@ -100,7 +100,7 @@ class Variable:
 
 
 def literal(numbers: Any) -> str:
-    """Write numbers as a program has them."""
+    """Format numbers as Python source."""
     array = np.asarray(numbers, dtype=float)
     if array.ndim == 0:
         return repr(float(f"{array.item():.12g}"))
@@ -110,15 +110,15 @@ def literal(numbers: Any) -> str:
 # -- what can be drawn -----------------------------------------------------------------------------------------------
 
 SHAPES = [(), (1,), (2,), (3,), (1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (2, 1, 2)]
-LARGEST, MOST = 30.0, 12  # of a value, of elements: what is beyond is not taken into the program
-GAP = 0.05  # from kinks
+LARGEST, MOST = 30.0, 12  # the largest value, and the largest number of elements, that a program contains
+GAP = 0.05  # the smallest distance from kinks
 
 WHICH = st.sampled_from(["latest", "latest", "any", "again"])
 eighths = st.integers(-16, 16).map(lambda n: n / 8)
 
 
 def anywhere(*_: Any) -> bool:
-    """Say where a function is smooth that has no kink and no end."""
+    """Return True: the domain of a function without kinks and bounds."""
     return True
 
 
@@ -132,7 +132,7 @@ DOMAINS: dict[str, Callable[[float], bool]] = {
 }
 FUNCTIONS = sorted(set(naive.FUNCTIONS) - {"itself"})
 
-# Text, meaning, and where it is smooth.
+# The source text, the naive computation, and where it is smooth.
 BINARY: dict[str, tuple[str, Callable[..., Any], Callable[[float, float], bool]]] = {
     "add": ("{} + {}", lambda x, y: x + y, anywhere),
     "subtract": ("{} - {}", lambda x, y: x - y, anywhere),
@@ -174,7 +174,7 @@ def softmax(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def apart(x: np.ndarray, axis: int | None) -> bool:
-    """Whether no two elements along the axis are near each other, so that an extreme is smooth."""
+    """Return whether no two elements along the axis are near each other, so that an extreme is smooth."""
     ordered = np.sort(naive.values(x), axis=axis)
     return bool(np.all(np.diff(ordered, axis=-1 if axis is None else axis) > GAP))
 
@@ -200,7 +200,7 @@ REDUCTIONS: dict[str, tuple[str, Callable[..., np.ndarray], Callable[..., bool]]
 
 
 def moves(draw: Callable[..., Any], shape: tuple[int, ...]) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """Draw an operation that moves, repeats or chooses elements: its text, and what NumPy does for arrays."""
+    """Draw an operation that moves, repeats or selects elements; return its text and the function of arrays."""
     axis = draw(st.integers(-len(shape), len(shape) - 1)) if shape else None
     wide = (2, *shape)
     anything = {
@@ -235,7 +235,7 @@ def moves(draw: Callable[..., Any], shape: tuple[int, ...]) -> tuple[str, Callab
 
 
 class Programs(RuleBasedStateMachine):
-    """Writes a program, step by step."""
+    """A state machine that writes a program, step by step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class Programs(RuleBasedStateMachine):
     # -- running lines -----------------------------------------------------------------------------------------------
 
     def run(self, line: str, pure: str = "") -> None:
-        """Add a line to the program, and run it; ``pure`` is the name that it gives a value, if that is all it does."""
+        """Add a line to the program, and run it; ``pure`` is the name that it assigns, if it has no other effect."""
         self.ask(line)
         self.lines.append((line, pure))
 
@@ -261,7 +261,7 @@ class Programs(RuleBasedStateMachine):
             raise DisagreementError(self.program(line)) from error
 
     def program(self, last: str) -> str:
-        """Return the program up to a last line, without values that nothing uses."""
+        """Return the program up to a last line, without unused assignments."""
         kept = [last]
         for line, pure in self.lines[::-1]:
             if not pure or any(re.search(rf"\b{pure}\b", other) for other in kept):
@@ -288,7 +288,7 @@ class Programs(RuleBasedStateMachine):
     def take(
         self, data: st.DataObject, text: str, compute: Callable[[], np.ndarray], operands: Sequence[Variable]
     ) -> None:
-        """Write ``name = text``, if its values are of ordinary size; now and then under no_grad."""
+        """Add ``name = text``, if its values are of moderate size; sometimes under no_grad."""
         try:
             numbers = compute()
         except (OverflowError, ZeroDivisionError, ValueError):
@@ -430,12 +430,12 @@ class Programs(RuleBasedStateMachine):
         data=st.data(),
         how=st.sampled_from(["{}.data = {}", "{}.overwrite(lambda array: array.__setitem__(..., {}))"]),
     )
-    def give_other_numbers(self, data, how):
+    def assign_other_numbers(self, data, how):
         leaf = self.pick(data, lambda v: v.origin is not None)
         numbers = data.draw(npst.arrays(float, leaf.shape, elements=eighths))
         self.run(how.format(leaf.name, literal(numbers)))
         leaf.numbers = each(lambda o, new: o + (new - o.value), leaf.origin, numbers.astype(object))
-        for variable in self.known:  # nothing else has changed
+        for variable in self.known:  # no other variable changes
             self.check(variable.name, variable.numbers)
 
     @rule(data=st.data())
@@ -446,10 +446,10 @@ class Programs(RuleBasedStateMachine):
         name = self.name()
         self.run(f"{name} = pickle.loads(pickle.dumps({leaf.name}))", pure=name)
         twin = Variable(name, naive.variables(naive.values(leaf.numbers)), set(), leaf=True)
-        twin.deposit = leaf.deposit
+        twin.grad = leaf.grad
         self.known.append(twin)
         self.check(name, twin.numbers)
-        self.check_deposits()
+        self.check_gradients_of_leaves()
 
     def has_recorded_gradient(self, leaf: Variable) -> bool:
         gradient = self.space[leaf.name].grad
@@ -457,76 +457,76 @@ class Programs(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def clear(self, data):
-        leaf = self.pick(data, lambda v: v.deposit is not None)
+        leaf = self.pick(data, lambda v: v.grad is not None)
         if leaf is not None:
             self.run(f"{leaf.name}.grad = None")
-            leaf.deposit, leaf.depends = None, set()
+            leaf.grad, leaf.depends = None, set()
 
     # -- differentiation ---------------------------------------------------------------------------------------------
 
     def differentiated(
         self, data: st.DataObject, out: Variable, wrt: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], str, Variable] | None:
-        """Draw a seed; return the derivatives, the option's text, and a variable for what they have in common."""
+        """Draw an initial cotangent; return the derivatives, the options' text, and a variable for the pass itself."""
         like = self.pick(data, lambda v: v.shape == out.shape) if data.draw(st.booleans()) else None
         options = []
         if like is not None:
-            seeds = like.numbers
+            cotangents = like.numbers
             options.append(f"gradient={like.name}")
         elif out.numbers.size == 1 and data.draw(st.booleans()):
-            seeds = np.full(out.shape, 1.0, dtype=object)
+            cotangents = np.full(out.shape, 1.0, dtype=object)
         else:
             numbers = data.draw(npst.arrays(float, out.shape, elements=eighths))
-            seeds = naive.constants(numbers)
+            cotangents = naive.constants(numbers)
             options.append(f"gradient={literal(numbers)}")
-        derivatives = [naive.gradient(out.numbers, seeds, x) for x in wrt]
+        derivatives = [naive.gradient(out.numbers, cotangents, x) for x in wrt]
         if any(np.max(np.abs(naive.values(derivative))) > 1e6 for derivative in derivatives):
             return None
         for x, derivative in zip(wrt, derivatives, strict=True):
-            self.hold_against_differences(out.numbers, naive.values(seeds), x, naive.values(derivative))
+            self.check_against_differences(out.numbers, naive.values(cotangents), x, naive.values(derivative))
         this_pass = Variable("a pass", out.numbers, {v for v in (out, like) if v and v.recorded})
         this_pass.order += 1
         return derivatives, "".join(f", {option}" for option in options), this_pass
 
-    def hold_against_differences(
-        self, out: np.ndarray, seeds: np.ndarray, wrt: np.ndarray, derivative: np.ndarray
+    def check_against_differences(
+        self, out: np.ndarray, cotangents: np.ndarray, wrt: np.ndarray, derivative: np.ndarray
     ) -> None:
-        """The naive engine's own derivative, along a random direction: it is believed no more than the other."""
+        """Compare the naive engine's derivative with a centred difference along a random direction."""
         direction = np.random.default_rng(len(self.lines)).uniform(-1, 1, wrt.size)
         h = 1e-6
 
         def moved(by: float) -> float:
             places = {x: x.value + by * d for x, d in zip(wrt.ravel(), direction, strict=True)}
-            return float(np.sum(seeds * naive.again(out, places)))
+            return float(np.sum(cotangents * naive.recompute(out, places)))
 
         slope = (moved(h) - moved(-h)) / (2 * h)
-        size = 1 + float(np.sum(np.abs(derivative))) + float(np.sum(np.abs(seeds * naive.values(out))))
+        size = 1 + float(np.sum(np.abs(derivative))) + float(np.sum(np.abs(cotangents * naive.values(out))))
         error = abs(slope - float(np.sum(derivative.ravel() * direction)))
         if not error <= 1e-6 * size:
             raise RuntimeError(f"the naive engine is wrong by {error}:\n{self.program('')}")
-        counts["derivatives held against differences"] += 1
+        counts["derivatives compared with differences"] += 1
 
-    def walk(self, call: str, result: str, this_pass: Variable, *, keep: bool) -> bool:
-        """Run a backward pass, which may say that the graph was used up if it was; return whether it was made."""
+    def run_backward(self, call: str, result: str, this_pass: Variable, *, keep: bool) -> bool:
+        """Run a backward pass, which may raise if a part of the graph was freed; return whether it ran."""
         behind = this_pass.ancestors() - {this_pass}
-        risky = any(v.used_up for v in behind)
+        risky = any(v.is_freed for v in behind)
         if risky:
             done = self.name()
-            self.run(f"{done}, result = unless_used_up(lambda: {call})")
+            self.run(f"{done}, result = unless_freed(lambda: {call})")
             if self.space[done] and result:
                 self.run(f"{result} = result")
             if not self.space[done]:
-                counts["passes refused: used up"] += 1
+                counts["passes rejected: graph freed"] += 1
         else:
             self.run(f"{result} = {call}" if result else call)
         made = not risky or self.space[done]
         if not keep or not made:
             for v in behind:
-                v.used_up = v.origin is None
+                v.is_freed = v.origin is None
         return made
 
     def recorded_or_constant(self, name: str, numbers: np.ndarray, depends: set[Variable], *, may: bool) -> Variable:
-        """Return the variable of a gradient, which the library records only if it can change."""
+        """Return the variable of a gradient, which is recorded only if it depends on a recorded variable."""
         if self.space[name].requires_grad:
             self.ask(f"assert {name}.requires_grad is {may}")
             variable = Variable(name, naive.fresh(numbers), depends)
@@ -540,18 +540,18 @@ class Programs(RuleBasedStateMachine):
         return Variable(name, naive.constants(numbers), None)
 
     def result(self, data: st.DataObject, which: str) -> Variable | None:
-        """Choose what is to be differentiated: the latest result, any, or any that was made of a gradient."""
+        """Draw the result to differentiate: the latest, any, or any that was computed from a gradient."""
         if which == "latest":
             return next((v for v in reversed(self.known) if v.recorded), None)
-        made_of_a_gradient = self.pick(data, lambda v: v.recorded and v.order > 0) if which == "again" else None
-        return made_of_a_gradient or self.pick(data, lambda v: v.recorded)
+        from_gradient = self.pick(data, lambda v: v.recorded and v.order > 0) if which == "again" else None
+        return from_gradient or self.pick(data, lambda v: v.recorded)
 
     @staticmethod
     def may_be_target(v: Variable, out: Variable | None) -> bool:
-        """Whether the derivative has but one meaning.
+        """Return whether the derivative with respect to ``v`` is unique.
 
-        A gradient may be a function of values on the way in more than one form (of x, or of exp(x)), and two gradients
-        may be one tensor: with respect to those, derivatives are a matter of form.
+        A gradient may depend on intermediate results in more than one form (on x, or on exp(x)), and two gradients may
+        be one tensor; derivatives with respect to those depend on the form.
         """
         return v.recorded and not v.is_gradient and (v.origin is not None or (out is not None and out.order == 0))
 
@@ -571,7 +571,7 @@ class Programs(RuleBasedStateMachine):
         names = [self.name() for _ in targets]
         wrt = targets[0].name if count == 1 else f"({', '.join(v.name for v in targets)})"
         call = f"tg.grad({out.name}, {wrt}{options})"
-        if not self.walk(call, ", ".join(names), this_pass, keep=create_graph or bool(retain)):
+        if not self.run_backward(call, ", ".join(names), this_pass, keep=create_graph or bool(retain)):
             return
         for name, numbers in zip(names, derivatives, strict=True):
             self.check(name, numbers)
@@ -590,34 +590,34 @@ class Programs(RuleBasedStateMachine):
             return
         derivatives, options, this_pass = found
         options += ", create_graph=True" if create_graph else ", retain_graph=True" if retain else ""
-        if not self.walk(f"{out.name}.backward({options[2:]})", "", this_pass, keep=create_graph or retain):
+        if not self.run_backward(f"{out.name}.backward({options[2:]})", "", this_pass, keep=create_graph or retain):
             return
         for leaf, derivative in zip(leaves, derivatives, strict=True):
             if leaf in out.ancestors():
                 new = derivative if create_graph else naive.constants(derivative)
-                leaf.deposit = new if leaf.deposit is None else each(lambda x, y: x + y, leaf.deposit, new)
+                leaf.grad = new if leaf.grad is None else each(lambda x, y: x + y, leaf.grad, new)
                 leaf.depends |= {this_pass} if create_graph else set()
         counts["backward passes"] += 1
         counts["gradients"] += len(leaves)
         counts["gradients of order 2 and more"] += len(leaves) * (this_pass.order > 1)
-        self.check_deposits()
+        self.check_gradients_of_leaves()
 
-    def check_deposits(self) -> None:
+    def check_gradients_of_leaves(self) -> None:
         for leaf in self.leaves:
             nothing = np.zeros(leaf.shape, dtype=object)
-            self.check(f"{leaf.name}.grad", nothing if leaf.deposit is None else leaf.deposit)
+            self.check(f"{leaf.name}.grad", nothing if leaf.grad is None else leaf.grad)
 
     @rule(data=st.data())
-    def use_a_deposit(self, data):
+    def use_gradient_of_a_leaf(self, data):
         leaf = self.pick(data, lambda v: v.origin is not None and self.space[v.name].grad is not None)
         if leaf is not None:
             name = self.name()
             self.run(f"{name} = {leaf.name}.grad", pure=name)
-            self.known.append(self.recorded_or_constant(name, leaf.deposit, leaf.depends, may=True))
+            self.known.append(self.recorded_or_constant(name, leaf.grad, leaf.depends, may=True))
 
 
 def _fit(*shapes: tuple[int, ...], exactly: tuple[int, ...] | None = None) -> bool:
-    """Whether shapes broadcast (exactly to one)."""
+    """Return whether shapes broadcast (if ``exactly`` is given, to that shape)."""
     try:
         return np.broadcast_shapes(*shapes) == exactly or exactly is None
     except ValueError:

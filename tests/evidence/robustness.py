@@ -1,10 +1,10 @@
-"""Files that lie and processes that are killed, by the thousand: what became of each is counted.
+"""Malformed files and killed processes: the outcome of each is counted.
 
     python -m tests.evidence.robustness [--inputs 10000] [--kills 50]
 
-Every reader of the library is given good files that were changed or cut short, and files made to deceive it. Each must
-end in the library's own error or in data; nothing but the reader's own folder may be written to, nothing may be
-run, and memory must stay within the limit that the reader's row states.
+Every reader of the library receives valid files that were mutated or truncated, and malicious files. Each must either
+return data or raise the library's error. It must write only to its own folder, run no code, and stay within its memory
+limit.
 """
 
 from __future__ import annotations
@@ -59,42 +59,42 @@ Outcome = dict[str, int]
 
 
 class Reader(NamedTuple):
-    """One way into the library.
+    """A function of the library that reads files.
 
     Attributes
     ----------
     good
-        A file that is read without complaint.
+        The content of a valid file.
     read
-        Given a path and the bytes to put there, puts them there, reads them, and returns what was found.
+        Called with a path and the content to write there; writes and reads the file, and returns the data.
     own
-        The library's errors for it.
-    made
-        Makes a malicious file.
+        The errors that the library may raise.
+    make
+        Returns the content of a malicious file.
     share
-        How much of the budget it gets.
+        Its share of the files.
     limit
-        The bytes of memory that may be taken for a file of a size.
+        The memory limit in bytes, as a function of the size of the file.
     checked
-        Whether the file has checksums: then a changed one is refused, or what it holds is the same.
+        Whether the file has checksums, so that a mutated file is rejected or gives the original data.
     """
 
     good: bytes
     read: Callable[[Path, bytes], Any]
     own: tuple[type[Exception], ...]
-    made: Callable[[Random], bytes]
+    make: Callable[[Random], bytes]
     share: float
     limit: Callable[[int], float]
     checked: bool = False
 
 
-# -- changing what is good ---------------------------------------------------------------------------------------------
+# -- mutating valid files ---------------------------------------------------------------------------------------------
 
 _NUMBERS = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1]
 
 
-def _place(rng: Random, size: int) -> int:
-    """Choose a place anywhere, or near the ends, where files keep their structure."""
+def _choose_position(rng: Random, size: int) -> int:
+    """Choose a position anywhere, or near the ends, where files have their structure."""
     near = rng.choice([0, 0, 1, 2])
     if near == 1:
         return rng.randrange(min(size, 400) + 1)
@@ -103,12 +103,12 @@ def _place(rng: Random, size: int) -> int:
     return rng.randrange(size + 1)
 
 
-def changed(rng: Random, good: bytes) -> bytes:
-    """Change one to eight things."""
+def mutate_bytes(rng: Random, good: bytes) -> bytes:
+    """Return the content after one to eight mutations."""
     content = bytearray(good)
     for _ in range(rng.choice([1, 1, 1, 2, 3, 8])):
-        at, count = _place(rng, len(content)), rng.choice([1, 1, 2, 4, 8, 30, 500])
-        elsewhere = _place(rng, len(content))
+        at, count = _choose_position(rng, len(content)), rng.choice([1, 1, 2, 4, 8, 30, 500])
+        elsewhere = _choose_position(rng, len(content))
         match rng.randrange(7):
             case 0:
                 content[at : at + 1] = bytes([rng.randrange(256)])
@@ -129,9 +129,9 @@ def changed(rng: Random, good: bytes) -> bytes:
     return bytes(content)
 
 
-def cut(rng: Random, good: bytes) -> bytes:
-    """Cut it short, now and then at its start, or let it go on after its end."""
-    end = _place(rng, len(good))
+def truncate(rng: Random, good: bytes) -> bytes:
+    """Truncate the content, sometimes at its start, or append to it."""
+    end = _choose_position(rng, len(good))
     match rng.randrange(6):
         case 0:
             return good[end:]
@@ -149,15 +149,15 @@ _NONSENSE: list[Any] = [
 ]
 
 
-def lied(rng: Random, value: Any) -> Any:
-    """Replace something, somewhere deep inside a JSON object, by nonsense."""
+def corrupt_json(rng: Random, value: Any) -> Any:
+    """Replace a value somewhere inside a JSON object by nonsense."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
         name = rng.choice(list(value))
         if rng.random() < 0.1:
             return {key: part for key, part in value.items() if key != name}
         if rng.random() < 0.05:
             return value | {rng.choice(["", "eta", "x" * 300]): rng.choice(_NONSENSE)}
-        return value | {name: lied(rng, value[name])}
+        return value | {name: corrupt_json(rng, value[name])}
     if isinstance(value, (list, tuple)) and value and rng.random() < 0.8:
         parts = list(value)
         at = rng.randrange(len(parts))
@@ -167,13 +167,13 @@ def lied(rng: Random, value: Any) -> Any:
             case 1:
                 parts.insert(at, rng.choice(_NONSENSE))
             case _:
-                parts[at] = lied(rng, parts[at])
+                parts[at] = corrupt_json(rng, parts[at])
         return parts
     return rng.choice(_NONSENSE)
 
 
-def lied_array(rng: Random, array: np.ndarray) -> np.ndarray:  # noqa: PLR0911 (a way each)
-    """Return another array in an array's place: of another shape, type, or of numbers that no training gives."""
+def corrupt_array(rng: Random, array: np.ndarray) -> np.ndarray:  # noqa: PLR0911 (one for each case)
+    """Return an array of another shape or dtype, or with values that training does not produce."""
     match rng.randrange(9):
         case 0:
             return array.reshape(-1)
@@ -195,42 +195,42 @@ def lied_array(rng: Random, array: np.ndarray) -> np.ndarray:  # noqa: PLR0911 (
             return np.zeros((*array.shape, 1))
 
 
-def lied_checkpoint(rng: Random, good: bytes) -> bytes:
-    """Make a checkpoint without a fault but for what it says."""
-    arrays, text = _loaded(good)
+def corrupt_checkpoint(rng: Random, good: bytes) -> bytes:
+    """Return a well-formed checkpoint with corrupt contents."""
+    arrays, text = _checkpoint_contents(good)
     for _ in range(rng.choice([1, 1, 2, 4])):
         name = rng.choice([*arrays, "x"])
         match rng.randrange(5):
             case 0 if name in arrays:
-                arrays[name] = lied_array(rng, arrays[name])
+                arrays[name] = corrupt_array(rng, arrays[name])
             case 1 if name in arrays:
                 del arrays[name]
             case 2:
                 arrays[rng.choice(["x", "model/x", "best/W", "optimiser/x", "optimiser/steps"])] = np.zeros(2)
             case _:
-                text = lied(rng, text)
-    return _saved(arrays, text)
+                text = corrupt_json(rng, text)
+    return _checkpoint_bytes(arrays, text)
 
 
-def _saved(arrays: Any, text: Any) -> bytes:
+def _checkpoint_bytes(arrays: Any, text: Any) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "it.npz"
         save_checkpoint(path, arrays, text)
         return path.read_bytes()
 
 
-def _loaded(content: bytes) -> tuple[dict[str, np.ndarray], Any]:
+def _checkpoint_contents(content: bytes) -> tuple[dict[str, np.ndarray], Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "it.npz"
         path.write_bytes(content)
         return load_checkpoint(path)
 
 
-# -- what attackers make -----------------------------------------------------------------------------------------------
+# -- malicious files --------------------------------------------------------------------------------------------------
 
 
 class Exploit:
-    """Pickles as a call."""
+    """An object whose pickle is a call."""
 
     def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
         self.call, self.arguments = call, arguments
@@ -240,7 +240,7 @@ class Exploit:
 
 
 def exploit(rng: Random) -> Any:
-    target = str(Path(tempfile.gettempdir()) / "hostile-was-here")
+    target = str(Path(tempfile.gettempdir()) / "exploit-was-here")
     return rng.choice(
         [
             Exploit(os.system, f"touch {target}"),
@@ -256,7 +256,7 @@ def exploit(rng: Random) -> Any:
     )
 
 
-def made_pickle(rng: Random) -> bytes:  # noqa: PLR0911 (a way each)
+def make_pickle(rng: Random) -> bytes:  # noqa: PLR0911 (one for each case)
     match rng.randrange(12):
         case 0 | 1:
             return pickle.dumps({"data": exploit(rng), "labels": [1]}, rng.randrange(6))
@@ -266,7 +266,7 @@ def made_pickle(rng: Random) -> bytes:  # noqa: PLR0911 (a way each)
             return rng.choice(list(MALFORMED.values()))
         case 4:
             return HEAD + rng.choice(list(UNNEEDED.values()))
-        case 5 if rng.random() < 0.1:  # each takes a while
+        case 5 if rng.random() < 0.1:  # slow
             return HEAD + rng.choice(list(GREEDY.values()))
         case 6:
             return meta_pickle(
@@ -280,7 +280,7 @@ def made_pickle(rng: Random) -> bytes:  # noqa: PLR0911 (a way each)
             return HEAD + b"".join(rng.choices(FRAGMENTS, k=rng.randrange(40))) + b"."
 
 
-def made_binary(rng: Random) -> bytes:
+def make_binary(rng: Random) -> bytes:
     match rng.randrange(5):
         case 0:
             return bytes([rng.choice([9, 10, 255])]) + bytes(3072) + bytes(3073 * rng.randrange(3))
@@ -317,7 +317,7 @@ _KINDS = [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, ta
 _KINDS += [tarfile.DIRTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE, b"Z"]
 
 
-def made_archive(rng: Random) -> bytes:
+def make_archive(rng: Random) -> bytes:
     files = dict(ARCHIVED)
     match rng.randrange(8):
         case 0 | 1 | 2:
@@ -333,7 +333,7 @@ def made_archive(rng: Random) -> bytes:
                 members.append(member)
             return archive(files, *members)
         case 3:
-            return _lying_size(rng)
+            return _archive_with_false_size(rng)
         case 4:
             return _header_bomb(rng)
         case 5:
@@ -347,21 +347,21 @@ def made_archive(rng: Random) -> bytes:
             return archive({}, member)
 
 
-def _lying_size(rng: Random) -> bytes:
+def _archive_with_false_size(rng: Random) -> bytes:
     member = tarfile.TarInfo(f"{_IN}/data_batch_1")
     member.size = rng.choice([10**9, 2**33, 2**60, 40_000_000, 40_000_001])
     return gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
 
 
 def _header_bomb(rng: Random) -> bytes:
-    """A header that claims, or has, megabytes of extended attributes or of a long name."""
+    """Return an archive whose header claims, or has, megabytes of extended attributes or of a long name."""
     member = tarfile.TarInfo("././@LongLink")
     member.type = rng.choice([tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
     member.size = rng.choice([10**6, 10**9, 2**40])
     return gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(rng.choice([0, 10**6, 10**7, 10**8])), 1)
 
 
-def made_checkpoint(rng: Random) -> bytes:  # noqa: PLR0911 (a way each)
+def make_checkpoint(rng: Random) -> bytes:  # noqa: PLR0911 (one for each case)
     body = rng.randbytes(rng.choice([0, 8, 16, 800]))
     match rng.randrange(10):
         case 0:
@@ -397,7 +397,7 @@ def made_checkpoint(rng: Random) -> bytes:  # noqa: PLR0911 (a way each)
 
 
 def _shared_entries(rng: Random, content: bytes) -> bytes:
-    """Let many entries of the list of contents point at one part."""
+    """Return an archive in which many entries of the central directory refer to one file."""
     start, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
     entry = content[start : content.index(b"PK\x01\x02", start + 1)]
     count = rng.choice([2, 30, 1000])
@@ -444,41 +444,36 @@ def _read_checkpoint(path: Path, content: bytes) -> Any:
     return {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}, json.dumps(text)
 
 
-def _fitted(checkpoint: Path, bits: Callable[[int], Any] = np.random.MT19937, epochs: int = 2) -> Any:
-    rng = np.random.Generator(bits(0))
+def _train_perceptron(
+    checkpoint: Path, callback: Callable[[training.TrainingProgress], None] | None = None
+) -> models.Perceptron:
+    rng = np.random.Generator(np.random.MT19937(0))
     model = models.Perceptron([3, 2, 2], rng=rng, dropout=0.2)
     data = rng.normal(size=(8, 3)), rng.integers(0, 2, 8)
     rate = schedules.Triangular(0.0, 0.1, 4)
     training.fit(
-        model, optim.Adam(model.parameters(), rate), data, data, epochs=epochs, batch_size=4, rng=rng, patience=9,
-        checkpoint=checkpoint,
+        model, optim.Adam(model.parameters(), rate), data, data, epochs=2, batch_size=4, rng=rng, patience=9,
+        checkpoint=checkpoint, callback=callback,
     )  # fmt: skip
     return model
 
 
-def _begun(path: Path) -> bytes:
+def _interrupted_checkpoint(path: Path) -> bytes:
     """Return the checkpoint of a run that was interrupted in its second epoch."""
 
     def stop(progress: training.TrainingProgress) -> None:
         if progress.step == 3:
             raise KeyboardInterrupt
 
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        patch.object(training._TrainingLoop, "report", lambda run: stop(_progress(run))),
-    ):
-        _fitted(path)
+    with contextlib.suppress(KeyboardInterrupt):
+        _train_perceptron(path, stop)
     return path.read_bytes()
-
-
-def _progress(run: Any) -> training.TrainingProgress:
-    return training.TrainingProgress(run.optimiser.steps, run.steps, run.loss, None)  # type: ignore[arg-type]
 
 
 def _resume(path: Path, content: bytes) -> Any:
     path.write_bytes(content)
     try:
-        _fitted(path)
+        _train_perceptron(path)
     except CheckpointError:
         assert path.read_bytes() == content, "a refused checkpoint was changed"
         raise
@@ -490,22 +485,22 @@ def _read_model(path: Path, content: bytes) -> Any:
     kept.model.predict(np.zeros((1, kept.preprocessing.mean.size), kept.settings.dtype))
 
 
-class OwnError(Exception):
-    """What the command line said in one sentence."""
+class CommandLineError(Exception):
+    """The one-line error message of the command line."""
 
 
 _OPTIONS = ["train", "softmax", "--epochs", "1", "--train-batches", "1", "--train-size", "100", "--no-figures"]
 
 
 @functools.cache
-def _drawn() -> Any:
+def _dataset() -> Any:
     return builtin_dataset()
 
 
 def _command(out: Path, *options: str) -> None:
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.data.builtin_dataset", _drawn),
+        patch("tinygrad_cifar.data.builtin_dataset", _dataset),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(said),
     ):
@@ -514,8 +509,8 @@ def _command(out: Path, *options: str) -> None:
         sentence = said.getvalue()
         assert sentence.count("\n") == 1
         assert sentence[:-1].isprintable()
-        assert "a fault of this program" not in sentence, sentence
-        raise OwnError(sentence)
+        assert "internal error" not in sentence, sentence
+        raise CommandLineError(sentence)
 
 
 def _read_result(path: Path, content: bytes) -> Any:
@@ -524,32 +519,32 @@ def _read_result(path: Path, content: bytes) -> Any:
 
 
 def _read_trained(path: Path, content: bytes) -> Any:
-    """Evaluate a model by the command line, which prints what it holds."""
+    """Evaluate a model with the command line, which prints its contents."""
     path.write_bytes(content)
     said = io.StringIO()
     with (
-        patch("tinygrad_cifar.data.builtin_dataset", _drawn),
+        patch("tinygrad_cifar.data.builtin_dataset", _dataset),
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
     ):
         status = main(["evaluate", str(path)])
     text = said.getvalue()
-    assert "\x1b" not in text, "a file steers the terminal"
-    assert "a fault of this program" not in text, text
+    assert "\x1b" not in text, "a file controls the terminal"
+    assert "internal error" not in text, text
     if status:
-        raise OwnError(text)
+        raise CommandLineError(text)
 
 
 @functools.cache
 def readers() -> dict[str, Reader]:
-    """Return all ways in, each with a good file."""
+    """Return all readers, each with a valid file."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _command(folder / "run")
         result, model = (folder / "run" / file for file in ("result.json", "parameters.npz"))
         result_bytes, model_bytes = result.read_bytes(), model.read_bytes()
-        begun = _begun(folder / "begun.npz")
-    checkpoint = _saved(
+        begun = _interrupted_checkpoint(folder / "begun.npz")
+    checkpoint = _checkpoint_bytes(
         {"W": np.arange(6.0).reshape(2, 3), "b": np.array(7, np.int32)}, {"epoch": 3, "rows": [[1.5, None]]}
     )
     python, binary = write_python_version, write_binary_version
@@ -561,45 +556,45 @@ def readers() -> dict[str, Reader]:
 
     return {
         "pickled batch": Reader(
-            pickled, _read_version(python, "data_batch_3"), (DataError,), made_pickle, 0.2, lambda n: 2 * n + 40e6
+            pickled, _read_version(python, "data_batch_3"), (DataError,), make_pickle, 0.2, lambda n: 2 * n + 40e6
         ),
         "pickled class names": Reader(
-            meta, _read_version(python, "batches.meta"), (DataError,), made_pickle, 0.1, lambda n: 2 * n + 40e6
+            meta, _read_version(python, "batches.meta"), (DataError,), make_pickle, 0.1, lambda n: 2 * n + 40e6
         ),
         "binary batch": Reader(
-            batch_binary(*_BATCHES[2]), _read_version(binary, "data_batch_3.bin"), (DataError,), made_binary, 0.05,
+            batch_binary(*_BATCHES[2]), _read_version(binary, "data_batch_3.bin"), (DataError,), make_binary, 0.05,
             lambda n: 8 * n + 4e6,
         ),
-        "archive": Reader(archive(ARCHIVED), _read_archive, (DataError,), made_archive, 0.1, lambda n: n + 8e6),
+        "archive": Reader(archive(ARCHIVED), _read_archive, (DataError,), make_archive, 0.1, lambda n: n + 8e6),
         "checkpoint": Reader(
-            checkpoint, _read_checkpoint, (CheckpointError,), made_checkpoint, 0.25, fields, checked=True
+            checkpoint, _read_checkpoint, (CheckpointError,), make_checkpoint, 0.25, fields, checked=True
         ),
         "resumed run": Reader(
-            begun, _resume, (CheckpointError, training.TrainingDiverged), lambda rng: lied_checkpoint(rng, begun), 0.1,
-            fields,
+            begun, _resume, (CheckpointError, training.TrainingDiverged), lambda rng: corrupt_checkpoint(rng, begun),
+            0.1, fields,
         ),
         "trained model": Reader(
-            small, _read_model, (CheckpointError,), lambda rng: lied_checkpoint(rng, small), 0.1, fields
+            small, _read_model, (CheckpointError,), lambda rng: corrupt_checkpoint(rng, small), 0.1, fields
         ),
         "evaluate": Reader(
-            model_bytes, _read_trained, (OwnError,), lambda rng: lied_checkpoint(rng, model_bytes), 0.02,
+            model_bytes, _read_trained, (CommandLineError,), lambda rng: corrupt_checkpoint(rng, model_bytes), 0.02,
             lambda n: 100 * n + 400e6,
         ),
         "result of a run": Reader(
-            result_bytes, _read_result, (OwnError,),
-            lambda rng: json.dumps(lied(rng, json.loads(result_bytes))).encode(), 0.08, fields,
+            result_bytes, _read_result, (CommandLineError,),
+            lambda rng: json.dumps(corrupt_json(rng, json.loads(result_bytes))).encode(), 0.08, fields,
         ),
     }  # fmt: skip
 
 
 def _small_model(content: bytes) -> bytes:
-    """Return the model for images of four pixels: 30,000 weights would hide the structure of the file."""
-    arrays, text = _loaded(content)
+    """Return the model for images of four pixels, so that the structure of the file outweighs its 30,000 weights."""
+    arrays, text = _checkpoint_contents(content)
     arrays["model/W"] = arrays["model/W"][:4]
-    return _saved(arrays | {name: arrays[name][:, :4] for name in ("pixels/mean", "pixels/std")}, text)
+    return _checkpoint_bytes(arrays | {name: arrays[name][:, :4] for name in ("pixels/mean", "pixels/std")}, text)
 
 
-# -- under watch -------------------------------------------------------------------------------------------------------
+# -- side effects ------------------------------------------------------------------------------------------------------
 
 _RUNS = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn", "subprocess.Popen", "exec"}
 _RUNS |= {"pickle.find_class", "socket.connect", "socket.bind", "ctypes.dlopen", "os.kill", "os.putenv", "os.chdir"}
@@ -610,7 +605,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class _Guard:
-    """Notes what a reader does that no reader may do; Python calls it at every such event, for good."""
+    """An audit hook that records forbidden actions of a reader. Audit hooks cannot be removed."""
 
     def __init__(self) -> None:
         self.folder: str | None = None
@@ -626,7 +621,7 @@ class _Guard:
             self.seen.append(f"{event}{arguments[:2]!r:.200}")
 
     def inside(self, path: Any, beside: int) -> bool:
-        """Tell whether a path, perhaps beside an open folder, is the reader's; a number is of a file opened before."""
+        """Return whether a path, relative to an open folder if given, is in the reader's folder."""
         if isinstance(path, int):
             return True
         if beside >= 0:
@@ -642,8 +637,8 @@ def _guard() -> _Guard:
 
 
 @contextlib.contextmanager
-def guarded(folder: Path) -> Iterator[list[str]]:
-    """Collect what happens inside the block that must not."""
+def watch_side_effects(folder: Path) -> Iterator[list[str]]:
+    """Collect the forbidden actions inside the block."""
     guard = _guard()
     guard.folder, guard.seen = os.path.realpath(folder), []
     try:
@@ -652,41 +647,45 @@ def guarded(folder: Path) -> Iterator[list[str]]:
         guard.folder = None
 
 
-KINDS = ("changed", "cut", "made")
+KINDS = ("mutated", "truncated", "malicious")
 
 
 def fuzz(name: str, inputs: int, seed: int = 0) -> dict[str, Any]:
-    """Give one reader as many files, and count what became of them.
+    """Run one reader on ``inputs`` files, and count the outcomes.
 
     Returns
     -------
     dict
-        ``inputs`` by kind; ``refused`` by the library's own error, ``read`` as data; and what must be 0: ``other
-        errors``, ``wrong`` (read, but not what was written, from a file with checksums), ``code run``, ``over the
-        limit`` of memory. ``most memory`` is the largest peak in bytes, ``complaints`` are the first of what is wrong.
+        ``inputs`` by kind; ``rejected`` by the library's error, ``read`` as data; and counts that must be 0: ``other
+        errors``, ``wrong`` (data other than the original, from a file with checksums), ``code run``, ``over the
+        limit`` of memory. ``most memory`` is the largest peak in bytes, ``complaints`` describes the first failures.
     """
     reader = readers()[name]
     rng = Random(f"{name} {seed}")
     counts: dict[str, Any] = {"inputs": dict.fromkeys(KINDS, 0)}
     counts |= dict.fromkeys(
-        ("refused", "read", "other errors", "wrong", "code run", "over the limit", "most memory"), 0
+        ("rejected", "read", "other errors", "wrong", "code run", "over the limit", "most memory"), 0
     )
     complaints: list[str] = []
-    expected = _read_in_a_folder(reader, reader.good)[0]  # also imports whatever is imported late
+    expected = _read_in_a_folder(reader, reader.good)[0]  # also runs the late imports
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for i in range(inputs):
             kind = KINDS[i % 3]
-            content = reader.made(rng) if kind == "made" else (changed if kind == "changed" else cut)(rng, reader.good)
+            content = (
+                reader.make(rng)
+                if kind == "malicious"
+                else (mutate_bytes if kind == "mutated" else truncate)(rng, reader.good)
+            )
             counts["inputs"][kind] += 1
             found, error, did, peak = _attempt(reader, content)
             faults = {
                 "code run": bool(did),
                 "over the limit": peak > reader.limit(len(content)),
                 "other errors": error is not None and not isinstance(error, reader.own),
-                "wrong": error is None and reader.checked and kind != "made" and found != expected,
+                "wrong": error is None and reader.checked and kind != "malicious" and found != expected,
             }
-            counts["read" if error is None else "refused"] += not faults["other errors"]
+            counts["read" if error is None else "rejected"] += not faults["other errors"]
             counts["most memory"] = max(counts["most memory"], peak)
             for fault, happened in faults.items():
                 counts[fault] += happened
@@ -704,9 +703,9 @@ def _attempt(reader: Reader, content: bytes) -> tuple[Any, Exception | None, lis
         folder = Path(name)
         tracemalloc.start()
         try:
-            with guarded(folder) as did:
+            with watch_side_effects(folder) as did:
                 found = reader.read(folder / "it.npz", content)
-        except Exception as caught:  # noqa: BLE001 (looked at by who asked)
+        except Exception as caught:  # noqa: BLE001 (examined by the caller)
             error = caught
         finally:
             peak = tracemalloc.get_traced_memory()[1]
@@ -724,7 +723,7 @@ def fuzz_counts(budget: int, seed: int = 0) -> dict[str, dict[str, Any]]:
     return {name: fuzz(name, max(3, round(budget * reader.share)), seed) for name, reader in readers().items()}
 
 
-# -- killing -----------------------------------------------------------------------------------------------------------
+# -- killed runs -------------------------------------------------------------------------------------------------------
 
 _RUN = ["--train-batches", "1", "2", "--validation-batch", "3", "--batch-size", "10", "--no-figures"]
 RUNS = {
@@ -751,21 +750,21 @@ RUNS = {
 
 
 class Killed(NamedTuple):
-    """A started command: whether it was killed, or its status."""
+    """The result of a command: its exit status, or None if it was killed, and its output."""
 
     status: int | None
     sentence: str
 
 
 def kill_counts(times: int, seed: int = 0) -> dict[str, Any]:
-    """Kill training processes at random moments, resume each until it ends, and compare its files with those of a run
-    that was left in peace.
+    """Kill training processes at random moments, resume each until it ends, and compare its files with those of an
+    uninterrupted run.
 
     Returns
     -------
     dict
         ``kills``, by when they came (``before the first checkpoint``, ``in training``, ``at the end``); the ``runs``
-        that ended ``same`` to the bit, or ``different``; and what must be 0: ``checkpoints lost`` or damaged,
+        that ended bit-for-bit the ``same``, or ``different``; and counts that must be 0: ``checkpoints lost``,
         ``not resumed``.
     """
     rng = Random(seed)
@@ -774,24 +773,24 @@ def kill_counts(times: int, seed: int = 0) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_python_version(folder / "data", draw_batches(40))
-        peace = {}
+        uninterrupted = {}
         while counts["kills"] < times:
             kind = list(RUNS)[counts["runs"] % len(RUNS)]
-            if kind not in peace:
-                peace[kind] = _left_in_peace(kind, data, folder / f"{kind} in peace")
-            outcome, seconds = peace[kind]
+            if kind not in uninterrupted:
+                uninterrupted[kind] = _run_uninterrupted(kind, data, folder / f"{kind} uninterrupted")
+            outcome, seconds = uninterrupted[kind]
             out = folder / f"run {counts['runs']}"
-            _kill_until_it_ends(kind, data, out, seconds, rng, counts, min(8, times - counts["kills"]))
+            _kill_until_finished(kind, data, out, seconds, rng, counts, min(8, times - counts["kills"]))
             counts["runs"] += 1
             if (out / "result.json").exists():
-                counts["same" if outcome_of(out) == outcome else "different"] += 1
+                counts["same" if run_outcome(out) == outcome else "different"] += 1
     return counts
 
 
-def _kill_until_it_ends(
+def _kill_until_finished(
     kind: str, data: Path, out: Path, seconds: tuple[float, float], rng: Random, counts: dict[str, Any], kills: int
 ) -> None:
-    """Kill a run so many times, unless it ends sooner, and then let it end."""
+    """Kill a run up to ``kills`` times, and then let it finish."""
     checkpoint = out / "checkpoint.npz"
     begun = False
     while True:
@@ -821,7 +820,7 @@ def _kill_until_it_ends(
 
 
 def _train(kind: str, data: Path, out: Path, *options: str, kill: tuple[bool, float] | None = None) -> Killed:
-    """Train in a process; kill it so many seconds after its start, or after it has said that it begins to train."""
+    """Train in a process; kill it after ``kill[1]`` seconds, from its start if ``kill[0]``, else from training."""
     command = [
         sys.executable,
         "-m",
@@ -848,18 +847,18 @@ def _train(kind: str, data: Path, out: Path, *options: str, kill: tuple[bool, fl
     return Killed(None if process.returncode < 0 else process.returncode, said + complaint)
 
 
-def _left_in_peace(kind: str, data: Path, out: Path) -> tuple[Any, tuple[float, float]]:
-    """Return what a run ends with, and the seconds that it takes in all and from its first word on."""
+def _run_uninterrupted(kind: str, data: Path, out: Path) -> tuple[Any, tuple[float, float]]:
+    """Return the outcome of a run, and the seconds that it takes in total and in training."""
     started = time.perf_counter()
     ended = _train(kind, data, out)
     if ended.status != 0:
         raise RuntimeError(ended.sentence)
     total = time.perf_counter() - started
-    return outcome_of(out), (total, json.loads((out / "result.json").read_text())["seconds"] + 0.05)
+    return run_outcome(out), (total, json.loads((out / "result.json").read_text())["seconds"] + 0.05)
 
 
-def outcome_of(out: Path) -> Any:
-    """Return everything that two runs must agree on, as bits and text."""
+def run_outcome(out: Path) -> Any:
+    """Return the data that must be identical for two runs, as bytes and text."""
     arrays, text = load_checkpoint(out / "parameters.npz")
     result = json.loads((out / "result.json").read_text())
     del result["seconds"]

@@ -1,9 +1,8 @@
-"""One specification for each primitive: how to draw its inputs, what its value is, and where its kinks are.
+"""One specification for each primitive: how to draw its inputs, its reference values, and its kinks.
 
-A :class:`Case` is one call: the arrays that gradient flows to, and the remaining arguments. Cases lie inside the
-smooth domain, so differences across a kink never spoil a comparison; at the kinks themselves, a :class:`Kink` says
-which of the possible values the table takes. References are computed without the operation, number by number where
-that is possible.
+A :class:`Case` is one call: the arrays to differentiate with respect to, and the remaining arguments. Cases lie inside
+the smooth domain, so differences never cross a kink; at the kinks themselves, a :class:`Kink` states the derivative
+that the table defines. References are computed without the operation, element by element where that is possible.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ class Case:
     arrays: tuple[Array, ...]
     parameters: tuple[Any, ...] = ()
 
-    def __post_init__(self) -> None:  # a single random number is no array yet
+    def __post_init__(self) -> None:  # a random scalar is not an array
         object.__setattr__(self, "arrays", tuple(np.asarray(array) for array in self.arrays))
 
     def astype(self, dtype: Any) -> Case:
-        """Return the case with its numbers converted, also those of parameters that are arrays."""
+        """Return the case with its arrays converted, including floating-point arrays among the parameters."""
         return Case(
             tuple(array.astype(dtype) for array in self.arrays),
             tuple(p.astype(dtype) if isinstance(p, np.ndarray) and p.dtype.kind == "f" else p for p in self.parameters),
@@ -51,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Kink:
-    """A point where several derivatives would do, and the one that the table takes."""
+    """A point where the derivative is not unique, and the derivative that the table defines."""
 
     name: str
     case: Case
@@ -61,20 +60,20 @@ class Kink:
 
 @dataclass(frozen=True)
 class Spec:
-    """What the oracle knows of a primitive.
+    """The specification of a primitive, for the oracles.
 
     Attributes
     ----------
     call
-        The operation as a user calls it: first the arrays, then the parameters.
+        The operation, called with the arrays and then the parameters.
     cases
         Calls inside the smooth domain.
     reference
-        The value, computed in another way.
+        An independent computation of the value.
     analytic
-        Whether the operation can be stepped into the complex plane.
+        Whether the complex step applies to the operation.
     keeps_dtype
-        Whether the result has the inputs' type.
+        Whether the result has the dtype of the inputs.
     """
 
     call: Callable[..., Any]
@@ -86,8 +85,8 @@ class Spec:
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------
-# Hypothesis draws shapes, arguments and a seed; the numbers come from the seed. They are unequal and of ordinary
-# size, which is what a comparison needs, and a failing case still shrinks to its smallest shape.
+# Hypothesis draws shapes, arguments and a seed; the elements are drawn with the seed. They are unequal and of moderate
+# size, as comparisons need, and a failing case still shrinks to its smallest shape.
 
 seeds = st.integers(0, 2**32 - 1)
 mostly = st.sampled_from([True, True, True, False])
@@ -98,12 +97,12 @@ def between(low: float, high: float) -> Fill:
 
 
 def either_side(low: float, high: float) -> Fill:
-    """Fill with numbers between ``low`` and ``high`` and their negatives: at least ``low`` away from 0."""
+    """Fill with numbers of either sign and of absolute value from ``low`` to ``high``."""
     return lambda rng, shape: rng.uniform(low, high, shape) * rng.choice([-1.0, 1.0], shape)
 
 
 def on_grid(offset: float) -> Fill:
-    """Fill with half-integers plus an offset: two offsets keep two arrays apart."""
+    """Fill with multiples of 1/2 plus an offset; arrays with different offsets have no ties."""
     return lambda rng, shape: rng.integers(-6, 6, shape) / 2 + offset
 
 
@@ -120,14 +119,14 @@ moderate = between(-2, 2)
 
 
 def shapes(min_dims: int = 0, max_dims: int = 3) -> st.SearchStrategy[Shape]:
-    """Mostly sides of 2 and 3, which can tell any two elements apart; sometimes none, or sides of 0 and 1."""
+    """Draw shapes, mostly with sides of 2 and 3; sometimes 0-d, or with sides of 0 and 1."""
     ordinary = npst.array_shapes(min_dims=max(min_dims, 1), max_dims=max_dims, min_side=2, max_side=3)
     odd = npst.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=0, max_side=2)
     return st.one_of(ordinary, ordinary.map(tuple), odd)
 
 
 def broadcastable(count: int) -> st.SearchStrategy[tuple[Shape, ...]]:
-    """Shapes that NumPy broadcasts against each other."""
+    """Draw shapes that broadcast against each other."""
     equal = npst.array_shapes(min_dims=1, max_dims=2, min_side=2, max_side=4).map(lambda shape: (shape,) * count)
     stretched = partial(npst.mutually_broadcastable_shapes, num_shapes=count, max_dims=3, max_side=3)
     return st.one_of(
@@ -144,15 +143,15 @@ def elementwise(draw: Any, *fills: Fill, parameters: st.SearchStrategy[Any] | No
     return Case(arrays, () if parameters is None else draw(parameters))
 
 
-def by_number(function: Callable[..., float]) -> Callable[..., Array]:
-    """Apply a function of Python numbers to each element."""
+def by_element(function: Callable[..., float]) -> Callable[..., Array]:
+    """Return a function of Python numbers as a function of arrays, applied to each element."""
     return np.vectorize(function, otypes=[float])
 
 
 def unary(
     call: Callable[..., Any], function: Callable[[float], float], fill: Fill, *kinks: Kink, analytic: bool = True
 ) -> Spec:
-    return Spec(call, elementwise(fill), by_number(function), analytic=analytic, kinks=kinks)
+    return Spec(call, elementwise(fill), by_element(function), analytic=analytic, kinks=kinks)
 
 
 def binary(
@@ -163,10 +162,10 @@ def binary(
     *kinks: Kink,
     analytic: bool = True,
 ) -> Spec:
-    """Specify an operation of two inputs, the second of which may be a plain number."""
+    """Specify an operation of two inputs, the second of which may be a Python scalar."""
     number = elementwise(x, parameters=st.sampled_from([(2.375,), (-1.125,)]))
     cases = st.one_of(elementwise(x, y), elementwise(x, y), number)
-    return Spec(call, cases, by_number(function), analytic=analytic, kinks=kinks)
+    return Spec(call, cases, by_element(function), analytic=analytic, kinks=kinks)
 
 
 def kink(name: str, arrays: Sequence[Any], gradients: Sequence[Any], *parameters: Any, cotangent: Any) -> Kink:
@@ -178,11 +177,13 @@ def kink(name: str, arrays: Sequence[Any], gradients: Sequence[Any], *parameters
 
 
 def powers() -> st.SearchStrategy[Case]:
-    whole = elementwise(either_side(0.4, 2), parameters=st.sampled_from([(0,), (1,), (2,), (3,), (-1,), (-2.0,)]))
+    integral = elementwise(either_side(0.4, 2), parameters=st.sampled_from([(0,), (1,), (2,), (3,), (-1,), (-2.0,)]))
     fractional = elementwise(between(0.3, 3), parameters=st.sampled_from([(0.5,), (-1.5,)]))
     both = elementwise(between(0.3, 3), moderate)
-    to_whole = elementwise(between(0.3, 3), lambda rng, shape: rng.integers(-2, 3, shape).astype(float))  # 0 among them
-    return st.one_of(both, both, to_whole, whole, fractional)
+    to_integers = elementwise(
+        between(0.3, 3), lambda rng, shape: rng.integers(-2, 3, shape).astype(float)
+    )  # including 0
+    return st.one_of(both, both, to_integers, integral, fractional)
 
 
 @st.composite
@@ -209,7 +210,7 @@ def wheres(draw: Any) -> Case:
 
 @st.composite
 def reductions(draw: Any, fill: Fill, *, of_nothing: bool = True) -> Case:
-    """Draw an axis in each of the ways it can be written; ``of_nothing`` is whether no elements are enough."""
+    """Draw an axis in each of its forms; ``of_nothing`` is whether reductions of no elements are allowed."""
     rng = np.random.default_rng(draw(seeds))
     shape = draw(shapes())
     every = npst.valid_tuple_axes(len(shape), min_size=0)
@@ -227,7 +228,7 @@ def _axes(axis: Any, ndim: int) -> list[int]:
 
 
 def reduced(function: Callable[[list[float]], float]) -> Callable[..., Array]:
-    """Apply a function of a list of numbers to what each result stands for."""
+    """Return a function of a list of numbers as a reduction of arrays."""
 
     def reference(x: Array, axis: Any, keepdims: bool) -> Array:
         axes = _axes(axis, x.ndim)
@@ -319,7 +320,7 @@ def _product(x: Array, y: Array) -> Array:
     return out if x.ndim > 1 else (out[..., 0, :] if y.ndim > 1 else out[..., 0])
 
 
-# As a user writes them, and written out in full.
+# As a user writes them, and in explicit form.
 SUBSCRIPTS = {
     "ij,jk->ik": "ij,jk->ik",
     "ij,jk": "ij,jk->ik",
@@ -414,7 +415,7 @@ def _permuted(x: Array, axes: Sequence[int] | None) -> Array:
 
 @st.composite
 def stretched(draw: Any, *, narrow: bool) -> Case:
-    """Draw a shape and one that it broadcasts to; the array has the narrow one or the wide one."""
+    """Draw a shape and one that it broadcasts to; the array has the smaller shape if ``narrow``."""
     rng = np.random.default_rng(draw(seeds))
     wide = draw(shapes(max_dims=3))
     flattened = tuple(1 if draw(st.booleans()) else size for size in wide)
@@ -503,7 +504,7 @@ def indices(draw: Any, shape: Shape) -> Any:
     if kind == "mask":
         rng = np.random.default_rng(draw(seeds))
         return rng.random(shape[: draw(st.integers(0, len(shape)))]) < 0.6
-    if kind == "table":  # more places than there are, so that one is named twice in many an order
+    if kind == "table":  # more indices than elements, so that some repeat, in any order
         return np.random.default_rng(draw(seeds)).integers(-shape[0], shape[0], (2, shape[0]))
     first = st.integers(-shape[0], shape[0] - 1)
     if kind == "list":
@@ -521,14 +522,14 @@ def choices(draw: Any) -> Case:
     return Case((moderate(rng, shape),), (draw(indices(shape)),))
 
 
-def _places(shape: Shape, index: Any) -> Array:
-    """Return which element of an array, counted in order, each chosen one is."""
+def _flat_indices(shape: Shape, index: Any) -> Array:
+    """Return the flat index of each selected element."""
     return np.asarray(np.arange(math.prod(shape)).reshape(shape)[index])
 
 
 def _chosen(x: Array, index: Any) -> Array:
     numbers = x.ravel().tolist()
-    places = _places(x.shape, index)
+    places = _flat_indices(x.shape, index)
     return np.array([numbers[i] for i in places.ravel()], dtype=float).reshape(places.shape)
 
 
@@ -538,13 +539,13 @@ def scatters(draw: Any) -> Case:
     shape = draw(shapes())
     index = draw(indices(shape))
     index = np.array(index) if isinstance(index, list) else index
-    return Case((moderate(rng, _places(shape, index).shape),), (index, shape))
+    return Case((moderate(rng, _flat_indices(shape, index).shape),), (index, shape))
 
 
 def _scattered(x: Array, index: Any, shape: Shape) -> Array:
     out = [0.0] * math.prod(shape)
-    for place, number in zip(_places(shape, index).ravel(), x.ravel().tolist(), strict=True):
-        out[place] += number
+    for position, number in zip(_flat_indices(shape, index).ravel(), x.ravel().tolist(), strict=True):
+        out[position] += number
     return np.array(out).reshape(shape)
 
 
@@ -553,10 +554,10 @@ def updates(draw: Any) -> Case:
     rng = np.random.default_rng(draw(seeds))
     shape = draw(shapes())
     index = draw(indices(shape))
-    target = _places(shape, index).shape
+    target = _flat_indices(shape, index).shape
     flat = tuple(1 if draw(st.booleans()) else size for size in target)
     values = [target, target, target, flat, flat[draw(st.integers(0, len(flat))) :], ()]
-    if target and not isinstance(index, (np.ndarray, np.bool_)):  # NumPy takes more axes than there are, but not always
+    if target and not isinstance(index, (np.ndarray, np.bool_)):  # NumPy accepts extra axes for some indices only
         values.append((1, *target))
     value = moderate(rng, draw(st.sampled_from(values)))
     if draw(mostly):
@@ -566,7 +567,7 @@ def updates(draw: Any) -> Case:
 
 def _updated(x: Array, value: Any, index: Any) -> Array:
     out = x.ravel().tolist()
-    places = _places(x.shape, index)
+    places = _flat_indices(x.shape, index)
     value = np.asarray(value)
     value = value.reshape(value.shape[max(value.ndim - places.ndim, 0) :])
     for place, number in zip(places.ravel(), np.broadcast_to(value, places.shape).ravel().tolist(), strict=True):
@@ -587,7 +588,7 @@ SPECS: dict[str, Spec] = {
     "power": Spec(
         tg.power,
         powers(),
-        by_number(operator.pow),
+        by_element(operator.pow),
         kinks=(
             kink("0 ** 0 does not change with its base", [[0.0]], [[0.0]], 0, cotangent=[3.0]),
             kink("x ** 1 at 0", [[0.0]], [[3.0]], 1, cotangent=[3.0]),
@@ -650,7 +651,7 @@ SPECS: dict[str, Spec] = {
     "clip": Spec(
         tg.clip,
         clips(),
-        lambda x, low, high: by_number(lambda x, low, high: min(max(x, low), high))(
+        lambda x, low, high: by_element(lambda x, low, high: min(max(x, low), high))(
             x, -math.inf if low is None else low, math.inf if high is None else high
         ),
         analytic=False,
@@ -659,7 +660,7 @@ SPECS: dict[str, Spec] = {
     "where": Spec(
         lambda x, y, condition: tg.where(condition, x, y),
         wheres(),
-        lambda x, y, condition: by_number(lambda c, x, y: x if c else y)(condition, x, y),
+        lambda x, y, condition: by_element(lambda c, x, y: x if c else y)(condition, x, y),
     ),
     "astype": Spec(
         tg.astype,
@@ -721,7 +722,7 @@ SPECS: dict[str, Spec] = {
         _updated,
         kinks=(
             kink(
-                "the last of several values written to one place stays",
+                "the last of several values written to one index stays",
                 [[1.0, 2.0], [7.0, 8.0, 9.0]],
                 [[0.0, 0.0], [0.0, 3.0, 5.0]],
                 [1, 0, 1],

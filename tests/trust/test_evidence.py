@@ -1,4 +1,4 @@
-"""The page of evidence: it has no holes, and nothing that it speaks of is missing from the one that is kept."""
+"""docs/trust.md: the committed page is complete, and an incomplete one cannot be generated."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import sys
 
 import pytest
 
-from tests.evidence import conformance, faults
-from tests.evidence import measure as evidence
+from tests.evidence import conformance, faults, measure
 from tests.evidence.specs import SPECS
 
-KEPT = evidence.PAGE.read_text(encoding="utf-8")
-LATELY = "measure again: python -m tests.evidence"
+COMMITTED = measure.PAGE.read_text(encoding="utf-8")
+REMEDY = "run: python -m tests.evidence"
 
 
 @pytest.fixture(scope="module")
-def quick():
-    """Return what the command says when it does a little of everything."""
+def quick_page():
+    """Return the page that the command prints with ``--quick``."""
     command = [sys.executable, "-m", "tests.evidence", "--quick", "--processes", "1"]
-    run = subprocess.run(command, cwd=evidence.ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=measure.ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -29,36 +28,36 @@ def headings(page):
     return re.findall(r"^#.*", page, re.MULTILINE)
 
 
-def test_one_command_measures_all_that_is_on_the_page(quick):
-    assert headings(quick) == headings(KEPT), LATELY
+def test_command_measures_every_section(quick_page):
+    assert headings(quick_page) == headings(COMMITTED), REMEDY
 
 
-def test_every_primitive_is_on_the_page():
-    assert re.findall(r"^\| `(\w+)` \| [\d,]+ \|", KEPT, re.MULTILINE) == sorted(SPECS), LATELY
+def test_page_lists_every_primitive():
+    assert re.findall(r"^\| `(\w+)` \| [\d,]+ \|", COMMITTED, re.MULTILINE) == sorted(SPECS), REMEDY
 
 
-def test_every_kind_of_fault_is_on_the_page_and_was_caught():
-    rows = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+ \| [\d,]+) \| [\d,]+ \|$", KEPT, re.MULTILINE))
-    assert {*faults.RULE_FAULTS, "engine"} <= set(rows), LATELY
+def test_page_lists_every_fault_as_detected():
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+ \| [\d,]+) \| [\d,]+ \|$", COMMITTED, re.MULTILINE))
+    assert {*faults.RULE_FAULTS, "engine"} <= set(rows), REMEDY
     assert all(len(set(rows[kind].split(" | "))) == 1 for kind in (*faults.RULE_FAULTS, "engine"))
-    assert [name for name in faults.ENGINE_FAULTS if f"| {name} |" not in KEPT] == [], LATELY
+    assert [name for name in faults.ENGINE_FAULTS if f"| {name} |" not in COMMITTED] == [], REMEDY
 
 
-def test_every_decision_is_on_the_page():
-    assert [row.test for row in conformance.DECISIONS if f"`{row.test}`" not in KEPT] == [], LATELY
+def test_page_lists_every_decision():
+    assert [row.test for row in conformance.DECISIONS if f"`{row.test}`" not in COMMITTED] == [], REMEDY
 
 
 @pytest.mark.parametrize("cell", [None, ""])
-def test_a_hole_in_a_row_is_an_error(cell):
-    with pytest.raises(evidence.HoleError, match="there is a hole in this row"):
-        evidence.table(["a", "b"], [["one", cell]])
+def test_missing_cell_raises(cell):
+    with pytest.raises(measure.MissingResultError, match="the row has an empty cell"):
+        measure.format_table(["a", "b"], [["one", cell]])
 
 
-def test_a_table_without_rows_is_an_error():
-    with pytest.raises(evidence.HoleError, match="no rows"):
-        evidence.table(["a"], [])
+def test_empty_table_raises():
+    with pytest.raises(measure.MissingResultError, match="no rows"):
+        measure.format_table(["a"], [])
 
 
-def test_what_was_not_measured_is_an_error():
-    with pytest.raises(evidence.HoleError, match=r"nothing was measured of \('kills',\)"):
-        evidence.killed_runs({})
+def test_missing_measurement_raises():
+    with pytest.raises(measure.MissingResultError, match=r"there are no results of \('kills',\)"):
+        measure.killed_runs({})

@@ -1,7 +1,6 @@
-"""Files that lie and processes that are killed: a sample of each; all of them with the profile ``thorough``.
+"""Malformed files and killed processes: a sample, or the full number with the profile ``thorough``.
 
-The counting is done by hostile.py; here it is asked whether what must be 0 is 0, and whether it would see it if it were
-not.
+robustness.py counts the outcomes. These tests check that the failures are 0, and that failures would be counted.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tests.evidence import robustness as hostile
-from tests.evidence.robustness import OwnError, fuzz, readers
+from tests.evidence import robustness
+from tests.evidence.robustness import CommandLineError, fuzz, readers
 from tinygrad_cifar import models, optim, training
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
@@ -30,7 +29,7 @@ READERS = tuple(readers())
 
 
 @functools.cache
-def counted(name: str) -> dict:
+def fuzz_counts_of(name: str) -> dict:
     return fuzz(name, max(9, round(INPUTS * readers()[name].share)))
 
 
@@ -38,84 +37,86 @@ def counted(name: str) -> dict:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_file_ends_in_data_or_in_the_librarys_own_error(name):
-    counts = counted(name)
+def test_every_file_is_read_or_rejected(name):
+    counts = fuzz_counts_of(name)
     assert counts["other errors"] == 0, counts["complaints"]
-    assert counts["refused"] + counts["read"] == sum(counts["inputs"].values())
+    assert counts["rejected"] + counts["read"] == sum(counts["inputs"].values())
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_no_code_of_a_file_runs_and_nothing_is_written_elsewhere(name):
-    assert counted(name)["code run"] == 0, counted(name)["complaints"]
+def test_files_run_no_code_and_write_nothing_elsewhere(name):
+    assert fuzz_counts_of(name)["code run"] == 0, fuzz_counts_of(name)["complaints"]
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_memory_stays_within_the_limit(name):
-    assert counted(name)["over the limit"] == 0, counted(name)["complaints"]
+    assert fuzz_counts_of(name)["over the limit"] == 0, fuzz_counts_of(name)["complaints"]
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if readers()[name].checked])
-def test_what_is_read_from_a_changed_file_with_checksums_is_what_was_written(name):
-    assert counted(name)["wrong"] == 0, counted(name)["complaints"]
+def test_mutated_file_with_checksums_gives_the_original_data(name):
+    assert fuzz_counts_of(name)["wrong"] == 0, fuzz_counts_of(name)["complaints"]
 
 
-def test_the_shares_are_the_whole():
+def test_shares_sum_to_one():
     assert sum(reader.share for reader in readers().values()) == pytest.approx(1)
 
 
-# -- whether the counting sees what it looks for -----------------------------------------------------------------------
+# -- failures are counted ----------------------------------------------------------------------------------------------
 
 
-def counts_of(monkeypatch, read, *, checked=False, limit=1e6):
-    reader = hostile.Reader(b"good" * 100, read, (OwnError,), lambda rng: rng.randbytes(9), 1, lambda _: limit, checked)
-    monkeypatch.setattr(hostile, "readers", lambda: {"it": reader})
+def fuzz_reader(monkeypatch, read, *, checked=False, limit=1e6):
+    reader = robustness.Reader(
+        b"good" * 100, read, (CommandLineError,), lambda rng: rng.randbytes(9), 1, lambda _: limit, checked
+    )
+    monkeypatch.setattr(robustness, "readers", lambda: {"it": reader})
     return fuzz("it", 30)
 
 
-def test_a_reader_that_runs_code_is_seen(monkeypatch, tmp_path):
-    trap = pickle.dumps(hostile.Exploit(os.mkdir, str(tmp_path / "sprung")))
+def test_reader_that_runs_code_is_detected(monkeypatch, tmp_path):
+    trap = pickle.dumps(robustness.Exploit(os.mkdir, str(tmp_path / "sprung")))
 
     def read(_: Path, content: bytes) -> None:
         if content != b"good" * 100 and not (tmp_path / "sprung").exists():
             pickle.loads(trap)
 
-    assert counts_of(monkeypatch, read)["code run"] == 1
+    assert fuzz_reader(monkeypatch, read)["code run"] == 1
 
 
-def test_a_reader_that_writes_elsewhere_is_seen(monkeypatch, tmp_path):
+def test_reader_that_writes_elsewhere_is_detected(monkeypatch, tmp_path):
     def read(_: Path, content: bytes) -> None:
         (tmp_path / "elsewhere").write_bytes(content)
 
-    assert counts_of(monkeypatch, read)["code run"] == 30
+    assert fuzz_reader(monkeypatch, read)["code run"] == 30
 
 
-def test_a_reader_that_writes_in_its_own_folder_is_not(monkeypatch):
-    assert counts_of(monkeypatch, lambda path, content: path.write_bytes(content))["code run"] == 0
+def test_reader_may_write_to_its_own_folder(monkeypatch):
+    assert fuzz_reader(monkeypatch, lambda path, content: path.write_bytes(content))["code run"] == 0
 
 
-def test_a_reader_that_takes_memory_is_seen(monkeypatch):
-    assert counts_of(monkeypatch, lambda *_: bytes(2_000_000).count(1))["over the limit"] == 30
+def test_reader_that_exceeds_its_memory_limit_is_detected(monkeypatch):
+    assert fuzz_reader(monkeypatch, lambda *_: bytes(2_000_000).count(1))["over the limit"] == 30
 
 
-def test_a_reader_that_fails_in_another_way_is_seen(monkeypatch):
+def test_reader_that_raises_another_error_is_detected(monkeypatch):
     def read(_: Path, content: bytes) -> None:
         if content != b"good" * 100:
             raise KeyError
 
-    counts = counts_of(monkeypatch, read)
+    counts = fuzz_reader(monkeypatch, read)
     assert counts["other errors"] + counts["read"] == 30
     assert counts["other errors"] >= 25
     assert "KeyError" in counts["complaints"][0]
 
 
-def test_a_reader_that_believes_what_was_changed_is_seen(monkeypatch):
-    assert counts_of(monkeypatch, lambda _, content: content, checked=True)["wrong"] >= 15
+def test_reader_that_accepts_mutated_data_is_detected(monkeypatch):
+    assert fuzz_reader(monkeypatch, lambda _, content: content, checked=True)["wrong"] >= 15
 
 
-# -- what was uncovered, by name ---------------------------------------------------------------------------------------
+# -- regressions -------------------------------------------------------------------------------------------------------
 
 
-def test_a_pipe_is_no_checkpoint(tmp_path):
+def test_pipe_is_rejected_as_a_checkpoint(tmp_path):
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs named pipes")
     os.mkfifo(tmp_path / "pipe")
@@ -123,7 +124,7 @@ def test_a_pipe_is_no_checkpoint(tmp_path):
         load_checkpoint(tmp_path / "pipe")
 
 
-def test_a_checkpoint_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
+def test_checkpoint_larger_than_memory_is_rejected(tmp_path, monkeypatch):
     (tmp_path / "huge").touch()
 
     def fail(_: Path) -> bytes:
@@ -144,8 +145,8 @@ def run(path: Path, bits=np.random.MT19937, *, patience: int | None = None) -> N
     )  # fmt: skip
 
 
-def retold(path: Path, change) -> bytes:
-    """Change what a checkpoint says, and return its bytes."""
+def edit_checkpoint(path: Path, change) -> bytes:
+    """Change the contents of a checkpoint, and return its bytes."""
     arrays, text = load_checkpoint(path)
     change(arrays, text)
     save_checkpoint(path, arrays, text)
@@ -166,12 +167,12 @@ STATES = {
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_a_random_generator_is_not_led_out_of_its_memory(name, tmp_path):
-    """NumPy itself does not look: with the first of these the process crashes at the next random number."""
+def test_invalid_state_of_a_random_generator_is_rejected(name, tmp_path):
+    """NumPy does not validate the state: with the first of these, the next random number crashes the process."""
     bits, change = STATES[name]
     path = tmp_path / "run.npz"
     run(path, bits)
-    content = retold(path, lambda _, text: change(text["generators"][0]))
+    content = edit_checkpoint(path, lambda _, text: change(text["generators"][0]))
     with pytest.raises(CheckpointError, match="a random generator"):
         run(path, bits)
     assert path.read_bytes() == content
@@ -187,10 +188,10 @@ PROGRESS = {
 
 
 @pytest.mark.parametrize("change", PROGRESS.values(), ids=PROGRESS)
-def test_a_checkpoint_that_would_fail_at_the_end_is_refused_at_once(change, tmp_path):
+def test_checkpoint_with_inconsistent_progress_is_rejected(change, tmp_path):
     path = tmp_path / "run.npz"
     run(path, patience=5)
-    retold(path, change)
+    edit_checkpoint(path, change)
     with pytest.raises(CheckpointError, match="belongs to another run: "):
         run(path, patience=5)
 
@@ -209,36 +210,36 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("change", RESULTS.values(), ids=RESULTS)
-def test_a_result_that_lies_is_one_printable_sentence(change, tmp_path):
+def test_malformed_result_is_a_one_line_error(change, tmp_path):
     reader = readers()["result of a run"]
-    with pytest.raises(OwnError):
+    with pytest.raises(CommandLineError):
         reader.read(tmp_path / "it", change(reader.good))
 
 
-# -- killing -----------------------------------------------------------------------------------------------------------
+# -- killed runs -------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def killed() -> dict:
-    return hostile.kill_counts(KILLS)
+def kill_results() -> dict:
+    return robustness.kill_counts(KILLS)
 
 
 def test_processes_were_killed():
-    counts = killed()
+    counts = kill_results()
     assert counts["kills"] == KILLS
     assert counts["before the first checkpoint"] + counts["in training"] + counts["at the end"] == KILLS
 
 
-def test_every_killed_run_is_resumed_to_the_same_bits():
-    counts = killed()
+def test_killed_runs_resume_bit_for_bit():
+    counts = kill_results()
     assert (counts["same"], counts["different"], counts["not resumed"]) == (counts["runs"], 0, 0)
 
 
-def test_no_kill_costs_a_checkpoint():
-    assert killed()["checkpoints lost"] == 0
+def test_kills_do_not_damage_checkpoints():
+    assert kill_results()["checkpoints lost"] == 0
 
 
-def test_the_evidence_can_be_had_by_a_command():
+def test_command_line_has_a_help_text():
     done = subprocess.run(
         [sys.executable, "-m", "tests.evidence.robustness", "--help"], capture_output=True, text=True, check=True
     )
