@@ -195,6 +195,9 @@ class Primitive:
         not compute it again. It is a plain array; a VJP that is itself recorded receives None instead.
     saved : frozenset of str
         The names of the arguments that some VJP declares.
+    kink : callable or None
+        For a primitive that has no derivative at some points: a function of its arguments that returns which elements
+        lie exactly on such a point.
     module : str
         The module in which the primitive was made.
     doc : Doc
@@ -202,7 +205,7 @@ class Primitive:
     """
 
     __slots__ = (
-        *("aux", "broadcasts", "doc", "forward", "inputs", "module", "name"),
+        *("aux", "broadcasts", "doc", "forward", "inputs", "kink", "module", "name"),
         *("saved", "variadic", "vjps", "vjps_by_position"),
     )
 
@@ -216,6 +219,7 @@ class Primitive:
         broadcasts: bool = False,
         variadic: bool = False,
         aux: str | None = None,
+        kink: Callable[..., Any] | None = None,
         module: str = "",
         doc: Any = None,
     ) -> None:
@@ -225,6 +229,7 @@ class Primitive:
         self.broadcasts = broadcasts
         self.variadic = variadic
         self.aux = aux
+        self.kink = kink
         self.module = module
         self.doc = doc
         names = ["out", *inputs, aux or "", *(["i"] if variadic else [])]

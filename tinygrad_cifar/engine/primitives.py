@@ -2,7 +2,9 @@
 
 An entry is a name, a NumPy computation, and a vector-Jacobian product (VJP) for each differentiable input::
 
-    multiply = primitive("multiply", np.multiply, x=lambda g, y: g * y, y=lambda g, x: g * x)
+    multiply = primitive(
+        "multiply", np.multiply, broadcasts=True, x=lambda g, y: g * y, y=lambda g, x: g * x
+    )
 
 The keyword names the input, and the parameters of the VJP declare the arrays that are saved until the backward pass:
 ``g`` is the cotangent of the result, ``out`` the result, ``x_shape`` the shape of the argument ``x`` without its
@@ -40,6 +42,7 @@ def primitive(
     *,
     broadcasts: bool = False,
     aux: str | None = None,
+    kink: Callable[..., Any] | None = None,
     doc: Doc | None = None,
     **vjps: Callable[..., Any],
 ) -> Operation[...]:
@@ -58,6 +61,8 @@ def primitive(
     aux : str, optional
         The name of a second result of ``forward``, which only the VJP receives; for primitives whose first argument is
         the only differentiable one.
+    kink : callable, optional
+        Function of the arguments that returns which elements lie on a point without a derivative, for ``count_kinks``.
     doc : Doc, optional
         The operation in words and formulas, for ``help``.
     **vjps : callable
@@ -98,7 +103,8 @@ def primitive(
     if not _is_ours(module):
         forward = isolate(require_float_result(forward) if vjps else forward)
         vjps = {input: isolate(vjp) for input, vjp in vjps.items()}
-    op = Primitive(name, forward, vjps, inputs=inputs, broadcasts=broadcasts, aux=aux, module=module, doc=doc)
+    columns: dict[str, Any] = {"broadcasts": broadcasts, "aux": aux, "kink": kink, "module": module, "doc": doc}
+    op = Primitive(name, forward, vjps, inputs=inputs, **columns)
     if "out" in inputs and "out" in {*op.saved, *vjps}:
         raise TypeError(f"{name}: an input named out cannot be told from the result in a VJP; rename the input")
     if tuple(vjps) == inputs[:1]:
@@ -127,16 +133,14 @@ def variadic_primitive(
     return _register(op, _general(op))
 
 
-def unary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **vjps: Callable[..., Any]) -> Operation[[]]:
-    """Add an element-wise entry of one input, x, and give its function a help text."""
-    options: Any = vjps
-    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **options))
+def unary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **columns: Any) -> Operation[[]]:
+    """Add an element-wise entry of one input, x, as :func:`primitive` does, with a help text."""
+    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **columns))
 
 
-def binary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **vjps: Callable[..., Any]) -> BinaryOperation:
-    """Add an entry of two inputs, x and y, which broadcast, and give its function a help text."""
-    options: Any = vjps
-    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **options))
+def binary(name: str, forward: Callable[..., Any], /, *, doc: Doc, **columns: Any) -> BinaryOperation:
+    """Add an entry of two inputs, x and y, which broadcast, as :func:`primitive` does, with a help text."""
+    return _with_help(primitive(name, forward, broadcasts=True, doc=doc, **columns))
 
 
 def _with_help(function: Any) -> Any:

@@ -20,7 +20,6 @@ import numpy as np
 
 from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value, unwrap_value
 from tinygrad_cifar.engine.modes import observe
-from tinygrad_cifar.engine.ops.kinks import KINKS
 
 _ROOT = Path(__file__).parents[1]
 _NAME = _ROOT.name
@@ -250,8 +249,7 @@ class KinkCounter(Counter[str]):
 
     def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:  # noqa: ARG002
         """Count the elements of an operation that lie on a kink."""
-        is_on_kink = KINKS.get(op.name)
-        if is_on_kink is not None and not self._in_vjp and (count := int(np.count_nonzero(is_on_kink(*arguments)))):
+        if op.kink is not None and not self._in_vjp and (count := int(np.count_nonzero(op.kink(*arguments)))):
             self[op.name] += count
 
     def on_vjp_start(self, node: Node, vjp: VJP) -> None:  # noqa: ARG002

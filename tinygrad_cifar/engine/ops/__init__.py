@@ -2,7 +2,7 @@
 
 One page for each kind: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`indexing`, :mod:`linalg`,
 :mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it
-to its page. :mod:`kinks` lists the points without a derivative.
+to its page.
 """
 
 from types import ModuleType

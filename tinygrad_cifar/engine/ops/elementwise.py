@@ -182,6 +182,7 @@ softplus = unary(
 sign = unary(
     "sign",
     np.sign,
+    kink=lambda x: x == 0,
     doc=Doc(
         "Compute the sign: 1, -1, or 0 for 0.",
         "where(x > 0, 1, where(x < 0, -1, 0))",
@@ -192,6 +193,7 @@ sign = unary(
 absolute = unary(
     "absolute",
     np.absolute,
+    kink=lambda x: x == 0,
     x=lambda g, x: g * sign(x),
     doc=Doc(
         "Compute the absolute value.",
@@ -204,6 +206,7 @@ absolute = unary(
 relu = unary(
     "relu",
     lambda x: np.maximum(x, 0),
+    kink=lambda x: x == 0,
     x=lambda g, out: g * (out > 0),
     doc=Doc(
         "Compute the rectified linear unit.",
@@ -216,6 +219,7 @@ relu = unary(
 maximum = binary(
     "maximum",
     np.maximum,
+    kink=lambda x, y: x == y,
     x=lambda g, x, y: g * (x > y) + (0.5 * g) * (x == y),
     y=lambda g, x, y: g * (y > x) + (0.5 * g) * (x == y),
     doc=Doc(
@@ -229,6 +233,7 @@ maximum = binary(
 minimum = binary(
     "minimum",
     np.minimum,
+    kink=lambda x, y: x == y,
     x=lambda g, x, y: g * (x < y) + (0.5 * g) * (x == y),
     y=lambda g, x, y: g * (y < x) + (0.5 * g) * (x == y),
     doc=Doc(
@@ -250,10 +255,16 @@ def _between(x: Any, low: Any, high: Any) -> Any:
     return inside
 
 
+def _or_nan(bound: Any) -> Any:
+    """Return a bound, or NaN, which equals nothing, for None."""
+    return np.nan if bound is None else bound
+
+
 _clip = primitive(
     "clip",
     lambda x, low, high: np.clip(x, low, high),
     broadcasts=True,
+    kink=lambda x, low, high: (x == _or_nan(low)) | (x == _or_nan(high)),
     x=lambda g, x, low, high: g * _between(x, low, high),
     doc=Doc(
         "Limit to an interval.",

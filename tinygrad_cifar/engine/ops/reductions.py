@@ -28,6 +28,7 @@ _sum = primitive(
 _max = primitive(
     "max",
     lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims),
+    kink=lambda x, axis, keepdims: _is_tied(x, np.maximum.reduce(x, axis=axis, keepdims=True), axis),
     x=lambda g, out, x, axis, keepdims: _split_among_ties(g, out, x, axis, keepdims),
     doc=Doc(
         "Maximum.",
@@ -39,6 +40,7 @@ _max = primitive(
 _min = primitive(
     "min",
     lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims),
+    kink=lambda x, axis, keepdims: _is_tied(x, np.minimum.reduce(x, axis=axis, keepdims=True), axis),
     x=lambda g, out, x, axis, keepdims: _split_among_ties(g, out, x, axis, keepdims),
     doc=Doc(
         "Minimum.",
@@ -70,7 +72,8 @@ _logsumexp = primitive(
 )
 _norm = primitive(
     "norm",
-    lambda x, axis, keepdims: np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims)),
+    lambda x, axis, keepdims: _norm_forward(x, axis, keepdims),
+    kink=lambda x, axis, keepdims: np.broadcast_to(_norm_forward(x, axis, True) == 0, x.shape),
     x=lambda g, out, x, axis, keepdims: (
         _restore_axes(g * (out > 0) / (out + (out == 0)), x.shape, axis, keepdims) * x  # 0, not 0 / 0, at 0
     ),
@@ -99,6 +102,16 @@ def _split_among_ties(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims:
     hit = x == _restore_axes(out, x.shape, axis, keepdims)
     parts = np.maximum(np.add.reduce(hit, axis=axis, keepdims=True), 1).astype(g.dtype)  # NaN equals nothing
     return (_restore_axes(g, x.shape, axis, keepdims) / parts) * hit
+
+
+def _norm_forward(x: Any, axis: tuple[int, ...], keepdims: Any) -> Any:
+    return np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims))
+
+
+def _is_tied(x: Any, extreme: Any, axis: tuple[int, ...]) -> Any:
+    """Return which elements equal the extreme, where several do."""
+    hit = x == extreme
+    return hit & (np.add.reduce(hit, axis=axis, keepdims=True) > 1)
 
 
 def _log_sum_exp(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
