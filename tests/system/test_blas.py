@@ -124,7 +124,7 @@ def test_only_openblas_kernels_for_avx512_multiply_small_matrices_directly(
     monkeypatch, library, kernel, threads, expected
 ):
     monkeypatch.setattr(blas, "runtime", lambda: Runtime(library, kernel, threads, 2, {}))
-    assert blas.multiplies_small_matrices_directly.__wrapped__() is expected
+    assert blas.multiplies_small_matrices_directly() is expected
 
 
 def test_importing_the_library_does_not_change_environment_or_threads():

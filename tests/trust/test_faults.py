@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 from hypothesis import settings
 
 import tinygrad_cifar as tg
 from tests.evidence import faults
 from tests.evidence.specs import SPECS
+from tests.evidence.syntax_patterns import replace_pattern
 from tinygrad_cifar import Tensor, grad
 from tinygrad_cifar.engine import backprop
 from tinygrad_cifar.engine.primitives import PRIMITIVES
@@ -77,17 +80,47 @@ def test_a_fault_in_a_rule_is_gone_afterwards(kind):
 
 
 @pytest.mark.parametrize("name", faults.ENGINE_FAULTS)
-def test_a_fault_in_the_engine_has_its_place(name):
-    """Whoever rewrites a sentence of the engine is told here which fault was planted there."""
+def test_the_pattern_of_an_engine_fault_matches_once(name):
     with faults.planted(f"engine: {name}"):
         pass
 
 
-def test_a_fault_in_the_engine_reaches_whoever_imported_it_and_is_gone_afterwards():
-    from_elsewhere, code = backprop.propagate, backprop.propagate.__code__
+def test_an_engine_fault_changes_imported_functions_and_is_removed():
+    imported, code = backprop._follow, backprop._follow.__code__
     x = Tensor(1.0, requires_grad=True)
-    with faults.planted("engine: skips an accumulation: the last path counts"):
-        assert backprop.propagate is from_elsewhere
+    with faults.planted("engine: keeps only the last contribution to a cotangent"):
+        assert backprop._follow is imported
         assert tg.grad((x + x) + x, x).item() != 3
-    assert backprop.propagate.__code__ is code
+    assert backprop._follow.__code__ is code
     assert tg.grad((x + x) + x, x).item() == 3
+
+
+RENAMED = """
+def total(values, start=None):
+    if start is None:
+        raise ValueError("start is missing")
+    result = start
+    for value in values:
+        result = result + value * 2
+    return result
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [
+        ("A + B * 2", "A", "result = result\n"),
+        ("if A is None:\n    ...", "pass", "pass"),
+        ("for A in B:\n    ...", "pass", "pass"),
+        ("A = A + B", "A = B + A", "result = value * 2 + result"),
+    ],
+)
+def test_a_pattern_matches_whatever_the_names(right, wrong, expected):
+    changed = ast.unparse(replace_pattern(ast.parse(RENAMED), "total", right, wrong))
+    assert expected in changed + "\n"
+
+
+@pytest.mark.parametrize("right", ["A - B", "A"])
+def test_a_pattern_that_does_not_match_once_is_an_error(right):
+    with pytest.raises(LookupError, match="exactly once"):
+        replace_pattern(ast.parse(RENAMED), "total", right, "0")
