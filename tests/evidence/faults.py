@@ -1,21 +1,21 @@
-"""Faults planted in derivative rules and in the engine: whether the ordinary tests catch them is the tests' own test.
+"""Mutation testing: faults injected into VJPs and into the engine, which the regular tests must detect.
 
     python -m tests.evidence.faults              every fault, on two processes: the score, and each survivor
     python -m tests.evidence.faults --sample     one fault of each kind
-    PLANTED_FAULT="negated: multiply.x" python -m pytest -p tests.evidence.faults tests
-                                        any tests, with one fault planted
+    INJECTED_FAULT="negated: multiply.x" python -m pytest -p tests.evidence.faults tests
+                                        any tests, with one fault injected
 
-A fault in a VJP is caught by the functions of test_primitives.py, called for that primitive with a small, fixed number
-of drawn inputs. A fault in the engine replaces one expression or statement of a function, and is caught by the tests of
-the engine, the files of ENGINE_TESTS, run as they are.
+A fault in a VJP is detected by the functions of test_primitives.py, called for that primitive with a small, fixed
+number of drawn inputs. A fault in the engine replaces one expression or statement of a function, and is detected by the
+tests of the engine, the files of ENGINE_TESTS, run unchanged.
 
-There is no list of exceptions. A planted change is no fault only where that is proved, each time anew: a rule that
-hands its cotangent on, whatever that is, cannot be wrong by handing it on (:func:`is_the_identity`); a rule that is
-given no array but its cotangent has no other to write into, and a single number is its own mean
-(:func:`why_no_fault`). And nothing at all, planted as a control in every rule, must not be caught.
+There is no list of exceptions. An injected change is not a fault only where that is proved in each run: a VJP that
+returns its cotangent, whatever it is, cannot be wrong by returning it (:func:`returns_the_cotangent`); a VJP that
+receives no array but its cotangent has no other to write to, and one element is its own mean
+(:func:`explain_no_fault`). As a control, no change at all is injected into every VJP; the tests must pass.
 """
 
-# As a plugin of pytest this is imported before the tests, and must not import them; and what it says, it prints.
+# As a plugin of pytest this is imported before the tests, and must not import them; it prints its results.
 # ruff: noqa: PLC0415, T201
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ ENGINE_TESTS = (
     PROGRAMS,
 )
 
-# -- faults in rules -------------------------------------------------------------------------------------------------
-# Each takes the right rule and what that would be applied to. Like a rule, it must do for arrays and for tensors.
+# -- faults in VJPs ----------------------------------------------------------------------------------------------------
+# Each receives the right VJP and its arguments. Like a VJP, it must work for arrays and for tensors.
 
 Apply = Callable[..., Any]
 
 
-def scaled_in_one_element(apply: Apply, g: Any, *arguments: Any) -> Any:
+def scale_one_element(apply: Apply, g: Any, *arguments: Any) -> Any:
     part = apply(g, *arguments)
     if not np.size(unwrap_value(part)):
         return part
@@ -77,21 +77,21 @@ def scaled_in_one_element(apply: Apply, g: Any, *arguments: Any) -> Any:
     return tg.index_update(tg.reshape(part, part.shape), first, 1.001 * part[first])
 
 
-def averages_the_cotangent(apply: Apply, g: Any, *arguments: Any) -> Any:
+def average_the_cotangent(apply: Apply, g: Any, *arguments: Any) -> Any:
     if np.size(unwrap_value(g)) > 1:
         g = 0 * g + tg.mean(g)
         _acted.add(apply)
     return apply(g, *arguments)
 
 
-def writes_into_its_cotangent(apply: Apply, g: Any, *arguments: Any) -> Any:
+def write_to_the_cotangent(apply: Apply, g: Any, *arguments: Any) -> Any:
     part = apply(g, *arguments) + 0
     if isinstance(unwrap_value(g), np.ndarray):
         unwrap_value(g)[...] = 0
     return part
 
 
-def writes_into_an_input(apply: Apply, g: Any, *arguments: Any) -> Any:
+def write_to_an_input(apply: Apply, g: Any, *arguments: Any) -> Any:
     part = apply(g, *arguments) + 0
     for array in arrays_in(arguments):
         array[...] = 0
@@ -100,7 +100,7 @@ def writes_into_an_input(apply: Apply, g: Any, *arguments: Any) -> Any:
 
 
 def arrays_in(arguments: Sequence[Any]) -> list[np.ndarray]:
-    """Return the arrays among a rule's arguments, also those in tuples and tensors."""
+    """Return the arrays among the arguments of a VJP, including those in tuples and tensors."""
     found: list[np.ndarray] = []
     for argument in arguments:
         if isinstance(argument, tuple):
@@ -110,11 +110,11 @@ def arrays_in(arguments: Sequence[Any]) -> list[np.ndarray]:
     return found
 
 
-_acted: set[Apply] = set()  # the rules whose fault had anything to change
+_acted: set[Apply] = set()  # the VJPs in which a fault had something to change
 
 
-def writes_into_what_it_gave_out(apply: Apply, g: Any, *arguments: Any) -> Any:
-    """Compute every result in one array, a scratch buffer kept from call to call."""
+def reuse_the_result(apply: Apply, g: Any, *arguments: Any) -> Any:
+    """Return every result in one array, a buffer that is reused from call to call."""
     part = apply(g, *arguments)
     if isinstance(part, Value):
         return part
@@ -127,85 +127,82 @@ def writes_into_what_it_gave_out(apply: Apply, g: Any, *arguments: Any) -> Any:
 _buffers: dict[Apply, dict[Any, np.ndarray]] = {}
 
 
-def detached(part: Any) -> Any:
+def detach_result(part: Any) -> Any:
     return part.detach() if isinstance(part, tg.Tensor) else part
 
 
-RULE_FAULTS: dict[str, Callable[..., Any]] = {
+VJP_FAULTS: dict[str, Callable[..., Any]] = {
     "zero": lambda apply, *given: 0 * apply(*given),
     "negated": lambda apply, *given: -apply(*given),
     "times 1.001": lambda apply, *given: 1.001 * apply(*given),
-    "times 1.001 in one element": scaled_in_one_element,
+    "times 1.001 in one element": scale_one_element,
     "ignores the cotangent": lambda apply, g, *arguments: apply(0 * g + 1, *arguments),
-    "averages the cotangent": averages_the_cotangent,
+    "averages the cotangent": average_the_cotangent,
     "reversed": lambda apply, *given: tg.flip(apply(*given)),
     "clipped at 50": lambda apply, *given: tg.clip(apply(*given), -50, 50),
     "always float32": lambda apply, *given: tg.astype(apply(*given), np.float32),
     "always float64": lambda apply, *given: tg.astype(apply(*given), np.float64),
-    "hands the cotangent on": lambda apply, g, *arguments: g,  # noqa: ARG005
-    "writes into its cotangent": writes_into_its_cotangent,
-    "writes into an input": writes_into_an_input,
-    "writes into what it gave out": writes_into_what_it_gave_out,
-    "is not recorded": lambda apply, *given: detached(apply(*given)),
+    "returns the cotangent": lambda apply, g, *arguments: g,  # noqa: ARG005
+    "writes to its cotangent": write_to_the_cotangent,
+    "writes to an input": write_to_an_input,
+    "reuses the array of its result": reuse_the_result,
+    "is not recorded": lambda apply, *given: detach_result(apply(*given)),
 }
-NOTHING = "nothing (a control)"
-
-
 NOTHING = "nothing, as a control"
 
 
 @contextlib.contextmanager
-def planted_in_rule(kind: str, name: str, input: str) -> Iterator[None]:
-    """Replace one rule of the table by a faulty one."""
-    rule = PRIMITIVES[name].vjps[input]
-    right = rule.apply
+def inject_into_vjp(kind: str, name: str, input: str) -> Iterator[None]:
+    """Replace one VJP of the table by a faulty one."""
+    vjp = PRIMITIVES[name].vjps[input]
+    right = vjp.apply
     if kind != NOTHING:
-        rule.apply = functools.partial(RULE_FAULTS[kind], right)
+        vjp.apply = functools.partial(VJP_FAULTS[kind], right)
     try:
         yield
     finally:
-        rule.apply = right
+        vjp.apply = right
 
 
-def is_the_identity(name: str, input: str) -> bool:
-    """Prove that a rule returns its cotangent: given an object that can do nothing, it gives that very object back."""
+def returns_the_cotangent(name: str, input: str) -> bool:
+    """Prove that a VJP returns its cotangent: applied to an object without methods, it returns the same object."""
     thing = object()
     try:
         return PRIMITIVES[name].vjps[input].apply(thing) is thing
-    except Exception:  # noqa: BLE001 (it needs more, or tried to do something with it)
+    except Exception:  # noqa: BLE001 (it has other arguments, or uses the cotangent)
         return False
 
 
-def why_no_fault(kind: str, name: str, input: str) -> str:
-    """Prove, after the tests, that what was planted has changed nothing, because there never was anything to change."""
-    row = PRIMITIVES[name]
-    rule = row.vjps[input]
-    if rule.apply in _acted:
+def explain_no_fault(kind: str, name: str, input: str) -> str:
+    """Prove, after the tests, that an injected change has had no effect, because there was nothing to change."""
+    op = PRIMITIVES[name]
+    vjp = op.vjps[input]
+    if vjp.apply in _acted:
         return ""
     if kind == "averages the cotangent":
-        return "the result is a single number, the mean of itself"
-    if kind == "writes into an input" and not {"out", *row.vjps} & set(rule.names):
-        return "the rule is given no array but its cotangent"
+        return "the result has one element, which is its own mean"
+    if kind == "writes to an input" and not {"out", *op.vjps} & set(vjp.names):
+        return "the VJP receives no array but its cotangent"
     return ""
 
 
-def rules() -> list[tuple[str, str]]:
-    """Return the primitive and the input of every rule in the table."""
+def all_vjps() -> list[tuple[str, str]]:
+    """Return the primitive and the input of every VJP in the table."""
     from tests.evidence.specs import SPECS
 
     return [(name, input) for name in sorted(SPECS) for input in PRIMITIVES[name].vjps]
 
 
-# The order in which the properties of oracle.py are asked: quick ones first.
+# The order in which the properties of oracle.py are checked: fast ones first.
 ORDER = (
-    "rule_keeps_nothing",
-    "rule_writes_nowhere",
-    "rule_shape_and_dtype",
+    "vjp_keeps_nothing",
+    "vjp_writes_nowhere",
+    "vjp_shape_and_dtype",
     "differences",
     "step_into_the_complex_plane",
     "duality",
-    "rule_is_linear",
-    "rule_takes_any_cotangent",
+    "vjp_is_linear",
+    "vjp_accepts_any_cotangent",
     "gradients_have_the_leafs_dtype",
     "float32_agrees",
     "second_order",
@@ -214,7 +211,7 @@ ORDER = (
 )
 
 
-def ordinary_tests(name: str) -> list[tuple[str, Callable[[], None]]]:
+def tests_of_primitive(name: str) -> list[tuple[str, Callable[[], None]]]:
     """Return the tests of one primitive."""
     from tests.engine import test_primitives
     from tests.evidence import oracle
@@ -230,7 +227,7 @@ def first_failure(name: str) -> str:
     import pytest
     from hypothesis import errors
 
-    for title, test in ordinary_tests(name):
+    for title, test in tests_of_primitive(name):
         try:
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 warnings.simplefilter("error")  # as setup.cfg has it
@@ -244,7 +241,7 @@ def first_failure(name: str) -> str:
     return ""
 
 
-def small_budget() -> None:
+def use_small_budget() -> None:
     """Let Hypothesis draw as many inputs as a plain run of the tests does, the same ones every time."""
     from hypothesis import HealthCheck, Phase, settings
 
@@ -429,14 +426,14 @@ ENGINE_FAULTS = {
 }
 
 
-# -- planting ----------------------------------------------------------------------------------------------------------
+# -- injection ---------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def planted_in_engine(name: str) -> Iterator[None]:
-    """Give every living function of a module the code that it would have, had the module been written with the fault.
+def inject_into_engine(name: str) -> Iterator[None]:
+    """Give every function of a module the code that it would have if the module contained the fault.
 
-    Functions keep their identity, so whoever imported one has the faulty one.
+    Functions keep their identity, so functions that other modules have imported are faulty as well.
     """
     fault = ENGINE_FAULTS[name]
     module = importlib.import_module(f"tinygrad_cifar.{fault.module}")
@@ -460,7 +457,7 @@ def planted_in_engine(name: str) -> Iterator[None]:
 
 
 def _key(code: types.CodeType) -> tuple[Any, ...]:
-    """Tell code by its place and its instructions; CPython's own comparison is disturbed once they have been run."""
+    """Identify code by its position and instructions; CPython's own comparison changes once it has been run."""
     return code.co_firstlineno, code.co_name, code.co_code, code.co_names, code.co_varnames
 
 
@@ -469,16 +466,16 @@ def codes(code: types.CodeType) -> list[types.CodeType]:
     return [code, *[inner for part in code.co_consts if isinstance(part, types.CodeType) for inner in codes(part)]]
 
 
-def planted(title: str) -> contextlib.AbstractContextManager[None]:
-    """Plant a fault by its title: ``"engine: <name>"`` or ``"<kind>: <primitive>.<input>"``."""
+def inject(title: str) -> contextlib.AbstractContextManager[None]:
+    """Inject a fault by its title: ``"engine: <name>"`` or ``"<kind>: <primitive>.<input>"``."""
     kind, _, place = title.partition(": ")
-    return planted_in_engine(place) if kind == "engine" else planted_in_rule(kind, *place.split("."))
+    return inject_into_engine(place) if kind == "engine" else inject_into_vjp(kind, *place.split("."))
 
 
 def pytest_configure(config: Any) -> None:
-    """Plant the fault named by PLANTED_FAULT for all tests, where pytest is run with ``-p tests.evidence.faults``."""
-    if title := os.environ.get("PLANTED_FAULT"):
-        fault = planted(title)
+    """Inject the fault named by INJECTED_FAULT for all tests, if pytest is run with ``-p tests.evidence.faults``."""
+    if title := os.environ.get("INJECTED_FAULT"):
+        fault = inject(title)
         fault.__enter__()
         config.add_cleanup(lambda: fault.__exit__(None, None, None))
 
@@ -487,7 +484,7 @@ def pytest_configure(config: Any) -> None:
 
 
 class Outcome(NamedTuple):
-    """What became of one fault: the test that caught it (or nothing), and why it was none, if it was none."""
+    """The outcome of one fault: the test that detected it, if any, and why it is not a fault, if it is not."""
 
     kind: str
     place: str
@@ -499,19 +496,19 @@ class Outcome(NamedTuple):
         return not self.caught_by and not self.no_fault and self.kind != NOTHING
 
 
-def try_in_rule(kind: str, name: str, input: str) -> Outcome:
+def try_vjp_fault(kind: str, name: str, input: str) -> Outcome:
     place = f"{name}.{input}"
-    if kind == "hands the cotangent on" and is_the_identity(name, input):
-        return Outcome(kind, place, "", "the rule does nothing else")
+    if kind == "returns the cotangent" and returns_the_cotangent(name, input):
+        return Outcome(kind, place, "", "the VJP does nothing else")
     _acted.clear()
-    with planted_in_rule(kind, name, input):
+    with inject_into_vjp(kind, name, input):
         test = first_failure(name)
     if kind == NOTHING and test:
         raise RuntimeError(f"the tests fail without a fault: {name}, {test}")
-    return Outcome(kind, place, test, "" if test else why_no_fault(kind, name, input))
+    return Outcome(kind, place, test, "" if test else explain_no_fault(kind, name, input))
 
 
-def try_in_engine(name: str) -> Outcome:
+def try_engine_fault(name: str) -> Outcome:
     command = [
         sys.executable,
         "-m",
@@ -525,12 +522,12 @@ def try_in_engine(name: str) -> Outcome:
         "--tb=no",
     ]
     tests = [f"{TESTS}/{test}" for test in ENGINE_TESTS]
-    environment = os.environ | {"PLANTED_FAULT": f"engine: {name}" if name != NOTHING else "", "CI": "true"}
+    environment = os.environ | {"INJECTED_FAULT": f"engine: {name}" if name != NOTHING else "", "CI": "true"}
     settings = {"cwd": TESTS.parent, "env": environment, "capture_output": True, "text": True, "timeout": 600}
     try:
         run = subprocess.run([*command, *tests], **settings, check=False)
     except subprocess.TimeoutExpired:
-        return Outcome("engine", name, "the tests do not come to an end")
+        return Outcome("engine", name, "the tests do not end")
     if run.returncode not in (0, 1):  # passed, failed
         raise RuntimeError(f"pytest could not run with the fault {name!r}:\n{run.stdout}{run.stderr}")
     failed = re.search(r"^FAILED \S+?::(\w+)", run.stdout, re.MULTILINE)
@@ -540,31 +537,31 @@ def try_in_engine(name: str) -> Outcome:
 
 
 def attempt(task: tuple[str, ...]) -> Outcome:
-    small_budget()
-    return try_in_engine(*task[1:]) if task[0] == "engine" else try_in_rule(*task)
+    use_small_budget()
+    return try_engine_fault(*task[1:]) if task[0] == "engine" else try_vjp_fault(*task)
 
 
 def all_tasks() -> list[tuple[str, ...]]:
     engine = [("engine", name) for name in (*ENGINE_FAULTS, NOTHING)]
-    return engine + [(kind, name, input) for name, input in rules() for kind in (*RULE_FAULTS, NOTHING)]
+    return engine + [(kind, name, input) for name, input in all_vjps() for kind in (*VJP_FAULTS, NOTHING)]
 
 
 def sample_of_tasks() -> list[tuple[str, ...]]:
-    """Return one fault of each kind, each in another rule, and two in the engine."""
-    every = rules()
-    kinds = [*RULE_FAULTS, NOTHING]
+    """Return one fault of each kind, each in another VJP, and two in the engine."""
+    every = all_vjps()
+    kinds = [*VJP_FAULTS, NOTHING]
     picked = [(kind, *every[i * len(every) // len(kinds)]) for i, kind in enumerate(kinds)]
     return [("engine", name) for name in list(ENGINE_FAULTS)[:2]] + picked
 
 
 def attempted(tasks: Sequence[tuple[str, ...]], processes: int = 2) -> list[Outcome]:
-    """Try every fault, in processes of their own: what a fault leaves behind dies with them."""
+    """Try every fault in separate processes, so that no fault affects another."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return list(pool.imap(attempt, tasks, chunksize=1))
 
 
 def score(outcomes: Sequence[Outcome]) -> list[tuple[str, int, int, int]]:
-    """Return rows ``(kind, faults, caught, no faults)``, the controls left out."""
+    """Return rows ``(kind, faults, detected, not faults)``, without the controls."""
     kinds = dict.fromkeys(outcome.kind for outcome in outcomes if outcome.kind != NOTHING)
     rows = []
     for kind in kinds:
@@ -577,12 +574,12 @@ def score(outcomes: Sequence[Outcome]) -> list[tuple[str, int, int, int]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.evidence.faults", description="Plant faults; see who catches them."
+        prog="python -m tests.evidence.faults", description="Inject faults and count those that the tests detect."
     )
     parser.add_argument("--sample", action="store_true", help="one fault of each kind")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--only", default="", help="faults whose title has this in it")
-    parser.add_argument("--verbose", action="store_true", help="name the test that caught each")
+    parser.add_argument("--only", default="", help="only faults whose title contains this text")
+    parser.add_argument("--verbose", action="store_true", help="name the test that detected each")
     options = parser.parse_args()
     tasks = sample_of_tasks() if options.sample else all_tasks()
     tasks = [task for task in tasks if options.only in f"{task[0]}: {'.'.join(task[1:])}"]
@@ -591,14 +588,14 @@ def main() -> int:
     if options.verbose:
         for outcome in outcomes:
             print(f"{outcome.kind}: {outcome.place}: {outcome.caught_by or outcome.no_fault or '-'}")
-    print(f"{'fault':32}{'planted':>8}{'caught':>8}{'no fault':>10}")
+    print(f"{'fault':32}{'injected':>9}{'detected':>9}{'no fault':>10}")
     rows = score(outcomes)
     for kind, faults, caught, others in rows:
-        print(f"{kind:32}{faults:8}{caught:8}{others:10}")
+        print(f"{kind:32}{faults:9}{caught:9}{others:10}")
     totals = [sum(row[i] for row in rows) for i in (1, 2, 3)]
-    print(f"{'all':32}{totals[0]:8}{totals[1]:8}{totals[2]:10}")
+    print(f"{'all':32}{totals[0]:9}{totals[1]:9}{totals[2]:10}")
     controls = sum(outcome.kind == NOTHING for outcome in outcomes)
-    print(f"{controls} controls, none of them caught; {time.perf_counter() - started:.0f} seconds")
+    print(f"{controls} controls, none of them detected; {time.perf_counter() - started:.0f} seconds")
     survivors = [outcome for outcome in outcomes if outcome.survived]
     for outcome in survivors:
         print(f"SURVIVED  {outcome.kind}: {outcome.place}")

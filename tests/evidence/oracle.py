@@ -193,7 +193,7 @@ def _norm(*arrays: Array) -> float:
 # The backward pass undoes broadcasting and changes of dtype. These properties are those of the VJP's own result.
 
 
-def rule_shape_and_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+def vjp_shape_and_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that a VJP returns the dtype of its cotangent and, unless it broadcasts, the shape of the input."""
     for dtype in (np.float64, np.float32):
         typed = case.astype(dtype)
@@ -209,7 +209,7 @@ def rule_shape_and_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> No
                     assert contribution.shape == parent.shape
 
 
-def rule_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+def vjp_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that a VJP does not write to its cotangent, the inputs or the result, and is deterministic.
 
     The engine relies on it: several inputs may receive the same cotangent.
@@ -225,7 +225,7 @@ def rule_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> Non
         np.testing.assert_array_equal(vjp.apply(g, *arguments), first)
 
 
-def rule_keeps_nothing(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+def vjp_keeps_nothing(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that a result of a VJP does not change when the VJP is applied to another cotangent."""
     out = bound(spec, case)(*leaves(case))
     for _, vjp, arguments in _edges(out):
@@ -235,7 +235,7 @@ def rule_keeps_nothing(spec: Spec, case: Case, rng: np.random.Generator) -> None
         np.testing.assert_array_equal(first, before)
 
 
-def rule_takes_any_cotangent(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+def vjp_accepts_any_cotangent(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that a VJP accepts cotangents that are read-only views in any layout."""
     out = bound(spec, case)(*leaves(case))
     for _, vjp, arguments in _edges(out):
@@ -246,7 +246,7 @@ def rule_takes_any_cotangent(spec: Spec, case: Case, rng: np.random.Generator) -
             np.testing.assert_allclose(vjp.apply(view, *arguments), expected, rtol=1e-11, atol=1e-11)
 
 
-def rule_is_linear(spec: Spec, case: Case, rng: np.random.Generator) -> None:
+def vjp_is_linear(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that a VJP is linear in its cotangent."""
     out = bound(spec, case)(*leaves(case))
     for _, vjp, arguments in _edges(out):
@@ -308,11 +308,11 @@ ORACLES = {
         second_order,
         step_into_the_complex_plane,
         duality,
-        rule_shape_and_dtype,
-        rule_writes_nowhere,
-        rule_keeps_nothing,
-        rule_takes_any_cotangent,
-        rule_is_linear,
+        vjp_shape_and_dtype,
+        vjp_writes_nowhere,
+        vjp_keeps_nothing,
+        vjp_accepts_any_cotangent,
+        vjp_is_linear,
         gradients_have_the_leafs_dtype,
         float32_agrees,
     )

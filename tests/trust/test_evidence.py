@@ -38,8 +38,8 @@ def test_page_lists_every_primitive():
 
 def test_page_lists_every_fault_as_detected():
     rows = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+ \| [\d,]+) \| [\d,]+ \|$", COMMITTED, re.MULTILINE))
-    assert {*faults.RULE_FAULTS, "engine"} <= set(rows), REMEDY
-    assert all(len(set(rows[kind].split(" | "))) == 1 for kind in (*faults.RULE_FAULTS, "engine"))
+    assert {*faults.VJP_FAULTS, "engine"} <= set(rows), REMEDY
+    assert all(len(set(rows[kind].split(" | "))) == 1 for kind in (*faults.VJP_FAULTS, "engine"))
     assert [name for name in faults.ENGINE_FAULTS if f"| {name} |" not in COMMITTED] == [], REMEDY
 
 

@@ -20,27 +20,27 @@ THOROUGH = settings().max_examples >= 300
 
 def test_planted_faults_are_caught():
     outcomes = faults.attempted(faults.all_tasks() if THOROUGH else faults.sample_of_tasks(), 2 if THOROUGH else 1)
-    assert {outcome.kind for outcome in outcomes} == {*faults.RULE_FAULTS, "engine", faults.NOTHING}
+    assert {outcome.kind for outcome in outcomes} == {*faults.VJP_FAULTS, "engine", faults.NOTHING}
     assert [outcome for outcome in outcomes if outcome.survived] == []
     assert all(caught == planted for _, planted, caught, _ in faults.score(outcomes))
 
 
 def test_every_rule_of_every_primitive_gets_every_fault():
-    planted = {task for task in faults.all_tasks() if task[0] in faults.RULE_FAULTS}
+    planted = {task for task in faults.all_tasks() if task[0] in faults.VJP_FAULTS}
     rules = [(name, input) for name in SPECS for input in PRIMITIVES[name].vjps]
-    assert planted == {(kind, *rule) for kind in faults.RULE_FAULTS for rule in rules}
+    assert planted == {(kind, *rule) for kind in faults.VJP_FAULTS for rule in rules}
 
 
 def test_a_fault_that_no_test_catches_is_a_survivor(monkeypatch):
-    monkeypatch.setattr(faults, "ordinary_tests", lambda _: [])
-    assert faults.try_in_rule("zero", "exp", "x").survived
-    assert not faults.try_in_rule(faults.NOTHING, "exp", "x").survived
+    monkeypatch.setattr(faults, "tests_of_primitive", lambda _: [])
+    assert faults.try_vjp_fault("zero", "exp", "x").survived
+    assert not faults.try_vjp_fault(faults.NOTHING, "exp", "x").survived
 
 
 def test_tests_that_fail_without_a_fault_catch_nothing(monkeypatch):
     monkeypatch.setattr(faults, "first_failure", lambda _: "a test")
     with pytest.raises(RuntimeError, match="the tests fail without a fault: exp, a test"):
-        faults.try_in_rule(faults.NOTHING, "exp", "x")
+        faults.try_vjp_fault(faults.NOTHING, "exp", "x")
 
 
 # -- what is no fault --------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ def test_tests_that_fail_without_a_fault_catch_nothing(monkeypatch):
 
 @pytest.mark.parametrize(("name", "proved"), [("add", True), ("negative", False), ("exp", False)])
 def test_only_a_rule_that_does_nothing_is_proved_to(name, proved):
-    assert faults.is_the_identity(name, "x") is proved
+    assert faults.returns_the_cotangent(name, "x") is proved
 
 
 def test_a_fault_that_had_something_to_change_is_one(monkeypatch):
@@ -58,37 +58,37 @@ def test_a_fault_that_had_something_to_change_is_one(monkeypatch):
         x = Tensor([1.0, 2.0], requires_grad=True)
         grad(tg.exp(x).sum(), x)
 
-    monkeypatch.setattr(faults, "ordinary_tests", lambda _: [("one", differentiate)])
-    assert faults.try_in_rule("writes into an input", "exp", "x").survived
-    assert faults.try_in_rule("averages the cotangent", "exp", "x").survived
+    monkeypatch.setattr(faults, "tests_of_primitive", lambda _: [("one", differentiate)])
+    assert faults.try_vjp_fault("writes to an input", "exp", "x").survived
+    assert faults.try_vjp_fault("averages the cotangent", "exp", "x").survived
 
 
 def test_a_rule_that_is_given_its_cotangent_alone_cannot_write_elsewhere(monkeypatch):
-    monkeypatch.setattr(faults, "ordinary_tests", lambda _: [])
-    assert faults.try_in_rule("writes into an input", "negative", "x").no_fault
+    monkeypatch.setattr(faults, "tests_of_primitive", lambda _: [])
+    assert faults.try_vjp_fault("writes to an input", "negative", "x").no_fault
 
 
 # -- planting ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", faults.RULE_FAULTS)
+@pytest.mark.parametrize("kind", faults.VJP_FAULTS)
 def test_a_fault_in_a_rule_is_gone_afterwards(kind):
     right = PRIMITIVES["tanh"].vjps["x"].apply
-    with faults.planted(f"{kind}: tanh.x"):
+    with faults.inject(f"{kind}: tanh.x"):
         assert PRIMITIVES["tanh"].vjps["x"].apply is not right
     assert PRIMITIVES["tanh"].vjps["x"].apply is right
 
 
 @pytest.mark.parametrize("name", faults.ENGINE_FAULTS)
 def test_the_pattern_of_an_engine_fault_matches_once(name):
-    with faults.planted(f"engine: {name}"):
+    with faults.inject(f"engine: {name}"):
         pass
 
 
 def test_an_engine_fault_changes_imported_functions_and_is_removed():
     imported, code = backprop._follow, backprop._follow.__code__
     x = Tensor(1.0, requires_grad=True)
-    with faults.planted("engine: keeps only the last contribution to a cotangent"):
+    with faults.inject("engine: keeps only the last contribution to a cotangent"):
         assert backprop._follow is imported
         assert tg.grad((x + x) + x, x).item() != 3
     assert backprop._follow.__code__ is code

@@ -53,7 +53,7 @@ if settings().max_examples >= 300:  # the thorough profile
 def found(request):
     """Return a fault and the reported program."""
     options = {"derandomize": True, "database": None, "report_multiple_bugs": False}
-    with faults.planted(request.param), pytest.raises(DisagreementError) as caught:
+    with faults.inject(request.param), pytest.raises(DisagreementError) as caught:
         run_programs(20_000, phases=[Phase.generate, Phase.shrink], **options)
     return request.param, caught.value.program
 
@@ -66,7 +66,7 @@ def test_reported_program_is_short(found):
 
 def test_reported_program_fails_with_the_fault(found):
     fault, program = found
-    with faults.planted(fault), pytest.raises((AssertionError, RuntimeError)):
+    with faults.inject(fault), pytest.raises((AssertionError, RuntimeError)):
         exec(program, {})
 
 
@@ -86,7 +86,7 @@ def run_in_a_session(program):
 def test_reported_program_can_be_pasted_into_a_session(found):
     fault, program = found
     assert run_in_a_session(program) == ""
-    with faults.planted(fault):
+    with faults.inject(fault):
         said = run_in_a_session(program)
     assert "Traceback" in said
     assert "SyntaxError" not in said
@@ -96,5 +96,5 @@ def test_reported_program_can_be_pasted_into_a_session(found):
 def test_naive_engine_is_checked_against_differences(monkeypatch):
     """An error that both engines share is detected by the differences."""
     monkeypatch.setitem(naive.FUNCTIONS, "sin", (np.sin, lambda x: -naive.apply("cos", x)))
-    with faults.planted("negated: sin.x"), pytest.raises(RuntimeError, match="the naive engine is wrong"):
+    with faults.inject("negated: sin.x"), pytest.raises(RuntimeError, match="the naive engine is wrong"):
         run_programs(2000, derandomize=True, database=None, phases=[Phase.generate])
