@@ -603,6 +603,7 @@ SPECS: dict[str, Spec] = {
     "sin": unary(tg.sin, math.sin, moderate),
     "cos": unary(tg.cos, math.cos, moderate),
     "tan": unary(tg.tan, math.tan, between(-1.2, 1.2)),
+    "arcsin": unary(tg.arcsin, math.asin, between(-0.9, 0.9)),
     "arctan": unary(tg.arctan, math.atan, moderate),
     "sinh": unary(tg.sinh, math.sinh, moderate),
     "cosh": unary(tg.cosh, math.cosh, moderate),

@@ -92,6 +92,16 @@ tan = unary(
     x=lambda g, out: g * (1 + square(out)),
     doc=Doc("Compute the tangent of angles in radians.", "sin(x) / cos(x)", x="1 + out**2"),
 )
+arcsin = unary(
+    "arcsin",
+    np.arcsin,
+    x=lambda g, x: g / sqrt((1 - x) * (1 + x)),  # not 1 - x**2, which cancels near 1
+    doc=Doc(
+        "Compute the inverse sine, in radians from -pi / 2 to pi / 2.",
+        x="1 / sqrt(1 - x**2)",
+        note="The derivative is infinite at -1 and 1.",
+    ),
+)
 arctan = unary(
     "arctan",
     np.arctan,
