@@ -1,6 +1,6 @@
-"""``tinygrad-cifar``, also as ``python -m tinygrad_cifar``: the command line in a process of its own.
+"""``tinygrad-cifar``, also as ``python -m tinygrad_cifar``: the command line in a separate process.
 
-The process is ours, so before it computes it may start itself again with the BLAS kernel that suits the processor.
+Before a command computes, the process may restart itself with the BLAS kernel that suits the processor.
 """
 
 import os
@@ -10,16 +10,16 @@ _COMPUTE = {"train", "evaluate", "check", "search", "reproduce"}
 
 
 def start() -> int:
-    """Run the command line, in the better environment if the command computes."""
-    if sys.stdout is None:  # closed by whoever started us: what is printed goes nowhere
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (as long as the process)
-    try:
+    """Run the command line, in the recommended environment if the command computes."""
+    if sys.stdout is None:  # standard output is closed
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (open until the process ends)
+    try:  # Ctrl-C during the imports ends the command as well
         from tinygrad_cifar.cli import main  # noqa: PLC0415
-        from tinygrad_cifar.system import blas as machine  # noqa: PLC0415 (Ctrl-C during the imports is an answer, too)
+        from tinygrad_cifar.system import blas  # noqa: PLC0415
     except KeyboardInterrupt:
         return 130
     if sys.argv[1:] and sys.argv[1] in _COMPUTE and not {"-h", "--help"} & set(sys.argv):
-        machine.relaunch(["-m", "tinygrad_cifar", *sys.argv[1:]])
+        blas.relaunch(["-m", "tinygrad_cifar", *sys.argv[1:]])
     return main()
 
 

@@ -1,4 +1,4 @@
-"""The tests, tested: planted faults are caught, a sample by default and all of them with the profile ``thorough``."""
+"""Injected faults are detected: a sample by default, all of them with the profile ``thorough``."""
 
 from __future__ import annotations
 
@@ -18,42 +18,40 @@ from tinygrad_cifar.engine.primitives import PRIMITIVES
 THOROUGH = settings().max_examples >= 300
 
 
-def test_planted_faults_are_caught():
+def test_injected_faults_are_detected():
     outcomes = faults.attempted(faults.all_tasks() if THOROUGH else faults.sample_of_tasks(), 2 if THOROUGH else 1)
     assert {outcome.kind for outcome in outcomes} == {*faults.VJP_FAULTS, "engine", faults.NOTHING}
     assert [outcome for outcome in outcomes if outcome.survived] == []
-    assert all(caught == planted for _, planted, caught, _ in faults.score(outcomes))
+    assert all(detected == injected for _, injected, detected, _ in faults.score(outcomes))
 
 
-def test_every_rule_of_every_primitive_gets_every_fault():
-    planted = {task for task in faults.all_tasks() if task[0] in faults.VJP_FAULTS}
-    rules = [(name, input) for name in SPECS for input in PRIMITIVES[name].vjps]
-    assert planted == {(kind, *rule) for kind in faults.VJP_FAULTS for rule in rules}
+def test_every_fault_is_injected_into_every_vjp():
+    injected = {task for task in faults.all_tasks() if task[0] in faults.VJP_FAULTS}
+    vjps = [(name, input) for name in SPECS for input in PRIMITIVES[name].vjps]
+    assert injected == {(kind, *vjp) for kind in faults.VJP_FAULTS for vjp in vjps}
 
 
-def test_a_fault_that_no_test_catches_is_a_survivor(monkeypatch):
+def test_fault_that_no_test_detects_survives(monkeypatch):
     monkeypatch.setattr(faults, "tests_of_primitive", lambda _: [])
     assert faults.try_vjp_fault("zero", "exp", "x").survived
     assert not faults.try_vjp_fault(faults.NOTHING, "exp", "x").survived
 
 
-def test_tests_that_fail_without_a_fault_catch_nothing(monkeypatch):
+def test_tests_that_fail_without_a_fault_are_an_error(monkeypatch):
     monkeypatch.setattr(faults, "first_failure", lambda _: "a test")
     with pytest.raises(RuntimeError, match="the tests fail without a fault: exp, a test"):
         faults.try_vjp_fault(faults.NOTHING, "exp", "x")
 
 
-# -- what is no fault --------------------------------------------------------------------------------------------------
+# -- changes that are not faults ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "proved"), [("add", True), ("negative", False), ("exp", False)])
-def test_only_a_rule_that_does_nothing_is_proved_to(name, proved):
-    assert faults.returns_the_cotangent(name, "x") is proved
+@pytest.mark.parametrize(("name", "is_identity"), [("add", True), ("negative", False), ("exp", False)])
+def test_only_an_identity_is_proved_to_be_one(name, is_identity):
+    assert faults.returns_the_cotangent(name, "x") is is_identity
 
 
-def test_a_fault_that_had_something_to_change_is_one(monkeypatch):
-    """Also where no test sees it."""
-
+def test_change_that_had_an_effect_is_a_fault(monkeypatch):
     def differentiate():
         x = Tensor([1.0, 2.0], requires_grad=True)
         grad(tg.exp(x).sum(), x)
@@ -63,12 +61,12 @@ def test_a_fault_that_had_something_to_change_is_one(monkeypatch):
     assert faults.try_vjp_fault("averages the cotangent", "exp", "x").survived
 
 
-def test_a_rule_that_is_given_its_cotangent_alone_cannot_write_elsewhere(monkeypatch):
+def test_vjp_without_saved_arrays_cannot_write_to_an_input(monkeypatch):
     monkeypatch.setattr(faults, "tests_of_primitive", lambda _: [])
     assert faults.try_vjp_fault("writes to an input", "negative", "x").no_fault
 
 
-# -- planting ----------------------------------------------------------------------------------------------------------
+# -- injection ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", faults.VJP_FAULTS)
