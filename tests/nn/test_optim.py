@@ -297,10 +297,10 @@ def test_a_graph_recorded_before_the_step_uses_the_values_before_the_step(make):
 @each_kind
 def test_a_detached_parameter_is_not_modified(make):
     optimiser = make(parameters(0))
-    detach_result = optimiser.parameters[0].detach()
-    before = detach_result.numpy()
+    detached = optimiser.parameters[0].detach()
+    before = detached.numpy()
     run(optimiser, 0)
-    assert (detach_result.data == before).all()
+    assert (detached.data == before).all()
 
 
 @each_kind

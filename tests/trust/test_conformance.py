@@ -124,7 +124,7 @@ def test_backward_of_several_elements():
 
 
 def test_backward_of_a_constant():
-    with pytest.raises(ValueError, match="computed under no_grad, or from detach_result tensors"):
+    with pytest.raises(ValueError, match="computed under no_grad, or from detached tensors"):
         Tensor(1.0).backward()
 
 
@@ -305,7 +305,7 @@ CHANGES = {
     "load_state_dict": lambda p: Holder(p).load_state_dict({"p": np.full(p.shape, 100.0)}),
     "a pickled copy": lambda p: pickle.loads(pickle.dumps(p)).overwrite(lambda array: array.fill(100)),
     "a deep copy": lambda p: copy.deepcopy(p).overwrite(lambda array: array.fill(100)),
-    "a detach_result twin": lambda p: p.detach().overwrite(lambda array: array.fill(100)),
+    "a detached twin": lambda p: p.detach().overwrite(lambda array: array.fill(100)),
     "another thread": lambda p: run_in_threads(1, lambda: p.overwrite(lambda array: array.fill(100))),
     "the array of its state": lambda p: Holder(p).state_dict()["p"].fill(100),
     "numpy()": lambda p: p.numpy().fill(100),
@@ -352,7 +352,7 @@ PROGRAMS = {
     "a reshaped view of a view": lambda p: (v := p.T.reshape(-1)) * v,
     "an einsum": lambda p: tg.einsum("...i,...i->...", p, p),
     "a broadcast": lambda p: (b := tg.broadcast_to(p, (3, *p.shape))) * b,
-    "a detach_result twin": lambda p: p * p.detach(),
+    "a detached twin": lambda p: p * p.detach(),
 }
 
 
