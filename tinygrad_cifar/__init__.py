@@ -74,7 +74,7 @@ else:  # type checkers would take any name of the package to exist, if they saw 
         """Import a module of the package when it is first asked for: ``tinygrad_cifar.nn``."""
         if name in _MODULES:
             return import_module(f"{__name__}.{_MODULES[name]}")
-        raise AttributeError(f"module {__name__} has no attribute {name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__():
         """Return everything that is offered, modules that have not been imported yet included."""

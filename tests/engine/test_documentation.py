@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -49,6 +50,8 @@ def test_help_has_a_formula_or_a_derivative_and_an_example(name):
     text = inspect.getdoc(OPERATIONS[name])
     assert "Formula: ``out = " in text or "Derivative with respect to" in text
     assert ">>>" in text
+    sections = re.findall(r"^(\w+)\n-+$", text, re.MULTILINE)
+    assert sections in (["Parameters", "Returns", "Examples"], ["Parameters", "Returns", "Raises", "Examples"])
 
 
 @pytest.mark.parametrize("name", [name for name, op in PRIMITIVES.items() if name in SPECS and op.vjps])

@@ -153,7 +153,7 @@ def test_a_module_is_imported_on_first_use(name):
 
 
 def test_an_unknown_name_raises_attribute_error():
-    with pytest.raises(AttributeError, match="module tinygrad_cifar has no attribute nm"):
+    with pytest.raises(AttributeError, match="module 'tinygrad_cifar' has no attribute 'nm'"):
         getattr(tinygrad_cifar, "nm")  # noqa: B009
 
 

@@ -17,6 +17,7 @@ from tinygrad_cifar.engine.graph import Primitive
 F = TypeVar("F", bound=Callable[..., Any])
 
 _COTANGENT = re.compile(r"\bg\b")
+_HAS_VARARGS = 0x04  # of a code object's flags
 
 
 class Doc:
@@ -120,8 +121,35 @@ def _elementwise_example(op: Primitive) -> str:
     return f">>> tg.{op.name}({', '.join(map(str, [f'tg.Tensor({x})', *others]))}).numpy().round(4).tolist()\n{result}"
 
 
+_INPUT = ("Tensor or array_like", "Real numbers; float32 stays float32.")
+_PARAMETERS = {
+    "x": _INPUT,
+    "y": _INPUT,
+    "xs": ("sequence of Tensor or array_like", "Real numbers."),
+    "axis": ("int or sequence of int", "Axis or axes; negative ones count from the end."),
+    "axis1": ("int", "First axis."),
+    "axis2": ("int", "Second axis."),
+    "axes": ("sequence of int", "Permutation of the axes."),
+    "keepdims": ("bool", "If True, the reduced axes are kept with size 1."),
+    "ddof": ("int", "Number subtracted from n in the divisor."),
+    "shape": ("int or sequence of int", "New shape."),
+    "widths": ("int or sequence of pairs of int", "Elements to add before and after, for each axis."),
+    "index": ("int, slice, None, Ellipsis, array_like, or tuple of these", "Index, as in ``x[index]``."),
+    "indices": ("array_like of int", "One index for every position along the other axes."),
+    "value": ("Tensor or array_like", "Value, which broadcasts."),
+    "low": ("array_like", "Lower bound; None for none."),
+    "high": ("array_like", "Upper bound; None for none."),
+    "condition": ("array_like of bool", "Condition, which broadcasts."),
+    "dtype": ("data-type", "New type."),
+    "subscripts": ("str", "Labels of the axes of the operands and of the result."),
+}
+_SECTION = re.compile(r"^ *(Parameters|Returns|Raises|Examples)\n *-", re.MULTILINE)
+
+
 def documented(*parts: Any, doc: Doc | None = None) -> Callable[[F], F]:
     """Tell a function which operations or primitives it is composed of, and complete its docstring.
+
+    The docstring receives the formula, the derivatives and, unless it has them, sections on parameters and result.
 
     Parameters
     ----------
@@ -137,11 +165,37 @@ def documented(*parts: Any, doc: Doc | None = None) -> Callable[[F], F]:
         if len(shown.primitives) == 1:
             shown.primitive = shown.primitives[0]
         shown.doc = doc if doc is not None or len(shown.primitives) != 1 else shown.primitive.doc
-        summary, _, rest = (function.__doc__ or "").partition("\n\n")
         names = ", ".join(f"``{op.name}``" for op in shown.primitives)
-        made_of = f"Primitive{'s' * (len(shown.primitives) != 1)}: {names}."
         paragraphs = describe(shown.doc) if shown.doc is not None else []
-        shown.__doc__ = "\n\n    ".join([summary, *paragraphs, made_of]) + "\n\n" + rest
+        paragraphs.append(f"Primitive{'s' * (len(shown.primitives) != 1)}: {names}.")
+        text = function.__doc__ or ""
+        first = _SECTION.search(text)
+        about, sections = (text[: first.start()], text[first.start() :]) if first else (text, "")
+        if first is None or first[1] not in ("Parameters", "Returns"):
+            sections = "\n".join([*_signature_sections(shown), "", sections])
+        shown.__doc__ = about.rstrip() + "\n\n    " + "\n\n    ".join(paragraphs) + "\n\n" + sections.lstrip("\n")
         return function
 
     return decorate
+
+
+def _signature_sections(function: Any) -> list[str]:
+    """Return the lines of the sections on parameters and result."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    count = code.co_argcount + bool(code.co_flags & _HAS_VARARGS)
+    names = code.co_varnames[: code.co_argcount] + code.co_varnames[code.co_argcount + code.co_kwonlyargcount : count]
+    default_of = dict(zip(names[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True))
+    lines = ["Parameters", "----------"]
+    for name in names:
+        is_star = name not in code.co_varnames[: code.co_argcount]
+        star, (kind, meaning) = ("*", _INPUT) if is_star else ("", _PARAMETERS[name])
+        default = f" Default: {default_of[name]}." if name in default_of else ""
+        lines += [f"{star}{name} : {kind}", f"    {meaning}{default}"]
+    lines += [
+        "",
+        "Returns",
+        "-------",
+        "Tensor or numpy.ndarray",
+        "    A tensor if an input is one, and an array otherwise.",
+    ]
+    return [f"    {line}".rstrip() for line in lines]

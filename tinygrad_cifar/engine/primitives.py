@@ -79,8 +79,8 @@ def primitive(
     ValueError
         If the name is used by another module; a module that is run again replaces its own primitives.
     TypeError
-        If a VJP has a parameter that is not an argument of ``forward``, if arguments have no names or the names ``g``
-        or ``out``, or if there is an auxiliary output and more than one VJP.
+        If a VJP has a parameter that is not an argument of ``forward``, if arguments have no names, if a VJP needs an
+        input named ``out``, or if there is an auxiliary output and more than one VJP.
 
     Examples
     --------

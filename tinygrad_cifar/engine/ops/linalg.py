@@ -92,7 +92,7 @@ def _explicit(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> str:
     left, arrow, right = subscripts.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(shapes):
-        raise ValueError(f"einsum: {subscripts!r} is for {len(terms)} operands; got {len(shapes)}")
+        raise ValueError(f"einsum: {subscripts!r} must have one term for each of the {len(shapes)} operands")
     free = iter(sorted(set(string.ascii_letters) - set(subscripts)))
     counts = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
     hidden = [n for n, term in zip(counts, terms, strict=True) if "..." in term]
