@@ -79,8 +79,10 @@ class Line:
     ----------
     label : str
         Name in the legend.
-    x, y : ndarray
-        Points.
+    x : ndarray
+        Horizontal coordinates of the points.
+    y : ndarray
+        Vertical coordinates of the points.
     colour : int
         Index of the colour and of the marker. Default: 0.
     dashed : bool
@@ -103,8 +105,10 @@ class Panel:
 
     Attributes
     ----------
-    x_label, y_label : str
-        Names of the axes.
+    x_label : str
+        Name of the horizontal axis.
+    y_label : str
+        Name of the vertical axis.
     lines : sequence of Line
     title : str
     log_x : bool

@@ -102,8 +102,12 @@ class Prepared:
     ----------
     dataset : Dataset
         The data set itself.
-    train, validation, test : (X, labels)
-        Preprocessed images and labels. Validation is None if the run has no validation images.
+    train : (X, labels)
+        Preprocessed training images and labels.
+    validation : (X, labels)
+        Those for validation; None if the run has none.
+    test : (X, labels)
+        Those of the test set.
     images : Split
         Training images before preprocessing, for augmentation.
     preprocessing : Preprocessing

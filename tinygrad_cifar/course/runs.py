@@ -42,8 +42,12 @@ class Result:
     model : Classifier
         The trained model.
     history : History
-    train, validation, test : Metrics
-        Metrics of the trained model. Validation is None without validation images, test if it was not evaluated.
+    train : Metrics
+        Metrics on the training images.
+    validation : Metrics
+        Metrics on the validation images; None without any.
+    test : Metrics
+        Metrics on the test images; None if they were not evaluated.
     seconds : float
         Wall-clock time of the training; see :class:`~tinygrad_cifar.course.training.History`.
     """

@@ -26,16 +26,24 @@ class SettingField:
 
     Attributes
     ----------
-    name, annotation, default
-        As in the dataclass.
+    name
+        Name of the dataclass field.
+    annotation
+        Its type, as text.
+    default
+        Its default value.
     meaning : str
         Noun phrase or imperative, for the help of the option and the docstring.
     group : str
         Title under which the option is listed. If empty, the setting is not an option.
     choices : sequence of str
         The allowed values of a setting of type str.
-    at_least, at_most, below : float, optional
-        Bounds of a number, or of each element of a tuple.
+    at_least : float, optional
+        Lower bound of a number, or of each element of a tuple.
+    at_most : float, optional
+        Upper bound, included.
+    below : float, optional
+        Upper bound, excluded.
     only_with : mapping of str to sequence of str
         Other settings, and the values of them with which this setting has an effect.
     is_strict : bool

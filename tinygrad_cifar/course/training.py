@@ -45,8 +45,18 @@ class Measurement:
         Number of passes over the training images so far.
     eta : float
         Learning rate of the next update.
-    train_loss, train_cost, train_accuracy, validation_loss, validation_cost, validation_accuracy : float
-        As in :class:`~tinygrad_cifar.course.evaluation.Metrics`; NaN without validation images.
+    train_loss : float
+        Mean loss on the training images.
+    train_cost : float
+        Cost on the training images: the loss plus the L2 term.
+    train_accuracy : float
+        Accuracy on the training images, from 0 to 1.
+    validation_loss : float
+        Mean loss on the validation images; NaN without any.
+    validation_cost : float
+        Cost on the validation images; NaN without any.
+    validation_accuracy : float
+        Accuracy on the validation images, from 0 to 1; NaN without any.
     """
 
     step: int
@@ -100,8 +110,10 @@ class TrainingProgress:
 
     Attributes
     ----------
-    step, steps : int
-        Number of updates so far, and in total.
+    step : int
+        Number of updates so far.
+    steps : int
+        Number of updates in total.
     loss : float
         Loss of the last batch; NaN before the first.
     measurement : Measurement

@@ -45,8 +45,10 @@ class GradientError(AssertionError):
     ----------
     input : int
         Position of the input whose gradient is wrong.
-    analytic, numerical : numpy.ndarray
-        Both gradients with respect to that input.
+    analytic : numpy.ndarray
+        Gradient with respect to that input by the backward pass.
+    numerical : numpy.ndarray
+        Gradient by centred differences.
     """
 
     def __init__(self, message: str, input: int, analytic: Array, numerical: Array) -> None:

@@ -36,8 +36,10 @@ class Node:
     number : int
         Position in the order of creation. A value's number is larger than those of its inputs, so visiting nodes in
         decreasing order is a reverse topological order.
-    shape, dtype
-        Those of the value, and of its cotangent.
+    shape
+        Shape of the value and of its cotangent.
+    dtype
+        Type of their elements.
     grad : Value or None
         For a leaf, the gradient that ``backward()`` has accumulated.
     location : tuple, optional

@@ -26,8 +26,10 @@ class RunStats:
     ----------
     elapsed : float
         Seconds from the start to the last figure.
-    done, kept : int
-        Number of jobs that were run, and of those that were done before.
+    done : int
+        Number of jobs that were run.
+    kept : int
+        Number of jobs whose outcomes were there before.
     workers : int
         Number of processes.
     machine : str
@@ -47,12 +49,18 @@ class AgreementCounts:
 
     Attributes
     ----------
-    accuracies, near : int
-        Reported accuracies, and those within two points.
-    minor, minor_near : int
-        Minor ones among them.
-    bounds, within : int
-        Reported bounds of gradient errors, and those that are not exceeded.
+    accuracies : int
+        Number of reported accuracies.
+    near : int
+        Number of those within two points.
+    minor : int
+        Number of minor accuracies among them.
+    minor_near : int
+        Number of minor ones within two points.
+    bounds : int
+        Number of reported bounds of gradient errors.
+    within : int
+        Number of bounds that are not exceeded.
     """
 
     accuracies: int

@@ -51,8 +51,12 @@ class ParameterGradients:
     ----------
     parameter : str
         Name of the parameter in the model.
-    analytic, centred, one_sided : numpy.ndarray
-        The gradient by the backward pass and by the two differences, with the shape of the parameter.
+    analytic : numpy.ndarray
+        Gradient by the backward pass.
+    centred : numpy.ndarray
+        Gradient by centred differences.
+    one_sided : numpy.ndarray
+        Gradient by one-sided differences.
     """
 
     parameter: str
@@ -71,10 +75,14 @@ class CheckMetric:
 
     Attributes
     ----------
-    parameter, name : str
-        Names of the parameter and the metric.
-    centred, one_sided : float
-        Value with either difference as the numerical gradient.
+    parameter : str
+        Name of the parameter.
+    name : str
+        Name of the metric.
+    centred : float
+        Value with the centred difference as the numerical gradient.
+    one_sided : float
+        Value with the one-sided difference as the numerical gradient.
     analytic : float, optional
         Value for the backward pass, if the metric is of one gradient and not of a difference of two.
     bound : float, optional

@@ -47,8 +47,10 @@ class ReproductionProgress:
 
     Attributes
     ----------
-    done, total : int
-        Number of finished jobs, and of all jobs.
+    done : int
+        Number of finished jobs.
+    total : int
+        Number of all jobs.
     share : float
         Finished share of the work, from 0 to 1, by the expected durations of the jobs.
     """

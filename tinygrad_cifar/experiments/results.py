@@ -92,12 +92,16 @@ class GradientComparison:
     ----------
     setting : str
         Description of the inputs.
-    parameter, name : str
-        Names of the parameter and the metric.
+    parameter : str
+        Name of the parameter.
+    name : str
+        Name of the metric.
     analytic : float, optional
         Value for the backward pass, if the metric is of one gradient and not of a difference of two.
-    one_sided, centred : float
-        Value with either difference as the numerical gradient.
+    one_sided : float
+        Value with the one-sided difference as the numerical gradient.
+    centred : float
+        Value with the centred difference as the numerical gradient.
     reported : float, optional
         The reported value.
     passed : bool, optional

@@ -84,7 +84,7 @@ class AttemptResult:
     state : str
         ``complete``, ``diverged`` or ``failed``.
     value, details, seconds, reason
-        As of :class:`Trial`.
+        As in :class:`Trial`.
     """
 
     state: Literal["complete", "diverged", "failed"]
