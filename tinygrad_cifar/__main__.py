@@ -11,8 +11,9 @@ _COMPUTE = {"train", "evaluate", "check", "search", "reproduce"}
 
 def start() -> int:
     """Run the command line, in the recommended environment if the command computes."""
-    if sys.stdout is None:  # standard output is closed
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (open until the process ends)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the stream is closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (until the process ends)
     try:  # Ctrl-C during the imports ends the command as well
         from tinygrad_cifar.cli import main  # noqa: PLC0415
         from tinygrad_cifar.system import blas  # noqa: PLC0415

@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -585,6 +586,16 @@ def test_a_closed_output_pipe_ends_the_command_silently(tmp_path: Path) -> None:
         assert process.wait() == 141
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as a POSIX shell does")
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_closed_stream_does_not_end_the_command(tmp_path: Path, stream: int) -> None:
+    words = [sys.executable, "-m", "tinygrad_cifar", "train", "softmax", "--train-size", "200", "--epochs", "1"]
+    line = shlex.join([*words, "--no-figures", "--out", str(tmp_path / "run")])
+    done = subprocess.run(f"{line} {stream}>&-", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "result.json").exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_that_cannot_be_written_is_reported() -> None:
     with Path("/dev/full").open("w") as full, command("check", "softmax", "--features", "2", stdout=full) as process:
@@ -807,6 +818,11 @@ def test_evaluate_refuses_an_unfinished_run(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "checkpoint.npz").write_bytes(b"")
     assert main(["evaluate", str(tmp_path)]) == 1
     assert "is unfinished; rerun its train command with --resume" in sentence(capsys)
+
+
+def test_evaluate_rejects_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert "does not contain a run; give the folder that train wrote" in sentence(capsys)
 
 
 def test_evaluate_names_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,8 @@ def evaluate(options: argparse.Namespace) -> int:
         raise CommandError(f"{options.parameters} does not exist; give the folder that train wrote")
     if not path.exists() and (options.parameters / CHECKPOINT).exists():
         raise CommandError(f"the run in {options.parameters} is unfinished; rerun its train command with --resume")
+    if not path.exists():
+        raise CommandError(f"{options.parameters} does not contain a run; give the folder that train wrote")
     trained = load_model(path)
     dataset = load_dataset(options.data)
     if dataset.class_names != trained.class_names:
