@@ -631,7 +631,7 @@ def test_evaluate_takes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.Captu
 
 def test_evaluate_of_a_folder_without_a_run_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tmp_path)]) == 1
-    assert str(tmp_path / "parameters.npz") in sentence(capsys)
+    assert "does not contain a run, since it has no parameters.npz" in sentence(capsys)
 
 
 def test_the_confusion_matrix_counts_every_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -818,11 +818,6 @@ def test_evaluate_refuses_an_unfinished_run(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "checkpoint.npz").write_bytes(b"")
     assert main(["evaluate", str(tmp_path)]) == 1
     assert "is unfinished; rerun its train command with --resume" in sentence(capsys)
-
-
-def test_evaluate_rejects_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(tmp_path)]) == 1
-    assert "does not contain a run; give the folder that train wrote" in sentence(capsys)
 
 
 def test_evaluate_names_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

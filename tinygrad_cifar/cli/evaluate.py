@@ -48,7 +48,9 @@ def evaluate(options: argparse.Namespace) -> int:
     if not path.exists() and (options.parameters / CHECKPOINT).exists():
         raise CommandError(f"the run in {options.parameters} is unfinished; rerun its train command with --resume")
     if not path.exists():
-        raise CommandError(f"{options.parameters} does not contain a run; give the folder that train wrote")
+        raise CommandError(
+            f"{options.parameters} does not contain a run, since it has no {PARAMETERS}; give the folder of a run"
+        )
     trained = load_model(path)
     dataset = load_dataset(options.data)
     if dataset.class_names != trained.class_names:
