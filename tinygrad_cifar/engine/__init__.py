@@ -1,4 +1,4 @@
-"""Reverse-mode automatic differentiation, complete in this package and readable from this page on.
+"""Reverse-mode automatic differentiation; this page says what to read, and in which order.
 
 Four ideas are enough to read the engine:
 
@@ -7,13 +7,14 @@ Four ideas are enough to read the engine:
 - A **node** records how a value was computed: by which primitive, and one edge for each input that needs a gradient. An
   edge is ``(parent node, VJP, saved arrays)``. A leaf, such as a parameter, is a node without edges.
 - A **primitive** is one entry of the derivative table: a NumPy function and, for each differentiable input, its
-  vector-Jacobian product (VJP). The parameter names of a VJP declare the arrays that are saved for it::
+  vector-Jacobian product (VJP). The parameter names of a VJP declare the arrays that are saved for it. Without its
+  description, an entry reads::
 
       multiply = binary("multiply", np.multiply, x=lambda g, y: g * y, y=lambda g, x: g * x)
 
   Here ``g`` is the cotangent of the result: the derivative of the final scalar with respect to it.
 - The **backward pass** visits the nodes behind a result, each after all nodes that were computed from it, and applies
-  the VJPs on its edges. What reaches a node along several edges is added.
+  the VJPs on its edges. The results that reach a node along several edges are added.
 
 ``x * y`` backward, step by step: applying ``multiply`` computes ``np.multiply``, and makes a node with the edges
 ``(node of x, VJP for x, (y,))`` and ``(node of y, VJP for y, (x,))``. The backward pass takes the cotangent ``g`` of
@@ -22,7 +23,8 @@ broadcast, and adds the results to the gradients of ``x`` and ``y``. VJPs are wr
 so the same VJP that computes with arrays can also be applied to values: then it is recorded, and can be differentiated
 again.
 
-Modules in reading order; the first five are the whole of differentiation:
+Modules in reading order. These five define differentiation; at run time most operations take the fast paths, which do
+the same as ``application``:
 
 1. :mod:`~tinygrad_cifar.engine.graph`: values, nodes, primitives and VJPs: the data structures.
 2. :mod:`~tinygrad_cifar.engine.application`: how a primitive is applied: compute, record, notify.

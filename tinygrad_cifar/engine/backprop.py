@@ -6,7 +6,7 @@ each result is added to the cotangent of the input that it belongs to. Leaves en
 
 Unless the graph is retained, a node is freed when it is visited: its edges are dropped, and with them the arrays saved
 for its VJPs. A training loop therefore holds no activations between steps. Cotangents are added out of place, so a VJP
-may return its own cotangent, and several inputs may share one array without a copy.
+may return its own cotangent, and several inputs may share one array without a copy; it may be a read-only view.
 """
 
 from __future__ import annotations
