@@ -289,3 +289,13 @@ def test_broadcast_inputs_need_broadcasts_true():
         tg.grad(product(x, y).sum(), y)
     product = tg.primitive("product_with_broadcasting", np.multiply, broadcasts=True, **vjps)
     np.testing.assert_array_equal(tg.grad(product(x, y).sum(), y).data, [4, 4, 4])
+
+
+@pytest.mark.parametrize(
+    "vjps",
+    [{"x": lambda g, out: g * out}, {"x": lambda g: g, "out": lambda g: g}],
+    ids=["a VJP needs the result", "an input named out is differentiable"],
+)
+def test_an_input_named_out_is_rejected_where_it_is_ambiguous(vjps):
+    with pytest.raises(TypeError, match="an input named out cannot be told from the result"):
+        tg.primitive("with_an_input_named_out", lambda x, out: x * out, **vjps)
