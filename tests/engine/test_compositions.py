@@ -185,7 +185,7 @@ INVALID = {
     "nothing to join": (ValueError, "concatenate: give at least one tensor", lambda: tg.concatenate([])),
     "a negative width": (ValueError, "pad: widths must not be negative", lambda: tg.pad(t, -1)),
     "too many labels": (ValueError, "einsum: 'ijk' .* does not match an operand", lambda: tg.einsum("ijk->i", t)),
-    "too many operands": (ValueError, "is for 1 operands; got 2", lambda: tg.einsum("ij->", t, t)),
+    "too many operands": (ValueError, "must have one term for each of the 2 operands", lambda: tg.einsum("ij->", t, t)),
     "two sizes": (ValueError, "a label has two sizes", lambda: tg.einsum("ij,ji->", t, t)),
     "an index of floats": (
         IndexError,
