@@ -1,14 +1,20 @@
-"""How many inputs Hypothesis draws: few by default, the same ones every time in CI, many on request.
+"""Set up the test processes: threads, Ctrl-C, and how many inputs Hypothesis draws.
 
-Choose one with ``HYPOTHESIS_PROFILE=thorough`` or ``pytest --hypothesis-profile=thorough``; ``CI=true`` chooses ``ci``.
+Hypothesis draws few inputs by default, the same ones every time in CI, many on request. Choose a profile with
+``HYPOTHESIS_PROFILE=thorough`` or ``pytest --hypothesis-profile=thorough``; ``CI=true`` chooses ``ci``.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core: more threads would only be in each other's way
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# A shell starts background jobs with SIGINT ignored, and child processes would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings
 
