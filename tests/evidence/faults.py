@@ -9,7 +9,7 @@ A fault in a VJP is detected by the functions of test_primitives.py, called for 
 number of drawn inputs. A fault in the engine replaces one expression or statement of a function, and is detected by the
 tests of the engine, the files of ENGINE_TESTS, run unchanged.
 
-There is no list of exceptions. An injected change is not a fault only where that is proved in each run: a VJP that
+No fault is excluded by hand. A change counts as equivalent to the original only if each run proves it: a VJP that
 returns its cotangent, whatever it is, cannot be wrong by returning it (:func:`returns_the_cotangent`); a VJP that
 receives no array but its cotangent has no other to write to, and one element is its own mean
 (:func:`explain_no_fault`). As a control, no change at all is injected into every VJP; the tests must pass.

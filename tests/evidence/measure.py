@@ -287,8 +287,8 @@ def injected_faults(found: dict[tuple[Any, ...], Any]) -> str:
     return f"""## Injected faults
 
 Each kind of fault is injected into each VJP of the derivative table, one at a time, and the regular tests of that
-operation are run. Faults in the engine replace a part of its source. There is no list of
-exceptions; {controls} controls without a fault passed. `python -m tests.evidence.faults` prints only the score.
+operation are run. Faults in the engine replace a part of its source. No fault is
+excluded by hand; {controls} controls without a fault passed. `python -m tests.evidence.faults` prints only the score.
 
 {format_table(["fault", "injected", "detected", "equivalent"], rows)}
 {chr(10).join(survivors) or "None survived."}

@@ -124,14 +124,14 @@ class OutcomeStore:
         return self._read(job, _check_outcome)
 
     def require(self, job: Job) -> None:
-        """Raise :class:`OutcomeError` if there is no outcome of a job."""
+        """Check that the outcome of a job can be loaded; raises as :meth:`load_training`."""
         if isinstance(job, TrainingJob):
             self.load_training(job)
         else:
             self.load_check(job)
 
     def has(self, job: Job) -> bool:
-        """Whether there is an outcome of a job."""
+        """Return whether the outcome of a job can be loaded."""
         try:
             self.require(job)
         except OutcomeError:
