@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.command_line import command, names, sentence
+from tests.support.command_line import block_matplotlib, command, names, sentence
 from tests.support.official_format import draw_batches, python_version_files
-from tinygrad_cifar import course
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
@@ -186,10 +185,7 @@ def test_lines_on_a_terminal_without_tqdm(
 def test_without_matplotlib_the_message_says_how_to_install_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
-    monkeypatch.delattr(course, "plotting", raising=False)
-    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    block_matplotlib(monkeypatch)
     assert train(tmp_path, "--train-batches", "1", "--validation-size", "100", small=False) == 0
     assert names(tmp_path) == FILES
     assert "pip install matplotlib" in capsys.readouterr().out

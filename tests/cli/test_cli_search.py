@@ -18,8 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.command_line import command, names, sentence
-from tinygrad_cifar import course
+from tests.support.command_line import block_matplotlib, command, names, sentence
 from tinygrad_cifar.cli import _build_parser, main
 from tinygrad_cifar.cli.settings import explicit_settings, format_options
 from tinygrad_cifar.cli.vary import parse_vary
@@ -366,10 +365,7 @@ def test_a_missing_package_is_named_with_its_command(
 def test_without_matplotlib_there_is_no_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
-    monkeypatch.delattr(course, "plotting", raising=False)
-    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    block_matplotlib(monkeypatch)
     assert search(tmp_path, *GRID, figures=True) == 0
     assert names(tmp_path) == FILES
     assert "pip install matplotlib" in capsys.readouterr().out

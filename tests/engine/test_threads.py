@@ -12,7 +12,6 @@ import copy
 import pickle
 import random
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytest
 from hypothesis import settings
 
 import tinygrad_cifar as tg
+from tests.support.threads import THREADS, run_in_threads
 from tinygrad_cifar import (
     NonFiniteError,
     Tensor,
@@ -37,7 +37,6 @@ from tinygrad_cifar import (
 )
 from tinygrad_cifar.engine.modes import active_watchers
 
-THREADS = 8
 LARGE = 200_000  # large enough that NumPy releases the GIL for some time
 EACH = 10_000 if settings.default.max_examples >= 300 else 250
 PASSES = EACH // 10
@@ -49,29 +48,6 @@ def switch_threads_often() -> Iterator[None]:
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(before)
-
-
-def run_in_threads(work: Callable[[int], Any], count: int = THREADS) -> list[Any]:
-    """Run ``work(number)`` in ``count`` threads at once; return their results, or raise the first error."""
-    ready = threading.Barrier(count)
-    results: list[Any] = [None] * count
-    errors: list[BaseException] = []
-
-    def run(number: int) -> None:
-        ready.wait()
-        try:
-            results[number] = work(number)
-        except BaseException as error:  # noqa: BLE001 (raised below)
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
 
 
 # -- gradients ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Helpers for tests of the command line: written files, error messages and processes."""
+"""Helpers for tests of the command line: written files, error messages, processes and a missing package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tinygrad_cifar import course
 
 
 def names(folder: Path) -> set[str]:
@@ -28,3 +30,11 @@ def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
         text=True,
         **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
     )
+
+
+def block_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the import of matplotlib fail in this process, as where it is not installed."""
+    monkeypatch.delitem(sys.modules, "tinygrad_cifar.course.plotting", raising=False)
+    monkeypatch.delattr(course, "plotting", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -7,7 +7,6 @@ import contextlib
 import copy
 import io
 import pickle
-import threading
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import tinygrad_cifar as tg
 from tests.evidence import conformance
 from tests.support.tensors import variable
+from tests.support.threads import run_in_threads
 from tinygrad_cifar import (
     NonFiniteError,
     Tensor,
@@ -306,7 +306,7 @@ CHANGES = {
     "a pickled copy": lambda p: pickle.loads(pickle.dumps(p)).overwrite(lambda array: array.fill(100)),
     "a deep copy": lambda p: copy.deepcopy(p).overwrite(lambda array: array.fill(100)),
     "a detached twin": lambda p: p.detach().overwrite(lambda array: array.fill(100)),
-    "another thread": lambda p: run_in_threads(1, lambda: p.overwrite(lambda array: array.fill(100))),
+    "another thread": lambda p: run_in_threads(lambda _: p.overwrite(lambda array: array.fill(100)), 1),
     "the array of its state": lambda p: Holder(p).state_dict()["p"].fill(100),
     "numpy()": lambda p: p.numpy().fill(100),
 }
@@ -322,25 +322,6 @@ def make_step(optimiser, p) -> None:
     p.grad = Tensor(np.full(p.shape, 3.0))
     optimiser.step()
     p.grad = before
-
-
-def run_in_threads(count: int, work: Any) -> None:
-    """Run ``work`` in several threads, and raise the first error of any of them."""
-    errors = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 (raised below)
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 PROGRAMS = {
@@ -582,7 +563,7 @@ def test_single_where_around_a_square_root():
 def test_scope_of_no_grad():
     with no_grad():
         seen: list[bool] = []
-        run_in_threads(2, lambda: seen.append(is_recording()))
+        run_in_threads(lambda _: seen.append(is_recording()), 2)
         assert not is_recording()
     assert seen == [True, True]
     with contextlib.suppress(ZeroDivisionError), no_grad():
@@ -640,14 +621,14 @@ def test_tensor_stored_in_a_module():
 def test_gradients_in_several_threads():
     shared = variable(np.ones(3))
 
-    def work():
+    def work(_):
         for k in range(50):
             x = variable([1.0 + k, 2.0])
             inner = grad((x**3).sum(), x, create_graph=True)
             assert grad(inner.sum(), x).data.tolist() == [6.0 * (1 + k), 12.0]
             (shared * shared).sum().backward()
 
-    run_in_threads(8, work)
+    run_in_threads(work)
     assert shared.grad.data.tolist() == [800.0] * 3
 
 
