@@ -549,12 +549,12 @@ def test_an_internal_error_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: str) -> None:
-        raise ZeroDivisionError("a planted\nfault")
+        raise ZeroDivisionError("an injected\nfault")
 
     monkeypatch.delenv("TINYGRAD_CIFAR_DEBUG", raising=False)
     monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", lambda: fail(""))
     assert train(tmp_path) == 1
-    assert "unexpected ZeroDivisionError (a planted fault)" in sentence(capsys)
+    assert "unexpected ZeroDivisionError (an injected fault)" in sentence(capsys)
     monkeypatch.setenv("TINYGRAD_CIFAR_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         train(tmp_path)

@@ -249,7 +249,7 @@ def _screen_grid(
 
 
 def _is_same(one: Point, other: Point) -> bool:
-    """Whether two points are equal up to rounding."""
+    """Return whether two points are equal up to rounding."""
     return all(
         math.isclose(a, b, rel_tol=_ROUNDING) if isinstance(a, float) and isinstance(b, float) else a == b
         for a, b in ((value, other[name]) for name, value in one.items())
