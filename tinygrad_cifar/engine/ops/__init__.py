@@ -1,8 +1,9 @@
 """The derivative table: every primitive with its VJPs, and the operations that are offered to users.
 
-One page for each kind: :mod:`elementwise`, :mod:`trigonometric`, :mod:`piecewise`, :mod:`shapes`, :mod:`joining`,
-:mod:`indexing`, :mod:`reductions`, :mod:`statistics`, :mod:`linalg`, :mod:`losses`. An operation is a public function
-of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it to its page.
+One page for each kind, in this order: :mod:`elementwise` (arithmetic), :mod:`piecewise`, :mod:`exponential`,
+:mod:`trigonometric`, :mod:`shapes`, :mod:`indexing`, :mod:`joining`, :mod:`reductions`, :mod:`linalg`,
+:mod:`statistics`, :mod:`sampled`, :mod:`losses`. An operation is a public function of a page,
+``tinygrad_cifar.<name>`` for users; to add one is to add it to its page. Most are compositions of the primitives.
 """
 
 from types import ModuleType
@@ -10,30 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_cifar.engine.ops import (
     elementwise,
+    exponential,
     indexing,
     joining,
     linalg,
     losses,
     piecewise,
     reductions,
+    sampled,
     shapes,
     statistics,
     trigonometric,
 )
 from tinygrad_cifar.engine.ops.elementwise import *  # noqa: F403
+from tinygrad_cifar.engine.ops.exponential import *  # noqa: F403
 from tinygrad_cifar.engine.ops.indexing import *  # noqa: F403
 from tinygrad_cifar.engine.ops.joining import *  # noqa: F403
 from tinygrad_cifar.engine.ops.linalg import *  # noqa: F403
 from tinygrad_cifar.engine.ops.losses import *  # noqa: F403
 from tinygrad_cifar.engine.ops.piecewise import *  # noqa: F403
 from tinygrad_cifar.engine.ops.reductions import *  # noqa: F403
+from tinygrad_cifar.engine.ops.sampled import *  # noqa: F403
 from tinygrad_cifar.engine.ops.shapes import *  # noqa: F403
 from tinygrad_cifar.engine.ops.statistics import *  # noqa: F403
 from tinygrad_cifar.engine.ops.trigonometric import *  # noqa: F403
 
 _PAGES = (
-    *(elementwise, trigonometric, piecewise, shapes, joining, indexing),
-    *(reductions, statistics, linalg, losses),
+    *(elementwise, piecewise, exponential, trigonometric, shapes, indexing, joining),
+    *(reductions, linalg, statistics, sampled, losses),
 )
 
 

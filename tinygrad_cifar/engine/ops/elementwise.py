@@ -1,4 +1,4 @@
-"""The derivative table: arithmetic, exponentials and logarithms, element by element.
+"""The derivative table: arithmetic and roots, element by element.
 
 Inputs broadcast as in NumPy; the backward pass sums each cotangent to the shape of its input, so no VJP mentions it.
 VJPs are written so that they are accurate where the textbook form cancels or overflows.
@@ -43,76 +43,44 @@ sqrt = unary(
         "sum of squares.",
     ),
 )
-power = binary(
-    "power",
-    np.power,
-    x=lambda g, x, y: g * (y * power(x + (x == 0) * (y == 0), y - 1)),  # for 0**0: 0, not 0 * 0**-1
-    y=lambda g, out, x: g * (out * log(x + (x == 0))),  # 0**y is constant for y > 0, so no factor log(0)
+cbrt = unary(
+    "cbrt",
+    np.cbrt,
+    x=lambda g, out: g / (3 * square(out)),
     doc=Doc(
-        "Raise to a power.",
-        "x**y",
-        x="y * x**(y - 1)",
-        y="out * log(x)",
-        note="The derivative with respect to x is taken as 0 where y is 0, and that with respect to y as 0 where x is "
-        "0. With respect to y it is NaN for a negative x.",
+        "Compute the cube root, which a negative number has as well.",
+        "sign(x) * abs(x) ** (1 / 3)",
+        x="1 / (3 * out**2)",
+        note="At 0 the derivative is infinite.",
     ),
 )
 
-# -- exponentials, logarithms ----------------------------------------------------------------------------------------
 
-exp = unary("exp", np.exp, x=lambda g, out: g * out, doc=Doc("Compute the exponential.", "e**x", x="out"))
-expm1 = unary(
-    "expm1",
-    np.expm1,
-    x=lambda g, x: g * exp(x),
-    doc=Doc("Compute ``exp(x) - 1``, accurate also for small x.", "exp(x) - 1", x="exp(x)"),
-)
-log = unary("log", np.log, x=lambda g, x: g / x, doc=Doc("Compute the natural logarithm.", x="1 / x"))
-log1p = unary(
-    "log1p",
-    np.log1p,
-    x=lambda g, x: g / (1 + x),
-    doc=Doc("Compute ``log(1 + x)``, accurate also for small x.", "log(1 + x)", x="1 / (1 + x)"),
-)
+@operation(divide, doc=Doc("", "1 / x"))
+def reciprocal(x: TensorLike) -> TensorLike:
+    """Compute the reciprocal.
 
-# -- the sigmoid and its integral: accurate from -1000 to 1000, without overflow ---------------------------------------
-# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well.
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.reciprocal(tg.Tensor([2.0, 4.0]))
+    Tensor([0.5 , 0.25])
+    """
+    return divide(1, x)
 
 
-def _sigmoid(x: Any) -> Any:
-    small = np.exp(-x * _sign_of_real_part(x))
-    return np.where(x.real >= 0, 1, small) / (1 + small)
-
-
-def _softplus(x: Any) -> Any:
-    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(-x * _sign_of_real_part(x)))
-
-
-def _sign_of_real_part(x: Any) -> Any:
-    """Return 1 from 0 on and -1 below; adding 0 turns -0.0 into 0.0."""
-    return np.copysign(1, x.real + 0.0)
-
-
-sigmoid = unary(
-    "sigmoid",
-    _sigmoid,
-    x=lambda g, out, x: g * (out * sigmoid(-x)),
+hypot = binary(
+    "hypot",
+    np.hypot,
+    kink=lambda x, y: (x == 0) & (y == 0),
+    x=lambda g, out, x: g * (x / (out + (out == 0))),
+    y=lambda g, out, y: g * (y / (out + (out == 0))),
     doc=Doc(
-        "Compute the logistic sigmoid.",
-        "1 / (1 + exp(-x))",
-        x="out * (1 - out)",
-        note="Neither the function nor its derivative overflows, whatever the size of x.",
-    ),
-)
-softplus = unary(
-    "softplus",
-    _softplus,
-    x=lambda g, x: g * sigmoid(x),
-    doc=Doc(
-        "Compute the softplus, a smooth ``relu`` whose derivative is the sigmoid.",
-        "log(1 + exp(x))",
-        x="1 / (1 + exp(-x))",
-        note="Neither the function nor its derivative overflows, whatever the size of x.",
+        "Compute the length of the hypotenuse, without overflow.",
+        "sqrt(x**2 + y**2)",
+        x="x / out",
+        y="y / out",
+        note="Where both are 0, the derivatives are taken as 0.",
     ),
 )
 

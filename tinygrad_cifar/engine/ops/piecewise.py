@@ -7,6 +7,7 @@ constant between its jumps, such as ``sign`` or ``floor``, has no VJP: its resul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import Array, Value, unwrap_value
-from tinygrad_cifar.engine.operations import TensorLike, V, operation
+from tinygrad_cifar.engine.operations import TensorLike, V, binary_operation, operation
+from tinygrad_cifar.engine.ops.elementwise import multiply
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 sign = unary(
@@ -84,6 +86,37 @@ minimum = binary(
 )
 
 
+@binary_operation(maximum, doc=Doc("", "where((x >= y) | isnan(y), x, y)"))
+def fmax(x: TensorLike, y: TensorLike) -> TensorLike:
+    """Compute the larger of two, or the one that is not NaN.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.fmax(tg.Tensor([1.0, float("nan")]), tg.Tensor([3.0, 2.0]))
+    Tensor([3., 2.])
+    """
+    return maximum(_or_other(x, y), _or_other(y, x))
+
+
+@binary_operation(minimum, doc=Doc("", "where((x <= y) | isnan(y), x, y)"))
+def fmin(x: TensorLike, y: TensorLike) -> TensorLike:
+    """Compute the smaller of two, or the one that is not NaN.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.fmin(tg.Tensor([1.0, float("nan")]), tg.Tensor([3.0, 2.0]))
+    Tensor([1., 2.])
+    """
+    return minimum(_or_other(x, y), _or_other(y, x))
+
+
+def _or_other(x: Any, y: Any) -> Any:
+    """Return x, and the element of y where that of x is NaN."""
+    return where(np.isnan(unwrap_value(x)), y, x)
+
+
 def _between(x: Any, low: Any, high: Any) -> Any:
     inside = x == x  # noqa: PLR0124 (False for NaN)
     if low is not None:
@@ -113,9 +146,12 @@ _clip = primitive(
 )
 
 
-@operation(_clip)
-def clip(x: TensorLike, low: Any = None, high: Any = None) -> TensorLike:
-    """Limit ``x`` to the interval from ``low`` to ``high``.
+@operation(
+    _clip,
+    doc=Doc("", "minimum(maximum(x, min), max)", x="g * ((x >= min) & (x <= max))", note=_clip.primitive.doc.note),
+)
+def clip(x: TensorLike, min: Any = None, max: Any = None) -> TensorLike:
+    """Limit ``x`` to the interval from ``min`` to ``max``.
 
     The bounds are constants (arrays, numbers or None): no gradient flows to them.
 
@@ -132,9 +168,9 @@ def clip(x: TensorLike, low: Any = None, high: Any = None) -> TensorLike:
     >>> t.grad
     Tensor([0., 1., 1., 0.])
     """
-    if any(isinstance(bound, Value) and bound._node is not None for bound in (low, high)):
+    if any(isinstance(bound, Value) and bound._node is not None for bound in (min, max)):
         raise TypeError("clip: no gradient flows to the bounds; detach() them, or use maximum and minimum")
-    return _clip(x, unwrap_value(low), unwrap_value(high))
+    return _clip(x, unwrap_value(min), unwrap_value(max))
 
 
 _where = primitive(
@@ -170,3 +206,188 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> TensorLike:
     Tensor([0., 1.])
     """
     return _where(unwrap_value(condition), x, y)
+
+
+@operation(_where, doc=Doc("", "where(isnan(x), nan, where(x == inf, posinf, where(x == -inf, neginf, x)))"))
+def nan_to_num(
+    x: TensorLike, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> TensorLike:
+    """Replace NaN by ``nan``, and infinities by ``posinf`` and ``neginf`` (None: the largest finite numbers).
+
+    The gradient of a replaced element is 0.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.nan_to_num(tg.Tensor([1.0, float("nan"), float("inf")]), posinf=9.0)
+    Tensor([1., 0., 9.])
+    """
+    array = unwrap_value(x)
+    return _where(np.isfinite(array), x, np.nan_to_num(array, nan=nan, posinf=posinf, neginf=neginf))
+
+
+@documented(_where, doc=Doc("", "where(conditions[0], choices[0], where(conditions[1], choices[1], ... default))"))
+def select(conditions: Sequence[Any], choices: Sequence[TensorLike], default: TensorLike = 0) -> TensorLike:
+    """Choose elements of the first of ``choices`` whose condition holds, and of ``default`` where none does.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> t = tg.Tensor([-2.0, 0.5, 3.0])
+    >>> tg.select([t < 0, t > 1], [-t, t * t], default=t)
+    Tensor([2. , 0.5, 9. ])
+    """
+    if len(conditions) != len(choices):
+        raise ValueError(
+            f"select: conditions and choices must have the same length; got {len(conditions)} and {len(choices)}"
+        )
+    out = default
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
+        out = where(condition, choice, out)
+    return out
+
+
+# -- steps: constant between their jumps, so nothing is recorded -------------------------------------------------------
+
+_step = primitive(
+    "step",
+    lambda x, y, function: function(x) if y is None else function(x, y),
+    doc=Doc("Apply a function that is constant between its jumps.", "function(x, y)"),
+)
+
+
+@operation(_step, doc=Doc("", "the largest integer that is not above x"))
+def floor(x: TensorLike) -> TensorLike:
+    """Round down to an integer; no gradient flows through it.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.floor(tg.Tensor([-1.5, 1.5]))
+    Tensor([-2.,  1.])
+    """
+    return _step(x, None, np.floor)
+
+
+@operation(_step, doc=Doc("", "the smallest integer that is not below x"))
+def ceil(x: TensorLike) -> TensorLike:
+    """Round up to an integer; no gradient flows through it.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.ceil(tg.Tensor([-1.5, 1.5]))
+    Tensor([-1.,  2.])
+    """
+    return _step(x, None, np.ceil)
+
+
+@operation(_step, doc=Doc("", "x without its fraction"))
+def trunc(x: TensorLike) -> TensorLike:
+    """Round towards 0 to an integer; no gradient flows through it.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.trunc(tg.Tensor([-1.5, 1.5]))
+    Tensor([-1.,  1.])
+    """
+    return _step(x, None, np.trunc)
+
+
+@operation(_step, doc=Doc("", "the nearest integer, the even one in a tie"))
+def rint(x: TensorLike) -> TensorLike:
+    """Round to the nearest integer; no gradient flows through it.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.rint(tg.Tensor([0.5, 1.5, 1.75]))
+    Tensor([0., 2., 2.])
+    """
+    return _step(x, None, np.rint)
+
+
+@operation(_step, doc=Doc("", "rint(x * 10**decimals) / 10**decimals"))
+def round(x: TensorLike, decimals: int = 0) -> TensorLike:
+    """Round to ``decimals`` places; no gradient flows through it.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.round(tg.Tensor([3.14159]), 2)
+    Tensor([3.14])
+    """
+    return _step(x, decimals, np.round)
+
+
+@binary_operation(_step, doc=Doc("", "where(x < 0, 0, where(x > 0, 1, y))"))
+def heaviside(x: TensorLike, y: TensorLike) -> TensorLike:
+    """Compute the unit step: 0 for negative x, 1 for positive x, and y at 0; no gradient flows through it.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.heaviside(tg.Tensor([-2.0, 0.0, 2.0]), 0.5)
+    Tensor([0. , 0.5, 1. ])
+    """
+    return _step(x, y, np.heaviside)
+
+
+@binary_operation(_step, doc=Doc("", "floor(x / y)"))
+def floor_divide(x: TensorLike, y: TensorLike) -> TensorLike:
+    """Divide and round down; no gradient flows through it.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.floor_divide(tg.Tensor([-7.0, 7.0]), 2)
+    Tensor([-4.,  3.])
+    """
+    return _step(x, y, np.floor_divide)
+
+
+remainder = binary(
+    "remainder",
+    np.remainder,
+    kink=lambda x, y: np.remainder(x, y) == 0,
+    x=lambda g: g,
+    y=lambda g, x, y: -(g * floor_divide(x, y)),
+    doc=Doc(
+        "Compute the remainder of a division that rounds down; it has the sign of y.",
+        "x - y * floor(x / y)",
+        x="1",
+        y="-floor(x / y)",
+        at=(2.5, -3.5),
+    ),
+)
+
+
+@binary_operation(multiply, absolute, _step, doc=Doc("", "absolute(x) * where(signbit(y), -1, 1)"))
+def copysign(x: TensorLike, y: TensorLike) -> TensorLike:
+    """Give the absolute value of x the sign of y; no gradient flows to y.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.copysign(tg.Tensor([1.0, 2.0]), tg.Tensor([-5.0, 0.0]))
+    Tensor([-1.,  2.])
+    """
+    return multiply(absolute(x), _step(y, None, _sign_of_zeros_too))
+
+
+def _sign_of_zeros_too(x: Any) -> Any:
+    return np.copysign(1, x)
+
+
+@binary_operation(remainder, copysign, absolute, doc=Doc("", "x - y * trunc(x / y)"))
+def fmod(x: TensorLike, y: TensorLike) -> TensorLike:
+    """Compute the remainder of a division that rounds towards 0; it has the sign of x.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.fmod(tg.Tensor([-7.0, 7.0]), 4)
+    Tensor([-3.,  3.])
+    """
+    return copysign(remainder(absolute(x), absolute(y)), x)
