@@ -165,20 +165,18 @@ def _unwrap_all(argument: Any) -> Any:
 # -- operations --------------------------------------------------------------------------------------------------------
 
 
-def _ufuncs() -> dict[Any, Callable[..., Any]]:
-    """Return the operations with the names of ufuncs."""
-    named = {getattr(np, name, None): operation for name, operation in ops.OPERATIONS.items()}
-    return {function: operation for function, operation in named.items() if isinstance(function, np.ufunc)}
+def _of_the_same_name(kind: Callable[[Any], bool]) -> dict[Any, Callable[..., Any]]:
+    """Return the operations with the names of those functions of NumPy that are of a kind."""
+    found = {vars(np).get(name): operation for name, operation in ops.OPERATIONS.items()}
+    return {function: operation for function, operation in found.items() if kind(function)}
 
 
-def _functions() -> dict[Any, Callable[..., Any]]:
-    """Return the operations with the names of other functions of NumPy."""
-    named = {getattr(np, name, None): operation for name, operation in ops.OPERATIONS.items()}
-    return {
-        function: operation
-        for function, operation in named.items()
-        if callable(function) and not isinstance(function, (np.ufunc, type))
-    }
+def _is_ufunc(function: Any) -> bool:
+    return isinstance(function, np.ufunc)
+
+
+def _is_function(function: Any) -> bool:
+    return callable(function) and not isinstance(function, (np.ufunc, type))
 
 
 def _plus(x: Any) -> Any:
@@ -194,7 +192,7 @@ def _modf(x: TensorLike) -> tuple[TensorLike, TensorLike]:
     return x - whole, whole
 
 
-_UFUNCS: dict[Any, Callable[..., Any]] = _ufuncs() | {
+_UFUNCS: dict[Any, Callable[..., Any]] = _of_the_same_name(_is_ufunc) | {
     np.conjugate: _plus,
     np.degrees: ops.rad2deg,
     np.divmod: _divmod,
@@ -204,7 +202,7 @@ _UFUNCS: dict[Any, Callable[..., Any]] = _ufuncs() | {
     np.positive: _plus,
     np.radians: ops.deg2rad,
 }
-_FUNCTIONS: dict[Any, Callable[..., Any]] = _functions() | {
+_FUNCTIONS: dict[Any, Callable[..., Any]] = _of_the_same_name(_is_function) | {
     np.amax: ops.max,
     np.amin: ops.min,
     np.around: ops.round,
