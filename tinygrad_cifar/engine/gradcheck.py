@@ -19,7 +19,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.backprop import grad, propagate
 from tinygrad_cifar.engine.derivatives import inner_product
-from tinygrad_cifar.engine.graph import Array, Value, ancestors, unwrap_value
+from tinygrad_cifar.engine.graph import Array, Value, ancestors, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 
 __all__ = [
@@ -527,6 +527,7 @@ def _points(name: str, inputs: Any) -> list[Any]:
     """Return the inputs: copies of tensors, and everything else as read-only arrays."""
     points: list[Any] = []
     for i, given in enumerate(inputs if isinstance(inputs, (tuple, list)) else (inputs,)):
+        refuse_masked_array(name, given)
         array = np.array(unwrap_value(given))
         if array.dtype.kind not in "fiub" or (array.dtype.kind == "f" and array.dtype != np.float64):
             raise TypeError(

@@ -7,7 +7,9 @@ one that is not raises TypeError.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from opcode import opmap
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,16 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
         if "argument" not in str(error):
             raise
         raise TypeError(f"np.{function.__name__} of tensors: {error}") from error
+
+
+def is_item_assignment() -> bool:
+    """Return whether the conversion in the calling function is part of ``array[...] = tensor``.
+
+    NumPy converts the value of one element by ``__float__``, as ``float(tensor)`` does; only the instruction that is
+    being carried out tells them apart.
+    """
+    frame = sys._getframe(2)
+    return frame.f_code.co_code[frame.f_lasti] == opmap["STORE_SUBSCR"]
 
 
 def _not_supported(what: str) -> TypeError:

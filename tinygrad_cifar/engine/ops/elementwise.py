@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_cifar.engine.documentation import Doc, documented
-from tinygrad_cifar.engine.graph import Array, Value, unwrap_value
+from tinygrad_cifar.engine.graph import Array, Value, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, V, operation
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
@@ -51,8 +51,8 @@ sqrt = unary(
 power = binary(
     "power",
     np.power,
-    x=lambda g, x, y: g * (y * power(x + (x == 0) * (y == 0), y - 1)),  # for 0**0: 0, not 0 * 0**-1
-    y=lambda g, out, x: g * (out * log(x + (x == 0))),  # 0**y is constant for y > 0, so no factor log(0)
+    x=lambda g, x, y: g * (y * power(_power_base(x, y), y - 1.0)),  # not y - 1, which wraps around in small integers
+    y=lambda g, x, y: g * _power_log(x, y),
     doc=Doc(
         "Raise to a power.",
         "x**y",
@@ -62,6 +62,34 @@ power = binary(
         "0. With respect to y it is NaN for a negative x.",
     ),
 )
+_power_log = primitive(
+    "power_log",
+    lambda x, y: _power_times_log(x, y),
+    broadcasts=True,
+    # The sum is also the derivative of y * x**(y - 1) with respect to y, so Hessians of powers are symmetric.
+    x=lambda g, x, y: g * (y * _power_log(_power_base(x, y), y - 1.0) + power(_power_base(x, y), y - 1.0)),
+    y=lambda g, out, x: g * (out * log(_where(x == 0, 1.0, x))),
+    doc=Doc(
+        "Compute the derivative of a power with respect to its exponent.",
+        "x**y * log(x)",
+        x="x**(y - 1) * (y * log(x) + 1)",
+        y="out * log(x)",
+        note="Where x is 0, it is taken as 0.",
+    ),
+)
+
+
+def _power_base(x: Any, y: Any) -> Any:
+    """Return x, with 1 where ``y * x**(y - 1)`` would be 0 times infinity or NaN: the derivative of ``x**0`` is 0."""
+    if isinstance(y, (int, float)) and y:
+        return x
+    return _where((y == 0) & ((x == 0) | (x != x)), 1.0, x)  # noqa: PLR0124 (True for NaN)
+
+
+def _power_times_log(x: Any, y: Any) -> Any:
+    base = np.where(x == 0, 1.0, x)
+    return np.where(x == 0, 0.0, np.power(base, y) * np.log(base))
+
 
 # -- exponentials, logarithms ----------------------------------------------------------------------------------------
 
@@ -147,16 +175,17 @@ _sech2 = primitive(
 )
 
 # -- the sigmoid and its integral: accurate from -1000 to 1000, without overflow ---------------------------------------
-# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well.
+# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well. The sign
+# is negated, not x, since it is a floating-point number, and -x would wrap around in unsigned integers.
 
 
 def _sigmoid(x: Any) -> Any:
-    small = np.exp(-x * _sign_of_real_part(x))
+    small = np.exp(x * -_sign_of_real_part(x))
     return np.where(x.real >= 0, 1, small) / (1 + small)
 
 
 def _softplus(x: Any) -> Any:
-    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(-x * _sign_of_real_part(x)))
+    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(x * -_sign_of_real_part(x)))
 
 
 def _sign_of_real_part(x: Any) -> Any:
@@ -306,6 +335,8 @@ def clip(x: TensorLike, low: Any = None, high: Any = None) -> TensorLike:
     """
     if any(isinstance(bound, Value) and bound._node is not None for bound in (low, high)):
         raise TypeError("clip: no gradient flows to the bounds; detach() them, or use maximum and minimum")
+    for bound in (low, high):
+        refuse_masked_array("clip", bound)
     return _clip(x, unwrap_value(low), unwrap_value(high))
 
 
@@ -341,6 +372,7 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> TensorLike:
     >>> t.grad
     Tensor([0., 1.])
     """
+    refuse_masked_array("where", condition)
     return _where(unwrap_value(condition), x, y)
 
 
@@ -375,3 +407,9 @@ def astype(x: TensorLike, dtype: Any) -> TensorLike:
     if dtype.kind not in "fiub" and isinstance(x, Value):
         raise TypeError(f"astype: a tensor holds real numbers; got {dtype}")
     return _astype(x, dtype)
+
+
+def _as_floats(x: Any) -> Any:
+    """Convert integers to float64, since differences and squares of small or unsigned integers wrap around."""
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    return astype(x, np.float64) if x.dtype.kind in "iub" else x

@@ -15,7 +15,7 @@ from tinygrad_cifar.engine.axes import Axis, invert_permutation, normalize_axes,
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import astype, divide, exp, square, subtract
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, astype, divide, exp, square, subtract
 from tinygrad_cifar.engine.ops.shapes import _broadcast_to, _reshape, flip, pad, reshape, stack, transpose
 from tinygrad_cifar.engine.primitives import primitive
 
@@ -296,7 +296,7 @@ def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
     """
     axes = normalize_axes("logsumexp", x, axis)
     _count("logsumexp", x, axes)
-    return _logsumexp(x, axes, keepdims)
+    return _logsumexp(_as_floats(x), axes, keepdims)
 
 
 @operation(_norm)
@@ -311,7 +311,7 @@ def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike
     >>> t.grad
     Tensor([0.6, 0.8])
     """
-    return _norm(x, normalize_axes("norm", x, axis), keepdims)
+    return _norm(_as_floats(x), normalize_axes("norm", x, axis), keepdims)
 
 
 @operation(_cumsum)

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index
 from tinygrad_cifar.engine.documentation import Doc
-from tinygrad_cifar.engine.graph import Value, shape_of
+from tinygrad_cifar.engine.graph import shape_of
 from tinygrad_cifar.engine.operations import TensorLike, operation, sequence_operation
 from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
 
@@ -268,7 +268,7 @@ def concatenate(xs: Sequence[TensorLike], axis: int | None = 0) -> TensorLike:
     if not xs:
         raise ValueError("concatenate: give at least one tensor")
     if axis is None:
-        flat: list[Any] = [reshape(x if isinstance(x, Value) else np.asarray(x), -1) for x in xs]
+        flat: list[Any] = [reshape(x if hasattr(x, "dtype") else np.asarray(x), -1) for x in xs]
         return _concatenate(tuple(flat), 0)
     return _concatenate(xs, normalize_axis_index("concatenate", axis, len(shape_of(xs[0]))))
 
