@@ -369,7 +369,7 @@ class Tensor(Value):
     def __reduce__(self) -> tuple[Any, ...]:
         if not self.is_leaf:
             raise TypeError("a tensor that was computed from others cannot be copied or pickled; use detach()")
-        rebuilt = _rebuild, (type(self), self._array, self.requires_grad, self.grad)
+        rebuilt = _rebuild, (self._array, self.requires_grad, self.grad, type(self))
         if type(self) is Tensor:
             return rebuilt
         slots = [name for kind in type(self).__mro__ for name in _slots_of(kind) if hasattr(self, name)]
@@ -438,8 +438,8 @@ def wrap_without_copy(array: Array) -> Tensor:
     return out
 
 
-def _rebuild(kind: type[Tensor], array: Array, requires_grad: bool, grad: Tensor | None) -> Tensor:
-    """Return a leaf of a subclass, too, without its constructor, which may have other parameters."""
+def _rebuild(array: Array, requires_grad: bool, grad: Tensor | None, kind: type[Tensor] = Tensor) -> Tensor:
+    """Return a leaf of Tensor or of a subclass, whose constructor is not called: it may have other parameters."""
     out = object.__new__(kind)
     Tensor.__init__(out, array, requires_grad or grad is not None)
     if grad is not None:
