@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_cifar as tg
 from tests.support.tensors import variable
-from tinygrad_cifar import Tensor, grad
+from tinygrad_cifar import Tensor, functional, grad, models
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 
 
@@ -355,6 +355,9 @@ MIXTURES = {
     "the cotangent of backward": lambda t, m: (t * 2).backward(m),
     "a tangent": lambda t, m: tg.jvp(lambda x: x * 2, [t], [m]),
     "a constant times m": lambda t, m: t.detach() * m,
+    "from_numpy": lambda t, m: t + tg.from_numpy(m),
+    "predict": lambda _, m: models.SoftmaxRegression(1, 2, rng=np.random.default_rng(0)).predict(m[:, np.newaxis]),
+    "labels": lambda t, m: functional.cross_entropy(t.reshape(1, 2), m[:1].astype(int)),
     "np.ma.masked": lambda t, _: t * np.ma.masked,
 }
 

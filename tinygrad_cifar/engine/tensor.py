@@ -432,6 +432,7 @@ def wrap_without_copy(array: Array) -> Tensor:
 
     For loops of this library, which compute, differentiate and release the tensor before the array is used again.
     """
+    refuse_masked_array("a batch", array)
     out = object.__new__(Tensor)
     out._array = array
     out._node = None
