@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
-from tinygrad_cifar.engine.ops.elementwise import _power_log, _sech2
+from tinygrad_cifar.engine.ops.elementwise import _power_log
 from tinygrad_cifar.engine.ops.indexing import _scatter
 from tinygrad_cifar.engine.ops.losses import _cross_entropy as cross_entropy
+from tinygrad_cifar.engine.ops.trigonometric import _sech2
 
 Array = np.ndarray
 Shape = tuple[int, ...]
