@@ -333,6 +333,11 @@ def test_primitive_of_any_callable():
     np.testing.assert_array_equal(tg.grad(running(x).sum(), x).data, [2, 1])
 
 
+def test_computation_of_any_number_of_inputs_is_rejected():
+    with pytest.raises(TypeError, match=r"total: there is a VJP for xs, but no input has a name \(write x, y"):
+        tg.primitive("total", lambda *xs: np.sum(xs, 0), xs=lambda g: g)
+
+
 def test_function_without_argument_names_is_rejected():
     with pytest.raises(TypeError, match=r"biggest: the arguments of .*max.* have no names; wrap it in a lambda"):
         tg.primitive("biggest", max, x=lambda g: g)

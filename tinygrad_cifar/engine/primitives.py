@@ -98,7 +98,8 @@ def primitive(
     if isinstance(forward, np.ufunc) and len(vjps) == forward.nin and set(vjps) != set(inputs):
         inputs = tuple(vjps)
     if unknown := sorted(set(vjps) - set(inputs)):
-        raise TypeError(f"{name}: there is a VJP for {unknown[0]}, but the inputs are {', '.join(inputs)}")
+        known = f"the inputs are {', '.join(inputs)}" if inputs else "no input has a name (write x, y instead of *xs)"
+        raise TypeError(f"{name}: there is a VJP for {unknown[0]}, but {known}")
     columns: dict[str, Any] = {"broadcasts": broadcasts, "aux": aux, "kink": kink, "doc": doc}
     for column, given in columns.items():
         if callable(given) and (column in inputs or column != "kink"):
