@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinygrad_cifar.cli.common import Subparsers, add_data_option, int_in_range, table
+from tinygrad_cifar.cli.common import Subparsers, add_data_option, add_threads_option, int_in_range, table
 from tinygrad_cifar.data import load_dataset
 from tinygrad_cifar.data.dataset import PIXELS
 from tinygrad_cifar.experiments.report_checks import KINDS, CheckMetric, ReportCheck, run_report_checks
@@ -26,6 +26,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("model", choices=KINDS, help="model to check")
     add_data_option(parser)
+    add_threads_option(parser)
     parser.add_argument(
         "--features",
         type=int_in_range(1, PIXELS),
