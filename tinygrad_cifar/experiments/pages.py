@@ -115,9 +115,9 @@ def summary(results: Sequence[Results], stats: RunStats) -> list[Block]:
     data = results[0].data
     about = (
         f"Every experiment of five reports on classifying {data if data == OFFICIAL else 'images'}, reproduced with "
-        "gradients from automatic differentiation. Percentages are accuracies; a difference is reproduced minus reported, in "
-        "percentage points; ± is the standard deviation over the seeds. Gradient checks use float64. Training uses "
-        "float32 where this changes the result less than another seed does; the settings state which."
+        "gradients from automatic differentiation. Percentages are accuracies; a difference is reproduced minus "
+        "reported, in percentage points; ± is the standard deviation over the seeds. Gradient checks use float64. "
+        "Training uses float32 where this changes the result less than another seed does; the settings state which."
     )
     return [
         Title(1, title(results)),
