@@ -103,6 +103,22 @@ def test_a_bad_value_is_refused_by_the_name_of_its_option(
     assert words in error
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["check", "softmax", "--seed", "-1"], "--seed must be an integer, at least 0; got '-1'"),
+        (["check", "softmax", "--seed", "9" * 5000], "--seed must be at most 9223372036854775807; got '99999"),
+        (["check", "softmax", "--features", "4000"], "--features must be at most 3072; got '4000'"),
+        (["reproduce", "--workers", "x"], "--workers must be an integer from 1 to 256; got 'x'"),
+    ],
+)
+def test_a_bad_number_of_another_command_is_refused_in_the_same_words(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert message in sentence(capsys)
+
+
 def test_a_rate_below_the_default_minimum_is_accepted(tmp_path: Path) -> None:
     options = ["--train-size", "200", "--epochs", "1", "--eta", "1e-7", "--no-figures"]
     assert main(["train", "softmax", *options, "--out", str(tmp_path)]) == 0

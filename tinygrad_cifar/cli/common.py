@@ -50,13 +50,15 @@ class Stopped(Exception):  # noqa: N818 (an event)
 
 def int_in_range(least: int, most: int) -> Callable[[str], int]:
     """Return a converter from the text of an option to an integer of a range."""
-    limits = f"at least {least}" if most > _MAX_SHOWN else f"from {least} to {most}"
+    limits = f", at least {least}" if most > _MAX_SHOWN else f" from {least} to {most}"
 
     def convert(text: str) -> int:
-        if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 (int() is slow for long texts)
-            comma = "," * (most > _MAX_SHOWN)
-            raise argparse.ArgumentTypeError(f"must be an integer{comma} {limits}; got {shorten(text)}")
-        return int(text)
+        is_long = len(text) > len(str(most))  # int() is slow for long texts
+        if text.isdecimal() and not is_long and least <= int(text) <= most:
+            return int(text)
+        if text.isdecimal() and (is_long or int(text) > most):
+            raise argparse.ArgumentTypeError(f"must be at most {most}; got {shorten(text)}")
+        raise argparse.ArgumentTypeError(f"must be an integer{limits}; got {shorten(text)}")
 
     return convert
 
