@@ -92,9 +92,7 @@ class Parser(argparse.ArgumentParser):
     def _check_option(self, word: str) -> None:
         if not word.startswith("-") or word == "-" or word in self._option_string_actions or _is_number(word):
             return
-        shown = [name for name, action in self._option_string_actions.items() if action.help is not argparse.SUPPRESS]
-        if any(word in action.option_strings for action in self._actions):
-            return
+        shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
         self.error(f"there is no option {shorten(word)[1:-1]}{suggestion(word, shown, self._synonyms)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
