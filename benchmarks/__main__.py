@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--docs cannot be combined with --quick, whose times are not meaningful")
     if arguments.only and (reason := page.find_write_error(arguments.json)):
         parser.error(f"--json {arguments.json} cannot be written ({reason}); choose another file")
-    blas.relaunch(["-m", "benchmarks", *argv], threads=threads.DEFAULT)
+    blas.relaunch(threads=threads.DEFAULT)
     options = Options(arguments.quick, threads.current_count(), arguments.without)
     _say(textwrap.fill(f"{blas.runtime()}; threads per implementation: {options.threads}", 80) + "\n")
     results, failures = {}, 0

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import numpy as np
 import pytest
 
 from tests.support.command_line import block_matplotlib, command, names, sentence
+from tests.support.official_format import archive as build_archive
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.course.settings import MODELS, OLD_NAMES
@@ -143,8 +148,10 @@ def test_the_data_is_named(tmp_path: Path, cifar: Path, capsys: pytest.CaptureFi
     assert "not CIFAR-10" in capsys.readouterr().out
     assert result(tmp_path / "a")["data"]["name"] == "built-in shapes (not CIFAR-10)"
     main(["train", "softmax", "--data", str(cifar), "--out", str(tmp_path / "b"), "--epochs", "1", "--no-figures"])
-    assert "CIFAR-10: 180 training, 20 validation, 40 test images" in capsys.readouterr().out
-    assert result(tmp_path / "b")["data"]["name"] == "CIFAR-10"
+    output = capsys.readouterr().out
+    assert "CIFAR-10 format, not the official files: 180 training, 20 validation, 40" in output
+    assert "CIFAR-10 format, not the official files, " in output.rpartition("accuracy")[2]
+    assert result(tmp_path / "b")["data"]["name"] == "CIFAR-10 format, not the official files"
 
 
 def test_one_line_per_measurement_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -415,7 +422,7 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
 def test_invalid_options_are_refused_in_one_line(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(tmp_path / "run", *options) in (1, 2)
+    assert train(tmp_path / "run", *options) == 2
     assert sentence(capsys).startswith("tinygrad-cifar: error: ")
     assert not (tmp_path / "run").exists()
 
@@ -428,16 +435,39 @@ def test_invalid_options_are_refused_in_one_line(
         (["--sigma", "0.1", "--init", "he"], ["--sigma", "--init he"]),
         (["--components", "100"], ["--components", "--preprocessing standardise"]),
         (["--activation", "relu"], ["--activation", "model softmax"]),
-        (["--schedule", "step", "--n-s", "2"], ["schedule step", "--decay"]),
+        (["--schedule", "step", "--n-s", "2"], ["--schedule step", "--decay"]),
     ],
 )
 def test_options_without_effect_are_refused_by_name(
     options: list[str], names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(tmp_path / "run", *options) == 1
+    assert train(tmp_path / "run", *options) == 2
     error = sentence(capsys)
     assert all(name in error for name in names)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("model", ["svm", "perceptron"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["--lam", value] for value in ("1e30", "1e-320")),
+        *(["--sigma", value, "--init", "normal"] for value in ("1e30", "1e-320")),
+        *(["--eta", value] for value in ("1e308", "1e-320")),
+        ["--schedule", "exponential", "--decay", "1e308"],
+        ["--schedule", "cosine", "--eta", "1e308", "--eta-min", "1e308"],
+        ["--optimiser", "adam", "--eta", "1e308"],
+    ],
+    ids=" ".join,
+)
+def test_an_extreme_value_trains_or_diverges_without_a_warning(
+    options: list[str], model: str, dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = train(tmp_path / "run", *options, "--dtype", dtype, "--batch-size", "50", model=model)
+    error = capsys.readouterr().err
+    assert status == (1 if error else 0)
+    assert error == "" or "try " in error
 
 
 OLD_OPTIONS = {"pixels": "scale", "first": "5", "held-out": "5", "every": "2"}
@@ -498,18 +528,17 @@ def test_damaged_data_is_refused(tmp_path: Path, cifar: Path, capsys: pytest.Cap
 
 def test_the_output_must_not_be_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
-    assert train(tmp_path / "file") == 1
-    assert "--out" in sentence(capsys)
-    assert train(tmp_path / "file" / "below") == 1
-    assert "--out" in sentence(capsys)
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert train(out) == 2
+        assert f"--out must be a folder, and {tmp_path / 'file'} is not one" in sentence(capsys)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_the_folder_must_be_writable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tmp_path.chmod(0o500)
-    assert train(tmp_path) == 1
-    assert "Permission denied" in sentence(capsys)
+    assert train(tmp_path / "below") == 2
+    assert "--out must be a folder to write to" in sentence(capsys)
 
 
 @pytest.mark.parametrize("after", range(6))  # three checkpoints, the parameters, the history, the result
@@ -525,6 +554,54 @@ def test_a_full_disk_leaves_no_partial_file(
     assert ("checkpoint.npz" in left) == (after > 0)
     assert train(tmp_path, *(["--resume"] if after else [])) == 0
     assert names(tmp_path) == FILES
+
+
+MINE = ("loss.png", "history.csv", "parameters.npz", "confusion.png")
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_a_file_of_the_user_is_not_replaced_without_being_asked(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_text("mine")
+    small = [option for option in SMALL if option != "--no-figures"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tinygrad_cifar.data.builtin_dataset", _interrupted)  # it is noticed before the data is loaded
+        assert train(tmp_path, *small, small=False) == 1
+    error = sentence(capsys)
+    assert f"does not contain a run, but {name}, which the run would replace" in error
+    assert "--overwrite" in error
+    assert (tmp_path / name).read_text() == "mine"
+    assert names(tmp_path) == {name}
+    assert train(tmp_path, "--overwrite") == 0  # without figures, of which none is in the way
+    assert names(tmp_path) == FILES | ({name} & FIGURES)
+
+
+def test_a_folder_in_the_place_of_a_file_is_noticed_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "history.csv").mkdir()
+    assert train(tmp_path, "--overwrite") == 1
+    assert "history.csv is a folder" in sentence(capsys)
+
+
+def test_a_figure_of_the_user_stays_beside_a_run_without_figures(tmp_path: Path) -> None:
+    (tmp_path / "loss.png").write_text("mine")
+    assert train(tmp_path) == 0
+    assert names(tmp_path) == {*FILES, "loss.png"}
+    assert (tmp_path / "loss.png").read_text() == "mine"
+
+
+def test_a_figure_of_the_user_in_the_folder_of_an_unfinished_run_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
+    capsys.readouterr()
+    (tmp_path / "loss.png").write_text("mine")
+    small = [option for option in SMALL if option != "--no-figures"]
+    assert train(tmp_path, *small, "--resume", small=False) == 1
+    assert "loss.png" in sentence(capsys)
+    assert (tmp_path / "loss.png").read_text() == "mine"
 
 
 def test_partial_files_of_a_killed_run_are_deleted(tmp_path: Path) -> None:
@@ -594,11 +671,14 @@ def test_a_closed_stream_does_not_end_the_command(tmp_path: Path, stream: int) -
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_an_output_that_cannot_be_written_is_reported() -> None:
-    with Path("/dev/full").open("w") as full, command("check", "softmax", "--features", "2", stdout=full) as process:
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("words", [["check", "softmax", "--features", "2"], ["--version"], ["train", "--help"], []])
+def test_an_output_that_cannot_be_written_is_reported(words: list[str], unbuffered: bool) -> None:
+    environment = os.environ | ({"PYTHONUNBUFFERED": "1"} if unbuffered else {})
+    with Path("/dev/full").open("w") as full, command(*words, stdout=full, env=environment) as process:
         error = process.communicate()[1]
     assert process.returncode == 1
-    assert error == "tinygrad-cifar: error: No space left on device\n"
+    assert error == "tinygrad-cifar: error: the output cannot be written (No space left on device)\n"
 
 
 # -- the other commands ------------------------------------------------------------------------------------------------
@@ -663,13 +743,12 @@ def test_evaluate_requires_the_data_of_the_run_for_its_split(
     assert "trained on other data" in sentence(capsys)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK", b"nonsense" * 100])
+@pytest.mark.parametrize("content", [b"", b"PK", b"nonsense" * 100])
 def test_evaluate_refuses_files_that_are_not_models(
-    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "parameters.npz"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     assert main(["evaluate", str(path)]) == 1
     assert "parameters.npz" in sentence(capsys)
 
@@ -726,20 +805,112 @@ def test_fetch_prints_the_folder_of_the_data(cifar: Path, capsys: pytest.Capture
     assert str(cifar) in capsys.readouterr().out
 
 
-def test_a_failed_fetch_is_reported_in_one_line(
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an archive of small files, and let the command expect it."""
+    path = tmp_path / "downloads" / "cifar-10-python.tar.gz"
+    path.parent.mkdir()
+    path.write_bytes(build_archive(python_version_files(draw_batches(2))))
+    digest = hashlib.md5(path.read_bytes()).hexdigest()
+    expected = {"md5": digest, "size": path.stat().st_size}
+    monkeypatch.setattr(fetch, "fetch_cifar10", functools.partial(fetch.fetch_cifar10, **expected))
+    monkeypatch.setattr(fetch, "unpack_cifar10", functools.partial(fetch.unpack_cifar10, **expected))
+    monkeypatch.setattr(fetch, "MIRRORS", ("http://127.0.0.1:9/nothing",))
+    return path
+
+
+@pytest.fixture
+def server(archive: Path) -> Iterator[str]:
+    """Return the URL of the archive on a server of this process."""
+    handler = functools.partial(QuietHandler, directory=str(archive.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http_server:
+        threading.Thread(target=http_server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http_server.server_port}/{archive.name}"
+        http_server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("as_url", [False, True])
+def test_fetch_unpacks_an_archive_of_this_machine(
+    as_url: bool, tmp_path: Path, archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = archive.read_bytes()
+    assert main(["fetch", str(tmp_path / "data"), "--from", archive.as_uri() if as_url else str(archive)]) == 0
+    assert f"--data {tmp_path / 'data' / 'cifar-10-batches-py'}" in capsys.readouterr().out
+    assert main(["train", "softmax", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *TINY]) == 0
+    assert archive.read_bytes() == before
+    assert names(tmp_path / "data") == {"cifar-10-batches-py"}
+
+
+TINY = ["--epochs", "1", "--batch-size", "2", "--no-figures", "--validation-size", "2"]
+
+
+@pytest.mark.parametrize("option", ["--from", "--mirror"])
+def test_fetch_downloads_from_a_given_server(
+    option: str, tmp_path: Path, server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", str(tmp_path / "data"), option, server]) == 0
+    assert "cifar-10-batches-py" in capsys.readouterr().out
+
+
+def test_a_server_given_as_mirror_is_tried_before_the_others(
+    tmp_path: Path, server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "MIRRORS", (server,))
+    broken = "http://127.0.0.1:9/nothing"
+    assert main(["fetch", str(tmp_path / "a"), "--from", broken]) == 1
+    assert server not in capsys.readouterr().err
+    assert main(["fetch", str(tmp_path / "b"), "--mirror", broken]) == 0
+
+
+def test_another_file_is_not_unpacked(tmp_path: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(archive.read_bytes())
+    content[-1] ^= 1
+    archive.write_bytes(content)
+    assert main(["fetch", str(tmp_path / "data"), "--from", str(archive)]) == 1
+    assert "with the MD5 digest" in sentence(capsys)
+    archive.write_bytes(b"short")
+    assert main(["fetch", str(tmp_path / "data"), "--from", str(archive)]) == 1
+    assert "this file has 5" in sentence(capsys)
+    assert names(tmp_path / "data") == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--from", "nothing.tar.gz"], "--from must be a file, or a URL"),
+        (["--from", "."], "give it to --data"),
+        (["--from", "ftp://host/file"], "--from must start with https://"),
+        (["--mirror", "host/file"], "--mirror must start with https://"),
+        (["--mirror", "http://host/a", "--from", "http://host/a"], "not allowed with"),
+    ],
+)
+def test_a_source_that_cannot_be_used_is_refused(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch", str(tmp_path / "data"), *options]) == 2
+    assert words in sentence(capsys)
+    assert not names(tmp_path)
+
+
+def test_a_failed_download_says_in_three_lines_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        fetch, "fetch_cifar10", functools.partial(fetch.fetch_cifar10, mirrors=["http://127.0.0.1:9/nothing"])
-    )
+    monkeypatch.setattr(fetch, "MIRRORS", ("http://127.0.0.1:9/nothing",))
     assert main(["fetch", str(tmp_path / "data")]) == 1
-    assert "no mirror provided CIFAR-10" in sentence(capsys)
+    error, *advice = capsys.readouterr().err.splitlines()
+    assert error.startswith("tinygrad-cifar: error: no mirror provided CIFAR-10 (http://127.0.0.1:9/nothing: ")
+    assert [any(word in line for word in ("--from", "--mirror", "builtin")) for line in advice] == [True] * 3
 
 
 def test_fetch_shows_progress_and_can_be_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_: str, progress: Any) -> None:
+    def interrupted(_: str, progress: Any, **__: Any) -> None:
         for megabytes in (0, 1, 85, 86, 170):
             progress(megabytes * 1_000_000, 170_000_000)
         raise KeyboardInterrupt
@@ -831,8 +1002,8 @@ def test_evaluate_refuses_an_unfinished_run(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_evaluate_names_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(tmp_path / "no such")]) == 1
-    assert "no such does not exist; give the folder that train wrote" in sentence(capsys)
+    assert main(["evaluate", str(tmp_path / "no such")]) == 2
+    assert "no such' does not; give the folder that train wrote" in sentence(capsys)
 
 
 def test_fetch_accepts_the_folder_of_the_data_itself(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ _builtin_dataset = functools.cache(builtin_dataset)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Generate the data once, and run the trials in threads; processes have their own tests."""
     monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _builtin_dataset)
-    monkeypatch.setattr("tinygrad_cifar.cli.search.ProcessExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr("tinygrad_cifar.cli.search.ProcessExecutor", lambda count, **_: ThreadPoolExecutor(count))
 
 
 def search(out: Path, *options: str, model: str = "softmax", figures: bool = False) -> int:
@@ -222,7 +222,7 @@ def test_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_diverged_trials_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert search(tmp_path, "--vary", "eta=grid:0.01,1e200", "--lam", "1e200", "--batch-size", "50") == 1
+    assert search(tmp_path, "--vary", "eta=grid:0.01,1e200", "--lam", "1e30", "--batch-size", "50") == 1
     assert "diverged" in sentence(capsys)
     assert [trial["state"] for trial in found(tmp_path)["trials"]] == ["diverged", "diverged"]
     assert search(tmp_path / "b", "--vary", "eta=grid:0.01,1e200", "--batch-size", "10", model="svm") == 0
@@ -247,6 +247,20 @@ def test_one_bar_on_a_terminal(
     assert output.err.count("\n") == 1
     assert "1/2" not in output.out
     assert "round 1: eta from" in output.out
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_bar_leaves_room_for_the_ctrl_c_that_a_terminal_shows_after_it(
+    columns: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the bar would continue on the next line, and be shown twice."""
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert search(tmp_path, "--vary", "eta=grid:0.01") == 0
+    shown = [part for part in capsys.readouterr().err.replace("\n", "\r").split("\r") if "%" in part]
+    assert shown
+    assert max(map(len, shown)) <= columns - len("^C")
 
 
 # -- resumption --------------------------------------------------------------------------------------------------------
@@ -306,6 +320,23 @@ def test_after_ctrl_c_the_same_command_resumes(tmp_path: Path) -> None:
     assert (process.returncode, error) == (0, "")
     assert complete_attempts(tmp_path / "search.db") == list(range(24))
     assert [int(row["number"]) for row in table(tmp_path)] == list(range(24))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals as POSIX systems do")
+@pytest.mark.parametrize(("number", "status", "lines"), [(signal.SIGTERM, 143, 1), (signal.SIGKILL, -9, 0)])
+def test_a_search_that_is_killed_leaves_at_most_one_line(
+    number: signal.Signals, status: int, lines: int, tmp_path: Path
+) -> None:
+    arguments = ["search", "softmax", "--vary", "eta=log:0.001:0.1:24", "--out", str(tmp_path), "--workers", "2"]
+    arguments += ["--epochs", "60", "--train-batches", "1", "--no-figures"]
+    with command(*arguments) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith(" 1/24"))
+        process.send_signal(number)
+        _, error = process.communicate()  # until all processes have closed the stream
+    assert process.returncode == status
+    assert error.count("\n") == lines, error
+    assert all(line.startswith("tinygrad-cifar: stopped; the finished") for line in error.splitlines())
 
 
 def test_a_second_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -401,10 +432,11 @@ def test_without_matplotlib_there_is_no_figure(
         (["--vary", "eta=grid:1", "--sampler", "tpe"], "--trials N"),
         (["--vary", "eta=grid:1", "--trials", "0"], "--trials"),
         (["--vary", "eta=grid:1", "--seed", "-1"], "seed"),
-        (["--vary", "eta=grid:1", "--train-size", "99999"], "train_size=99999"),
+        (["--vary", "eta=grid:1", "--train-size", "99999"], "--train-size 99999"),
         (["--vary", "eta=grid:1", "--data", "no such folder"], "no such folder"),
         (["--vary", "seed=grid:1,2", "--coarse-to-fine"], "its own seeds"),
         (["--vary", "eta=log:0.1:1:3", "--narrow"], "--narrow is now --coarse-to-fine"),
+        (["--vary", "warm-up=grid:0,99999"], "with warm_up=99999: --warm-up must be at most"),
         (["--vary", "eta=grid:1", "--n-s", "9"], "--n-s has no effect with --schedule cosine"),
         (["--vary", "n-s=grid:9,10"], "--n-s has no effect with --schedule cosine"),
         (["--vary", "schedule=grid:constant,cosine", "--n-s", "9"], "--n-s has no effect"),
@@ -414,15 +446,15 @@ def test_invalid_options_are_refused(
     options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = ["--train-batches", "1", "--epochs", "1"]
-    assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *options]) in (1, 2)
+    assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *options]) == 2
     assert words in sentence(capsys)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_search_needs_validation_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["--train-batches", "1", "--validation-size", "0"]
-    assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *GRID]) == 1
-    assert "validation" in sentence(capsys)
+    assert main(["search", "softmax", "--out", str(tmp_path / "out"), *base, *GRID]) == 2
+    assert "give --validation-size or --validation-batch" in sentence(capsys)
 
 
 def test_another_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,9 +107,9 @@ def test_a_value_of_another_type_is_refused(name, value):
 
 
 CONTRADICTIONS = [
-    ({"hidden": (5,)}, r"softmax has 0 hidden layers; hidden is \(5,\)"),
-    ({"model": "two-layer"}, r"two-layer has 1 hidden layer; hidden is \(\)"),
-    ({"model": "two-layer", "hidden": (5, 5)}, r"two-layer has 1 hidden layer; hidden is \(5, 5\)"),
+    ({"hidden": (5,)}, "softmax has 0 hidden layers; hidden gives 1"),
+    ({"model": "two-layer"}, "two-layer has 1 hidden layer; hidden gives none"),
+    ({"model": "two-layer", "hidden": (5, 5)}, "two-layer has 1 hidden layer; hidden gives 2"),
     ({"model": "two-layer", "hidden": (0,)}, "hidden must be a tuple of integers from 1 to"),
     ({"model": "two-layer", "hidden": (10**9,)}, "hidden must be a tuple of integers from 1 to"),
     ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout 0.5 needs model perceptron, not two-layer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from tests.support.official_format import (
     write_binary_version,
     write_python_version,
 )
-from tinygrad_cifar.data import load_dataset
+from tinygrad_cifar.data import cifar10, load_dataset
 from tinygrad_cifar.data.builtin import builtin_dataset
 from tinygrad_cifar.data.cifar10 import CLASS_NAMES, MAX_FILE_BYTES, read_cifar10
 from tinygrad_cifar.data.dataset import DataError
@@ -60,13 +61,42 @@ def test_every_pixel_and_label_is_read(either_version, index):
 
 
 def test_both_versions_have_the_same_identity(python_version, binary_version):
-    assert read_cifar10(python_version).identity() == read_cifar10(binary_version).identity()
+    assert read_cifar10(python_version).identity()["sha256"] == read_cifar10(binary_version).identity()["sha256"]
 
 
 def test_name_and_classes(either_version):
     data = read_cifar10(either_version)
-    assert data.name == "CIFAR-10"
+    assert data.name == "CIFAR-10 format, not the official files"
     assert data.class_names == CLASS_NAMES
+
+
+def known(folder, monkeypatch):
+    """Let the files of a folder be the official ones."""
+    digests = tuple(hashlib.md5((folder / name).read_bytes()).hexdigest() for name in BATCHES)
+    monkeypatch.setattr(cifar10, "_OFFICIAL_MD5", digests)
+    monkeypatch.setattr(cifar10, "_OFFICIAL_SIZE", len(DRAWN[0][1]))
+
+
+def test_the_official_files_are_named_cifar10(python_version, monkeypatch):
+    known(python_version, monkeypatch)
+    assert read_cifar10(python_version).name == "CIFAR-10"
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_one_changed_label_is_named(python_version, k, monkeypatch):
+    known(python_version, monkeypatch)
+    images, labels = DRAWN[k]
+    (python_version / BATCHES[k]).write_bytes(batch_pickle(images, [(labels[0] + 1) % 10, *labels[1:]]))
+    assert read_cifar10(python_version).name == "CIFAR-10 format, not the official files"
+
+
+def test_the_binary_version_is_not_verified_and_says_so(tmp_path):
+    pixels = np.zeros((10_000, 3072), np.uint8)
+    balanced = [k % 10 for k in range(10_000)]
+    folder = write_binary_version(tmp_path / "balanced", [(pixels, balanced)] * 6)
+    assert read_cifar10(folder).name == "CIFAR-10 (binary version, not verified)"
+    (folder / "data_batch_1.bin").write_bytes(batch_binary(pixels, [3] * 10_000))
+    assert read_cifar10(folder).name == "CIFAR-10 format, not the official files"
 
 
 def test_images_are_contiguous(either_version):
@@ -218,7 +248,7 @@ def test_a_named_pipe_raises_without_blocking(python_version):
 def test_load_dataset_returns_the_builtin_data_or_reads_a_folder(python_version):
     assert load_dataset("builtin").identity() == builtin_dataset().identity()
     assert load_dataset(python_version).identity() == read_cifar10(python_version).identity()
-    assert load_dataset(str(python_version)).name == "CIFAR-10"
+    assert load_dataset(str(python_version)).name == read_cifar10(python_version).name
 
 
 @pytest.mark.skipif(not os.environ.get("TINYGRAD_CIFAR_DATA"), reason="TINYGRAD_CIFAR_DATA names no folder")

@@ -52,7 +52,7 @@ def test_pickles_of_python_2_are_read(pixels, labels, fortran):
     assert found["labels"] == labels
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_pickles_of_current_numpy_are_read(protocol, order):
     pixels = np.arange(6, dtype=np.uint8).reshape((2, 3), order=order)
@@ -60,6 +60,50 @@ def test_pickles_of_current_numpy_are_read(protocol, order):
     found = unpickle(pickle.dumps(content, protocol), "batch")
     np.testing.assert_array_equal(found.pop("data"), pixels)
     assert found == {"labels": [6, None, -1, 300, True], "batch_label": "x" * 300, "n": 2**40}
+
+
+@pytest.mark.parametrize("encoding", ["bytes", "latin1"])
+def test_an_official_batch_that_python_3_has_rewritten_with_protocol_2_is_read(encoding):
+    pixels = np.arange(256, dtype=np.uint8).repeat(24).reshape(2, 3072)
+    labels = [k % 10 for k in range(10_000)]  # as many labels and file names as in an official file
+    official = pickle.loads(batch_pickle(pixels, labels), encoding=encoding)
+    found = unpickle(pickle.dumps(official, protocol=2), "rewritten")
+    np.testing.assert_array_equal(found["data"], pixels)
+    assert found["labels"] == labels
+    assert len(found["filenames"]) == 10_000
+    assert unpickle(pickle.dumps({"empty": b""}, protocol=2), "empty") == {"empty": b""}
+
+
+ENCODE = b"c_codecs\nencode\n"
+LATIN1 = b"X\x06\x00\x00\x00latin1"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ENCODE + b"X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R",  # another codec could run any code
+        ENCODE + b"X\x01\x00\x00\x00a\x85R",
+        ENCODE + b"U\x01a" + LATIN1 + b"\x86R",
+        ENCODE + b"X\x03\x00\x00\x00\xe2\x82\xac" + LATIN1 + b"\x86R",  # a character above 255
+        b"c__builtin__\nbytes\nK\x05\x85R",  # would allocate any number of bytes
+        ENCODE,
+    ],
+)
+def test_other_calls_for_bytes_are_rejected(call):
+    with pytest.raises(DataError, match="cannot read it: it contains"):
+        unpickle(HEAD + b"}U\x01a" + call + b"s.", "it")
+
+
+def test_text_that_is_encoded_many_times_uses_memory_once():
+    text = b"X" + (100_000).to_bytes(4, "little") + b"a" * 100_000
+    calls = b"h\x00h\x01h\x02\x86R" * 10_000
+    data = HEAD + b"}U\x01a](" + ENCODE + b"q\x00" + text + b"q\x01" + LATIN1 + b"q\x02\x86R" + calls + b"es."
+    tracemalloc.start()
+    found = unpickle(data, "it")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found["a"]) == 10_001
+    assert peak < 20 * len(data)
 
 
 def test_arrays_are_read_only():
@@ -133,7 +177,7 @@ def test_a_call_is_rejected_with_its_name(protocol):
 
 GLOBALS = [
     b"os\nsystem", b"posix\nsystem", b"builtins\neval", b"numpy\nload", b"numpy\nndarray.tofile",
-    b"numpy.core.multiarray\nscalar", b"copyreg\n_reconstructor", b"_codecs\nencode",
+    b"numpy.core.multiarray\nscalar", b"copyreg\n_reconstructor", b"_codecs\ndecode",
 ]  # fmt: skip
 
 

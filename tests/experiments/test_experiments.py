@@ -17,6 +17,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,6 +30,8 @@ from tinygrad_cifar.cli import main
 from tinygrad_cifar.course.preparation import split_dataset
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import builtin_dataset
+from tinygrad_cifar.data.cifar10 import BINARY, OFFICIAL, OTHER
+from tinygrad_cifar.experiments import pages
 from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, PublishedAccuracy, TrainingJob
 from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdown
@@ -325,6 +329,13 @@ def test_the_page_refers_only_to_its_figures() -> None:
     assert links
     assert all((small_report() / "out" / link).is_file() for link in links)
     assert "<script" not in page()
+
+
+@pytest.mark.parametrize("name", [OFFICIAL, BINARY, OTHER])
+def test_a_page_names_data_that_are_not_the_official_files(name: str) -> None:
+    result: Any = SimpleNamespace(small=False, data=name)
+    text = [str(block) for block in pages.warning(result)]
+    assert text == [] if name == OFFICIAL else name in text[0]
 
 
 def test_every_page_states_that_the_data_is_not_cifar10() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -16,11 +17,16 @@ KERNEL = {"OPENBLAS_CORETYPE": "SkylakeX"}
 COUNT = {"OPENBLAS_NUM_THREADS": "2"}
 
 
+ONE = dict.fromkeys(blas.THREAD_VARIABLES, "1")
+
+
 @pytest.fixture
 def started(monkeypatch):
     """Return a function that calls relaunch and returns the changed environment, or None without a restart."""
-    for name in ("OPENBLAS_CORETYPE", *blas._OPENBLAS_THREAD_VARIABLES, blas._MARK):
+    for name in ("OPENBLAS_CORETYPE", *blas.THREAD_VARIABLES, blas._MARK):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["program", "train", "softmax"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-X", "utf8", "/bin/program", "train", "softmax"])
 
     def start(faster, user, **wanted):
         calls = []
@@ -29,12 +35,13 @@ def started(monkeypatch):
         for name, value in user.items():
             monkeypatch.setenv(name, value)
         before = dict(os.environ)
-        blas.relaunch(["-m", "something"], **wanted)
+        blas.relaunch(**wanted)
         assert dict(os.environ) == before
         if not calls:
             return None
         ((program, arguments, environment),) = calls
-        assert (program, arguments) == (sys.executable, [sys.executable, "-m", "something"])
+        assert program == sys.executable
+        assert arguments == [sys.executable, "-X", "utf8", "/bin/program", "train", "softmax"]
         return {name: value for name, value in environment.items() if before.get(name) != value}
 
     return start
@@ -50,9 +57,10 @@ def started(monkeypatch):
         (KERNEL | COUNT, {"OPENBLAS_CORETYPE": "Haswell"}, {}, COUNT),
         (KERNEL | COUNT, {"OMP_NUM_THREADS": "7"}, {}, KERNEL),
         (COUNT, {"GOTO_NUM_THREADS": "7"}, {}, {}),
-        ({}, {}, {"threads": 1}, {"OPENBLAS_NUM_THREADS": "1"}),
-        (COUNT, {}, {"threads": 1}, {"OPENBLAS_NUM_THREADS": "1"}),
+        ({}, {}, {"threads": 1}, ONE),
+        (COUNT, {}, {"threads": 1}, ONE),
         (KERNEL, {"OPENBLAS_NUM_THREADS": "2"}, {"threads": 1}, KERNEL),
+        (KERNEL, {"MKL_NUM_THREADS": "2"}, {"threads": 1}, KERNEL),
     ],
 )
 def test_relaunch_sets_only_variables_that_the_user_has_not_set(started, faster, user, wanted, changed):
@@ -67,6 +75,20 @@ def test_relaunch_restarts_only_once(started):
 def test_relaunch_does_nothing_on_systems_other_than_posix(started, monkeypatch):
     monkeypatch.setattr(os, "name", "nt")
     assert started(KERNEL, {}) is None
+
+
+@pytest.mark.parametrize("own", [["other"], ["train"], ["train", "softmax", "more"]])
+def test_relaunch_does_nothing_inside_another_program(started, monkeypatch, own):
+    monkeypatch.setattr(sys, "argv", ["program", *own])
+    assert started(KERNEL, {}) is None
+
+
+def test_signals_are_not_lost_if_the_process_cannot_be_restarted(started):
+    if not hasattr(signal, "pthread_sigmask"):
+        pytest.skip("needs signal masks")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    started(KERNEL, {})
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 FEATURES = blas._AVX512 | {"avx2"}

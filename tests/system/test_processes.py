@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tinygrad_cifar.system import blas
+from tinygrad_cifar.system import blas, processes
 from tinygrad_cifar.system.processes import ExecutorClosedError, JobResult, ProcessExecutor, run_jobs
 
 posix = pytest.mark.skipif(os.name != "posix", reason="kills processes as POSIX systems do")
@@ -23,6 +24,10 @@ posix = pytest.mark.skipif(os.name != "posix", reason="kills processes as POSIX 
 
 def worker_blas() -> tuple[int | None, str]:
     return blas.runtime().threads, os.environ["OPENBLAS_NUM_THREADS"]
+
+
+def worker_folders() -> list[str]:
+    return [str(Path(folder).absolute()) for folder in sys.path]
 
 
 def square(x: int) -> int:
@@ -67,6 +72,15 @@ def test_workers_have_one_blas_thread_and_the_parents_environment_stays(monkeypa
     assert variable == "1"
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("isolated", [False, True])  # as on Python 3.11 and newer, and as on Python 3.10
+def test_workers_search_the_folders_of_their_parent(isolated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend("/some/folder")
+    monkeypatch.setenv("PYTHONPATH", "/another")
+    with processes._isolated() if isolated else nullcontext(), ProcessExecutor(1) as executor:
+        assert executor.submit(worker_folders).result() == [str(Path(folder).absolute()) for folder in sys.path]
+    assert "PYTHONSAFEPATH" not in os.environ
 
 
 @pytest.mark.parametrize("arguments", [{"workers": 0}, {"workers": 1, "threads": 0}])

@@ -1,19 +1,26 @@
 """The command line: one module per command, and here the main parser and the error handling.
 
-Every error ends in a one-line message on the standard error and a nonzero exit status. The module of a command has
+Every error ends in a message of one sentence on the standard error, wrapped only on a terminal, and a nonzero exit
+status. The module of a command has
 ``add_parser``, which adds its parser, and a function that runs it.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.cli import check, evaluate, fetch, reproduce, search, train
-from tinygrad_cifar.cli.common import CommandError, Parser, Stopped, UsageError, escape_unprintable
+from tinygrad_cifar.cli.common import CommandError, Stopped, UsageError, escape_unprintable, terminal_width, wrapped
+from tinygrad_cifar.cli.parser import Parser
+from tinygrad_cifar.cli.settings import OPTIONS
+from tinygrad_cifar.course.setting_fields import option_of
 from tinygrad_cifar.course.settings import SettingsError
 from tinygrad_cifar.course.training import TrainingDiverged
 from tinygrad_cifar.data import DataError
@@ -22,7 +29,7 @@ from tinygrad_cifar.system.checkpoints import CheckpointError
 COMMANDS = (train, evaluate, check, search, reproduce, fetch)
 
 DEBUG = "TINYGRAD_CIFAR_DEBUG"
-FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # 128 plus the signal, as in shells
+FAILED, MISUSED, PIPE_CLOSED = 1, 2, 141  # 128 plus the signal, as in shells
 
 _EXPECTED = (CommandError, DataError, SettingsError, CheckpointError, TrainingDiverged)
 
@@ -38,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 for success, 1 for an error, 2 for invalid options, 130 after Ctrl-C, 141 if the output pipe is closed.
+        0 for success, 1 for an error, 2 for an invalid option or value, 130 after Ctrl-C, 143 after SIGTERM, 141 if the
+        output pipe is closed.
 
     Examples
     --------
@@ -51,19 +59,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(arguments)
-        sys.stdout.flush()
+        _flush_output()
     except BrokenPipeError:
         _discard_output()
         return PIPE_CLOSED
     except Stopped as stopped:
-        return _print_error(str(stopped), INTERRUPTED)
-    except KeyboardInterrupt:
-        return _print_error("stopped", INTERRUPTED)
+        return _print_error(str(stopped), _status_of_stop(stopped.__context__))
+    except KeyboardInterrupt as stop:
+        return _print_error("stopped", _status_of_stop(stop))
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        return _print_error(f"error: {_format_error(error)}", MISUSED if isinstance(error, UsageError) else FAILED)
+        is_misuse = isinstance(error, UsageError | SettingsError)
+        advice = error.advice if isinstance(error, CommandError) else ()
+        return _print_error(f"error: {_format_error(error)}", MISUSED if is_misuse else FAILED, advice)
     return status
+
+
+def _status_of_stop(stop: BaseException | None) -> int:
+    """Return 128 plus the number of the signal that stopped the command, which the start of the process passes on."""
+    return 128 + (stop.args[0] if stop is not None and stop.args else signal.SIGINT)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -94,32 +109,45 @@ def _build_parser() -> Parser:
 
 
 def _format_error(error: Exception) -> str:
+    if isinstance(error, SettingsError):
+        return error.format(lambda name: option_of(name) if name in OPTIONS else f"the {name}")
     if isinstance(error, _EXPECTED):
         return str(error)
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
+        if not error.filename and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            return f"the output cannot be written ({reason})"
         return f"{error.filename}: {reason}" if error.filename else reason
     if isinstance(error, MemoryError):
         return f"not enough memory ({error or 'allocation failed'}); try a smaller model or --dtype float32"
     return f"unexpected {type(error).__name__} ({error}): internal error; set {DEBUG}=1 for a traceback"
 
 
-def _print_error(message: str, status: int) -> int:
-    _flush_output()
-    sys.stderr.write(f"tinygrad-cifar: {escape_unprintable(' '.join(message.split()))}\n")
+def _print_error(message: str, status: int, advice: Sequence[str] = ()) -> int:
+    with suppress(OSError):
+        _flush_output()
+    lines = [f"tinygrad-cifar: {escape_unprintable(' '.join(message.split()))}"]
+    lines += [f"  {escape_unprintable(line)}" for line in advice]
+    if sys.stderr.isatty():
+        width = terminal_width()
+        lines = [wrapped(line.lstrip(), width, "  " * line.startswith("  ")) for line in lines]
+    with suppress(OSError):  # there is no other place to report it
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        sys.stderr.flush()
     return status
 
 
 def _flush_output() -> None:
-    """Flush the standard output before the error is printed; discard it if that fails."""
+    """Flush the standard output; if that fails, discard the rest of it, since the interpreter would fail again."""
     try:
         sys.stdout.flush()
     except OSError:
         _discard_output()
+        raise
 
 
 def _discard_output() -> None:
-    """Redirect the standard output to the null device, since the last flush of the interpreter would fail again."""
+    """Redirect the standard output to the null device."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

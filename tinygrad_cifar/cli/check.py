@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from tinygrad_cifar.cli.common import Subparsers, add_data_option, int_in_range, table
+from tinygrad_cifar.cli.common import Subparsers, add_data_option, add_threads_option, int_in_range, table
 from tinygrad_cifar.cli.settings import DEFAULTS
 from tinygrad_cifar.course.runs import build_model
 from tinygrad_cifar.course.settings import MODELS, Settings
@@ -37,6 +37,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("model", choices=MODELS, help="model to check")
     add_data_option(parser)
+    add_threads_option(parser)
     parser.add_argument(
         "--features",
         type=int_in_range(1, PIXELS),

@@ -1,24 +1,43 @@
-"""The parts that the commands share: errors, the parser that raises them, options, and tables."""
+"""The parts that the commands share: errors, options, and tables."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from tinygrad_cifar.course.setting_fields import shorten
 from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 WIDTH = 80  # columns of a terminal
 _MAX_TEXT = 2000
+_MAX_SHOWN = 10**9  # higher limits are not shown
+_MAX_THREADS = 256
+_BUILTIN = "builtin"
 
 Subparsers = Any  # the class that argparse uses is private
 
 
 class CommandError(Exception):
-    """A command that cannot be carried out, as a one-line error message."""
+    """A command that cannot be carried out.
+
+    Parameters
+    ----------
+    message : str
+        The error message, of one line.
+    advice : sequence of str
+        Further lines that say what to do.
+    """
+
+    def __init__(self, message: str, advice: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class UsageError(CommandError):
@@ -29,48 +48,70 @@ class Stopped(Exception):  # noqa: N818 (an event)
     """The user pressed Ctrl-C; the one-line message says how to continue."""
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that raises its errors, with a help text of at most 80 columns."""
-
-    def __init__(self, *, description: str = "", **options: Any) -> None:
-        super().__init__(
-            description=textwrap.fill(description, WIDTH),
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **options,
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raise an error for invalid options."""
-        raise UsageError(f"{message} (see `{self.prog} --help`)")
-
-
 def int_in_range(least: int, most: int) -> Callable[[str], int]:
     """Return a converter from the text of an option to an integer of a range."""
+    limits = f", at least {least}" if most > _MAX_SHOWN else f" from {least} to {most}"
 
     def convert(text: str) -> int:
-        if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004 (int() is slow for long texts)
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least} to {most}")
-        return int(text)
+        is_long = len(text) > len(str(most))  # int() is slow for long texts
+        if text.isdecimal() and not is_long and least <= int(text) <= most:
+            return int(text)
+        if text.isdecimal() and (is_long or int(text) > most):
+            raise argparse.ArgumentTypeError(f"must be at most {most}; got {shorten(text)}")
+        raise argparse.ArgumentTypeError(f"must be an integer{limits}; got {shorten(text)}")
 
     return convert
 
 
-def nonempty_path(text: str) -> Path:
-    """Return the path of an option; an empty text, as from an unset shell variable, is an error."""
-    if not text:
+def folder_path(text: str, *, writable: bool = False) -> Path:
+    """Return the path of a folder that exists or can be created; an error otherwise."""
+    if not text:  # as from an unset variable of the shell
         raise argparse.ArgumentTypeError("must not be empty; give a folder (. is the current one)")
-    return Path(text)
+    path = Path(text)
+    try:
+        absolute = path.absolute()
+        existing = next(p for p in (absolute, *absolute.parents) if os.path.lexists(p))
+        if not existing.is_dir():
+            raise argparse.ArgumentTypeError(f"must be a folder, and {existing} is not one; choose another")
+        if writable and not os.access(existing, os.W_OK | os.X_OK):
+            raise argparse.ArgumentTypeError(f"must be a folder to write to, and {existing} is not; choose another")
+        path.exists()  # its name may be too long
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot be used ({error.strerror}); choose another folder") from error
+    return path
+
+
+output_folder = partial(folder_path, writable=True)
 
 
 def add_data_option(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--data``."""
     parser.add_argument(
         "--data",
-        default="builtin",
+        type=_data_source,
+        default=_BUILTIN,
         metavar="DIR",
-        help="folder with CIFAR-10, as written by `tinygrad-cifar fetch`; or `builtin` (the default), synthetic images "
-        "of shapes",
+        help=f"folder that `tinygrad-cifar fetch` wrote, or `{_BUILTIN}` (default), synthetic images of shapes",
+    )
+
+
+def _data_source(text: str) -> str:
+    if text == _BUILTIN or os.path.isdir(text):  # noqa: PTH112 (False for an invalid name, too)
+        return text
+    if os.path.isfile(text):  # noqa: PTH113
+        raise argparse.ArgumentTypeError(
+            f"must be a folder; unpack the archive with tinygrad-cifar fetch DIR --from {text}"
+        )
+    raise argparse.ArgumentTypeError(f"must be {_BUILTIN} or a folder with CIFAR-10; {shorten(text)} does not exist")
+
+
+def add_threads_option(parser: Any) -> None:
+    """Add the option ``--threads``, whose value has an effect before the arguments are parsed, when NumPy is loaded."""
+    parser.add_argument(
+        "--threads",
+        type=int_in_range(1, _MAX_THREADS),
+        metavar="N",
+        help="threads of matrix products (default: 1)",
     )
 
 
@@ -95,9 +136,21 @@ def lock_folder(out: Path) -> Iterator[None]:
         raise CommandError(f"{error}; wait until it has ended, or choose another --out") from error
 
 
-def wrapped(line: str) -> str:
-    """Wrap a line to 80 columns; continuation lines are indented."""
-    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def wrapped(line: str, width: int = WIDTH, indent: str = "") -> str:
+    """Wrap a line to 80 columns; continuation lines are indented. Words are not broken, so they can be copied."""
+    return textwrap.fill(
+        line,
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def terminal_width() -> int:
+    """Return the number of columns of the terminal; 80 if it does not know its size."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns or WIDTH
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, wrapped: bool = False) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from tinygrad_cifar.cli.common import (
     CommandError,
     Subparsers,
     add_data_option,
+    add_threads_option,
     escape_unprintable,
     table,
     wrapped,
@@ -18,6 +20,7 @@ from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.evaluation import evaluate as measure
 from tinygrad_cifar.course.model_files import TrainedModel, load_model
 from tinygrad_cifar.course.preparation import preprocess_split, split_dataset
+from tinygrad_cifar.course.setting_fields import shorten
 from tinygrad_cifar.course.settings import describe
 from tinygrad_cifar.data import Dataset, Split, load_dataset
 
@@ -29,8 +32,11 @@ def add_parser(commands: Subparsers) -> None:
         help="evaluate a trained model",
         description="Print accuracy, loss, cost and confusion matrix of a trained model.",
     )
-    parser.add_argument("parameters", type=Path, metavar="RUN", help=f"folder of a run, or the file {PARAMETERS} in it")
+    parser.add_argument(
+        "parameters", type=_existing_path, metavar="RUN", help=f"folder of a run, or the file {PARAMETERS} in it"
+    )
     add_data_option(parser)
+    add_threads_option(parser)
     parser.add_argument(
         "--split",
         choices=("test", "validation", "train"),
@@ -40,11 +46,15 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(command=evaluate)
 
 
+def _existing_path(text: str) -> Path:
+    if not os.path.exists(text):  # noqa: PTH110 (False for an invalid name, too)
+        raise argparse.ArgumentTypeError(f"must exist; {shorten(text)} does not; give the folder that train wrote")
+    return Path(text)
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """Run the command."""
     path = options.parameters / PARAMETERS if options.parameters.is_dir() else options.parameters
-    if not options.parameters.exists():
-        raise CommandError(f"{options.parameters} does not exist; give the folder that train wrote")
     if not path.exists() and (options.parameters / CHECKPOINT).exists():
         raise CommandError(f"the run in {options.parameters} is unfinished; rerun its train command with --resume")
     if not path.exists():

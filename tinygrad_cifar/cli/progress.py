@@ -114,4 +114,5 @@ def _open_bar(**options: Any) -> Any:
         return None
     # tqdm takes the size 0 of a terminal that does not know its size literally and draws nothing.
     size = shutil.get_terminal_size()
-    return tqdm(ncols=min(size.columns, _MAX_WIDTH), nrows=size.lines, **options)
+    columns = max(1, min(size.columns, _MAX_WIDTH) - len("^C "))  # a terminal shows Ctrl-C after the bar
+    return tqdm(ncols=columns, nrows=size.lines, **options)

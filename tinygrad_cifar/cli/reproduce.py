@@ -15,10 +15,12 @@ from tinygrad_cifar.cli.common import (
     add_data_option,
     int_in_range,
     lock_folder,
-    nonempty_path,
+    output_folder,
     table,
 )
+from tinygrad_cifar.cli.parser import suggestion
 from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
+from tinygrad_cifar.course.setting_fields import shorten
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
 _LINES = 20  # of progress, without a bar
@@ -46,11 +48,11 @@ def add_parser(commands: Subparsers) -> None:
         "names", nargs="*", metavar="NAME", help="experiments or numbers of reports (default: all reports)"
     )
     parser.add_argument("--list", action="store_true", help="list the experiments and exit")
-    parser.add_argument("--out", type=nonempty_path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", type=output_folder, metavar="DIR", help="output folder")
     add_data_option(parser)
     parser.add_argument(
         "--docs",
-        type=nonempty_path,
+        type=output_folder,
         metavar="DIR",
         help="also copy the Markdown pages and their figures into this folder",
     )
@@ -68,12 +70,16 @@ def reproduce(options: argparse.Namespace) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its caches
     try:
         from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415
-        from tinygrad_cifar.experiments.catalogue import REPORTS  # noqa: PLC0415 (matplotlib is slow to import)
+        from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS  # noqa: PLC0415 (matplotlib is slow to import)
     except ImportError as error:
         raise CommandError(
             f"this needs {error.name}; install it with pip install {(error.name or '').partition('.')[0]}"
         ) from error
     try:
+        for name in options.names:
+            if name not in (known := [*EXPERIMENTS, *REPORTS]):
+                hint = suggestion(name, known) or "; see `tinygrad-cifar reproduce --list`"
+                raise UsageError(f"there is no experiment or report {shorten(name)}{hint}")
         if options.list:
             listed = experiments.select_experiments(options.names or list(REPORTS))
             print(table(["name", "runs", "values", "core s", "experiment"], [_line(e) for e in listed], wrapped=True))

@@ -31,7 +31,7 @@ from tinygrad_cifar.cli.common import (
     add_data_option,
     int_in_range,
     make_folder,
-    nonempty_path,
+    output_folder,
     wrapped,
 )
 from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
@@ -45,6 +45,7 @@ from tinygrad_cifar.cli.search_report import (
     trials_to_json,
 )
 from tinygrad_cifar.cli.settings import (
+    SYNONYMS,
     add_settings,
     batch_sizes,
     complete_settings,
@@ -53,7 +54,7 @@ from tinygrad_cifar.cli.settings import (
     format_options,
 )
 from tinygrad_cifar.cli.vary import FORMS, format_point, format_space, parse_vary
-from tinygrad_cifar.course.preparation import split_dataset
+from tinygrad_cifar.course.preparation import check_sizes
 from tinygrad_cifar.course.runs import versions
 from tinygrad_cifar.course.settings import MODELS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset, load_dataset
@@ -84,6 +85,9 @@ _MAX_CHECKED = 10_000  # points whose settings are checked before the first tria
 _SEEDS = 4  # of a coarse-to-fine search: one screens, the others repeat
 _SECONDS_TO_CONNECT = 10
 
+_EXAMPLE = """\
+example: tinygrad-cifar search two-layer --vary eta=log:0.001:0.1:5 \\
+           --vary lam=grid:0,0.001,0.01 --out runs/grid"""
 _EXAMPLES = f"""
 what to vary, by the names of the options of the training:
   {FORMS}
@@ -121,9 +125,15 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "search",
         help="search for the best settings",
-        description="Train with many settings, in parallel, and rank them by their accuracy on the validation images; "
-        "the test images are not used. The same command resumes a search that was stopped.",
+        description="Train with many settings, in parallel, and rank them by their accuracy on the validation images. "
+        "The same command resumes a search.",
         usage="tinygrad-cifar search MODEL --vary NAME=... --out DIR [options]",
+        basic=(
+            *("model", "--vary", "--out", "--data", "--sampler", "--trials", "--coarse-to-fine", "--workers"),
+            "--epochs",
+        ),
+        example=_EXAMPLE,
+        synonyms=SYNONYMS,
         epilog=_EXAMPLES,
     )
     parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"classifier: {', '.join(MODELS)}")
@@ -135,15 +145,16 @@ def add_parser(commands: Subparsers) -> None:
         metavar="NAME=...",
         help="a setting to vary, and its values",
     )
-    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="output folder")
+    parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="output folder")
     add_data_option(parser)
     parser.add_argument("--no-figures", dest="figures", action="store_false", help="do not write figures")
     options = parser.add_argument_group("the search")
     options.add_argument(
         "--sampler",
         choices=("grid", "random", "tpe"),
-        help="every combination; random points; or points chosen by the results so far (default: grid, or random with "
-        "--trials)",
+        metavar="NAME",
+        help="grid: every combination; random: random points; tpe: points chosen by the results so far (default: grid, "
+        "or random with --trials)",
     )
     options.add_argument(
         "--trials", type=int_in_range(1, _MAX_TRIALS), metavar="N", help="number of trials of random and tpe"
@@ -151,8 +162,7 @@ def add_parser(commands: Subparsers) -> None:
     options.add_argument(
         "--coarse-to-fine",
         action="store_true",
-        help="re-run the best points with other seeds, shrink the ranges around the best, stop when seed noise "
-        "dominates",
+        help="repeat the best with other seeds, and shrink the ranges around them, until seed noise dominates",
     )
     options.add_argument(
         "--narrow", dest="coarse_to_fine", nargs=0, action=_RenamedOption, help=argparse.SUPPRESS, default=False
@@ -171,7 +181,14 @@ def add_parser(commands: Subparsers) -> None:
         "--workers",
         type=int_in_range(1, _MAX_WORKERS),
         metavar="N",
-        help="number of trials at once (default: one for each core), each in a process with one BLAS thread",
+        help="number of trials at once, in processes (default: one per core)",
+    )
+    machines.add_argument(
+        "--threads",
+        type=int_in_range(1, _MAX_WORKERS),
+        default=1,
+        metavar="N",
+        help="BLAS threads of each of these processes (default: 1)",
     )
     machines.add_argument(
         "--scheduler",
@@ -331,13 +348,11 @@ def _check_points(objective: TrainObjective, space: Space, sampler: str, dataset
     for k, combination in enumerate(islice(product(*values), _MAX_CHECKED)):
         point = dict(zip(space, combination, strict=True))
         try:
-            settings = ValidationAccuracy(objective.settings(point), objective.data).base
+            check_sizes(dataset, ValidationAccuracy(objective.settings(point), objective.data).base)
         except SettingsError as error:
-            raise SettingsError(f"with {format_point(point)}: {error}") from error
+            raise SettingsError(f"with {format_point(point)}: {error.marked}") from error
         unused_here = find_unused(objective.model, {**dict(objective.given), **point})
         unused = {name: message for name, message in unused_here.items() if k == 0 or name in unused}
-        if k == 0:
-            split_dataset(dataset, settings)
     for message in unused.values():
         raise SettingsError(message)
 
@@ -347,7 +362,7 @@ def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
     """Open the executor of the trials, and yield it with the number of trials to run at once."""
     if options.scheduler is None:
         count = options.workers or usable_cores()
-        with ProcessExecutor(count) as processes:
+        with ProcessExecutor(count, threads=options.threads) as processes:
             yield processes, count
         return
     distributed = import_optional("distributed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tinygrad_cifar.cli.common import table
@@ -39,6 +40,27 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "perceptron": {"hidden": (200, 100), "init": "he", "eta": 0.03, "lam": 0.001, "momentum": 0.9, "epochs": 12},
 }
+# Options of the short help, and the names that other programs give to options.
+BASIC = tuple(field.option for field in OPTIONS.values() if field.is_basic)
+SYNONYMS = {
+    "--lr": "--eta",
+    "--learning-rate": "--eta",
+    "--rate": "--eta",
+    "--lambda": "--lam",
+    "--weight-decay": "--lam",
+    "--regularisation": "--lam",
+    "--layers": "--hidden",
+    "--units": "--hidden",
+    "--output": "--out",
+    "--output-dir": "--out",
+    "--dataset": "--data",
+    "--data-dir": "--data",
+    "--jobs": "--workers",
+    "--num-threads": "--threads",
+    "--random-state": "--seed",
+    "--resume-from": "--resume",
+    "--force": "--overwrite",
+}
 _WITHOUT_DEFAULT = ("n_s", "decay")  # derived from the length of the run; required by the schedules that use it
 _VALIDATION_SHARE = 10  # one training image in this number is held out
 
@@ -48,7 +70,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(f.group for f in OPTIONS.values())}
     for name, field in OPTIONS.items():
         text = f"{field.meaning}{_format_default(name)}"
-        groups[field.group].add_argument(field.option, help=text, default=argparse.SUPPRESS, **_arguments(field))
+        groups[field.group].add_argument(
+            *field.options, dest=name, help=text, default=argparse.SUPPRESS, **_arguments(field)
+        )
     for name in OLD_NAMES:
         parser.add_argument(
             option_of(name), action=_OldOption, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS
@@ -61,8 +85,15 @@ def _arguments(field: SettingField) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if field.choices:
         return {"choices": field.choices}
-    number: dict[str, Any] = {"type": field.type, "metavar": "N" if field.type is int else "X"}
+    number: dict[str, Any] = {"type": partial(_parse, field), "metavar": "N" if field.type is int else "X"}
     return number | {"nargs": "+"} if field.is_tuple else number
+
+
+def _parse(field: SettingField, text: str) -> Any:
+    try:
+        return field.parse_element(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class _OldOption(argparse.Action):
@@ -172,13 +203,15 @@ def complete_settings(model: str, given: Mapping[str, Any], sizes: Sequence[int]
     for name, field in OPTIONS.items():  # a default of the model must not contradict the given settings
         if field.is_strict and name not in given and not field.has_effect(values):
             values[name] = field.default
+    if "eta_min" not in given and values["eta_min"] > values["eta"]:
+        values["eta_min"] = 0.0
     # A batch that does not exist counts no images here; reading it raises the error.
     images = sum(size for i, size in enumerate(sizes, start=1) if i in values["train_batches"])
     if "validation_size" not in given and values["validation_batch"] is None:
         values["validation_size"] = images // _VALIDATION_SHARE
     settings = Settings(**values)
     if settings.schedule in ("exponential", "step") and settings.decay == 1:
-        raise SettingsError(f"schedule {settings.schedule} needs --decay, the factor of the learning rate")
+        raise SettingsError(f"<schedule> {settings.schedule} needs <decay>, the factor of the learning rate")
     if settings.schedule in ("triangular", "step") and "n_s" not in given:
         steps = settings.epochs * -(-(settings.train_size or images - settings.validation_size) // settings.batch_size)
         settings = replace(settings, n_s=max(1, steps // 2))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -24,14 +25,15 @@ from tinygrad_cifar.cli.common import (
     Stopped,
     Subparsers,
     add_data_option,
+    add_threads_option,
     lock_folder,
     make_folder,
-    nonempty_path,
+    output_folder,
     table,
     wrapped,
 )
 from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
-from tinygrad_cifar.cli.settings import add_settings, settings_from, table_of_defaults
+from tinygrad_cifar.cli.settings import BASIC, SYNONYMS, add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
@@ -46,6 +48,7 @@ RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "paramet
 FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
 _MAX_TEMPLATES = 100
 
+_EXAMPLE = "example: tinygrad-cifar train two-layer --out runs/first"
 _EXAMPLES = """
 defaults that depend on the model:
 {defaults}
@@ -73,11 +76,15 @@ def add_parser(commands: Subparsers) -> None:
         help="train a classifier",
         description="Train a classifier and write the model, its metrics and figures to a folder.",
         usage="tinygrad-cifar train MODEL --out DIR [options]",
+        basic=("model", "--out", "--data", *BASIC, "--threads", "--resume", "--overwrite"),
+        example=_EXAMPLE,
+        synonyms=SYNONYMS,
         epilog=_EXAMPLES.format(defaults=textwrap.indent(table_of_defaults(), "  ")),
     )
     parser.add_argument("model", metavar="MODEL", choices=MODELS, help=f"classifier: {', '.join(MODELS)}")
-    parser.add_argument("--out", type=nonempty_path, required=True, metavar="DIR", help="output folder")
+    parser.add_argument("--out", type=output_folder, required=True, metavar="DIR", help="output folder")
     add_data_option(parser)
+    add_threads_option(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="resume the unfinished run in the folder")
     existing.add_argument("--overwrite", action="store_true", help="delete the run in the folder and start again")
@@ -103,7 +110,7 @@ def train(options: argparse.Namespace) -> int:
     with lock_folder(out):
         if _is_finished(out, options):  # by another command, meanwhile
             return _report_finished(out, settings, dataset)
-        _clear(out, everything=options.overwrite)
+        _clear(out, everything=options.overwrite and any((out / name).exists() for name in (RESULT, CHECKPOINT)))
         return _run(out, settings, prepared, draw=options.figures)
 
 
@@ -143,9 +150,14 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
 
 def _is_finished(out: Path, options: argparse.Namespace) -> bool:
     """Return whether the run to be resumed is finished; raise an error if the folder has another run."""
+    for name in (RESULT, CHECKPOINT, HISTORY, PARAMETERS, *FIGURES):
+        if (out / name).is_dir():
+            raise CommandError(f"{out / name} is a folder, and a file of the run belongs there; choose another --out")
     finished, started = (out / RESULT).exists(), (out / CHECKPOINT).exists()
     if options.resume and not finished and not started:
         raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
+    if options.resume and not finished and options.figures and not (out / PARAMETERS).exists():
+        _check_foreign_files(out, FIGURES)  # a run writes its figures after its parameters
     if options.resume or options.overwrite:
         return finished and bool(options.resume)
     if finished:
@@ -154,7 +166,18 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
         raise CommandError(
             f"{out} contains an unfinished run; continue it with --resume, or replace it with --overwrite"
         )
+    _check_foreign_files(out, (HISTORY, PARAMETERS, *(FIGURES if options.figures else ())))
     return False
+
+
+def _check_foreign_files(out: Path, names: Sequence[str]) -> None:
+    """Raise an error if a folder has files with the names of results, which are not those of a run."""
+    foreign = [name for name in names if os.path.lexists(out / name)]
+    if foreign:
+        raise CommandError(
+            f"{out} does not contain a run, but {' and '.join(foreign)}, which the run would replace; choose another "
+            "--out, or replace them with --overwrite"
+        )
 
 
 def _clear(out: Path, *, everything: bool) -> None:

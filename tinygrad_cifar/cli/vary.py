@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from tinygrad_cifar.cli.settings import OPTIONS
+from tinygrad_cifar.cli.parser import suggestion
+from tinygrad_cifar.cli.settings import OPTIONS, SYNONYMS
 from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
 
 FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
 
 _MAX_POINTS = 10_000
+_LONG_NAMES = {field.long_name: name for name, field in OPTIONS.items() if field.long_name}
+_SYNONYMS = {name[2:].replace("-", "_"): option[2:].replace("-", "_") for name, option in SYNONYMS.items()}
 _RANGES = {"log": LogUniform, "lin": Uniform}
 
 
@@ -33,6 +36,7 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
     """
     name, equals, dimension = text.partition("=")
     name = name.replace("-", "_")
+    name = _LONG_NAMES.get(name, name)
     form, colon, values = dimension.partition(":")
     if not equals or not colon or form not in ("grid", *_RANGES):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form {FORMS}")
@@ -40,7 +44,8 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
         raise argparse.ArgumentTypeError(f"the setting {name} is now {OLD_NAMES[name]}")
     if name not in OPTIONS:
         raise argparse.ArgumentTypeError(
-            f"there is no setting {name!r} to vary; use an option of train, as eta or batch-size"
+            f"there is no setting {name!r} to vary{suggestion(name, OPTIONS, _SYNONYMS)}"
+            "; use an option of train, as eta or batch-size"
         )
     try:
         if form == "grid":

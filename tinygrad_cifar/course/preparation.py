@@ -32,26 +32,53 @@ def split_dataset(dataset: Dataset, settings: Settings) -> tuple[Split, Split | 
     >>> len(train), len(validation)
     (3500, 500)
     """
+    end = check_sizes(dataset, settings)
     batches = [dataset.batch(i) for i in settings.train_batches]
     images = np.concatenate([batch.images for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches])
     available = len(labels) - settings.validation_size
-    end = settings.train_size or available
-    if not 1 <= end <= available:
-        raise SettingsError(
-            f"validation_size={settings.validation_size} and train_size={settings.train_size} do not match the "
-            f"{len(labels)} training images of {dataset.name}"
-        )
-    if settings.batch_size > end:
-        raise SettingsError(
-            f"batch_size must be at most {end}, the number of training images; got {settings.batch_size}"
-        )
     validation: Split | None = None
     if settings.validation_size:
         validation = Split(images[available:], labels[available:])
     elif settings.validation_batch is not None:
         validation = dataset.batch(settings.validation_batch)
     return Split(images[:end], labels[:end]), validation
+
+
+def check_sizes(dataset: Dataset, settings: Settings) -> int:
+    """Return the number of training images of a run.
+
+    Raises
+    ------
+    SettingsError
+        If the data set is too small for the settings, or the run too short for them.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.course.preparation import check_sizes
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> check_sizes(builtin_dataset(), Settings(train_batches=(1, 3)))
+    4000
+    """
+    images = sum(len(dataset.batch(i)) for i in settings.train_batches)
+    available = images - settings.validation_size
+    size = settings.train_size or available
+    if not 1 <= size <= available:
+        raise SettingsError(
+            f"<validation_size> {settings.validation_size} and <train_size> {settings.train_size} do not match the "
+            f"{images} training images of {dataset.name}"
+        )
+    if settings.batch_size > size:
+        raise SettingsError(
+            f"<batch_size> must be at most {size}, the number of training images; got {settings.batch_size}"
+        )
+    steps = settings.epochs * -(-size // settings.batch_size)
+    if settings.warm_up > steps:
+        raise SettingsError(
+            f"<warm_up> must be at most {steps}, the number of updates of the run; got {settings.warm_up}"
+        )
+    return size
 
 
 def data_settings(settings: Settings) -> Settings:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 MAX_INTEGER = 2**63 - 1
 
+_MAX_QUOTED = 100
+
 _Class = TypeVar("_Class", bound=type)
 _TYPES: dict[str, type] = {"bool": bool, "float": float, "int": int, "str": str, "tuple[int, ...]": int}
 _TRUTHS = {"yes": True, "no": False, "true": True, "false": False}
@@ -55,6 +57,10 @@ class SettingField:
         If False, the setting is left out of the description when it has its default value.
     old_name : str
         The name in earlier versions, if it was another.
+    long_name : str
+        A second name of the option, for a name that does not explain itself.
+    is_basic : bool
+        If True, the option is in the short help.
     """
 
     name: str
@@ -71,11 +77,18 @@ class SettingField:
     label: str | Callable[[Any], str] | None = None
     is_always_shown: bool = False
     old_name: str = ""
+    long_name: str = ""
+    is_basic: bool = False
 
     @property
     def option(self) -> str:
         """The option of the command line, as ``--batch-size``."""
         return option_of(self.name)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """All names of the option."""
+        return tuple(map(option_of, filter(None, (self.name, self.long_name))))
 
     @property
     def is_optional(self) -> bool:
@@ -95,13 +108,21 @@ class SettingField:
     @property
     def requirement(self) -> str:
         """The allowed values, as a phrase that follows "must be"."""
+        noun = "a tuple of integers" if self.is_tuple else self._noun
+        return f"{noun}{self._range()}{' or None' * self.is_optional}"
+
+    @property
+    def element_requirement(self) -> str:
+        """The allowed values of an option, as a phrase that follows "must be"; of a tuple, those of an element."""
+        return f"{self._noun}{self._range()}"
+
+    @property
+    def _noun(self) -> str:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.type is bool:
             return "True or False"
-        noun = "integer" if self.type is int else "finite number"
-        words = f"a tuple of {noun}s" if self.is_tuple else f"{'an' if noun == 'integer' else 'a'} {noun}"
-        return f"{words}{self._range()}{' or None' * self.is_optional}"
+        return "an integer" if self.type is int else "a finite number"
 
     def _range(self) -> str:
         if self.at_least is None:
@@ -110,7 +131,20 @@ class SettingField:
             return f" from {self.at_least:g} up to, but excluding, {self.below:g}"
         if self.at_most is not None:
             return f" from {self.at_least:g} to {self.at_most}"
-        return f" from {self.at_least:g} to 2**63 - 1" if self.type is int else f", at least {self.at_least:g}"
+        return f", at least {self.at_least:g}"
+
+    def refusal(self, value: object) -> str:
+        """Return why a value is not accepted, as a phrase that follows the name of the setting.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.settings import SETTINGS
+        >>> SETTINGS["epochs"].refusal(0), SETTINGS["seed"].refusal(2**63)
+        ('must be an integer, at least 1; got 0', 'must be less than 2**63')
+        """
+        if self.at_most is None and isinstance(value, int) and value > MAX_INTEGER:
+            return "must be less than 2**63"
+        return f"must be {self.requirement}; got {value!r}"
 
     def accepts(self, value: object) -> bool:
         """Return whether a value has the type and is in the range."""
@@ -153,8 +187,35 @@ class SettingField:
                 return tuple(map(self.type, text.split("+")))
             return _TRUTHS[text.lower()] if self.type is bool else self.type(text)
         except (KeyError, ValueError):
-            wanted = "integers joined by +" if self.is_tuple else "yes or no" if self.type is bool else self.requirement
+            wanted = "integers joined by +" if self.is_tuple else "yes or no" if self.type is bool else self._noun
+            wanted += "" if self.is_tuple else self._range()
             raise ValueError(f"{self.name} must be {wanted}; got {text!r}") from None
+
+    def parse_element(self, text: str) -> Any:
+        """Return the value that a word of the command line means; of a tuple, an element.
+
+        Raises
+        ------
+        ValueError
+            If the word does not have the type, or is not in the range. The message does not name the setting.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.settings import SETTINGS
+        >>> SETTINGS["hidden"].parse_element("0")
+        Traceback (most recent call last):
+            ...
+        ValueError: must be an integer from 1 to 100000; got '0'
+        """
+        try:
+            value = self.type(text)
+        except ValueError:
+            value = None
+        if value is None or not self._accepts_element(value):
+            if isinstance(value, int) and self.at_most is None and value > MAX_INTEGER:
+                raise ValueError(self.refusal(value))
+            raise ValueError(f"must be {self.element_requirement}; got {shorten(text)}")
+        return value
 
     def has_effect(self, values: Mapping[str, Any]) -> bool:
         """Return whether the setting has an effect beside the other settings.
@@ -175,6 +236,18 @@ class SettingField:
             return ""
         value = " ".join(map(str, value)) if self.is_tuple else value
         return self.label(value) if callable(self.label) else self.label.format(value)
+
+
+def shorten(text: str) -> str:
+    """Return a text in quotation marks, for a message; a long one without its middle.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.setting_fields import shorten
+    >>> shorten("9" * 5000)
+    "'99999999999999999999...99999999999999999999'"
+    """
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:20]}...{text[-20:]}")
 
 
 def option_of(name: str) -> str:

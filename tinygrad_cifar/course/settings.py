@@ -6,13 +6,14 @@ from its seed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_cifar.course.setting_fields import SettingField, declared_fields, document_fields, setting
 from tinygrad_cifar.data.batches import SIDE
-from tinygrad_cifar.data.dataset import PIXELS
+from tinygrad_cifar.data.dataset import PIXELS, TRAINING_BATCHES
 from tinygrad_cifar.data.preprocess import KINDS
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.nn import initialisers
@@ -29,9 +30,35 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
     "he": lambda _: initialisers.He(),
 }
 
+# Larger factors are never useful, and their multiples may not be representable as float32.
+_MAX_FACTOR = 1e30
+_MARKED_NAME = re.compile(r"<([a-z_]+)>")
+
 
 class SettingsError(ValueError):
-    """Settings that contradict each other or cannot be used, as a one-line message that names them."""
+    """Settings that contradict each other or cannot be used, as a one-line message that names them.
+
+    Parameters
+    ----------
+    marked : str
+        The message, with names of settings in angle brackets, so that the command line can replace them by its options.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.setting_fields import option_of
+    >>> from tinygrad_cifar.course.settings import SettingsError
+    >>> error = SettingsError("<batch_size> must be at most 50")
+    >>> str(error), error.format(option_of)
+    ('batch_size must be at most 50', '--batch-size must be at most 50')
+    """
+
+    def __init__(self, marked: str) -> None:
+        super().__init__(_MARKED_NAME.sub(r"\1", marked))
+        self.marked = marked
+
+    def format(self, format_name: Callable[[str], str]) -> str:
+        """Return the message, with the names of settings replaced."""
+        return _MARKED_NAME.sub(lambda found: format_name(found[1]), self.marked)
 
 
 @document_fields
@@ -50,7 +77,7 @@ class Settings:
     >>> Settings(epochs=0)
     Traceback (most recent call last):
         ...
-    tinygrad_cifar.course.settings.SettingsError: epochs must be an integer from 1 to 2**63 - 1; got 0
+    tinygrad_cifar.course.settings.SettingsError: epochs must be an integer, at least 1; got 0
     """
 
     model: str = setting("softmax", "classifier", choices=MODELS, label="{}", is_always_shown=True)
@@ -61,6 +88,7 @@ class Settings:
         at_least=1,
         at_most=100_000,
         label=" {}",
+        is_basic=True,
     )
     activation: str = setting(
         "relu",
@@ -77,6 +105,7 @@ class Settings:
         "standard deviation of the initial weights",
         group="model",
         at_least=0,
+        at_most=_MAX_FACTOR,
         only_with={"init": ("normal",)},
     )
     preprocessing: str = setting(
@@ -92,7 +121,13 @@ class Settings:
         label="{} components",
         is_always_shown=True,
     )
-    train_batches: tuple[int, ...] = setting((1,), "which of the 5 training batches to train on", group="images")
+    train_batches: tuple[int, ...] = setting(
+        (1,),
+        "which of the 5 training batches to train on",
+        group="images",
+        at_least=1,
+        at_most=TRAINING_BATCHES,
+    )
     train_size: int | None = setting(
         None, "number of training images to use, from the first", group="images", at_least=1, old_name="first"
     )
@@ -104,7 +139,11 @@ class Settings:
         old_name="held_out",
     )
     validation_batch: int | None = setting(
-        2, "training batch to validate on instead of held-out images", group="images"
+        2,
+        "training batch to validate on instead of held-out images",
+        group="images",
+        at_least=1,
+        at_most=TRAINING_BATCHES,
     )
     q: float = setting(
         0.0,
@@ -115,12 +154,15 @@ class Settings:
         only_with={"model": ("softmax", "two-layer", "perceptron")},
         is_strict=True,
         label="q {:g}",
+        long_name="loss_exponent",
     )
     lam: float = setting(
         0.0,
         "lambda of the cost: loss + lambda * sum of squared weights",
         group="training",
         at_least=0,
+        at_most=_MAX_FACTOR,
+        is_basic=True,
         label="lambda {:g}",
         is_always_shown=True,
     )
@@ -129,6 +171,7 @@ class Settings:
         "learning rate; with a schedule, its maximum",
         group="training",
         at_least=0,
+        is_basic=True,
         label="eta {:g}",
         is_always_shown=True,
     )
@@ -154,6 +197,7 @@ class Settings:
         group="training",
         at_least=1,
         only_with={"schedule": ("triangular", "step")},
+        long_name="schedule_steps",
     )
     warm_up: int = setting(
         0, "steps of linear warm-up of the learning rate", group="training", at_least=0, label="warm-up {}"
@@ -176,9 +220,16 @@ class Settings:
         at_least=1,
         label=lambda epochs: f"{epochs} epoch{'s' * (epochs != 1)}",
         is_always_shown=True,
+        is_basic=True,
     )
     batch_size: int = setting(
-        100, "images per update", group="training", at_least=1, label="batch {}", is_always_shown=True
+        100,
+        "images per update",
+        group="training",
+        at_least=1,
+        label="batch {}",
+        is_always_shown=True,
+        is_basic=True,
     )
     shuffle: bool = setting(False, "shuffle the images before each epoch", group="training")
     measure_every: int | None = setting(
@@ -206,7 +257,9 @@ class Settings:
         at_most=SIDE - 1,
         label="shift {}",
     )
-    seed: int = setting(0, "random seed", group="training", at_least=0, label="seed {}", is_always_shown=True)
+    seed: int = setting(
+        0, "random seed", group="training", at_least=0, label="seed {}", is_always_shown=True, is_basic=True
+    )
     dtype: str = setting(
         "float64",
         "floating-point type; float32 takes half the time of float64",
@@ -219,11 +272,13 @@ class Settings:
         for name, declared in SETTINGS.items():
             value = values[name]
             if not declared.accepts(value):
-                raise SettingsError(f"{name} must be {declared.requirement}; got {value!r}")
+                raise SettingsError(f"<{name}> {declared.refusal(value)}")
         for name, declared in SETTINGS.items():
             if declared.is_strict and values[name] != declared.default and not declared.has_effect(values):
                 ((other, allowed),) = declared.only_with.items()
-                raise SettingsError(f"{name} {values[name]} needs {other} {' or '.join(allowed)}, not {values[other]}")
+                raise SettingsError(
+                    f"<{name}> {values[name]} needs <{other}> {' or '.join(allowed)}, not {values[other]}"
+                )
         self._check_layers()
         self._check_images()
         self._check_rates()
@@ -231,23 +286,28 @@ class Settings:
     def _check_layers(self) -> None:
         layers = {"softmax": 0, "svm": 0, "two-layer": 1}.get(self.model, len(self.hidden))
         if len(self.hidden) != layers:
-            raise SettingsError(f"{self.model} has {layers} hidden layer{'s' * (layers != 1)}; hidden is {self.hidden}")
+            given = len(self.hidden)
+            raise SettingsError(
+                f"{self.model} has {layers} hidden layer{'s' * (layers != 1)}; <hidden> gives {given or 'none'}"
+            )
 
     def _check_images(self) -> None:
         if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):
-            raise SettingsError(f"train_batches must be different batches, at least one; got {self.train_batches}")
+            raise SettingsError(f"<train_batches> must be different batches, at least one; got {self.train_batches}")
         if self.validation_batch in self.train_batches:
-            raise SettingsError(f"batch {self.validation_batch} must not be in both train_batches and validation_batch")
+            raise SettingsError(
+                f"batch {self.validation_batch} must not be in both <train_batches> and <validation_batch>"
+            )
         if self.validation_size and self.validation_batch is not None:
-            raise SettingsError("validation_size and validation_batch exclude each other; give one of them")
+            raise SettingsError("<validation_size> and <validation_batch> exclude each other; give one of them")
         if self.patience is not None and not self.validation_size and self.validation_batch is None:
-            raise SettingsError("patience needs validation images; give validation_size or validation_batch")
+            raise SettingsError("<patience> needs validation images; give <validation_size> or <validation_batch>")
 
     def _check_rates(self) -> None:
         if self.schedule in ("triangular", "cosine") and self.eta_min > self.eta:
-            raise SettingsError(f"eta_min must be at most eta; they are {self.eta_min:g} and {self.eta:g}")
+            raise SettingsError(f"<eta_min> must be at most <eta>; they are {self.eta_min:g} and {self.eta:g}")
         if self.optimiser == "nesterov" and not self.momentum:
-            raise SettingsError("optimiser nesterov needs a momentum greater than 0")
+            raise SettingsError("<optimiser> nesterov needs a <momentum> greater than 0")
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Settings:

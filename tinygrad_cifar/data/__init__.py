@@ -13,7 +13,7 @@ from tinygrad_cifar.data.preprocess import Preprocessing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinygrad_cifar.data.fetch import fetch_cifar10
+    from tinygrad_cifar.data.fetch import fetch_cifar10, unpack_cifar10
 
 __all__ = [
     "DataError",
@@ -28,6 +28,7 @@ __all__ = [
     "load_dataset",
     "minibatches",
     "read_cifar10",
+    "unpack_cifar10",
 ]
 
 
@@ -59,11 +60,11 @@ def load_dataset(source: str | Path) -> Dataset:
 
 
 def __getattr__(name: str) -> object:
-    """Import :func:`fetch_cifar10` on first use: the standard library's network modules take 40 ms to import."""
-    if name == "fetch_cifar10":
-        from tinygrad_cifar.data.fetch import fetch_cifar10  # noqa: PLC0415
+    """Import the functions of ``fetch`` on first use: the standard library's network modules take 40 ms to import."""
+    if name in ("fetch_cifar10", "unpack_cifar10"):
+        from tinygrad_cifar.data import fetch  # noqa: PLC0415
 
-        return fetch_cifar10
+        return getattr(fetch, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,8 +20,25 @@ if TYPE_CHECKING:
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-# The official files have 31 MB; larger files are rejected without reading them.
-MAX_FILE_BYTES = 40_000_000
+# Names of the data in all output. Only the digests of the files of the official Python version are known here.
+OFFICIAL = "CIFAR-10"
+BINARY = "CIFAR-10 (binary version, not verified)"
+OTHER = "CIFAR-10 format, not the official files"
+
+# MD5 digests of the official files, as other libraries verify them.
+_OFFICIAL_MD5 = (
+    "c99cafc152244af753f735de768cd75f",
+    "d4bba439e000b95fd0a9bffe97cbabec",
+    "54ebc095f3ab1f0389bbae665268c751",
+    "634d18415352ddfa80567beed471001a",
+    "482c414d41f54cd18b22e5b47cb7c3cb",
+    "40351d587109b95175f43aff81a1287e",
+)
+_OFFICIAL_SIZE = 10_000  # images of a batch
+
+# The official files have 31 MB, and twice that if Python 3 has written them with protocol 2. Larger files are rejected
+# without reading them.
+MAX_FILE_BYTES = 65_000_000
 
 _RECORD = 1 + PIXELS
 _ADVICE = "`tinygrad-cifar fetch DIR` downloads a valid copy"
@@ -39,7 +57,10 @@ def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     Returns
     -------
     Dataset
-        The data, named ``"CIFAR-10"``. Both versions give the same images and the same ``identity()``.
+        The data, named ``"CIFAR-10"`` only if the digests are those of the official files of the Python version; files
+        that have been rewritten or changed are named ``"CIFAR-10 format, not the official files"``. The digests of the
+        official binary version are not known here, so its name says that it is not verified. Both versions give the
+        same images and the same digest in ``identity()``.
 
     Raises
     ------
@@ -66,25 +87,39 @@ def read_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     names, declared = version.read_meta(found / version.meta)
     if names != CLASS_NAMES:
         raise DataError(f"{found / version.meta} does not contain the class names of CIFAR-10; {_ADVICE}")
-    batches = [version.read_batch(found / name) for name in version.batches]
+    contents = [_read_file(found / name) for name in version.batches]
+    batches = [version.read_batch(found / name, c) for name, c in zip(version.batches, contents, strict=True)]
     # The binary version does not declare the number of images, so the longest batch is assumed to be complete.
     expected = max(len(batch) for batch in batches) if declared is None else declared
     for name, batch in zip(version.batches, batches, strict=True):
         if len(batch) != expected:
             raise DataError(f"{found / name} must contain {expected} images; got {len(batch)}; {_ADVICE}")
-    return Dataset("CIFAR-10", CLASS_NAMES, tuple(batches[:TRAINING_BATCHES]), batches[TRAINING_BATCHES])
+    name = _name(version, batches, contents)
+    return Dataset(name, CLASS_NAMES, tuple(batches[:TRAINING_BATCHES]), batches[TRAINING_BATCHES])
 
 
-def _read_dict(path: Path) -> dict[str, Value]:
-    content = _read_file(path)
+def _name(version: _Version, batches: Sequence[Split], contents: Sequence[bytes]) -> str:
+    """Return the name that says whether the files are the official ones."""
+    if any(len(batch) != _OFFICIAL_SIZE for batch in batches):
+        return OTHER
+    if version is _BINARY_VERSION:
+        labels = np.concatenate([batch.labels for batch in batches])
+        counts = [np.bincount(group, minlength=len(CLASS_NAMES)) for group in (labels, batches[-1].labels)]
+        is_balanced = all(np.ptp(count) == 0 for count in counts)  # as many images of each class
+        return BINARY if is_balanced else OTHER
+    digests = (hashlib.md5(content, usedforsecurity=False).hexdigest() for content in contents)
+    return OFFICIAL if all(map(str.__eq__, digests, _OFFICIAL_MD5)) else OTHER
+
+
+def _read_dict(path: Path, content: bytes) -> dict[str, Value]:
     try:
         return unpickle(content, str(path))
     except DataError as error:
         raise DataError(f"{error}; {_ADVICE}") from error
 
 
-def _read_pickled_batch(path: Path) -> Split:
-    content = _read_dict(path)
+def _read_pickled_batch(path: Path, file: bytes) -> Split:
+    content = _read_dict(path, file)
     images, labels = content.get("data"), content.get("labels")
     if not isinstance(images, np.ndarray) or images.ndim != 2 or images.shape[1] != PIXELS:  # noqa: PLR2004
         raise DataError(f"{path} does not contain an array 'data' with {PIXELS} values per image; {_ADVICE}")
@@ -94,7 +129,7 @@ def _read_pickled_batch(path: Path) -> Split:
 
 
 def _read_pickled_meta(path: Path) -> tuple[tuple[str, ...], int | None]:
-    content = _read_dict(path)
+    content = _read_dict(path, _read_file(path))
     names, declared = content.get("label_names"), content.get("num_cases_per_batch")
     return (
         tuple(_decode(name) for name in names) if isinstance(names, list) else (),
@@ -102,8 +137,7 @@ def _read_pickled_meta(path: Path) -> tuple[tuple[str, ...], int | None]:
     )
 
 
-def _read_binary_batch(path: Path) -> Split:
-    content = _read_file(path)
+def _read_binary_batch(path: Path, content: bytes) -> Split:
     if not content or len(content) % _RECORD:
         raise DataError(
             f"{path} has {len(content)} bytes, which is not a multiple of the record size, {_RECORD}; {_ADVICE}"
@@ -122,7 +156,7 @@ class _Version(NamedTuple):
     subfolder: str
     batches: tuple[str, ...]
     meta: str
-    read_batch: Callable[[Path], Split]
+    read_batch: Callable[[Path, bytes], Split]
     read_meta: Callable[[Path], tuple[tuple[str, ...], int | None]]
 
 

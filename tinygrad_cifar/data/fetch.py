@@ -1,5 +1,7 @@
 """Download of CIFAR-10 in three steps, each of which can be interrupted: download, verify, unpack.
 
+:func:`unpack_cifar10` does the last two with an archive that the user has downloaded.
+
 The bytes received are stored in a file with the suffix ``.part``. The next call resumes it, with any mirror, since the
 digest of the complete archive is verified. The folder with the data is created last, atomically.
 """
@@ -44,6 +46,10 @@ _MAX_OVERHEAD = 1_000_000  # bytes of headers and padding; about ten kilobytes i
 _MEMBERS = {f"{PYTHON_VERSION.subfolder}/{name}": name for name in (*_REQUIRED, "readme.html")}
 
 
+class DownloadError(DataError):
+    """No mirror provides the archive."""
+
+
 class ProgressCallback(Protocol):
     """Callback for the progress of a download."""
 
@@ -83,9 +89,11 @@ def fetch_cifar10(
 
     Raises
     ------
+    DownloadError
+        If no mirror provides the archive (the message gives the reason for each).
     DataError
-        If no mirror provides the archive (the message gives the reason for each), the disk is full or not writable, or
-        the subfolder exists and is not valid. Apart from the ``.part`` file, no partial files remain.
+        If the disk is full or not writable, or the subfolder exists and is not valid. Apart from the ``.part`` file, no
+        partial files remain.
 
     Examples
     --------
@@ -93,15 +101,8 @@ def fetch_cifar10(
     PosixPath('data/cifar-10-batches-py')
     """
     folder = Path(folder)
-    if (folder / PYTHON_VERSION.batches[-1]).exists():  # this is the folder with the data itself
-        _check_present(folder)
-        return folder
-    target = folder / PYTHON_VERSION.subfolder
-    with _translate_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        present = target.exists()
-    if present:
-        _check_present(target)
+    target, is_present = _target(folder)
+    if is_present:
         return target
     part = folder / f"{ARCHIVE}.part"
     _Download(part, md5, size, progress).download(mirrors)
@@ -109,6 +110,75 @@ def fetch_cifar10(
     with _translate_os_errors(part):
         part.unlink()
     return target
+
+
+def unpack_cifar10(
+    archive: str | os.PathLike[str], folder: str | os.PathLike[str], *, md5: str = MD5, size: int = SIZE
+) -> Path:
+    """Verify a downloaded archive of CIFAR-10 and unpack it, unless the data are present.
+
+    Parameters
+    ----------
+    archive : path
+        The file ``cifar-10-python.tar.gz``, under any name. It is not changed.
+    folder : path
+        Created if it does not exist.
+    md5, size
+        As for :func:`fetch_cifar10`.
+
+    Returns
+    -------
+    Path
+        Subfolder with the data.
+
+    Raises
+    ------
+    DataError
+        If the file is not the archive, cannot be read, the disk is full or not writable, or the subfolder exists and is
+        not valid. No partial files remain.
+
+    Examples
+    --------
+    >>> unpack_cifar10("Downloads/cifar-10-python.tar.gz", "data")  # doctest: +SKIP
+    PosixPath('data/cifar-10-batches-py')
+    """
+    archive = Path(archive)
+    target, is_present = _target(Path(folder))
+    if is_present:
+        return target
+    try:
+        found = archive.stat().st_size
+        digest = _digest(archive) if found == size else None
+    except OSError as error:
+        raise DataError(f"{archive} cannot be read: {error.strerror or error}") from error
+    if digest is None:
+        raise DataError(f"{archive} must be {ARCHIVE}, which has {size} bytes; this file has {found}")
+    if digest != md5:
+        raise DataError(f"{archive} must be {ARCHIVE}, with the MD5 digest {md5}; the digest of this file is {digest}")
+    _unpack(archive, target)
+    return target
+
+
+def _target(folder: Path) -> tuple[Path, bool]:
+    """Return the folder for the data, and whether they are present; create the folder above it."""
+    if (folder / PYTHON_VERSION.batches[-1]).exists():  # this is the folder with the data itself
+        _check_present(folder)
+        return folder, True
+    target = folder / PYTHON_VERSION.subfolder
+    with _translate_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        is_present = target.exists()
+    if is_present:
+        _check_present(target)
+    return target, is_present
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _check_present(target: Path) -> None:
@@ -143,7 +213,7 @@ class _Download:
                 return
             failures.append(f"{url}: {failure}")
         note = f"; the next call resumes after {self.bytes_on_disk()} bytes" if self.bytes_on_disk() else ""
-        raise DataError(f"no mirror provided CIFAR-10 ({'; '.join(failures) or 'no mirrors were given'}){note}")
+        raise DownloadError(f"no mirror provided CIFAR-10 ({'; '.join(failures) or 'no mirrors were given'}){note}")
 
     def try_mirror(self, url: str) -> str | None:
         """Download from a mirror, and return the reason if it fails."""
@@ -235,11 +305,8 @@ class _Download:
         return False
 
     def digest(self) -> str:
-        digest = hashlib.md5(usedforsecurity=False)
-        with _translate_os_errors(self.part), self.part.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+        with _translate_os_errors(self.part):
+            return _digest(self.part)
 
     def discard(self) -> None:
         with _translate_os_errors(self.part):
@@ -260,7 +327,8 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 def _reason(error: BaseException) -> str:
     """Return the message of a network error, without the wrapping URLError."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    return str(cause) or type(cause).__name__
+    text = cause.strerror if isinstance(cause, OSError) else None
+    return text or str(cause) or type(cause).__name__
 
 
 def _write_all(file: IO[bytes], chunk: bytes) -> None:

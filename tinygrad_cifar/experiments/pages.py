@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from tinygrad_cifar.course.settings import SETTINGS, Settings
+from tinygrad_cifar.data.cifar10 import OFFICIAL
 from tinygrad_cifar.experiments.catalogue import REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
@@ -87,9 +88,11 @@ def count_agreement(results: Sequence[Results]) -> AgreementCounts:
 
 
 def warning(result: Results) -> list[Block]:
-    """Return the first paragraph of every page if the data is not CIFAR-10."""
-    if not result.small:
+    """Return the first paragraph of every page if the data is not CIFAR-10, or not its official files."""
+    if result.data == OFFICIAL:
         return []
+    if not result.small:
+        return [Text(f"The data is: {result.data}.", marked=True)]
     return [
         Text(
             f"This is not CIFAR-10. The data is: {result.data}. The experiments were run in small versions, to show "
@@ -109,12 +112,12 @@ def title(results: Sequence[Results]) -> str:
 
 def summary(results: Sequence[Results], stats: RunStats) -> list[Block]:
     """Return the beginning of the page of all results."""
-    data, small = results[0].data, results[0].small
+    data = results[0].data
     about = (
-        f"Every experiment of five reports on classifying {'images' if small else data}, reproduced with gradients "
-        "from automatic differentiation. Percentages are accuracies; a difference is reproduced minus reported, in "
-        "percentage points; ± is the standard deviation over the seeds. Gradient checks use float64. Training uses "
-        "float32 where this changes the result less than another seed does; the settings state which."
+        f"Every experiment of five reports on classifying {data if data == OFFICIAL else 'images'}, reproduced with "
+        "gradients from automatic differentiation. Percentages are accuracies; a difference is reproduced minus "
+        "reported, in percentage points; ± is the standard deviation over the seeds. Gradient checks use float64. "
+        "Training uses float32 where this changes the result less than another seed does; the settings state which."
     )
     return [
         Title(1, title(results)),

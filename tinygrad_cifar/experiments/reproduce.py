@@ -20,6 +20,7 @@ from typing import Any
 from tinygrad_cifar.course import plotting
 from tinygrad_cifar.course.runs import versions
 from tinygrad_cifar.data import Dataset, load_dataset
+from tinygrad_cifar.data.cifar10 import OFFICIAL
 from tinygrad_cifar.experiments import pages
 from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import Experiment, FigureSpec, Job
@@ -393,7 +394,7 @@ def _to_json(study: Study, results: Sequence[Results], stats: pages.RunStats) ->
     counted = pages.count_agreement(results)
     return {
         "data": json.loads((study.out / IDENTITY).read_bytes()),
-        "is_cifar10": not study.small,
+        "is_cifar10": study.data == OFFICIAL,
         "versions": versions(),
         "accuracies": counted.accuracies,
         "within_two_points": counted.near,

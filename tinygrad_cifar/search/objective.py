@@ -75,7 +75,7 @@ class ValidationAccuracy:
 
     def __post_init__(self) -> None:
         if not self.base.validation_size and self.base.validation_batch is None:
-            raise SettingsError("a search compares validation accuracies; give validation_size or validation_batch")
+            raise SettingsError("a search compares validation accuracies; give <validation_size> or <validation_batch>")
 
     def settings(self, point: Mapping[str, Value]) -> Settings:
         """Return the settings of the run of a point."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -24,12 +24,13 @@ import numpy as np
 _AVX512 = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
 _WITHOUT_AVX512 = {"prescott", "nehalem", "sandybridge", "haswell", "zen", "barcelona", "bulldozer", "excavator"}
 _SMALL_MATRIX_KERNELS = {"skylakex", "cooperlake", "sapphirerapids"}
-_OPENBLAS_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")
 _MARK = "TINYGRAD_CIFAR_RELAUNCHED"
 
 #: Environment variables from which BLAS libraries read their number of threads when they are loaded.
 THREAD_VARIABLES = (
-    *_OPENBLAS_THREAD_VARIABLES,
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "GOTO_NUM_THREADS",
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
@@ -110,31 +111,39 @@ def multiplies_small_matrices_directly() -> bool:
     return found.blas.startswith("OpenBLAS") and found.kernel.lower() in _SMALL_MATRIX_KERNELS and found.threads == 1
 
 
-def relaunch(arguments: Sequence[str], *, threads: int | None = None) -> None:
-    """Restart Python with the recommended environment variables, or return if there are none to set.
+def relaunch(*, threads: int | None = None) -> None:
+    """Restart this process with the recommended environment variables, or return if there are none to set.
 
-    Also returns if Python has been restarted before, and on systems other than POSIX. Variables that the user has set
-    are not changed. Spawned worker processes inherit the variables.
+    The new process runs the same command line with the same options of Python, so it searches the same folders for
+    modules as this one: ``python -m`` instead would add the current folder. Ctrl-C and SIGTERM are blocked in the new
+    process until it unblocks them, so that it can handle a signal that arrives while it starts.
+
+    Also returns if Python has been restarted before, on systems other than POSIX, and if the command line of the
+    process is not that of the running program. Variables that the user has set are not changed. Spawned worker
+    processes inherit the variables.
 
     Parameters
     ----------
-    arguments : sequence of str
-        Arguments of the Python command.
     threads : int, optional
-        Number of BLAS threads. If None, the number that the library has chosen, but at most the number of cores.
+        Number of BLAS threads, if the user has not set any of :data:`THREAD_VARIABLES`. If None, the number that the
+        library has chosen, but at most the number of cores.
     """
-    if _MARK in os.environ or os.name != "posix":
+    own = sys.argv[1:]
+    if _MARK in os.environ or os.name != "posix" or not sys.executable or sys.orig_argv[-len(own) or None :] != own:
         return
     wanted = runtime().faster
     if threads is not None:
-        wanted |= {"OPENBLAS_NUM_THREADS": str(threads)}
-    if any(name in os.environ for name in _OPENBLAS_THREAD_VARIABLES):
-        wanted.pop("OPENBLAS_NUM_THREADS", None)
+        wanted |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    if any(name in os.environ for name in THREAD_VARIABLES):
+        wanted = {name: value for name, value in wanted.items() if name not in THREAD_VARIABLES}
     if wanted := {name: value for name, value in wanted.items() if name not in os.environ}:
         sys.stdout.flush()
         sys.stderr.flush()
-        environment = os.environ | wanted | {_MARK: "1"}
-        os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 (this program)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted | {_MARK: "1"})  # noqa: S606 (this program)
+        finally:  # only if the program cannot be started
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def usable_cores() -> int:

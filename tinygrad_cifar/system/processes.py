@@ -4,26 +4,34 @@ When a worker of Python's process pool dies, every pending call of the pool fail
 Here each worker is a pool of one, so its death fails only its own calls, and a new worker replaces it. Several
 processes that each compute matrix products on all cores are slower than one, so each worker uses one BLAS thread; BLAS
 reads that setting when NumPy is imported, so it is set before the process starts.
+
+Workers search the same folders for modules as this process. Without further measures, Python would search the current
+folder first until a worker has received that list.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
+import sys
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from tinygrad_cifar.system.blas import THREAD_VARIABLES, usable_cores
+
+_NO_TRACKER_WARNINGS = "ignore:resource_tracker:UserWarning"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +79,8 @@ class ProcessExecutor(Executor):
         self._threads = threads
         self._context = multiprocessing.get_context("spawn")
         self._parent_alive, self._keep_alive = self._context.Pipe(duplex=False)
+        with _safe_start():
+            resource_tracker.ensure_running()
         self._pools = [self._new_pool() for _ in range(self.workers)]
         self._pending = [0] * self.workers
         self._lock = threading.Lock()
@@ -80,7 +90,7 @@ class ProcessExecutor(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit a call to the worker with the fewest pending calls, after replacing it if it has died."""
-        with self._lock, blas_threads(self._threads), _block_sigint():
+        with self._lock, blas_threads(self._threads), _safe_start(), _block_sigint():
             k = min(range(self.workers), key=self._pending.__getitem__)
             try:
                 future = self._pools[k].submit(fn, *args, **kwargs)
@@ -253,10 +263,47 @@ def _block_sigint() -> Iterator[None]:
 
 
 @contextmanager
+def _safe_start() -> Iterator[None]:
+    """Start the processes of this block without modules of the current folder, and the tracker without its warnings.
+
+    The resource tracker of multiprocessing is a process that removes what killed processes have left. It would warn of
+    that on the standard error, after the end of the process that the user has stopped.
+    """
+    sys.warnoptions.append(_NO_TRACKER_WARNINGS)  # started processes have the same options
+    try:
+        with _environment({"PYTHONSAFEPATH": "1"}), _isolated() if sys.version_info < (3, 11) else nullcontext():
+            yield
+    finally:
+        sys.warnoptions.remove(_NO_TRACKER_WARNINGS)
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Start the processes of this block with the option -I, since Python 3.10 does not know PYTHONSAFEPATH.
+
+    The option also ignores the user's environment; what matters of it, the list of folders, is sent to the workers.
+    """
+    util: Any = multiprocessing.util
+    options = util._args_from_interpreter_flags
+    util._args_from_interpreter_flags = lambda: ["-I", *options()]
+    try:
+        yield
+    finally:
+        util._args_from_interpreter_flags = options
+
+
+@contextmanager
 def blas_threads(count: int) -> Iterator[None]:
     """Start the processes of this block with ``count`` BLAS threads; this process is not affected."""
-    before: dict[str, Any] = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
+    with _environment(dict.fromkeys(THREAD_VARIABLES, str(count))):
+        yield
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables in this block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
