@@ -67,7 +67,7 @@ def test_parameters_are_the_tensors_that_require_a_gradient():
     assert [name for name, _ in Nested().named_parameters()] == [name for name in NAMES if name != "offset"]
 
 
-def test_weights_are_the_parameters_with_two_axes():
+def test_weights_are_the_weights_of_layers_and_matrices():
     model = Nested()
     names = {id(p): name for name, p in model.named_parameters()}
     assert [names[id(w)] for w in model.weights()] == ["first.W", "blocks.0.W", "blocks.1.layers.1.W"]

@@ -1,7 +1,7 @@
 """Weight initialisers: each samples a matrix of shape ``(fan_in, fan_out)``.
 
-An initialiser is a frozen dataclass that is called with a generator, ``fan_in`` and ``fan_out``. It has no state, so
-initial weights depend only on the generator.
+An initialiser is a frozen dataclass that is called with a generator (or its seed), ``fan_in`` and ``fan_out``. It has
+no state, so initial weights depend only on the generator.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from tinygrad_cifar.system.generators import RandomState, make_generator
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Initialiser = Callable[[np.random.Generator, int, int], Array]
@@ -28,7 +30,7 @@ class Zeros:
     array([[0., 0.]])
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:  # noqa: ARG002
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:  # noqa: ARG002
         return np.zeros((fan_in, fan_out))
 
 
@@ -51,8 +53,8 @@ class Normal:
 
     sigma: float = 0.01
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, self.sigma, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, self.sigma, (fan_in, fan_out))
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class FanIn:
     0.018
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, fan_in**-0.5, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, fan_in**-0.5, (fan_in, fan_out))
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class Xavier:
     0.07
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, (2 / (fan_in + fan_out)) ** 0.5, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, (2 / (fan_in + fan_out)) ** 0.5, (fan_in, fan_out))
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ class He:
     0.1
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, (2 / fan_in) ** 0.5, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, (2 / fan_in) ** 0.5, (fan_in, fan_out))
 
 
 @dataclass(frozen=True)
@@ -126,5 +128,5 @@ class Absolute:
 
     of: Initialiser
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return np.abs(self.of(rng, fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return np.abs(self.of(make_generator("Absolute", rng), fan_in, fan_out))

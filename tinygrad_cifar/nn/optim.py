@@ -5,7 +5,8 @@ An optimiser holds the parameters, the learning rate (a number or a schedule of 
 if nothing else refers to that array (:meth:`tinygrad_cifar.Tensor.overwrite`).
 
 Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the gradient of
-every parameter with at least two dimensions. Biases do not decay, as in the course.
+every weight. Which parameters are weights, their modules say (:attr:`tinygrad_cifar.nn.Module.decays`); biases are not,
+as in the course.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn.schedules import Constant, Schedule
+from tinygrad_cifar.nn.weights import is_weight
+from tinygrad_cifar.system.arguments import explain_calls
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -58,11 +61,17 @@ class Optimiser:
     (0.05, ['steps'])
     """
 
+    @explain_calls
     def __init__(self, parameters: Iterable[Tensor], eta: float | Schedule, *, weight_decay: float = 0.0) -> None:
         if isinstance(parameters, Tensor):
             raise TypeError("parameters must be an iterable of tensors; got a Tensor: use [parameter]")
+        if callable(getattr(parameters, "parameters", None)):
+            raise TypeError(
+                f"parameters must be an iterable of tensors; got a {type(parameters).__name__}: use model.parameters()"
+            )
         self.parameters = list(parameters)
         _check_parameters(self.parameters)
+        self._is_weight = [is_weight(p) for p in self.parameters]
         if not callable(eta):
             _check_number("eta", eta)
         _check_number("weight_decay", weight_decay)
@@ -87,7 +96,7 @@ class Optimiser:
         eta = self.eta
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
-                decay = self.weight_decay if p.ndim > 1 else 0.0
+                decay = self.weight_decay if self._is_weight[i] else 0.0
                 arrays = [p.grad._array, *[buffers[i] for buffers in self._buffers.values()]]
                 p.overwrite(partial(self._update_in_blocks, arrays, eta, decay))
         self.steps += 1
@@ -223,6 +232,7 @@ class SGD(Optimiser):
     array([0.125])
     """
 
+    @explain_calls
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -295,6 +305,7 @@ class Adam(Optimiser):
     array([ 0.9, -2.9])
     """
 
+    @explain_calls
     def __init__(
         self,
         parameters: Iterable[Tensor],
