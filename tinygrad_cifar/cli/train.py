@@ -37,7 +37,7 @@ from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
-from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress
+from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, read_divergence
 from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
 from tinygrad_cifar.system.identity import require_same
@@ -146,6 +146,8 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
     finished, started = (out / RESULT).exists(), (out / CHECKPOINT).exists()
     if options.resume and not finished and not started:
         raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
+    if started and not options.overwrite and (event := read_divergence(out / CHECKPOINT)) is not None:
+        raise CommandError(f"{out} contains a run that diverged: {event}; replace it with --overwrite")
     if options.resume or options.overwrite:
         return finished and bool(options.resume)
     if finished:

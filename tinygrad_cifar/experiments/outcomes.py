@@ -168,7 +168,7 @@ def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _training_outcome(arrays: dict[str, Array], text: Any) -> TrainingOutcome:
-    rows = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
+    rows = [Measurement.from_list(row) for row in text["rows"]]
     return TrainingOutcome(text["scores"], History(rows, seconds=text["scores"]["seconds"]), arrays, text["cpu"])
 
 
