@@ -19,6 +19,7 @@ from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import Module
 from tinygrad_cifar.nn import functional as F
+from tinygrad_cifar.system.arguments import explain_calls
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Examples = tuple[Array, Array]
@@ -50,6 +51,7 @@ class Metrics:
     others: Mapping[str, float] = field(default_factory=dict)
 
 
+@explain_calls
 def evaluate(
     model: Module,
     examples: Examples,

@@ -16,6 +16,7 @@ from tinygrad_cifar.data.dataset import PIXELS
 from tinygrad_cifar.data.preprocess import KINDS
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.nn import initialisers
+from tinygrad_cifar.system.arguments import explain_constructor, suggest
 
 MODELS = ("softmax", "svm", "two-layer", "perceptron")
 SCHEDULES = ("constant", "exponential", "step", "triangular", "cosine")
@@ -34,6 +35,7 @@ class SettingsError(ValueError):
     """Settings that contradict each other or cannot be used, as a one-line message that names them."""
 
 
+@explain_constructor
 @document_fields
 @dataclass(frozen=True)
 class Settings:
@@ -269,7 +271,7 @@ class Settings:
         values = {OLD_NAMES.get(name, name): value for name, value in values.items()}
         unknown = sorted(set(values) - set(SETTINGS))
         if unknown:
-            raise SettingsError(f"unknown settings: {', '.join(unknown)}")
+            raise SettingsError(f"unknown settings: {', '.join(unknown)}{suggest(unknown[0], SETTINGS)}")
         plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         return cls(**plain)
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.evaluation import Examples, Loss, Metric, Metrics, evaluate, loss_function, validate_examples
-from tinygrad_cifar.course.history import History, Measurement
+from tinygrad_cifar.course.history import History as History  # noqa: PLC0414 (offered here, too)
+from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PLC0414
 from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
 from tinygrad_cifar.engine.modes import no_grad
@@ -30,8 +31,6 @@ from tinygrad_cifar.system.arguments import explain_calls
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.generators import RandomState, make_generator
 from tinygrad_cifar.system.identity import require_same
-
-__all__ = ["History", "Measurement", "TrainingDiverged", "TrainingProgress", "fit", "read_divergence"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -263,6 +262,22 @@ def read_divergence(checkpoint: Path | str) -> str | None:
     ------
     CheckpointError
         If the checkpoint is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from tinygrad_cifar import models, optim, training
+    >>> model = models.SVM(2, 2, rng=0)
+    >>> optimiser, data = optim.SGD(model.parameters(), 1e308), (100 * np.eye(2), np.array([0, 1]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = Path(folder) / "run.npz"
+    ...     try:
+    ...         training.fit(model, optimiser, data, epochs=5, batch_size=2, checkpoint=checkpoint)
+    ...     except training.TrainingDiverged:
+    ...         print(training.read_divergence(checkpoint))
+    a parameter became NaN or infinite at step 1 (epoch 1, learning rate 1e+308); try a smaller learning rate
     """
     _, metadata = load_checkpoint(checkpoint)
     event = metadata.get("diverged") if isinstance(metadata, Mapping) else None

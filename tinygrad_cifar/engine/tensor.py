@@ -155,8 +155,8 @@ class Tensor(Value):
     def grad(self, gradient: Tensor | None) -> None:
         if self._node is None or self._node.primitive is not None:
             raise ValueError(
-                "grad: can be set only on a leaf with requires_grad=True; after w = w - eta * w.grad, w is a result and "
-                "not a leaf: write w.data = w.data - eta * w.grad.data"
+                "grad: can be set only on a leaf with requires_grad=True; after w = w - eta * w.grad, w is a result "
+                "and not a leaf: write w.data = w.data - eta * w.grad.data"
             )
         matches = isinstance(gradient, Tensor) and (gradient.shape, gradient.dtype) == (self.shape, self.dtype)
         if gradient is not None and not matches:

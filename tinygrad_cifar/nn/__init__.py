@@ -8,7 +8,7 @@ are given the same integer get the same numbers; share one generator between the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module
+from tinygrad_cifar.system.arguments import explain_names
 from tinygrad_cifar.system.generators import RandomState, make_generator
 
 __all__ = [
@@ -356,3 +357,7 @@ class Sequential(Module):
 
 def _name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
+
+
+if not TYPE_CHECKING:  # type checkers would take any name of the module to exist
+    __getattr__ = explain_names(__name__, __all__)

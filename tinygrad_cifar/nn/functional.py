@@ -8,7 +8,7 @@ arrays returns arrays; if a floating-point input is a tensor, the result is a te
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tinygrad_cifar.engine.graph import Array, shape_of, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops import losses
 from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.system.arguments import explain_names
 from tinygrad_cifar.system.generators import RandomState, make_generator
 
 V = TypeVar("V", Tensor, Array)
@@ -481,3 +482,7 @@ def dropout(x: V, rate: float, rng: RandomState = None) -> V:
         return x
     mask = make_generator("dropout", rng).random(shape_of(x), dtype=np.float32) >= rate
     return ops.multiply(x, mask.astype(x.dtype) / (1 - float(rate)))
+
+
+if not TYPE_CHECKING:  # type checkers would take any name of the module to exist
+    __getattr__ = explain_names(__name__, [*globals()])

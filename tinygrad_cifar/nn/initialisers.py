@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.system.arguments import explain_constructor
 from tinygrad_cifar.system.generators import RandomState, make_generator
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Initialiser = Callable[[np.random.Generator, int, int], Array]
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Zeros:
     """All zeros.
@@ -34,6 +36,7 @@ class Zeros:
         return np.zeros((fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Normal:
     """Gaussian with mean 0 and standard deviation ``sigma`` (0.01 in the course's assignment 1).
@@ -57,6 +60,7 @@ class Normal:
         return make_generator(type(self).__name__, rng).normal(0.0, self.sigma, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class FanIn:
     """Gaussian with variance ``1 / fan_in``: the Xavier initialisation of reports 001 and 003 (LeCun's).
@@ -74,6 +78,7 @@ class FanIn:
         return make_generator(type(self).__name__, rng).normal(0.0, fan_in**-0.5, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Xavier:
     """Gaussian with variance ``2 / (fan_in + fan_out)``: the Xavier initialisation of report 004 (Glorot's).
@@ -91,6 +96,7 @@ class Xavier:
         return make_generator(type(self).__name__, rng).normal(0.0, (2 / (fan_in + fan_out)) ** 0.5, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class He:
     """Gaussian with variance ``2 / fan_in``, which preserves the variance through ReLU layers.
@@ -108,6 +114,7 @@ class He:
         return make_generator(type(self).__name__, rng).normal(0.0, (2 / fan_in) ** 0.5, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Absolute:
     """Absolute values of the samples of another initialiser (a variation in report 004).

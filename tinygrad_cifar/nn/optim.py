@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn.schedules import Constant, Schedule
 from tinygrad_cifar.nn.weights import is_weight
-from tinygrad_cifar.system.arguments import explain_calls
+from tinygrad_cifar.system.arguments import explain_calls, explain_names
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -336,3 +336,7 @@ class Adam(Optimiser):
         root = np.sqrt(v / (1 - self.beta2**t))
         root += self.epsilon
         w -= (eta / (1 - self.beta1**t)) * m / root
+
+
+if not TYPE_CHECKING:  # type checkers would take any name of the module to exist
+    __getattr__ = explain_names(__name__, [*globals()])

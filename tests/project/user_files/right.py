@@ -78,6 +78,22 @@ optimiser = optim.SGD(net.parameters(), eta=0.1)
 history = training.fit(net, optimiser, (a, np.array([0, 1])), epochs=1, batch_size=1)
 assert_type(history.rows[-1].train_accuracy, float)
 
+# Any module, with a loss and metrics; the calls with given parameters; files.
+regression = nn.Sequential(nn.Flatten(), nn.Linear(2, 3, rng=0), nn.Tanh(), tg.relu, nn.Linear(3, 1))
+training.fit(
+    regression,
+    optim.Adam(regression.parameters()),
+    lambda _: [(a, np.zeros((2, 1)))],
+    (a, np.zeros((2, 1))),
+    epochs=1,
+    steps_per_epoch=1,
+    loss=F.mse,
+    metrics={"worst": lambda outputs, targets: float(abs(outputs - targets).max())},
+)
+assert_type(regression.with_parameters(regression.unravel(regression.ravel())), nn.Sequential)
+assert_type(nn.Linear(2, 3).weights(), list[tg.Tensor])
+assert_type(F.binary_cross_entropy(t, [0, 1]), tg.Tensor)
+
 
 def apply(function: Callable[[tg.Tensor], tg.Tensor], x: tg.Tensor) -> tg.Tensor:
     return function(x)
