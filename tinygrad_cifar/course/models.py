@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ class Classifier(Module):
     q : float
         Exponent of the loss (:func:`tinygrad_cifar.nn.functional.generalised_cross_entropy`). Default: 0.0, the
         cross-entropy.
+    loss_function : callable, optional
+        Another loss, a function of scores and labels such as
+        :func:`tinygrad_cifar.nn.functional.binary_cross_entropy`. Default: None.
 
     Examples
     --------
@@ -55,9 +58,13 @@ class Classifier(Module):
     """
 
     q: float = 0.0
+    loss_function: Callable[[Any, Any], Any] | None = None
 
     def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
-        """Return the mean loss of a batch of scores: the generalised cross-entropy, unless a subclass redefines it."""
+        """Return the mean loss of a batch of scores: :attr:`loss_function`, or else the generalised cross-entropy."""
+        if self.loss_function is not None:
+            other: Tensor = self.loss_function(scores, labels)
+            return other
         loss: Tensor = F.generalised_cross_entropy(scores, labels, self.q)
         return loss
 

@@ -55,6 +55,9 @@ class SettingField:
         If False, the setting is left out of the description when it has its default value.
     old_name : str
         The name in earlier versions, if it was another.
+    was_added : bool
+        Whether earlier versions did not have the setting. With its default value it is left out of identities, so that
+        files of those versions are recognised.
     """
 
     name: str
@@ -71,6 +74,7 @@ class SettingField:
     label: str | Callable[[Any], str] | None = None
     is_always_shown: bool = False
     old_name: str = ""
+    was_added: bool = False
 
     @property
     def option(self) -> str:
