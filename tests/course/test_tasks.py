@@ -7,6 +7,7 @@ import io
 import math
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,6 +150,13 @@ def test_a_metric_named_accuracy_replaces_the_accuracy():
     history = train(network(), loss=F.mse, metrics={"accuracy": lambda outputs, _: len(outputs) / 100})
     assert set(history.column("train_accuracy")) == {0.23}
     assert history.rows[-1].others == {}
+
+
+@pytest.mark.parametrize("model", [network(CLASSES), some_model()])
+def test_rows_of_probabilities_have_the_accuracy_of_their_highest_class(model):
+    loss = None if isinstance(model, Classifier) else F.cross_entropy
+    rows = evaluate(model, (X, np.eye(CLASSES)[LABELS]), loss=loss)
+    assert rows.accuracy == evaluate(model, (X, LABELS), loss=loss).accuracy
 
 
 def test_an_unknown_column_is_refused_with_a_suggestion():
@@ -358,6 +366,17 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert out == ""
     assert "SoftmaxRegression: 100%" in err
+    assert "15/15" in err
+
+
+def test_progress_is_a_bar_in_a_notebook(capsys, monkeypatch):
+    """Without a terminal; tqdm draws its bar as text here, since there is no kernel."""
+    pytest.importorskip("tqdm")
+    shell = type("ZMQInteractiveShell", (), {"config": {}})()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    train(some_model(), (X, LABELS), progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
     assert "15/15" in err
 
 

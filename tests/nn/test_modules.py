@@ -541,6 +541,7 @@ def test_names_in_a_notebook_are_escaped():
         (lambda p: SGD(p, 0.1, 0.9), "SGD: takes 2 positional arguments; got 3: give momentum, .* by name"),
         (lambda _: SGD(NESTED, 0.1), r"got a Sequential: use model.parameters\(\)"),
         (lambda _: nn.Linear(in_features=3, outputs=2), "Linear: there is no argument in_features; did you mean feat"),
+        (lambda _: nn.ReLU(inplace=True), "ReLU: takes no arguments"),
         (lambda _: nn.Linear(3), "Linear: the argument outputs is missing"),
         (lambda _: Mixed(rng=0), "Mixed: there is no argument rng; it takes none by name"),
     ],

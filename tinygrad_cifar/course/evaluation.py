@@ -48,7 +48,7 @@ class Metrics:
     loss: float
     cost: float
     accuracy: float
-    others: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @explain_calls
@@ -109,7 +109,7 @@ def evaluate(
             outputs, value = _outputs_and_loss(model, x, y, loss)
             mean_loss += share * value
             if not math.isnan(accuracy):
-                accuracy += share * _accuracy(model, x, outputs, y)
+                accuracy += share * _accuracy(model, x, outputs, y, loss)
             if metrics:
                 collected.append(np.asarray(unwrap_value(model(x) if outputs is None else outputs)))
         penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
@@ -177,13 +177,16 @@ def _outputs_and_loss(model: Module, x: Tensor, y: Array, loss: Loss | None) -> 
     return outputs, float(value)
 
 
-def _accuracy(model: Module, x: Tensor, outputs: Any, y: Array) -> float:
+def _accuracy(model: Module, x: Tensor, outputs: Any, y: Array, loss: Loss | None) -> float:
     """Return the fraction of rows whose highest score is that of the label; NaN if the outputs are not scores."""
-    if y.ndim != 1 or y.dtype.kind not in "iu":
+    has_classes = y.ndim == 1 and y.dtype.kind in "iu"
+    # Rows of probabilities have the shape of the outputs, as the targets of a regression do.
+    has_rows = y.ndim == 2 and (loss is F.cross_entropy or (loss is None and isinstance(model, Classifier)))  # noqa: PLR2004
+    if not (has_classes or has_rows):
         return math.nan
     outputs = model(x) if outputs is None else outputs
     is_scores = isinstance(outputs, (Tensor, np.ndarray)) and outputs.ndim == 2  # noqa: PLR2004 (images and classes)
-    return F.accuracy(outputs, y) if is_scores else math.nan
+    return F.accuracy(outputs, np.argmax(y, axis=1) if has_rows else y) if is_scores else math.nan
 
 
 def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -> Array:

@@ -55,7 +55,7 @@ class Measurement:
     validation_loss: float
     validation_cost: float
     validation_accuracy: float
-    others: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def as_dict(self) -> dict[str, float]:
         """Return all quantities by name, those of ``others`` last."""

@@ -43,6 +43,8 @@ class _ModuleType(ABCMeta):
                 module = super().__call__(*args, **kwargs)
             except TypeError:
                 message = describe_mismatch(cls.__name__, cls.__init__, (None, *args), kwargs)
+                if cls.__init__ is object.__init__ and (args or kwargs):
+                    message = f"{cls.__name__}: takes no arguments"
                 if message is None:
                     raise
                 raise TypeError(message) from None
@@ -144,8 +146,8 @@ class Module(metaclass=_ModuleType):
                             "is not a module; derive it from nn.Module"
                         )
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute the result of the module. Subclasses define it with the parameters they need.
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the result of the module. Subclasses define it with the parameters and results they need.
 
         Raises
         ------
@@ -155,7 +157,8 @@ class Module(metaclass=_ModuleType):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.forward(*args, **kwargs)
+        result: Tensor = self.forward(*args, **kwargs)  # of most modules; others may return several tensors
+        return result
 
     def _children(self) -> Iterator[tuple[str, Any]]:
         return _flatten({k: v for k, v in vars(self).items() if k not in (_STATE_NAMES, _GIVEN_NAMES)})
@@ -201,8 +204,8 @@ class Module(metaclass=_ModuleType):
 
     def _decays(self, name: str) -> bool | None:
         """Return what the class, or one above it, says of an attribute; None if nothing."""
-        for cls in type(self).__mro__:
-            declared = vars(cls).get("decays", {})
+        for owner in (self, *type(self).__mro__):
+            declared = vars(owner).get("decays", {})
             for key in (name, name.partition(".")[0]):
                 if key in declared:
                     return bool(declared[key])

@@ -27,6 +27,16 @@ class Net(models.Classifier):
         return self.last(tg.relu(self.hidden(X)))
 
 
+class Encoder(nn.Module):
+    """A module with several arguments and results."""
+
+    def __init__(self) -> None:
+        self.mean, self.deviation = nn.Linear(2, 3, rng=0), nn.Linear(2, 3, rng=1)
+
+    def forward(self, X: tg.Tensor, factor: float = 1.0) -> tuple[tg.Tensor, tg.Tensor]:
+        return self.mean(X) * factor, self.deviation(X)
+
+
 t = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 a: Array = np.ones((2, 2))
 
