@@ -116,6 +116,19 @@ def test_a_loss_that_is_not_one_number_is_refused():
         train(network(), loss=lambda outputs, targets: (outputs - targets) ** 2)
 
 
+def test_a_loss_that_is_not_a_tensor_is_refused():
+    with pytest.raises(TypeError, match=r"fit: the loss must be a tensor, computed from the outputs.*got float"):
+        train(network(), loss=lambda outputs, targets: float(np.mean(outputs.data - targets)))
+
+
+def test_a_model_of_symbols_is_trained():
+    symbols = np.random.default_rng(0).integers(0, 6, (40, 2))
+    rng = np.random.default_rng(1)
+    model = nn.Sequential(nn.Embedding(6, 3, rng=rng), nn.Flatten(), nn.Linear(6, 2, rng=rng))
+    history = train(model, (symbols, (symbols[:, 0] > 2).astype(int)), loss=F.cross_entropy, epochs=40)
+    assert history.rows[-1].train_accuracy > 0.95
+
+
 def test_patience_follows_the_validation_loss_without_an_accuracy():
     """The validation targets are those of the untrained model, so training moves away from them."""
     model = network()

@@ -18,6 +18,7 @@ from tinygrad_cifar import functional as F
 from tinygrad_cifar.course.models import Perceptron, SoftmaxRegression, TwoLayer
 from tinygrad_cifar.engine.gradcheck import check_gradients
 from tinygrad_cifar.nn.optim import SGD, Adam
+from tinygrad_cifar.nn.weights import is_weight
 from tinygrad_cifar.system.checkpoints import CheckpointError, save_checkpoint
 
 X = np.random.default_rng(0).normal(size=(5, 4))
@@ -177,6 +178,12 @@ def test_exactly_the_weights_decay(make):
 def test_a_layer_decays_alike_in_a_copied_model():
     module = copy.deepcopy(Mixed())
     assert names_of(module, module.weights()) == ["linear.W", "kernel", "logistic", "own"]
+
+
+def test_a_new_tensor_is_not_taken_for_a_freed_one():
+    for _ in range(50):
+        nn.Embedding(2, 2, rng=0)
+        assert is_weight(Tensor(np.ones((2, 2)), requires_grad=True))
 
 
 def test_a_subclass_may_add_weights_to_a_model():
@@ -467,6 +474,12 @@ def test_another_archive_of_this_library_is_refused(tmp_path):
     save_checkpoint(tmp_path / "run.npz", {"W": np.zeros((4, 3)), "b": np.zeros(3)}, {"epoch": 3})
     with pytest.raises(CheckpointError, match=r"was not written by Module.save"):
         nn.Linear(4, 3, rng=0).load(tmp_path / "run.npz")
+
+
+def test_the_file_of_a_trained_classifier_is_refused_with_the_function_that_reads_it(tmp_path):
+    save_checkpoint(tmp_path / "parameters.npz", {"model/W": np.zeros((4, 3))}, {"settings": {}})
+    with pytest.raises(CheckpointError, match="use model_files.load_model"):
+        nn.Linear(4, 3, rng=0).load(tmp_path / "parameters.npz")
 
 
 def test_numpy_opens_a_saved_model(tmp_path):

@@ -39,7 +39,7 @@ class Classifier(Module):
         cross-entropy.
     loss_function : callable, optional
         Another loss, a function of scores and labels such as
-        :func:`tinygrad_cifar.nn.functional.binary_cross_entropy`. Default: None.
+        :func:`tinygrad_cifar.nn.functional.binary_cross_entropy`, assigned to an instance. Default: None.
 
     Examples
     --------

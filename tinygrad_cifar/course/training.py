@@ -23,7 +23,7 @@ from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PL
 from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
 from tinygrad_cifar.engine.modes import no_grad
-from tinygrad_cifar.engine.tensor import wrap_without_copy
+from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import Module
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn.optim import Optimiser
@@ -378,6 +378,10 @@ class _TrainingLoop:
         """Make one update."""
         self.optimiser.zero_grad()
         loss = self.loss_of_batch(wrap_without_copy(X) if type(X) is np.ndarray else X, labels)
+        if not isinstance(loss, Tensor):
+            raise TypeError(
+                f"fit: the loss must be a tensor, computed from the outputs by operations; got {type(loss).__name__}"
+            )
         self.loss = float(loss.item())
         if not math.isfinite(self.loss):
             raise self.diverged(f"the loss became {self.loss}", self.optimiser.steps + 1)

@@ -45,7 +45,9 @@ def read_state(path: Path | str, load: Callable[[Mapping[str, Array]], None], ki
     else:
         state, metadata = load_checkpoint(path)
         if not isinstance(metadata, Mapping) or metadata.get("format") != _FORMAT:
-            raise CheckpointError(f"{path} was not written by Module.save")
+            is_trained = isinstance(metadata, Mapping) and "settings" in metadata
+            remedy = "; use model_files.load_model, since it has settings and preprocessing, too" * is_trained
+            raise CheckpointError(f"{path} was not written by Module.save{remedy}")
     try:
         load(state)
     except ValueError as error:
