@@ -559,6 +559,13 @@ def test_a_run_that_diverged_is_not_to_be_resumed(
     assert "--resume" not in error
 
 
+def test_a_damaged_checkpoint_can_be_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(b"half")
+    assert train(tmp_path) == 1
+    assert "replace it with --overwrite" in sentence(capsys)
+    assert train(tmp_path, "--overwrite") == 0
+
+
 def test_an_internal_error_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

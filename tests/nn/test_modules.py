@@ -478,7 +478,7 @@ def test_another_archive_of_this_library_is_refused(tmp_path):
 
 def test_the_file_of_a_trained_classifier_is_refused_with_the_function_that_reads_it(tmp_path):
     save_checkpoint(tmp_path / "parameters.npz", {"model/W": np.zeros((4, 3))}, {"settings": {}})
-    with pytest.raises(CheckpointError, match="use model_files.load_model"):
+    with pytest.raises(CheckpointError, match=r"use model_files\.load_model"):
         nn.Linear(4, 3, rng=0).load(tmp_path / "parameters.npz")
 
 

@@ -40,6 +40,7 @@ from tinygrad_cifar.course.settings import MODELS, Settings, describe
 from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, read_divergence
 from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system.checkpoints import CheckpointError
 from tinygrad_cifar.system.identity import require_same
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
@@ -146,7 +147,7 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
     finished, started = (out / RESULT).exists(), (out / CHECKPOINT).exists()
     if options.resume and not finished and not started:
         raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
-    if started and not options.overwrite and (event := read_divergence(out / CHECKPOINT)) is not None:
+    if started and not options.overwrite and (event := _divergence(out / CHECKPOINT)) is not None:
         raise CommandError(f"{out} contains a run that diverged: {event}; replace it with --overwrite")
     if options.resume or options.overwrite:
         return finished and bool(options.resume)
@@ -157,6 +158,14 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
             f"{out} contains an unfinished run; continue it with --resume, or replace it with --overwrite"
         )
     return False
+
+
+def _divergence(checkpoint: Path) -> str | None:
+    """Return why the run of a checkpoint diverged; None if it did not, or if the checkpoint is damaged."""
+    try:
+        return read_divergence(checkpoint)
+    except CheckpointError:
+        return None  # reported when it is resumed
 
 
 def _clear(out: Path, *, everything: bool) -> None:
