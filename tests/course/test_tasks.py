@@ -289,6 +289,12 @@ OPTIMISER = SGD(MODEL.parameters(), 0.1)
         (lambda: fit(MODEL, OPTIMISER, (X, LABELS), epoch=3), "fit: there is no argument epoch; did you mean epochs?"),
         (lambda: fit(MODEL, OPTIMISER, (X, LABELS), None, 3), r"takes 4 positional arguments; got 5: give epochs"),
         (lambda: fit(MODEL, MODEL.parameters(), (X, LABELS), epochs=1, batch_size=1), "optimiser must be an optimiser"),
+        (lambda: train(network(), loss=nn.Linear), "loss must be a function of outputs and targets.*got <class"),
+        (lambda: train(network(), loss=F.mse, metrics=worst), r"metrics must be a mapping of names to functions"),
+        (lambda: train(network(), loss=F.mse, validation=(X, X, X)), r"a pair \(images, labels\); got a tuple of 3"),
+        (lambda: train(network(), loss=F.mse, epochs=1.5), "fit: epochs must be an integer; got 1.5"),
+        (lambda: train(network(), loss=F.mse, batch_size="5"), "fit: batch_size must be an integer; got '5'"),
+        (lambda: fit(SoftmaxRegression, OPTIMISER, (X, LABELS), epochs=1), "model is a class; construct it: Softmax"),
         (lambda: fit(relu, OPTIMISER, (X, LABELS), epochs=1, batch_size=1), "model must be a module; got"),
         (lambda: fit(MODEL, OPTIMISER, (X, LABELS), X, epochs=1, batch_size=1), "examples must be a pair"),
     ],
@@ -362,8 +368,8 @@ def test_progress_is_printed_as_lines_where_there_is_no_terminal(capsys, epochs)
     history = train(some_model(), (X, LABELS), epochs=epochs, progress=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 21
-    assert lines[0].startswith(f"step {0:{len(str(5 * epochs))}}/{5 * epochs}  epoch 0  train loss")
-    assert lines[-1].startswith(f"step {5 * epochs}/{5 * epochs}  epoch {epochs}  train loss")
+    assert lines[0].startswith(f"step {0:{len(str(5 * epochs))}}/{5 * epochs}  epoch 0     train loss")
+    assert lines[-1].startswith(f"step {5 * epochs}/{5 * epochs}  epoch {epochs:<4}  train loss")
     assert f"train accuracy {100 * history.rows[-1].train_accuracy:.1f} %" in lines[-1]
 
 

@@ -311,6 +311,12 @@ def test_scipy_minimises_the_loss_of_a_model():
 # -- layers ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (5,), (2, 3, 1), ()])
+def test_a_linear_layer_says_how_many_features_it_needs(shape):
+    with pytest.raises(ValueError, match=r"Linear: the input must have 2 features, along its last axis; got the shape"):
+        nn.Linear(2, 3, rng=0)(np.ones(shape))
+
+
 @pytest.mark.parametrize("layer", [nn.Sigmoid(), nn.Tanh(), nn.Flatten()])
 def test_layers_without_parameters_are_differentiable(layer):
     check_gradients(layer, X.reshape(5, 2, 2))

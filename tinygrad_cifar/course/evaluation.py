@@ -145,7 +145,7 @@ def loss_function(name: str, model: Module, loss: Loss | None) -> Loss:
     TypeError: fit: Sequential has no loss; give one, loss=functional.cross_entropy for classes or ...
     """
     if loss is not None:
-        if not callable(loss):
+        if not callable(loss) or isinstance(loss, type):
             raise TypeError(
                 f"{name}: loss must be a function of outputs and targets, such as functional.mse; got {loss!r:.40}"
             )
@@ -238,8 +238,10 @@ def validate_examples(name: str, examples: Examples) -> None:
     Traceback (most recent call last):
     ValueError: evaluate: images and labels must have the same length of at least 1; got 2 and 1
     """
-    if not isinstance(examples, (tuple, list)) or len(examples) != 2:  # noqa: PLR2004 (images and labels)
-        raise TypeError(f"{name}: examples must be a pair (images, labels); got {type(examples).__name__}")
+    given: Any = examples
+    if not isinstance(given, (tuple, list)) or len(given) != 2:  # noqa: PLR2004 (images and labels)
+        size = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
+        raise TypeError(f"{name}: examples must be a pair (images, labels); got a {type(given).__name__}{size}")
     X, labels = examples
     arrays: dict[str, object] = {"images": X, "labels": labels}
     for argument, array in arrays.items():

@@ -32,7 +32,7 @@ def show_steps(label: str) -> Iterator[Callable[[int, int, float, Measurement], 
     >>> from tinygrad_cifar.course.progress import show_steps
     >>> with show_steps("Net") as show:
     ...     show(5, 10, 0.5, Measurement(5, 1.0, 0.1, 0.5, 0.5, 0.75, *[float("nan")] * 3))
-    step  5/10  epoch 1  train loss 0.5  train accuracy 75.0 %
+    step  5/10  epoch 1     train loss 0.5      train accuracy 75.0 %
     """
     bar: Any = None
     is_bar = _shows_bars()
@@ -77,8 +77,8 @@ def _format_line(row: Measurement, steps: int) -> str:
     width = len(str(steps))
     values = row.as_dict()
     names = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy", *row.others]
-    shown = [f"{n.replace('_', ' ')} {format_metric(n, values[n])}" for n in names if not math.isnan(values[n])]
-    return "  ".join([f"step {row.step:{width}}/{steps}", f"epoch {row.epoch:.3g}", *shown])
+    shown = [f"{n.replace('_', ' ')} {format_metric(n, values[n]):<7}" for n in names if not math.isnan(values[n])]
+    return "  ".join([f"step {row.step:{width}}/{steps}", f"epoch {row.epoch:<4.3g}", *shown]).rstrip()
 
 
 def _shows_bars() -> bool:

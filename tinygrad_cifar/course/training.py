@@ -193,6 +193,10 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     for examples in (validation, measure_on):
         if examples is not None:
             validate_examples("fit", examples)
+    if metrics is not None and not (isinstance(metrics, Mapping) and all(map(callable, metrics.values()))):
+        raise TypeError(
+            f'fit: metrics must be a mapping of names to functions, such as {{"r2": r2}}; got {metrics!r:.40}'
+        )
     plan = {
         "epochs": epochs,
         **source.identity,
@@ -225,6 +229,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
 
 def _check_model(model: Module, optimiser: Optimiser, loss: Loss | None) -> Loss:
     """Return the function of inputs and targets that the training minimises, after checking the arguments."""
+    if isinstance(model, type):
+        raise TypeError(f"fit: model is a class; construct it: {model.__name__}(...)")
     if not isinstance(model, Module):
         raise TypeError(f"fit: model must be a module; got {model!r:.40}; derive its class from nn.Module")
     model.check_attributes()
@@ -293,6 +299,8 @@ def _note_divergence(checkpoint: Path, event: str) -> None:
 
 def _check_at_least_one(**numbers: int | None) -> None:
     for name, number in numbers.items():
+        if number is not None and (not isinstance(number, (int, np.integer)) or isinstance(number, bool)):
+            raise TypeError(f"fit: {name} must be an integer; got {number!r:.40}")
         if number is not None and number < 1:
             raise ValueError(f"fit: {name} must be at least 1; got {number}")
 

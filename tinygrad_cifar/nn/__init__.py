@@ -91,7 +91,16 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Tensor:
         """Return ``x @ W + b``, of shape ``(batch, outputs)``."""
-        scores: Tensor = ops.matmul(x, self.W) + self.b
+        try:
+            product = ops.matmul(x, self.W)
+        except ValueError:
+            if shape_of(x)[-1:] == self.W.shape[:1]:
+                raise
+            raise ValueError(
+                f"Linear: the input must have {self.W.shape[0]} features, along its last axis; got the shape "
+                f"{shape_of(x)}"
+            ) from None
+        scores: Tensor = product + self.b
         return scores
 
     def _arguments(self) -> str:
