@@ -451,6 +451,20 @@ def test_a_loaded_model_is_bit_for_bit_identical(make, path):
     assert all((array == loaded.state_dict()[name]).all() for name, array in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "array", [np.float64(3.0), np.ones((0, 2)), np.arange(6.0).reshape(2, 3).T, np.float32([1, 2])]
+)
+def test_arrays_of_any_shape_and_order_are_saved(array, path):
+    module = nn.Module()
+    module.p = Tensor(array, requires_grad=True)
+    module.save(path)
+    other = nn.Module()
+    other.p = Tensor(np.zeros_like(array), requires_grad=True)
+    loaded = other.load(path).p
+    assert (loaded.shape, loaded.dtype) == (np.shape(array), np.asarray(array).dtype)
+    assert (loaded.data == array).all()
+
+
 def test_a_file_of_another_model_is_refused_by_name(path):
     nn.Linear(4, 3, rng=0).save(path)
     model = nn.Linear(4, 2, rng=0)

@@ -23,7 +23,7 @@ def write_state(path: Path | str, state: Mapping[str, Array]) -> None:
     if path.suffix != _SUFFIX:
         save_checkpoint(path, state, {"format": _FORMAT})
         return
-    content = _safetensors(path).save({name: np.ascontiguousarray(array) for name, array in state.items()})
+    content = _safetensors(path).save({name: array.copy(order="C") for name, array in state.items()})
     try:
         with atomic_write(path) as file:
             file.write(content)
