@@ -21,6 +21,7 @@ from tinygrad_cifar.engine.tracing import NonFiniteError as NonFiniteError
 from tinygrad_cifar.engine.tracing import count_kinks as count_kinks
 from tinygrad_cifar.engine.tracing import trace_nonfinite as trace_nonfinite
 from tinygrad_cifar.system import blas as _blas
+from tinygrad_cifar.system.arguments import explain_names as _explain_names
 from tinygrad_cifar.system.blas import runtime as runtime
 
 _blocked_matmul.set_kernel_test(_blas.multiplies_small_matrices_directly)
@@ -74,7 +75,9 @@ else:  # type checkers would take any name of the package to exist, if they saw 
         """Import a module of the package when it is first asked for: ``tinygrad_cifar.nn``."""
         if name in _MODULES:
             return import_module(f"{__name__}.{_MODULES[name]}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _explain(name)
+
+    _explain = _explain_names(__name__, [*__all__, *_MODULES])
 
     def __dir__():
         """Return everything that is offered, modules that have not been imported yet included."""

@@ -623,6 +623,27 @@ def test_a_run_that_diverges_names_the_step(dtype: str, tmp_path: Path, capsys: 
         assert all(np.isfinite(kept[name]).all() for name in kept.files)
 
 
+@pytest.mark.parametrize("option", [[], ["--resume"]])
+def test_a_run_that_diverged_is_not_to_be_resumed(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--eta", "1e200", "--schedule", "constant", "--batch-size", "10"]
+    train(tmp_path, *options, model="two-layer")
+    capsys.readouterr()
+    assert train(tmp_path, *options, *option, model="two-layer") == 1
+    error = sentence(capsys)
+    assert "contains a run that diverged: " in error
+    assert "replace it with --overwrite" in error
+    assert "--resume" not in error
+
+
+def test_a_damaged_checkpoint_can_be_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(b"half")
+    assert train(tmp_path) == 1
+    assert "replace it with --overwrite" in sentence(capsys)
+    assert train(tmp_path, "--overwrite") == 0
+
+
 def test_an_internal_error_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

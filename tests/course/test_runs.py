@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 
 from tests.support.some_runs import DATA, KINDS, SMALL, bits, each_kind, run, seeds, some_data
+from tinygrad_cifar import functional as F
 from tinygrad_cifar import models, runs, schedules
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.settings import Settings
@@ -78,6 +79,16 @@ def test_the_optimiser_is_that_of_the_settings(values, kind, momentum, nesterov)
     found = type(optimiser), getattr(optimiser, "momentum", None), getattr(optimiser, "nesterov", None)
     assert found == (kind, momentum, nesterov)
     assert optimiser.weight_decay == 0.5
+
+
+@pytest.mark.parametrize(
+    ("loss", "function"), [("cross-entropy", F.cross_entropy), ("binary-cross-entropy", F.binary_cross_entropy)]
+)
+@pytest.mark.parametrize("model", ["softmax", "two-layer", "perceptron"])
+def test_the_loss_is_that_of_the_settings(model, loss, function):
+    built = runs.build_model(Settings(model=model, loss=loss, hidden=() if model == "softmax" else (4,)), 6, 3)
+    X, labels = np.random.default_rng(0).normal(size=(5, 6)), np.array([0, 1, 2, 1, 0])
+    assert built.loss(X, labels).item() == function(built(X), labels).item()
 
 
 # -- running ---------------------------------------------------------------------------------------------------------

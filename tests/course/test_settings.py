@@ -122,6 +122,8 @@ CONTRADICTIONS = [
     ({"patience": 2, "validation_batch": None}, "patience needs validation images"),
     ({"decay": 0.9}, "decay 0.9 needs schedule exponential or step, not constant"),
     ({"schedule": "triangular", "eta": 0.01, "eta_min": 0.1}, "eta_min must be at most eta"),
+    ({"loss": "binary-cross-entropy", "model": "svm"}, "loss binary-cross-entropy needs model softmax or two-layer"),
+    ({"loss": "binary-cross-entropy", "q": 0.5}, "q 0.5 needs loss cross-entropy, not binary-cross-entropy"),
     ({"optimiser": "nesterov"}, "optimiser nesterov needs a momentum greater than 0"),
     ({"optimiser": "adam", "momentum": 0.9}, r"momentum 0\.9 needs optimiser sgd or nesterov, not adam"),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from contextlib import suppress
 from itertools import pairwise
 
@@ -17,7 +18,8 @@ from tests.support.some_models import CLASSES, FEATURES, some_images, some_model
 from tinygrad_cifar import Tensor, nn
 from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
-from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, fit
+from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, fit, read_divergence
+from tinygrad_cifar.nn.initialisers import Zeros
 from tinygrad_cifar.nn.optim import SGD, Adam
 from tinygrad_cifar.nn.schedules import Triangular
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
@@ -522,6 +524,50 @@ def test_divergence_leaves_the_checkpoint_of_the_last_good_epoch(tmp_path, step)
     assert all(np.isfinite(array).all() for array in arrays.values())
 
 
+@given(st.integers(0, 14))
+def test_divergence_names_the_highest_rate_so_far_and_the_epoch_of_the_step(step):
+    rates = [math.inf if t == step else 0.1 - 0.001 * t for t in range(15)]
+    with pytest.raises(TrainingDiverged) as raised:
+        train(eta=lambda t: rates[t])
+    named = re.search(r"at step (\d+) \(epoch (\d+), learning rates? (up to )?inf\)", str(raised.value))
+    assert named is not None
+    assert int(named[2]) == math.ceil(int(named[1]) / 5)
+
+
+def test_a_loss_that_diverges_at_the_end_of_the_last_epoch_is_reported_in_that_epoch():
+    """The rate has been lowered since, so that of the last step is not the one that was too high."""
+
+    class Overflowing(SoftmaxRegression):
+        def loss_of(self, scores, labels):
+            loss = super().loss_of(scores, labels)
+            return loss if self.training or not self.W.data.any() else loss * np.inf
+
+    model = Overflowing(FEATURES, CLASSES, rng=0, init=Zeros())
+    with pytest.raises(TrainingDiverged, match=r"at step 5 \(epoch 1, learning rates up to 0.1\)"):
+        train(model, eta=Triangular(0.001, 0.1, 2), epochs=1)
+
+
+def test_a_checkpoint_says_that_the_run_diverged(tmp_path):
+    path = tmp_path / "run.npz"
+    with pytest.raises(TrainingDiverged) as raised:
+        train(eta=lambda t: math.nan if t == 7 else 0.1, checkpoint=path)
+    assert read_divergence(path) == str(raised.value)
+
+
+def test_a_checkpoint_of_an_interrupted_run_does_not_say_that_it_diverged(tmp_path):
+    with suppress(KeyboardInterrupt):
+        train(checkpoint=tmp_path / "run.npz", callback=interrupt_at(7))
+    assert read_divergence(tmp_path / "run.npz") is None
+
+
+def test_a_run_that_diverged_can_be_resumed_with_a_smaller_rate(tmp_path):
+    with suppress(TrainingDiverged):
+        train(eta=lambda t: math.nan if t == 7 else 0.1, checkpoint=tmp_path / "run.npz")
+    model, _ = train(eta=0.1, checkpoint=tmp_path / "run.npz")
+    assert bits(model.state_dict()) == bits(train(eta=0.1)[0].state_dict())
+    assert read_divergence(tmp_path / "run.npz") is None
+
+
 @pytest.mark.parametrize("eta", [1e3, 1e100, 1e300, 1e308])
 def test_divergence_emits_no_warning(eta):
     """NumPy would warn of overflows in addition to the error."""
@@ -568,9 +614,17 @@ def test_images_and_labels_that_are_not_arrays_are_refused(which, change, words)
         train(data=examples["train"], validation=examples["validation"])
 
 
-def test_a_seed_instead_of_a_generator_is_refused():
-    with pytest.raises(TypeError, match=r"must be a numpy.random.Generator; got 0"):
-        train(rng=0)
+def test_an_integer_is_the_seed_of_the_generator():
+    def bits_of(rng):
+        return bits(train(rng=rng)[0].state_dict())
+
+    assert bits_of(3) == bits_of(np.random.default_rng(3)) != bits_of(None)
+
+
+@pytest.mark.parametrize("rng", ["0", 0.5, -1])
+def test_what_is_neither_generator_nor_seed_is_refused(rng):
+    with pytest.raises(TypeError, match=r"fit: rng must be a numpy.random.Generator, a non-negative integer"):
+        train(rng=rng)
 
 
 @pytest.mark.parametrize("which", ["data", "validation", "measure_on"])

@@ -211,3 +211,16 @@ def test_large_batches_share_two_buffers():
             addresses.add(X_batch.ctypes.data)
             X_batch.flags.writeable = False  # as a tensor does
     assert len(addresses) == 2
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        lambda rng: np.concatenate(list(minibatches(50, 8, rng))),
+        lambda rng: np.concatenate([X for X, _ in iterate_batches(np.arange(50), np.arange(50), 8, rng)]),
+        lambda rng: augment_flip(some_images(8), rng),
+        lambda rng: augment_shift(some_images(8), rng, 3),
+    ],
+)
+def test_an_integer_is_the_seed_of_a_generator(sample):
+    assert (sample(5) == sample(np.random.default_rng(5))).all()

@@ -439,12 +439,11 @@ ENGINE_FAULTS = {
         "engine.application", "bind_arguments", "if A and B is C:\n    ...", "pass"
     ),
     # the optimiser
-    "stops a step that is interrupted": EngineFault("nn.optim", "Optimiser.step", "A = A or B", "raise"),
-    "does not raise the interruption of a step": EngineFault(
-        "nn.optim", "Optimiser.step", "if A is not None:\n    ...", "pass"
+    "interrupts a step": EngineFault(
+        "system.interrupts", "deferred_interrupt", "if A or B:\n    ...", "if True:\n    ..."
     ),
     "updates a frozen parameter": EngineFault(
-        "nn.optim", "Optimiser._operations_of_a_step", "A is not None and B.requires_grad", "A is not None"
+        "nn.optim", "Optimiser.step", "A is not None and B.requires_grad", "A is not None"
     ),
     # products with the Jacobian and the Hessian
     "does not record derivatives of derivatives under no_grad": EngineFault(

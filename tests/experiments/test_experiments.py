@@ -549,6 +549,23 @@ def test_an_outcome_with_old_names_of_settings_is_found(tmp_path: Path) -> None:
     assert outcomes.has(job)
 
 
+def test_an_outcome_without_a_setting_that_was_added_later_is_found(tmp_path: Path) -> None:
+    job, outcomes = TrainingJob(Settings()), OutcomeStore(tmp_path, "0" * 64)
+    outcomes.save(job, {}, {"rows": [], "scores": {"seconds": 1.0}, "cpu": 1.0})
+    arrays, text = load_checkpoint(outcomes.path(job))
+    del text["of"]["job"]["settings"]["loss"]
+    save_checkpoint(outcomes.path(job), arrays, text)
+    assert outcomes.has(job)
+
+
+def test_the_outcome_of_another_loss_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    job, outcomes = TrainingJob(Settings()), OutcomeStore(tmp_path, "0" * 64)
+    other = TrainingJob(Settings(loss="binary-cross-entropy"))
+    outcomes.save(other, {}, {"rows": [], "scores": {"seconds": 1.0}, "cpu": 1.0})
+    outcomes.path(other).rename(outcomes.path(job))
+    assert not outcomes.has(job)
+
+
 def test_another_seed_is_another_job() -> None:
     job = trainings(small=False)[0]
     assert TrainingJob(replace(job.settings, seed=99)).key != job.key

@@ -39,9 +39,10 @@ from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
-from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress
+from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, read_divergence
 from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system.checkpoints import CheckpointError
 from tinygrad_cifar.system.identity import require_same
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
@@ -158,6 +159,8 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
         raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
     if options.resume and not finished and options.figures and not (out / PARAMETERS).exists():
         _check_foreign_files(out, FIGURES)  # a run writes its figures after its parameters
+    if started and not options.overwrite and (event := _divergence(out / CHECKPOINT)) is not None:
+        raise CommandError(f"{out} contains a run that diverged: {event}; replace it with --overwrite")
     if options.resume or options.overwrite:
         return finished and bool(options.resume)
     if finished:
@@ -178,6 +181,14 @@ def _check_foreign_files(out: Path, names: Sequence[str]) -> None:
             f"{out} does not contain a run, but {' and '.join(foreign)}, which the run would replace; choose another "
             "--out, or replace them with --overwrite"
         )
+
+
+def _divergence(checkpoint: Path) -> str | None:
+    """Return why the run of a checkpoint diverged; None if it did not, or if the checkpoint is damaged."""
+    try:
+        return read_divergence(checkpoint)
+    except CheckpointError:
+        return None  # reported when it is resumed
 
 
 def _clear(out: Path, *, everything: bool) -> None:

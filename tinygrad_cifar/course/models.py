@@ -7,8 +7,9 @@ CIFAR-10 test set, after training as described in the source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import Dropout, Linear, Module
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn.initialisers import FanIn, Initialiser, Normal
+from tinygrad_cifar.system.generators import RandomState, make_generator
 
 Images = Tensor | npt.ArrayLike
 
@@ -35,6 +37,9 @@ class Classifier(Module):
     q : float
         Exponent of the loss (:func:`tinygrad_cifar.nn.functional.generalised_cross_entropy`). Default: 0.0, the
         cross-entropy.
+    loss_function : callable, optional
+        Another loss, a function of scores and labels such as
+        :func:`tinygrad_cifar.nn.functional.binary_cross_entropy`, assigned to an instance. Default: None.
 
     Examples
     --------
@@ -53,9 +58,13 @@ class Classifier(Module):
     """
 
     q: float = 0.0
+    loss_function: Callable[[Any, Any], Any] | None = None
 
     def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
-        """Return the mean loss of a batch of scores: the generalised cross-entropy, unless a subclass redefines it."""
+        """Return the mean loss of a batch of scores: :attr:`loss_function`, or else the generalised cross-entropy."""
+        if self.loss_function is not None:
+            other: Tensor = self.loss_function(scores, labels)
+            return other
         loss: Tensor = F.generalised_cross_entropy(scores, labels, self.q)
         return loss
 
@@ -90,15 +99,18 @@ class SoftmaxRegression(Classifier):
     2.3026
     """
 
+    decays: ClassVar[Mapping[str, bool]] = {"W": True, "b": False}
+
     def __init__(
         self,
         features: int,
         classes: int,
         *,
-        rng: np.random.Generator,
+        rng: RandomState = None,
         init: Initialiser = _N001,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
+        rng = make_generator(type(self).__name__, rng)
         self.W = Tensor(init(rng, features, classes), requires_grad=True, dtype=dtype)
         self.b = Tensor(np.zeros(classes), requires_grad=True, dtype=dtype)
 
@@ -149,17 +161,20 @@ class TwoLayer(Classifier):
       total             154,160
     """
 
+    decays: ClassVar[Mapping[str, bool]] = {"W1": True, "b1": False, "W2": True, "b2": False}
+
     def __init__(
         self,
         features: int,
         hidden: int,
         classes: int,
         *,
-        rng: np.random.Generator,
+        rng: RandomState = None,
         init: Initialiser = _FAN_IN,
         activation: Callable[[Tensor], Tensor] = ops.relu,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
+        rng = make_generator(type(self).__name__, rng)
         self.activation = activation
         self.W1 = Tensor(init(rng, features, hidden), requires_grad=True, dtype=dtype)
         self.b1 = Tensor(np.zeros(hidden), requires_grad=True, dtype=dtype)
@@ -183,8 +198,8 @@ class Perceptron(Classifier):
     ----------
     sizes : sequence of int
         Features of an image, units of each hidden layer, and classes.
-    rng : numpy.random.Generator
-        Samples the weights and the dropout masks.
+    rng : numpy.random.Generator or int, optional
+        Samples the weights and the dropout masks; or its seed.
     init : Initialiser
         Initialisation of the weights. Default: ``FanIn()``.
     dropout : float
@@ -210,13 +225,14 @@ class Perceptron(Classifier):
         self,
         sizes: Sequence[int],
         *,
-        rng: np.random.Generator,
+        rng: RandomState = None,
         init: Initialiser = _FAN_IN,
         dropout: float = 0.0,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
         if len(sizes) < 2:  # noqa: PLR2004 (features and classes)
             raise ValueError(f"Perceptron: sizes must have at least two elements; got {list(sizes)}")
+        rng = make_generator(type(self).__name__, rng)
         self.layers = [Linear(m, n, rng=rng, init=init, dtype=dtype) for m, n in pairwise(sizes)]
         self.dropout = Dropout(dropout, rng=rng)
 

@@ -18,7 +18,7 @@ from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
 from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.preparation import Prepared
-from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, OLD_NAMES, Settings
+from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
 from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.data.batches import augment_flip, augment_shift
@@ -103,6 +103,7 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
     else:
         model = (models.SVM if settings.model == "svm" else models.SoftmaxRegression)(features, classes, **shared)
     model.q = settings.q
+    model.loss_function = LOSSES[settings.loss]
     return model
 
 

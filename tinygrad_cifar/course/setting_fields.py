@@ -61,6 +61,9 @@ class SettingField:
         A second name of the option, for a name that does not explain itself.
     is_basic : bool
         If True, the option is in the short help.
+    was_added : bool
+        Whether earlier versions did not have the setting. With its default value it is left out of identities, so that
+        files of those versions are recognised.
     """
 
     name: str
@@ -79,6 +82,7 @@ class SettingField:
     old_name: str = ""
     long_name: str = ""
     is_basic: bool = False
+    was_added: bool = False
 
     @property
     def option(self) -> str:

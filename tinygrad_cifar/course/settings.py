@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tinygrad_cifar.course.setting_fields import SettingField, declared_fields, document_fields, setting
@@ -16,12 +16,17 @@ from tinygrad_cifar.data.batches import SIDE
 from tinygrad_cifar.data.dataset import PIXELS, TRAINING_BATCHES
 from tinygrad_cifar.data.preprocess import KINDS
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.nn import initialisers
+from tinygrad_cifar.nn import functional, initialisers
+from tinygrad_cifar.system.arguments import explain_constructor, suggest
 
 MODELS = ("softmax", "svm", "two-layer", "perceptron")
 SCHEDULES = ("constant", "exponential", "step", "triangular", "cosine")
 OPTIMISERS = ("sgd", "nesterov", "adam")
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": ops.relu, "absolute": ops.absolute}
+LOSSES: dict[str, Callable[[Any, Any], Any] | None] = {
+    "cross-entropy": None,  # that of the models, which have its generalisation by q
+    "binary-cross-entropy": functional.binary_cross_entropy,
+}
 INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
     "zeros": lambda _: initialisers.Zeros(),
     "normal": initialisers.Normal,
@@ -61,6 +66,7 @@ class SettingsError(ValueError):
         return _MARKED_NAME.sub(lambda found: format_name(found[1]), self.marked)
 
 
+@explain_constructor
 @document_fields
 @dataclass(frozen=True)
 class Settings:
@@ -144,6 +150,16 @@ class Settings:
         group="images",
         at_least=1,
         at_most=TRAINING_BATCHES,
+    )
+    loss: str = setting(
+        "cross-entropy",
+        "loss of an image: of the softmax, or of a sigmoid for each class (the mean over the classes)",
+        group="training",
+        choices=tuple(LOSSES),
+        only_with={"model": ("softmax", "two-layer", "perceptron")},
+        is_strict=True,
+        label="{}",
+        was_added=True,
     )
     q: float = setting(
         0.0,
@@ -308,6 +324,23 @@ class Settings:
             raise SettingsError(f"<eta_min> must be at most <eta>; they are {self.eta_min:g} and {self.eta:g}")
         if self.optimiser == "nesterov" and not self.momentum:
             raise SettingsError("<optimiser> nesterov needs a <momentum> greater than 0")
+        if self.loss != "cross-entropy" and self.q:
+            raise SettingsError(f"<q> {self.q:g} needs <loss> cross-entropy, not {self.loss}")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings by name, without those that earlier versions did not have if they have their defaults.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.settings import Settings
+        >>> "loss" in Settings().identity(), Settings(loss="binary-cross-entropy").identity()["loss"]
+        (False, 'binary-cross-entropy')
+        """
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if not (SETTINGS[name].was_added and value == SETTINGS[name].default)
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Settings:
@@ -329,7 +362,7 @@ class Settings:
         values = {OLD_NAMES.get(name, name): value for name, value in values.items()}
         unknown = sorted(set(values) - set(SETTINGS))
         if unknown:
-            raise SettingsError(f"unknown settings: {', '.join(unknown)}")
+            raise SettingsError(f"unknown settings: {', '.join(unknown)}{suggest(unknown[0], SETTINGS)}")
         plain: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
         return cls(**plain)
 

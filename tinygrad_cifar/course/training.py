@@ -7,23 +7,29 @@ and ends bit-for-bit identical to an uninterrupted one.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate, validate_examples
-from tinygrad_cifar.course.models import Classifier
-from tinygrad_cifar.data.batches import iterate_batches
-from tinygrad_cifar.engine.tensor import wrap_without_copy
+from tinygrad_cifar.course.evaluation import Examples, Loss, Metric, Metrics, evaluate, loss_function, validate_examples
+from tinygrad_cifar.course.history import History as History  # noqa: PLC0414 (offered here, too)
+from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PLC0414
+from tinygrad_cifar.course.progress import show_steps
+from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
+from tinygrad_cifar.engine.modes import no_grad
+from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
+from tinygrad_cifar.nn import Module
+from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn.optim import Optimiser
+from tinygrad_cifar.system.arguments import explain_calls
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_cifar.system.generators import RandomState, make_generator
 from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,77 +37,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818 (an event)
     """Training stopped because the loss or a parameter became NaN or infinite; the message names the step."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One row of a history.
-
-    Attributes
-    ----------
-    step : int
-        Number of updates so far.
-    epoch : float
-        Number of passes over the training images so far.
-    eta : float
-        Learning rate of the next update.
-    train_loss : float
-        Mean loss on the training images.
-    train_cost : float
-        Cost on the training images: the loss plus the L2 term.
-    train_accuracy : float
-        Accuracy on the training images, from 0 to 1.
-    validation_loss : float
-        Mean loss on the validation images; NaN without any.
-    validation_cost : float
-        Cost on the validation images; NaN without any.
-    validation_accuracy : float
-        Accuracy on the validation images, from 0 to 1; NaN without any.
-    """
-
-    step: int
-    epoch: float
-    eta: float
-    train_loss: float
-    train_cost: float
-    train_accuracy: float
-    validation_loss: float
-    validation_cost: float
-    validation_accuracy: float
-
-
-@dataclass
-class History:
-    """The measurements of a run, in order.
-
-    Attributes
-    ----------
-    rows : list of Measurement
-        One per evaluation.
-    best_epoch : int
-        With patience, the number of epochs after which the validation accuracy was highest, the first in a tie.
-    stopped_early : bool
-        Whether training stopped because of patience.
-    seconds : float
-        Wall-clock time including the measurements, summed over all sessions of the run.
-    """
-
-    rows: list[Measurement] = field(default_factory=list)
-    best_epoch: int = 0
-    stopped_early: bool = False
-    seconds: float = 0.0
-
-    def column(self, name: str) -> Array:
-        """Return one attribute of all measurements as an array."""
-        return np.array([getattr(row, name) for row in self.rows], dtype=float)
-
-    def to_csv(self) -> str:
-        """Return the measurements as comma-separated values with a header."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(Measurement)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in self.rows)
-        return text.getvalue()
 
 
 @dataclass(frozen=True)
@@ -126,15 +61,19 @@ class TrainingProgress:
     measurement: Measurement
 
 
+@explain_calls
 def fit(  # noqa: PLR0913 (keyword-only arguments)
-    model: Classifier,
+    model: Module,
     optimiser: Optimiser,
-    train: Examples,
+    train: Examples | Batches,
     validation: Examples | None = None,
     *,
     epochs: int,
-    batch_size: int,
-    rng: np.random.Generator | None = None,
+    batch_size: int | None = None,
+    loss: Loss | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    rng: RandomState = None,
+    steps_per_epoch: int | None = None,
     measure_every: int | None = None,
     patience: int | None = None,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
@@ -142,35 +81,49 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     checkpoint: Path | str | None = None,
     run_id: Mapping[str, Any] | None = None,
     callback: Callable[[TrainingProgress], None] | None = None,
+    progress: bool = False,
 ) -> History:
     """Train a model with mini-batches; with early stopping, restore the best parameters at the end.
 
     Parameters
     ----------
-    model : Classifier
-        Trained in place.
+    model : Module
+        Trained in place: a classifier, another module with a method ``loss(X, targets)``, or with ``loss`` any module.
     optimiser : Optimiser
         Optimiser of the model's parameters. Its weight decay is ``2 * lam``, where ``lam`` is the weight of the L2 term
         in the cost.
-    train : (X, labels)
-        Training images, one per row, and their classes.
+    train : (X, labels) or batches
+        Training images, one per row, and their classes; or any inputs and targets, such as ``(X, X)`` for an
+        autoencoder. Or the batches themselves, each a pair (inputs, targets): a list, another iterable, or a function
+        that is called with the random generator for each epoch and returns its batches.
     validation : (X, labels), optional
         Validation images, used for measurements only.
     epochs : int
         Number of passes over the training images.
     batch_size : int
-        Images per update.
-    rng : numpy.random.Generator, optional
-        Shuffles the images before each epoch. If None, they are used in file order.
+        Images per update. Omitted if ``train`` consists of batches.
+    loss : callable, optional
+        ``loss(outputs, targets)`` returns the mean loss of a batch, as those in :mod:`tinygrad_cifar.functional` do.
+        Default: the loss of the model.
+    metrics : mapping of str to callable, optional
+        Further metrics, as for :func:`~tinygrad_cifar.course.evaluation.evaluate`. The metric ``r2`` becomes the
+        columns ``train_r2`` and ``validation_r2``.
+    rng : numpy.random.Generator or int, optional
+        Shuffles the images before each epoch; or the seed of a generator that does. If None, they are used in file
+        order.
+    steps_per_epoch : int, optional
+        Number of batches of an epoch, if ``train`` consists of batches and does not have a length.
     measure_every : int, optional
         Number of updates between measurements. If None, measure after each epoch. The untrained and the final model are
         always measured, and with patience the model after each epoch.
     patience : int, optional
-        Stop when the validation accuracy has not increased for this many epochs, and restore the best parameters.
+        Stop when the validation accuracy has not increased for this many epochs (or the validation loss has not
+        decreased, if the model is not a classifier), and restore the best parameters.
     augment : callable, optional
         ``augment(X_batch, rng)`` returns the images to train on instead.
     measure_on : (X, labels), optional
-        Images and labels for the ``train_`` columns of the history. Default: ``train``.
+        Images and labels for the ``train_`` columns of the history. Default: ``train``; if that consists of batches,
+        the mean loss of the updates.
     checkpoint : Path, optional
         File that is written before the first epoch and after each epoch. If it exists, the run is resumed from it.
     run_id : mapping, optional
@@ -178,6 +131,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         with a different one raises, listing the differences.
     callback : callable, optional
         Called with a :class:`TrainingProgress` after each update and each measurement.
+    progress : bool
+        If True, show the progress: a bar in a terminal or a notebook if ``tqdm`` is installed, otherwise up to 20
+        lines. Default: False.
 
     Returns
     -------
@@ -186,7 +142,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     Raises
     ------
     TypeError
-        If images or labels are not NumPy arrays, or if ``rng`` is not a generator.
+        If images or labels are not NumPy arrays, if ``rng`` is not a generator or seed, or if there is no loss.
     ValueError
         If an argument is out of range, or if images and labels do not have the same length.
     TrainingDiverged
@@ -196,7 +152,10 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
 
     Examples
     --------
+    A classifier:
+
     >>> import numpy as np
+    >>> from tinygrad_cifar import functional, nn
     >>> from tinygrad_cifar.course import models, training
     >>> from tinygrad_cifar.nn import optim
     >>> rng = np.random.default_rng(0)
@@ -206,49 +165,165 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     >>> history = training.fit(model, optim.SGD(model.parameters(), 0.5), (X, labels), epochs=5, batch_size=20, rng=rng)
     >>> history.rows[-1].train_accuracy > 0.95
     True
+
+    A regression, with a loss for any module:
+
+    >>> y = X.sum(axis=1, keepdims=True)
+    >>> model = nn.Sequential(nn.Linear(4, 8, rng=rng), nn.Tanh(), nn.Linear(8, 1, rng=rng))
+    >>> history = training.fit(
+    ...     model, optim.Adam(model.parameters(), 0.01), (X, y), epochs=30, batch_size=20, rng=0, loss=functional.mse
+    ... )
+    >>> history.rows[-1].train_loss < 0.1 * history.rows[0].train_loss
+    True
     """
-    _check_at_least_one(epochs=epochs, batch_size=batch_size, measure_every=measure_every, patience=patience)
+    _check_at_least_one(
+        epochs=epochs,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        measure_every=measure_every,
+        patience=patience,
+    )
+    loss_of_batch = _check_model(model, optimiser, loss)
     if patience is not None and validation is None:
         raise ValueError("fit: patience needs validation images; give validation")
-    if not {id(p) for p in optimiser.parameters} & {id(p) for p in model.parameters()}:
-        raise ValueError("fit: the optimiser must have parameters of the model; construct it with model.parameters()")
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"fit: rng must be a numpy.random.Generator; got {rng!r:.40}; use np.random.default_rng")
+    rng = None if rng is None else make_generator("fit", rng)
     if augment is not None and rng is None:
         raise ValueError("fit: augment needs a random generator; give rng")
-    for examples in filter(None, (train, validation, measure_on)):
-        validate_examples("fit", examples)
+    source = open_source(train, batch_size, steps_per_epoch, restarts=checkpoint is not None)
+    for examples in (validation, measure_on):
+        if examples is not None:
+            validate_examples("fit", examples)
+    if metrics is not None and not (isinstance(metrics, Mapping) and all(map(callable, metrics.values()))):
+        raise TypeError(
+            f'fit: metrics must be a mapping of names to functions, such as {{"r2": r2}}; got {metrics!r:.40}'
+        )
     plan = {
         "epochs": epochs,
-        "batch_size": batch_size,
-        "images": len(train[1]),
+        **source.identity,
         "measure_every": measure_every,
         "patience": patience,
+        **({} if loss is None else {"loss": getattr(loss, "__name__", type(loss).__name__)}),
+        **({} if not metrics else {"metrics": list(metrics)}),
         **(run_id or {}),
     }
+    measures = _Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
+    loop = _TrainingLoop(model, optimiser, loss_of_batch, measures, source, plan, rng, augment)
     checkpoint = None if checkpoint is None else Path(checkpoint)
-    loop = _TrainingLoop(model, optimiser, measure_on or train, validation, plan, rng, callback)
-    with np.errstate(over="ignore", invalid="ignore"):  # reported with the step as TrainingDiverged
-        loop.start(checkpoint)
-        buffers: list[Array] = []
-        while loop.epochs_done < epochs and not loop.history.stopped_early:
-            model.train()
-            for X, labels in iterate_batches(*train, batch_size, rng, buffers=buffers):
-                loop.update(X if augment is None or rng is None else augment(X, rng), labels)
-                if measure_every and optimiser.steps % measure_every == 0:
-                    loop.measure_once()
-            loop.finish_epoch(patience, measure=measure_every is None)
-            if checkpoint is not None:
-                loop.save(checkpoint)
+    with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
+        loop.callback = report
+        with np.errstate(over="ignore", invalid="ignore"):  # reported with the step as TrainingDiverged
+            loop.start(checkpoint)
+            while loop.epochs_done < epochs and not loop.history.stopped_early:
+                try:
+                    loop.run_epoch(measure_every, patience)
+                except TrainingDiverged as error:
+                    if checkpoint is not None:
+                        _note_divergence(checkpoint, str(error))
+                    raise
+                if checkpoint is not None:
+                    loop.save(checkpoint)
     if patience is not None:
         model.load_state_dict(loop.best)
     return loop.history
 
 
+def _check_model(model: Module, optimiser: Optimiser, loss: Loss | None) -> Loss:
+    """Return the function of inputs and targets that the training minimises, after checking the arguments."""
+    if isinstance(model, type):
+        raise TypeError(f"fit: model is a class; construct it: {model.__name__}(...)")
+    if not isinstance(model, Module):
+        raise TypeError(f"fit: model must be a module; got {model!r:.40}; derive its class from nn.Module")
+    model.check_attributes()
+    loss_of_batch = loss_function("fit", model, loss)
+    if not isinstance(optimiser, Optimiser):
+        raise TypeError(
+            f"fit: optimiser must be an optimiser, such as optim.Adam(model.parameters()); got {optimiser!r:.40}"
+        )
+    if not {id(p) for p in optimiser.parameters} & {id(p) for p in model.parameters()}:
+        raise ValueError("fit: the optimiser must have parameters of the model; construct it with model.parameters()")
+    return loss_of_batch
+
+
+@contextmanager
+def _showing(
+    label: str, callback: Callable[[TrainingProgress], None] | None
+) -> Iterator[Callable[[TrainingProgress], None]]:
+    """Return a context manager whose function shows the progress and calls the callback."""
+    with show_steps(label) as show:
+
+        def report(progress: TrainingProgress) -> None:
+            show(progress.step, progress.steps, progress.loss, progress.measurement)
+            if callback is not None:
+                callback(progress)
+
+        yield report
+
+
+def read_divergence(checkpoint: Path | str) -> str | None:
+    """Return why the run of a checkpoint diverged after it was written; None if it was interrupted otherwise.
+
+    Resumed with the same settings, such a run diverges again.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from tinygrad_cifar import models, optim, training
+    >>> model = models.SVM(2, 2, rng=0)
+    >>> optimiser, data = optim.SGD(model.parameters(), 1e308), (100 * np.eye(2), np.array([0, 1]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = Path(folder) / "run.npz"
+    ...     try:
+    ...         training.fit(model, optimiser, data, epochs=5, batch_size=2, checkpoint=checkpoint)
+    ...     except training.TrainingDiverged:
+    ...         print(training.read_divergence(checkpoint))
+    a parameter became NaN or infinite at step 1 (epoch 1, learning rate 1e+308); try a smaller learning rate
+    """
+    _, metadata = load_checkpoint(checkpoint)
+    event = metadata.get("diverged") if isinstance(metadata, Mapping) else None
+    return None if event is None else str(event)
+
+
+def _note_divergence(checkpoint: Path, event: str) -> None:
+    """Add the reason to the checkpoint, whose state remains the last finite one."""
+    with suppress(CheckpointError):  # the divergence is the error that matters
+        arrays, metadata = load_checkpoint(checkpoint)
+        save_checkpoint(checkpoint, arrays, metadata | {"diverged": event})
+
+
 def _check_at_least_one(**numbers: int | None) -> None:
     for name, number in numbers.items():
+        if number is not None and (not isinstance(number, (int, np.integer)) or isinstance(number, bool)):
+            raise TypeError(f"fit: {name} must be an integer; got {number!r:.40}")
         if number is not None and number < 1:
             raise ValueError(f"fit: {name} must be at least 1; got {number}")
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """What is measured: a model with its loss and metrics, on the training and the validation examples."""
+
+    model: Module
+    loss: Loss | None
+    metrics: Mapping[str, Metric] | None
+    train: Examples | None
+    validation: Examples | None
+
+    def of(self, examples: Examples | None, lam: float) -> Metrics:
+        """Return the metrics on examples; NaN if there are none."""
+        if examples is None:
+            return Metrics(math.nan, math.nan, math.nan, dict.fromkeys(self.names(), math.nan))
+        return evaluate(self.model, examples, lam, loss=self.loss, metrics=self.metrics)
+
+    def names(self) -> list[str]:
+        """Return the names of the metrics other than the accuracy."""
+        return [name for name in self.metrics or () if name != "accuracy"]
 
 
 class _TrainingLoop:
@@ -256,18 +331,20 @@ class _TrainingLoop:
 
     def __init__(
         self,
-        model: Classifier,
+        model: Module,
         optimiser: Optimiser,
-        train: Examples,
-        validation: Examples | None,
+        loss_of_batch: Loss,
+        measures: _Measures,
+        source: ArraySource | BatchSource,
         plan: Mapping[str, Any],
         rng: np.random.Generator | None,
-        callback: Callable[[TrainingProgress], None] | None,
+        augment: Callable[[Array, np.random.Generator], Array] | None,
     ) -> None:
         self.model, self.optimiser = model, optimiser
-        self.train, self.validation = train, validation
-        self.callback = callback
-        self.steps_per_epoch = -(-int(plan["images"]) // int(plan["batch_size"]))
+        self.loss_of_batch, self.measures = loss_of_batch, measures
+        self.source, self.rng, self.augment = source, rng, augment
+        self.callback: Callable[[TrainingProgress], None] | None = None
+        self.steps_per_epoch = source.steps_per_epoch
         self.steps = int(plan["epochs"]) * self.steps_per_epoch
         self.generators = model.generators()
         if rng is not None and all(rng is not other for other in self.generators):
@@ -282,8 +359,10 @@ class _TrainingLoop:
         self.started = time.perf_counter()
         self.epochs_done = 0
         self.loss = math.nan
+        # Sum and number of the losses since the last measurement, for training data that cannot be measured.
+        self.running: list[float] | None = [0.0, 0] if measures.train is None else None
         self.best: dict[str, Array] = {}
-        self.best_accuracy = -math.inf
+        self.best_score = -math.inf
 
     def start(self, checkpoint: Path | None) -> None:
         """Resume from the checkpoint if it exists; otherwise measure the untrained model and write the first one."""
@@ -294,24 +373,43 @@ class _TrainingLoop:
         if checkpoint is not None:
             self.save(checkpoint)
 
-    def update(self, X: Array, labels: Array) -> None:
+    def run_epoch(self, measure_every: int | None, patience: int | None) -> None:
+        """Make the updates and the measurements of one epoch."""
+        self.model.train()
+        for X, labels in self.source.epoch(self.rng):
+            self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
+            if measure_every and self.optimiser.steps % measure_every == 0:
+                self.measure_once()
+        self.finish_epoch(patience, measure=measure_every is None)
+
+    def update(self, X: Any, labels: Any) -> None:
         """Make one update."""
         self.optimiser.zero_grad()
-        loss = self.model.loss(wrap_without_copy(X), labels)
+        loss = self.loss_of_batch(wrap_without_copy(X) if type(X) is np.ndarray else X, labels)
+        if not isinstance(loss, Tensor):
+            raise TypeError(
+                f"fit: the loss must be a tensor, computed from the outputs by operations; got {type(loss).__name__}"
+            )
         self.loss = float(loss.item())
         if not math.isfinite(self.loss):
             raise self.diverged(f"the loss became {self.loss}", self.optimiser.steps + 1)
         loss.backward()
         self.optimiser.step()
+        if self.running is not None:
+            self.running[0] += self.loss
+            self.running[1] += 1
         self.report()
 
     def diverged(self, event: str, step: int) -> TrainingDiverged:
         """Return the error for a value that is not finite at a step."""
         if step == 0:
             return TrainingDiverged(f"{event} before the first step; try smaller initial weights or a smaller lambda")
+        epoch = -(-step // self.steps_per_epoch)
+        rates = [self.optimiser.schedule(i) for i in range(step)]
+        rate = max(rates, key=lambda eta: (math.isnan(eta), eta))
+        up_to = "learning rate" if min(rates) == rate or math.isnan(rate) else "learning rates up to"
         return TrainingDiverged(
-            f"{event} at step {step} (epoch {self.epochs_done + 1}, learning rate "
-            f"{self.optimiser.schedule(step - 1):g}); try a smaller learning rate"
+            f"{event} at step {step} (epoch {epoch}, {up_to} {rate:g}); try a smaller learning rate"
         )
 
     def report(self) -> None:
@@ -325,13 +423,19 @@ class _TrainingLoop:
         if self.history.rows and self.history.rows[-1].step == step:
             return
         lam = self.optimiser.weight_decay / 2
-        train = evaluate(self.model, self.train, lam)
-        missing = Metrics(math.nan, math.nan, math.nan)
-        validation = missing if self.validation is None else evaluate(self.model, self.validation, lam)
-        for name, metrics in (("training", train), ("validation", validation)):
+        train = self.measures.of(self.measures.train, lam) if self.running is None else self._running_metrics(lam)
+        validation = self.measures.of(self.measures.validation, lam)
+        parts = {"training": train, "validation": validation}
+        is_measured = {"training": self.running is None, "validation": self.measures.validation is not None}
+        for name, metrics in parts.items():
             for quantity, value in (("loss", metrics.loss), ("cost", metrics.cost)):
-                if not math.isfinite(value) and metrics is not missing:
+                if not math.isfinite(value) and is_measured[name]:
                     raise self.diverged(f"the {name} {quantity} became {value}", step)
+        others = {
+            f"{'train' if part == 'training' else part}_{name}": value
+            for part, metrics in parts.items()
+            for name, value in metrics.others.items()
+        }
         self.history.rows.append(
             Measurement(
                 step,
@@ -339,9 +443,22 @@ class _TrainingLoop:
                 self.optimiser.eta,
                 *(train.loss, train.cost, train.accuracy),
                 *(validation.loss, validation.cost, validation.accuracy),
+                others,
             )
         )
         self.report()
+
+    def _running_metrics(self, lam: float) -> Metrics:
+        """Return the mean loss of the updates since the last measurement, and start again."""
+        assert self.running is not None
+        total, count = self.running
+        self.running = [0.0, 0]
+        missing = self.measures.of(None, lam)
+        if not count:
+            return missing
+        with no_grad():
+            penalty = float(F.l2_penalty(self.model.weights(), lam)) if lam else 0.0
+        return Metrics(total / count, total / count + penalty, math.nan, missing.others)
 
     def finish_epoch(self, patience: int | None, *, measure: bool) -> None:
         """Count the epoch, measure if needed, and with patience save the best parameters and decide whether to stop."""
@@ -355,9 +472,10 @@ class _TrainingLoop:
         self.started = now
         if patience is None:
             return
-        accuracy = self.history.rows[-1].validation_accuracy
-        if accuracy > self.best_accuracy:
-            self.best_accuracy = accuracy
+        last = self.history.rows[-1]
+        score = -last.validation_loss if math.isnan(last.validation_accuracy) else last.validation_accuracy
+        if score > self.best_score:
+            self.best_score = score
             self.best = self.model.state_dict()
             self.history.best_epoch = self.epochs_done
         self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
@@ -370,12 +488,13 @@ class _TrainingLoop:
         metadata = {
             "identity": self.identity,
             "epochs_done": self.epochs_done,
-            "best_accuracy": self.best_accuracy if self.best else None,
+            "best_accuracy": self.best_score if self.best else None,  # or minus the loss
             "best_epoch": self.history.best_epoch,
             "stopped_early": self.history.stopped_early,
             "seconds": self.history.seconds,
-            "rows": [list(asdict(row).values()) for row in self.history.rows],
+            "rows": [row.to_list() for row in self.history.rows],
             "generators": [_as_json(rng.bit_generator.state) for rng in self.generators],
+            **({} if self.running is None else {"running": self.running}),
         }
         return arrays, metadata
 
@@ -389,7 +508,7 @@ class _TrainingLoop:
         own_arrays, own_metadata = self.state()
         try:
             require_same(metadata["identity"], self.identity)
-            first, *others = [Measurement(int(row[0]), *map(float, row[1:])) for row in metadata["rows"]]
+            first, *others = map(Measurement.from_list, metadata["rows"])
             self.history = History(
                 [first, *others],
                 int(metadata["best_epoch"]),
@@ -398,7 +517,10 @@ class _TrainingLoop:
             )
             self.epochs_done = int(metadata["epochs_done"])
             self.best = _strip_prefix("best/", arrays)
-            self.best_accuracy = -math.inf if metadata["best_accuracy"] is None else float(metadata["best_accuracy"])
+            self.best_score = -math.inf if metadata["best_accuracy"] is None else float(metadata["best_accuracy"])
+            if self.running is not None:
+                total, count = metadata["running"]
+                self.running = [float(total), int(count)]
             if self.best:
                 self.model.load_state_dict(self.best)  # so that a mismatch is found now and not at the end
             self.restore(arrays, metadata["generators"])

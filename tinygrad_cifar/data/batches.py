@@ -13,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_cifar.data.dataset import PIXELS, DataError
+from tinygrad_cifar.system.generators import make_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tinygrad_cifar.system.generators import RandomState
 
 __all__ = ["augment_flip", "augment_shift", "iterate_batches", "minibatches"]
 
@@ -28,9 +31,7 @@ _X = TypeVar("_X", bound=np.generic)
 _Y = TypeVar("_Y", bound=np.generic)
 
 
-def minibatches(
-    count: int, batch_size: int, rng: np.random.Generator | None = None, *, drop_last: bool = False
-) -> Iterator[_Index]:
+def minibatches(count: int, batch_size: int, rng: RandomState = None, *, drop_last: bool = False) -> Iterator[_Index]:
     """Split the indices from 0 to ``count - 1`` into the mini-batches of one epoch.
 
     Parameters
@@ -39,8 +40,9 @@ def minibatches(
         Number of images, at least 0.
     batch_size : int
         Images per batch, at least 1.
-    rng : numpy.random.Generator, optional
-        Generator that shuffles the indices: the call draws one permutation. If None, batches are in file order.
+    rng : numpy.random.Generator or int, optional
+        Generator that shuffles the indices, or its seed: the call draws one permutation. If None, batches are in file
+        order.
     drop_last : bool
         If True, a last batch that is smaller than the others is left out. If False, its images have a larger weight
         than the others, since every step uses the mean over its batch. Default: False.
@@ -71,7 +73,7 @@ def minibatches(
     slices = (slice(start, min(start + batch_size, end)) for start in range(0, end, batch_size))
     if rng is None:
         return slices
-    order = rng.permutation(count)  # drawn here, not when the first batch is requested
+    order = make_generator("minibatches", rng).permutation(count)  # drawn here, not when the first batch is requested
     return (order[batch] for batch in slices)
 
 
@@ -79,7 +81,7 @@ def iterate_batches(
     X: npt.NDArray[_X],
     y: npt.NDArray[_Y],
     batch_size: int,
-    rng: np.random.Generator | None = None,
+    rng: RandomState = None,
     *,
     drop_last: bool = False,
     buffers: list[npt.NDArray[_X]] | None = None,
@@ -94,8 +96,8 @@ def iterate_batches(
         Labels, or other values for each image.
     batch_size : int
         Images per batch, at least 1.
-    rng : numpy.random.Generator, optional
-        Generator that shuffles the images. If None, batches are in file order.
+    rng : numpy.random.Generator or int, optional
+        Generator that shuffles the images, or its seed. If None, batches are in file order.
     drop_last : bool
         If True, a last batch that is smaller than the others is left out. Default: False.
     buffers : list, optional
@@ -168,15 +170,15 @@ _PROBE = [np.empty(0)]
 _UNSHARED_REFERENCES = sys.getrefcount(_PROBE[0])
 
 
-def augment_flip(images: _Images, rng: np.random.Generator) -> _Images:
+def augment_flip(images: _Images, rng: RandomState = None) -> _Images:
     """Flip each image horizontally with probability 1/2.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (N, 3072)
         Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
-    rng : numpy.random.Generator
-        Generator from which one number per image is drawn.
+    rng : numpy.random.Generator or int, optional
+        Generator from which one number per image is drawn, or its seed.
 
     Returns
     -------
@@ -198,12 +200,12 @@ def augment_flip(images: _Images, rng: np.random.Generator) -> _Images:
     True
     """
     pixels = _as_pixels(images).copy()
-    flipped = rng.random(len(pixels)) < 0.5  # noqa: PLR2004
+    flipped = make_generator("augment_flip", rng).random(len(pixels)) < 0.5  # noqa: PLR2004
     pixels[flipped] = pixels[flipped, :, :, ::-1]
     return pixels.reshape(images.shape)
 
 
-def augment_shift(images: _Images, rng: np.random.Generator, most: int) -> _Images:
+def augment_shift(images: _Images, rng: RandomState, most: int) -> _Images:
     """Shift each image by up to ``most`` pixels along each axis.
 
     All ``(2 * most + 1) ** 2`` shifts are equally probable. Pixels shifted in repeat the nearest pixel of the edge.
@@ -212,8 +214,8 @@ def augment_shift(images: _Images, rng: np.random.Generator, most: int) -> _Imag
     ----------
     images : ndarray of uint8, shape (N, 3072)
         Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
-    rng : numpy.random.Generator
-        Generator from which two numbers per image are drawn.
+    rng : numpy.random.Generator, int or None
+        Generator from which two numbers per image are drawn, or its seed.
     most : int
         Largest shift, from 0 to 31 pixels.
 
@@ -239,7 +241,7 @@ def augment_shift(images: _Images, rng: np.random.Generator, most: int) -> _Imag
         raise DataError(f"most must be from 0 to {SIDE - 1} pixels; got {most}")
     padded = np.pad(pixels, ((0, 0), (0, 0), (most, most), (most, most)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(2, 3))
-    top, left = rng.integers(0, 2 * most + 1, (2, len(pixels)))
+    top, left = make_generator("augment_shift", rng).integers(0, 2 * most + 1, (2, len(pixels)))
     return windows[np.arange(len(pixels)), :, top, left].reshape(images.shape)
 
 

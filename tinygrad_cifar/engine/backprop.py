@@ -229,7 +229,8 @@ def _initial_cotangent(name: str, out: Value, gradient: Any) -> Any:
     if out._node is None:
         raise ValueError(
             f"{name}: the result does not depend on any tensor with requires_grad=True, so there is nothing to "
-            "differentiate (was it computed under no_grad, or from detached tensors?)"
+            "differentiate (was it computed under no_grad, or from detached tensors? to update a parameter w, write "
+            "w.data = w.data - eta * w.grad.data)"
         )
     array = out._array
     if gradient is None:

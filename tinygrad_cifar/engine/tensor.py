@@ -9,6 +9,7 @@ therefore never computed from values that were overwritten in the meantime.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -111,21 +112,15 @@ class Tensor(Value):
         """
         if not self.is_leaf:
             raise ValueError("overwrite: the tensor must be a leaf; this one was computed from others (use detach())")
-        array = self._array_to_update()
-        try:
-            write(array.view())  # a view, so that changing its shape or dtype does not affect the tensor
-        finally:
-            del array
-            if is_shared(self):
-                self._array.flags.writeable = False
-                self._array = self._array.copy()
-
-    def _array_to_update(self) -> Array:
-        """Return the array of a leaf, writeable; if anything else referred to it, the tensor first receives a copy."""
         if is_shared(self):
             self._array = self._array.copy()
         self._array.flags.writeable = True
-        return self._array
+        try:
+            write(self._array.view())  # a view, so that changing its shape or dtype does not affect the tensor
+        finally:
+            if is_shared(self):
+                self._array.flags.writeable = False
+                self._array = self._array.copy()
 
     @property
     def requires_grad(self) -> bool:
@@ -176,7 +171,10 @@ class Tensor(Value):
     def grad(self, gradient: Tensor | None) -> None:
         node = self._leaf_node()
         if node is None:
-            raise ValueError("grad: can be set only on a leaf with requires_grad=True")
+            raise ValueError(
+                "grad: can be set only on a leaf with requires_grad=True; after w = w - eta * w.grad, w is a result "
+                "and not a leaf: write w.data = w.data - eta * w.grad.data"
+            )
         matches = isinstance(gradient, Tensor) and (gradient.shape, gradient.dtype) == (self.shape, self.dtype)
         if gradient is not None and not matches:
             raise ValueError(f"grad: must be None or a {self.dtype} Tensor of shape {self.shape}")
@@ -297,6 +295,16 @@ class Tensor(Value):
     def __pos__(self) -> Tensor:
         return self
 
+    # As for numbers, x += y means x = x + y, also for the arguments of a function. An update of a parameter means more.
+
+    def __iadd__(self, other: ArrayLike) -> Tensor:  # type: ignore[misc]  # noqa: PYI034 (a new tensor)
+        _refuse_update(self, "+", other)
+        return ops.add(self, other)
+
+    def __isub__(self, other: ArrayLike) -> Tensor:  # type: ignore[misc]  # noqa: PYI034 (a new tensor)
+        _refuse_update(self, "-", other)
+        return ops.subtract(self, other)
+
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("a tensor does not support item assignment; write x = index_update(x, index, value)")
 
@@ -347,6 +355,18 @@ class Tensor(Value):
         text = np.array2string(self._array, separator=", ", prefix="Tensor(")
         kind = "" if self.dtype in (np.float64, np.int64, np.bool_) else f", dtype={self.dtype}"
         return f"Tensor({text}{kind}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def _repr_html_(self) -> str:
+        """Return shape, type, origin, range and values, for notebooks."""
+        parts = [" x ".join(map(str, self.shape)) or "scalar", str(self.dtype)]
+        if self._node is not None:
+            op = self._node.primitive
+            parts.append("requires a gradient" if op is None else f"result of {op.name}")
+        if self.size > 1:
+            low, high, mean = (float(f(self._array)) for f in (np.min, np.max, np.mean))
+            parts.append(f"from {low:.4g} to {high:.4g}, mean {mean:.4g}")
+        values = np.array2string(self._array, separator=", ", threshold=200, edgeitems=4)
+        return f"<div><b>Tensor</b> {escape(', '.join(parts))}<pre>{escape(values)}</pre></div>"
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -501,6 +521,19 @@ def wrap_without_copy(array: Array) -> Tensor:
     out._array = array
     out._node = None
     return out
+
+
+def _refuse_update(w: Tensor, sign: str, change: Any) -> None:
+    """Raise an error for an update such as ``w -= eta * w.grad``, after which ``w`` would not be a leaf.
+
+    It is recognised by the gradient of ``w``, and by a constant array of the same shape on the right-hand side.
+    """
+    is_constant = isinstance(change, (np.ndarray, np.generic)) or (isinstance(change, Tensor) and change._node is None)
+    if is_constant and w.grad is not None and np.shape(unwrap_value(change)) == w.shape:
+        raise TypeError(
+            f"w {sign}= ... does not update a tensor in place: w would become a result, which receives no gradients; "
+            f"write w.data = w.data {sign} eta * w.grad.data, or use an optimiser (in a computation, w = w {sign} ...)"
+        )
 
 
 def _rebuild(array: Array, requires_grad: bool, grad: Tensor | None, kind: type[Tensor] = Tensor) -> Tensor:

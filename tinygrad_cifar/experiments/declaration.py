@@ -47,7 +47,7 @@ class TrainingJob:
     def key(self) -> str:
         """Name that two runs share if and only if they are the same."""
         # Renamed settings are digested under their old names, so that stored outcomes are found.
-        settings = {SETTINGS[name].old_name or name: value for name, value in asdict(self.settings).items()}
+        settings = {SETTINGS[name].old_name or name: value for name, value in self.settings.identity().items()}
         return f"{self.settings.model}-{_digest(settings)}{'' if self.test else '-untested'}"
 
     @property

@@ -67,7 +67,7 @@ def _train(job: TrainingJob, source: str) -> tuple[dict[str, Array], dict[str, A
         arrays |= {"W": prepared.preprocessing.of_pixels(weights.numpy()), "gradient": gradient.numpy()}
     text = {
         "scores": result.to_json(),
-        "rows": [list(asdict(row).values()) for row in result.history.rows],
+        "rows": [row.to_list() for row in result.history.rows],
         "cpu": time.process_time() - started,
     }
     return arrays, text

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_cifar.course.settings import OLD_NAMES
+from tinygrad_cifar.course.settings import OLD_NAMES, SETTINGS
 from tinygrad_cifar.course.training import History, Measurement
 from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TrainingJob
 from tinygrad_cifar.experiments.report_checks import CheckMetric
@@ -22,6 +22,9 @@ from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Outcome = TypeVar("Outcome")
+
+# The values of settings that earlier versions did not have and therefore did not store.
+_ADDED_SETTINGS = {name: declared.default for name, declared in SETTINGS.items() if declared.was_added}
 
 
 class OutcomeError(Exception):
@@ -147,7 +150,7 @@ class OutcomeStore:
             raise OutcomeError(f"{path} does not exist")
         try:
             arrays, text = load_checkpoint(path)
-            stored = _flatten(text["of"])
+            stored = _ADDED_SETTINGS | _flatten(text["of"])
             outcome = load(arrays, text)
         except CheckpointError as error:
             raise OutcomeError(str(error)) from error
@@ -168,7 +171,7 @@ def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _training_outcome(arrays: dict[str, Array], text: Any) -> TrainingOutcome:
-    rows = [Measurement(int(row[0]), *map(float, row[1:])) for row in text["rows"]]
+    rows = [Measurement.from_list(row) for row in text["rows"]]
     return TrainingOutcome(text["scores"], History(rows, seconds=text["scores"]["seconds"]), arrays, text["cpu"])
 
 

@@ -1,21 +1,38 @@
 """Layers: modules that hold parameters and are called like functions.
 
-Each row of a layer's input is one example: the shape is ``(batch, features)``.
+Each row of a layer's input is one example: the shape is ``(batch, features)``. Random numbers come from ``rng``, a
+:class:`numpy.random.Generator`, an integer (the seed of a new one), or None, with which every run differs. Layers that
+are given the same integer get the same numbers; share one generator between them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tinygrad_cifar.engine import ops
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module
+from tinygrad_cifar.system.arguments import explain_names
+from tinygrad_cifar.system.generators import RandomState, make_generator
 
-__all__ = ["Dropout", "Linear", "Module", "Normalize", "ReLU", "Sequential"]
+__all__ = [
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Linear",
+    "Module",
+    "Normalize",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+]
 
 
 class Linear(Module):
@@ -27,8 +44,8 @@ class Linear(Module):
         Number of inputs, at least 1.
     outputs : int
         Number of outputs, at least 1.
-    rng : numpy.random.Generator
-        Generator from which the weights are sampled.
+    rng : numpy.random.Generator or int, optional
+        Generator from which the weights are sampled, or its seed.
     init : initialiser
         Initialiser of the weights (see :mod:`tinygrad_cifar.nn.initialisers`). Default: ``FanIn()``.
     dtype : data-type
@@ -55,24 +72,106 @@ class Linear(Module):
     (5, 2)
     """
 
+    decays: ClassVar[Mapping[str, bool]] = {"W": True, "b": False}
+
     def __init__(
         self,
         features: int,
         outputs: int,
         *,
-        rng: np.random.Generator,
+        rng: RandomState = None,
         init: initialisers.Initialiser = initialisers.FanIn(),  # noqa: B008 (frozen)
         dtype: Any = np.float64,
     ) -> None:
         if features < 1 or outputs < 1:
             raise ValueError(f"Linear: features and outputs must be at least 1; got {features} and {outputs}")
+        rng = make_generator("Linear", rng)
         self.W = Tensor(init(rng, features, outputs), requires_grad=True, dtype=dtype)
         self.b = Tensor(np.zeros(outputs), requires_grad=True, dtype=dtype)
 
     def forward(self, x: Any) -> Tensor:
         """Return ``x @ W + b``, of shape ``(batch, outputs)``."""
-        scores: Tensor = ops.matmul(x, self.W) + self.b
+        try:
+            product = ops.matmul(x, self.W)
+        except ValueError:
+            if shape_of(x)[-1:] == self.W.shape[:1]:
+                raise
+            raise ValueError(
+                f"Linear: the input must have {self.W.shape[0]} features, along its last axis; got the shape "
+                f"{shape_of(x)}"
+            ) from None
+        scores: Tensor = product + self.b
         return scores
+
+    def _arguments(self) -> str:
+        return ", ".join(map(str, self.W.shape))
+
+
+class Embedding(Module):
+    """Table of vectors, one for each of ``count`` symbols: ``W[index]``. They are not weights: they do not decay.
+
+    Parameters
+    ----------
+    count : int
+        Number of symbols, at least 1.
+    features : int
+        Elements of each vector, at least 1.
+    rng : numpy.random.Generator or int, optional
+        Generator from which the vectors are sampled, or its seed.
+    init : initialiser
+        Initialiser of the table. Default: ``Normal(1.0)``.
+    dtype : data-type
+        Type of the table. Default: float64.
+
+    Attributes
+    ----------
+    W : Tensor, shape (count, features)
+        The vectors, one per row.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` or ``features`` is less than 1.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import nn
+    >>> letters = nn.Embedding(26, 4, rng=0)
+    >>> letters([[0, 1, 2], [3, 3, 3]]).shape
+    (2, 3, 4)
+    """
+
+    decays: ClassVar[Mapping[str, bool]] = {"W": False}
+
+    def __init__(
+        self,
+        count: int,
+        features: int,
+        *,
+        rng: RandomState = None,
+        init: initialisers.Initialiser = initialisers.Normal(1.0),  # noqa: B008 (frozen)
+        dtype: Any = np.float64,
+    ) -> None:
+        if count < 1 or features < 1:
+            raise ValueError(f"Embedding: count and features must be at least 1; got {count} and {features}")
+        rng = make_generator("Embedding", rng)
+        self.W = Tensor(init(rng, count, features), requires_grad=True, dtype=dtype)
+
+    def forward(self, index: Any) -> Tensor:
+        """Return the vectors of an array of integers from 0 to ``count - 1``, along a new last axis."""
+        index = np.asarray(unwrap_value(index))
+        count = len(self.W)
+        if index.dtype.kind not in "iu":
+            raise TypeError(f"Embedding: the index must consist of integers; got {index.dtype}")
+        if index.size and not (index.min() >= 0 and index.max() < count):
+            raise IndexError(
+                f"Embedding: the index must be from 0 to {count - 1}; got values from {index.min()} to {index.max()}"
+            )
+        vectors: Tensor = self.W[index.astype(np.intp, copy=False)]
+        return vectors
+
+    def _arguments(self) -> str:
+        return ", ".join(map(str, self.W.shape))
 
 
 class ReLU(Module):
@@ -89,6 +188,59 @@ class ReLU(Module):
         """Return ``max(0, x)``."""
         rectified: Tensor = ops.relu(x)
         return rectified
+
+
+class Sigmoid(Module):
+    """Logistic sigmoid: ``1 / (1 + exp(-x))``.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, nn
+    >>> nn.Sigmoid()(Tensor([-1000.0, 0.0]))
+    Tensor([0. , 0.5])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sigmoid of ``x``."""
+        result: Tensor = ops.sigmoid(x)
+        return result
+
+
+class Tanh(Module):
+    """Hyperbolic tangent.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, nn
+    >>> nn.Tanh()(Tensor([0.0, 1000.0]))
+    Tensor([0., 1.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the hyperbolic tangent of ``x``."""
+        result: Tensor = ops.tanh(x)
+        return result
+
+
+class Flatten(Module):
+    """All axes but the first in one: ``(batch, ...)`` becomes ``(batch, features)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import Tensor, nn
+    >>> nn.Flatten()(Tensor(np.zeros((5, 3, 32, 32)))).shape
+    (5, 3072)
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        """Return ``x`` with the shape ``(batch, features)``."""
+        shape = shape_of(x)
+        if not shape:
+            raise ValueError("Flatten: the input must have at least one axis, that of the batch; got a scalar")
+        features = int(np.prod(shape[1:]))
+        result: Tensor = ops.reshape(x, (shape[0], features))
+        return result
 
 
 class Normalize(Module):
@@ -136,8 +288,8 @@ class Dropout(Module):
     ----------
     rate : float
         Probability with which an element is set to 0, in [0, 1).
-    rng : numpy.random.Generator
-        Generator from which the elements to drop are sampled.
+    rng : numpy.random.Generator or int, optional
+        Generator from which the elements to drop are sampled, or its seed.
 
     Raises
     ------
@@ -157,15 +309,18 @@ class Dropout(Module):
     (Tensor([0., 2., 2., 2.]), Tensor([1., 1., 1., 1.]))
     """
 
-    def __init__(self, rate: float, *, rng: np.random.Generator) -> None:
+    def __init__(self, rate: float, *, rng: RandomState = None) -> None:
         if not 0 <= rate < 1:
             raise ValueError(f"Dropout: rate must be in [0, 1); got {rate}")
         self.rate = rate
-        self.rng = rng
+        self.rng = make_generator("Dropout", rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` with some elements set to 0 and the others rescaled, or ``x`` itself in evaluation mode."""
         return F.dropout(x, self.rate, self.rng) if self.training else x
+
+    def _arguments(self) -> str:
+        return f"{self.rate:g}"
 
 
 class Sequential(Module):
@@ -173,8 +328,8 @@ class Sequential(Module):
 
     Parameters
     ----------
-    *layers : Module
-        Layers, first to last.
+    *layers : Module or callable
+        Layers, first to last: modules, or functions of one tensor.
 
     Examples
     --------
@@ -186,7 +341,16 @@ class Sequential(Module):
     ((5, 2), 4)
     """
 
-    def __init__(self, *layers: Module) -> None:
+    def __init__(self, *layers: Module | Callable[[Any], Any]) -> None:
+        for i, layer in enumerate(layers):
+            given: Any = layer
+            if isinstance(given, type):
+                raise TypeError(f"Sequential: layer {i} is a class; construct it: {given.__name__}()")
+            if not callable(given):
+                remedy = "; give the layers one by one: Sequential(*layers)" if isinstance(given, (list, tuple)) else ""
+                raise TypeError(
+                    f"Sequential: layer {i} must be a module or a function; got {type(given).__name__}{remedy}"
+                )
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Tensor:
@@ -195,3 +359,14 @@ class Sequential(Module):
         for layer in self.layers:
             result = layer(result)
         return result
+
+    def _arguments(self) -> str:
+        return ", ".join(repr(layer) if isinstance(layer, Module) else _name(layer) for layer in self.layers)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+if not TYPE_CHECKING:  # type checkers would take any name of the module to exist
+    __getattr__ = explain_names(__name__, __all__)

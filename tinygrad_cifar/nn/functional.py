@@ -8,7 +8,7 @@ arrays returns arrays; if a floating-point input is a tensor, the result is a te
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops import losses
 from tinygrad_cifar.engine.ops.elementwise import _as_floats
 from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.system.arguments import explain_names
+from tinygrad_cifar.system.generators import RandomState, make_generator
 
 V = TypeVar("V", Tensor, Array)
 
@@ -239,6 +241,63 @@ def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> Tens
     return ops.mean(ops.expm1(ops.multiply(log_p, float(q)))) / -float(q)  # expm1 is accurate where q or 1 - p is small
 
 
+@operation(ops.negative, ops.softplus, ops.multiply, ops.add, ops.mean)
+def binary_cross_entropy(scores: TensorLike, targets: Any) -> TensorLike:
+    """Compute the binary cross-entropy: the mean of ``-t log p - (1 - t) log(1 - p)``, where p is the sigmoid.
+
+    With one column per class it is the course's other loss for many classes: the mean over images and classes of one
+    yes-or-no question for each class. The scores may also be of any shape, with targets of the same shape.
+
+    Parameters
+    ----------
+    scores : Tensor or array_like
+        Unnormalised scores, not probabilities: the function applies the sigmoid.
+    targets : array_like
+        Probabilities from 0 to 1, such as 0 and 1, with the shape of ``scores``; or, for scores of shape
+        ``(batch, classes)``, integers of shape ``(batch,)``, the class of each row.
+
+    Returns
+    -------
+    Tensor or scalar
+        Mean over all elements, without overflow for scores of any magnitude.
+
+    Raises
+    ------
+    ValueError
+        If the shapes are incompatible, a target is out of range, or targets require a gradient.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor
+    >>> from tinygrad_cifar.nn import functional as F
+    >>> F.binary_cross_entropy(Tensor([1000.0, -1000.0, 1000.0]), [1, 0, 0]).item()  # the last one is wrong
+    333.3333333333333
+    >>> F.binary_cross_entropy(Tensor([[1000.0, -1000.0]]), [0]).item()  # class 0, and not class 1
+    0.0
+    """
+    name = "binary_cross_entropy"
+    if isinstance(targets, Tensor) and targets.requires_grad:
+        raise ValueError(f"{name}: targets must not require a gradient; use targets.detach()")
+    scores = _as_floats(scores)
+    shape = shape_of(scores)
+    t = np.asarray(unwrap_value(targets))
+    if len(shape) == 2 and t.ndim == 1 and t.shape != shape:  # noqa: PLR2004 (one class per row)
+        t = one_hot(_check_labels(name, t, shape[1], shape[0]), shape[1])
+    if t.shape != shape:
+        raise ValueError(
+            f"{name}: targets must have the shape of scores, or be one class per row; got {t.shape} and {shape}"
+        )
+    if not t.size:
+        raise ValueError(f"{name}: scores must not be empty; got the shape {shape}")
+    if t.dtype.kind not in "fiub" or not ((t >= 0) & (t <= 1)).all():
+        raise ValueError(
+            f"{name}: targets must be probabilities from 0 to 1; got {t.dtype} from {t.min()} to {t.max()}"
+        )
+    t = t.astype(scores.dtype, copy=False)  # so that float64 targets do not promote a float32 loss
+    # The logarithms of p and 1 - p are -softplus(-s) and -softplus(s), accurate where p or 1 - p is tiny.
+    return ops.mean(ops.multiply(ops.softplus(-scores), t) + ops.multiply(ops.softplus(scores), 1 - t))
+
+
 @operation(ops.getitem, ops.reshape, ops.subtract, ops.add, ops.relu, ops.sum, ops.divide)
 def hinge(scores: TensorLike, labels: Any, margin: float = 1.0) -> TensorLike:
     """Compute the multi-class hinge loss: the mean of ``sum_{j != y} max(0, s_j - s_y + margin)``.
@@ -382,7 +441,7 @@ def accuracy(scores: Any, labels: Any) -> float:
     return float(np.mean(np.argmax(np.asarray(unwrap_value(scores)), axis=1) == labels))
 
 
-def dropout(x: V, rate: float, rng: np.random.Generator) -> V:
+def dropout(x: V, rate: float, rng: RandomState = None) -> V:
     """Set each element to 0 with probability ``rate`` and divide the others by ``1 - rate``.
 
     The expected value of each element does not change.
@@ -393,8 +452,8 @@ def dropout(x: V, rate: float, rng: np.random.Generator) -> V:
         Input.
     rate : float
         Probability in [0, 1).
-    rng : numpy.random.Generator
-        Generator from which one number per element is drawn.
+    rng : numpy.random.Generator or int, optional
+        Generator from which one number per element is drawn, or its seed.
 
     Returns
     -------
@@ -418,5 +477,9 @@ def dropout(x: V, rate: float, rng: np.random.Generator) -> V:
         raise ValueError(f"dropout: rate must be in [0, 1); got {rate}")
     if rate == 0:
         return x
-    mask = rng.random(shape_of(x), dtype=np.float32) >= rate
+    mask = make_generator("dropout", rng).random(shape_of(x), dtype=np.float32) >= rate
     return ops.multiply(x, mask.astype(x.dtype) / (1 - float(rate)))
+
+
+if not TYPE_CHECKING:  # type checkers would take any name of the module to exist
+    __getattr__ = explain_names(__name__, [*globals()])

@@ -1,7 +1,7 @@
 """Weight initialisers: each samples a matrix of shape ``(fan_in, fan_out)``.
 
-An initialiser is a frozen dataclass that is called with a generator, ``fan_in`` and ``fan_out``. It has no state, so
-initial weights depend only on the generator.
+An initialiser is a frozen dataclass that is called with a generator (or its seed), ``fan_in`` and ``fan_out``. It has
+no state, so initial weights depend only on the generator.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.system.arguments import explain_constructor
+from tinygrad_cifar.system.generators import RandomState, make_generator
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Initialiser = Callable[[np.random.Generator, int, int], Array]
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Zeros:
     """All zeros.
@@ -28,10 +32,11 @@ class Zeros:
     array([[0., 0.]])
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:  # noqa: ARG002
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:  # noqa: ARG002
         return np.zeros((fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Normal:
     """Gaussian with mean 0 and standard deviation ``sigma`` (0.01 in the course's assignment 1).
@@ -51,10 +56,11 @@ class Normal:
 
     sigma: float = 0.01
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, self.sigma, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, self.sigma, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class FanIn:
     """Gaussian with variance ``1 / fan_in``: the Xavier initialisation of reports 001 and 003 (LeCun's).
@@ -68,10 +74,11 @@ class FanIn:
     0.018
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, fan_in**-0.5, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, fan_in**-0.5, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Xavier:
     """Gaussian with variance ``2 / (fan_in + fan_out)``: the Xavier initialisation of report 004 (Glorot's).
@@ -85,10 +92,11 @@ class Xavier:
     0.07
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, (2 / (fan_in + fan_out)) ** 0.5, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, (2 / (fan_in + fan_out)) ** 0.5, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class He:
     """Gaussian with variance ``2 / fan_in``, which preserves the variance through ReLU layers.
@@ -102,10 +110,11 @@ class He:
     0.1
     """
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return rng.normal(0.0, (2 / fan_in) ** 0.5, (fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return make_generator(type(self).__name__, rng).normal(0.0, (2 / fan_in) ** 0.5, (fan_in, fan_out))
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Absolute:
     """Absolute values of the samples of another initialiser (a variation in report 004).
@@ -126,5 +135,5 @@ class Absolute:
 
     of: Initialiser
 
-    def __call__(self, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-        return np.abs(self.of(rng, fan_in, fan_out))
+    def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
+        return np.abs(self.of(make_generator("Absolute", rng), fan_in, fan_out))

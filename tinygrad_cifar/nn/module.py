@@ -6,28 +6,69 @@ and write ``forward``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import ABCMeta
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.modes import no_grad
 from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.nn import module_files, module_text
+from tinygrad_cifar.nn.weights import declare, is_weight
+from tinygrad_cifar.system.arguments import describe_mismatch, suggest
 
 Array = np.ndarray[Any, np.dtype[Any]]
 M = TypeVar("M", bound="Module")
 
+# Attributes in which a module stores which of its tensors belong to the state; see Module._named_tensors.
+_STATE_NAMES, _GIVEN_NAMES = "_state_names", "_given_names"
 
-class Module:
+
+class _ModuleType(ABCMeta):
+    """The class of module classes: it examines a module when its constructor has returned.
+
+    It derives from ABCMeta, so that a module may also derive from an abstract base class.
+    """
+
+    if not TYPE_CHECKING:  # type checkers would take this signature for that of all constructors
+
+        def __call__(cls, *args, **kwargs):
+            try:
+                module = super().__call__(*args, **kwargs)
+            except TypeError:
+                message = describe_mismatch(cls.__name__, cls.__init__, (None, *args), kwargs)
+                if cls.__init__ is object.__init__ and (args or kwargs):
+                    message = f"{cls.__name__}: takes no arguments"
+                if message is None:
+                    raise
+                raise TypeError(message) from None
+            module._finish_construction()
+            return module
+
+
+class Module(metaclass=_ModuleType):
     """Base class of layers and models: a function with parameters.
+
+    The parameters are the tensors with ``requires_grad=True`` among the attributes, also in lists, tuples, dictionaries
+    and other modules. The other tensors that the constructor assigns are constants, such as means, which belong to the
+    state, too. A tensor that is assigned later, such as a result that ``forward`` keeps, belongs to the state only if
+    it is a parameter.
 
     Attributes
     ----------
     training : bool
         Whether the module is in training mode, in which :class:`Dropout` is active. Set by :meth:`train` and
         :meth:`eval`. Default: True.
+    decays : mapping of str to bool
+        A class attribute: for the names of attributes, whether these parameters are weights, which the L2 term and the
+        weight decay of an optimiser include. If a name is missing, the shape decides: a parameter is a weight if it has
+        two axes, or more of which at least two have more than one element. Default: empty.
 
     Examples
     --------
@@ -45,9 +86,68 @@ class Module:
     """
 
     training: bool = True
+    decays: ClassVar[Mapping[str, bool]] = {}
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute the result of the module. Subclasses define it with the parameters they need.
+    def _finish_construction(self) -> None:
+        """Note the names of the tensors, and raise an error for parameters that would not be found."""
+        names = set()
+        for name, child in self._children():
+            if isinstance(child, Tensor):
+                if not child.is_leaf:
+                    raise TypeError(
+                        f"{type(self).__name__}: {name} is the result of an operation on a tensor with "
+                        "requires_grad=True, so it would not be a parameter; compute the values first: "
+                        f"self.{name} = Tensor(values, requires_grad=True)"
+                    )
+                names.add(name)
+        vars(self)[_STATE_NAMES] = names
+        self.check_attributes()
+        for _ in self.named_parameters():
+            pass  # declares the weights
+
+    def check_attributes(self) -> None:
+        """Raise an error for parameters and modules in attributes where they are not found, such as sets.
+
+        A constructor checks its own module; :func:`tinygrad_cifar.training.fit` checks all modules again.
+
+        Raises
+        ------
+        TypeError
+            If an attribute is a set, a deque, an array of objects, or a layer that is not a module, with parameters.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar import nn
+        >>> class Heads(nn.Module):
+        ...     def __init__(self) -> None:
+        ...         self.heads = {nn.Linear(4, 2, rng=0), nn.Linear(4, 3, rng=1)}
+        >>> Heads()
+        Traceback (most recent call last):
+        TypeError: Heads: heads is a set with parameters or modules, which are not found there; use a list or a dict
+        """
+        found: set[int] | None = None
+        for module in self.modules():
+            for name, child in module._children():
+                if isinstance(child, (Tensor, Module, type)):
+                    continue
+                where = f"{type(module).__name__}: {name} is a {type(child).__name__}"
+                is_array = isinstance(child, np.ndarray) and child.dtype == object
+                if isinstance(child, (set, frozenset, deque)) or is_array:
+                    if any(map(_has_parameters, child.ravel() if is_array else child)):
+                        raise TypeError(
+                            f"{where} with parameters or modules, which are not found there; use a list or a dict"
+                        )
+                elif callable(child) and hasattr(child, "__dict__"):
+                    found = {id(p) for p in self.parameters()} if found is None else found
+                    inside = [(n, t) for n, t in _flatten(vars(child)) if isinstance(t, Tensor) and t.requires_grad]
+                    if lost := [n for n, t in inside if t.is_leaf and id(t) not in found]:
+                        raise TypeError(
+                            f"{where} with the parameter {lost[0]}, which is not found, since {type(child).__name__} "
+                            "is not a module; derive it from nn.Module"
+                        )
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the result of the module. Subclasses define it with the parameters and results they need.
 
         Raises
         ------
@@ -57,10 +157,14 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return self.forward(*args, **kwargs)
+        result: Tensor = self.forward(*args, **kwargs)  # of most modules; others may return several tensors
+        return result
 
     def _children(self) -> Iterator[tuple[str, Any]]:
-        return _flatten(vars(self))
+        return _flatten({k: v for k, v in vars(self).items() if k not in (_STATE_NAMES, _GIVEN_NAMES)})
+
+    def _nested(self) -> list[tuple[str, Module]]:
+        return [(name, child) for name, child in self._children() if isinstance(child, Module)]
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and the modules inside it, each once."""
@@ -70,29 +174,48 @@ class Module:
             module = unseen.pop()
             if not any(module is other for other in seen):
                 seen.append(module)
-                unseen += [child for _, child in module._children() if isinstance(child, Module)][::-1]
+                unseen += [child for _, child in module._nested()][::-1]
         yield from seen
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the names and leaf tensors of the module and of those inside it: parameters and constants.
+        """Yield the names and tensors of the state of the module and of those inside it: parameters and constants.
 
-        Results of recorded operations are left out, so that a module may store one for inspection.
+        Results that a module stores for inspection are left out.
         """
-        yield from self._named_tensors(())
+        yield from ((name, tensor) for name, tensor, _ in self._named_tensors(()))
 
-    def _named_tensors(self, above: tuple[Module, ...]) -> Iterator[tuple[str, Tensor]]:
+    def _named_tensors(self, above: tuple[Module, ...]) -> Iterator[tuple[str, Tensor, bool]]:
+        """Yield the name of each tensor, the tensor, and whether it is a parameter."""
+        own = vars(self)
+        known, given = own.get(_STATE_NAMES), own.get(_GIVEN_NAMES, ())
         for name, child in self._children():
-            if isinstance(child, Tensor) and child.is_leaf:
-                yield name, child
+            if isinstance(child, Tensor):
+                is_parameter = name in given or (child.is_leaf and child.requires_grad)
+                if is_parameter:
+                    if known is not None:
+                        known.add(name)  # so that it remains part of the state if it is frozen later
+                    if name not in given and (decays := self._decays(name)) is not None:
+                        declare(child, decays)
+                if is_parameter or (child.is_leaf and (known is None or name in known)):
+                    yield name, child, is_parameter
             elif isinstance(child, Module) and not any(child is module for module in (*above, self)):
                 inside = child._named_tensors((*above, self))
-                yield from ((f"{name}.{inner}", tensor) for inner, tensor in inside)
+                yield from ((f"{name}.{inner}", tensor, is_parameter) for inner, tensor, is_parameter in inside)
+
+    def _decays(self, name: str) -> bool | None:
+        """Return what the class, or one above it, says of an attribute; None if nothing."""
+        for owner in (self, *type(self).__mro__):
+            declared = vars(owner).get("decays", {})
+            for key in (name, name.partition(".")[0]):
+                if key in declared:
+                    return bool(declared[key])
+        return None
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the names and tensors of the parameters: leaves with ``requires_grad``, each once."""
         seen: set[int] = set()
-        for name, tensor in self.named_tensors():
-            if tensor.requires_grad and id(tensor) not in seen:
+        for name, tensor, is_parameter in self._named_tensors(()):
+            if is_parameter and id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield name, tensor
 
@@ -101,8 +224,116 @@ class Module:
         return [tensor for _, tensor in self.named_parameters()]
 
     def weights(self) -> list[Tensor]:
-        """Return the parameters in the L2 term: those with at least two dimensions, so not the biases."""
-        return [tensor for tensor in self.parameters() if tensor.ndim > 1]
+        """Return the parameters in the L2 term: not biases, scales or embeddings; see :attr:`decays`."""
+        return [tensor for tensor in self.parameters() if is_weight(tensor)]
+
+    def with_parameters(self: M, parameters: Mapping[str, Any]) -> M:  # noqa: PYI019 (Python 3.10 has no Self)
+        """Return a module that computes with these tensors in place of its own; this module does not change.
+
+        For derivatives with respect to given parameters: meta-learning, Hessians, or an optimiser such as SciPy's. The
+        tensors may be results of recorded operations, through which gradients flow. All else is shared with this
+        module, but attributes that the new module assigns are not.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Tensor or array_like
+            Tensors by their names in :meth:`named_tensors`. The module's own tensors are used for missing names.
+
+        Raises
+        ------
+        ValueError
+            If a name is not one of a tensor of this module, or a shape differs.
+
+        See Also
+        --------
+        unravel : The parameters from one vector.
+
+        Examples
+        --------
+        One step of gradient descent that can itself be differentiated (MAML):
+
+        >>> import numpy as np
+        >>> from tinygrad_cifar import Tensor, functional, grad, nn
+        >>> model = nn.Linear(2, 1, rng=0)
+        >>> X, y = np.ones((3, 2)), np.zeros((3, 1))
+        >>> before = dict(model.named_parameters())
+        >>> gradients = grad(functional.mse(model(X), y), list(before.values()), create_graph=True)
+        >>> after = {name: p - 0.1 * g for (name, p), g in zip(before.items(), gradients, strict=True)}
+        >>> loss = functional.mse(model.with_parameters(after)(X), y)
+        >>> [g.shape for g in grad(loss, model.parameters())]
+        [(2, 1), (1,)]
+        """
+        kind = type(self).__name__
+        own = {name: (tensor, is_parameter) for name, tensor, is_parameter in self._named_tensors(())}
+        replaced: dict[int, tuple[Tensor, bool]] = {}
+        for name, value in parameters.items():
+            if name not in own:
+                raise ValueError(f"with_parameters: {kind} has no tensor {name}{suggest(name, own)}")
+            tensor, is_parameter = own[name]
+            new = value if isinstance(value, Tensor) else Tensor(value)
+            if new.shape != tensor.shape:
+                raise ValueError(f"with_parameters: {name} must have the shape {tensor.shape}; got {new.shape}")
+            if is_parameter and new is not tensor:
+                declare(new, is_weight(tensor))
+            replaced[id(tensor)] = new, is_parameter
+        return _copy_with(self, replaced, {})
+
+    def ravel(self) -> Array:
+        """Return the values of all parameters as one vector, in the order of :meth:`named_parameters`."""
+        return np.concatenate([np.zeros(0, np.float32), *[p.data.ravel() for p in self.parameters()]])
+
+    def unravel(self, vector: Any) -> dict[str, Any]:
+        """Return the parts of a vector as parameters, by name: the inverse of :meth:`ravel`.
+
+        Parameters
+        ----------
+        vector : Tensor or array_like
+            One element per element of the parameters.
+
+        Returns
+        -------
+        dict of str to Tensor or ndarray
+            Tensors through which gradients flow to ``vector`` if that is a tensor.
+
+        Raises
+        ------
+        ValueError
+            If the size of the vector differs from that of the parameters.
+
+        Examples
+        --------
+        A loss as a function of one vector, as ``scipy.optimize.minimize(objective, model.ravel(), jac=True)`` needs:
+
+        >>> import numpy as np
+        >>> from tinygrad_cifar import Tensor, models
+        >>> model = models.SoftmaxRegression(2, 2, rng=0)
+        >>> X, labels = np.eye(2), np.array([0, 1])
+        >>> def objective(values):
+        ...     w = Tensor(values, requires_grad=True)
+        ...     loss = model.with_parameters(model.unravel(w)).loss(X, labels)
+        ...     loss.backward()
+        ...     return loss.item(), w.grad.data
+        >>> values = model.ravel()
+        >>> for _ in range(100):
+        ...     values = values - objective(values)[1]
+        >>> model.load_state_dict(model.state_dict() | model.unravel(values))
+        >>> model.predict(X)
+        array([0, 1])
+        """
+        vector = vector if isinstance(vector, Tensor) else np.asarray(vector)
+        parameters = dict(self.named_parameters())
+        size = sum(p.size for p in parameters.values())
+        if vector.shape != (size,):
+            raise ValueError(
+                f"unravel: the vector must have the shape ({size},), one element per element of the parameters of this "
+                f"{type(self).__name__}; got {vector.shape}"
+            )
+        parts, start = {}, 0
+        for name, p in parameters.items():
+            part = ops.reshape(vector[start : start + p.size], p.shape)
+            parts[name] = part if part.dtype == p.dtype else part.astype(p.dtype)
+            start += p.size
+        return parts
 
     def generators(self) -> list[np.random.Generator]:
         """Return the random generators of the module and of those inside it, each once.
@@ -115,7 +346,8 @@ class Module:
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
         for p in self.parameters():
-            p.grad = None
+            if p.is_leaf and p.requires_grad:
+                p.grad = None
 
     def train(self: M, mode: bool = True) -> M:  # noqa: PYI019 (Python 3.10 has no Self)
         """Set training mode, or evaluation mode if ``mode`` is False, here and in all modules inside; return self."""
@@ -152,7 +384,7 @@ class Module:
                 module.training = mode
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of the values of all leaf tensors, by name."""
+        """Return copies of the values of all parameters and constants, by name."""
         return {name: tensor.numpy() for name, tensor in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -161,7 +393,7 @@ class Module:
         Parameters
         ----------
         state : mapping of str to array_like
-            One array per leaf tensor, with the tensor's shape.
+            One array per parameter and constant, with its shape.
 
         Raises
         ------
@@ -172,10 +404,9 @@ class Module:
         kind = type(self).__name__
         missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
         if missing or unknown:
-            differences = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(unknown)}"] * bool(
-                unknown
-            )
-            raise ValueError(f"load_state_dict: the state does not match this {kind}: it {' and '.join(differences)}")
+            parts = {"lacks": missing, "has": unknown}
+            differences = " and ".join(f"{verb} {', '.join(names)}" for verb, names in parts.items() if names)
+            raise ValueError(f"load_state_dict: the state does not match this {kind}: it {differences}")
         arrays = {name: np.asarray(unwrap_value(state[name])) for name in own}
         for name, array in arrays.items():
             if array.shape != own[name].shape or array.dtype.kind not in "fiub":
@@ -185,6 +416,58 @@ class Module:
                 )
         for name, tensor in own.items():
             tensor.data = arrays[name]
+
+    def save(self, path: Path | str) -> None:
+        """Write the parameters and constants to a file, atomically.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to create or replace. With the suffix ``.safetensors``, it has the format of that library, which must
+            be installed; otherwise it is an archive that ``numpy.load`` opens, too (``.npz``, without pickles).
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be written, or ``safetensors`` is not installed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from tinygrad_cifar import nn
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     nn.Linear(4, 3, rng=0).save(Path(folder) / "model.npz")
+        ...     model = nn.Linear(4, 3).load(Path(folder) / "model.npz")
+        >>> (model.W.data == nn.Linear(4, 3, rng=0).W.data).all()
+        np.True_
+        """
+        module_files.write_state(path, self.state_dict())
+
+    def load(self: M, path: Path | str) -> M:  # noqa: PYI019
+        """Read the parameters and constants from a file that :meth:`save` wrote, and return the module itself.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be read or is damaged, or if its names or shapes differ from those of this module, which
+            then stays unchanged.
+        """
+        module_files.read_state(path, self.load_state_dict, type(self).__name__)
+        return self
+
+    def __repr__(self) -> str:
+        return module_text.one_line(self)
+
+    def __str__(self) -> str:
+        return module_text.tree(self)
+
+    def _repr_html_(self) -> str:
+        return module_text.tree_html(self)
+
+    def _arguments(self) -> str:
+        """Return the arguments of the constructor that ``repr`` shows."""
+        return ""
 
     def summary(self) -> str:
         """Return a table of the parameters: name, shape and number of elements, and the total.
@@ -219,3 +502,33 @@ def _flatten(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
             yield from _flatten({str(i): item for i, item in enumerate(value)}, f"{name}.")
         else:
             yield name, value
+
+
+def _has_parameters(item: Any) -> bool:
+    return isinstance(item, Module) or (isinstance(item, Tensor) and item.requires_grad)
+
+
+def _copy_with(module: M, replaced: Mapping[int, tuple[Tensor, bool]], done: dict[int, Module]) -> M:
+    """Return a copy of a module, and of those inside it, with other tensors; the key of each is the id of the old."""
+    copy = object.__new__(type(module))
+    done[id(module)] = copy
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return replaced[id(value)][0] if id(value) in replaced else value
+        if isinstance(value, Module):
+            return done[id(value)] if id(value) in done else _copy_with(value, replaced, done)
+        if not any(isinstance(item, (Tensor, Module)) for _, item in _flatten({"": value})):
+            return value
+        if isinstance(value, Mapping):
+            return {key: convert(item) for key, item in value.items()}
+        items: Iterable[Any] = map(convert, value)
+        build: Callable[..., Any] = getattr(type(value), "_make", type(value))  # of a named tuple
+        return build(items)
+
+    given = {name for name, child in module._children() if replaced.get(id(child), (None, False))[1]}
+    vars(copy).update({name: convert(value) for name, value in vars(module).items()})
+    vars(copy)[_GIVEN_NAMES] = given | set(vars(module).get(_GIVEN_NAMES, ()))
+    if _STATE_NAMES in vars(copy):
+        vars(copy)[_STATE_NAMES] = set(vars(copy)[_STATE_NAMES])
+    return copy

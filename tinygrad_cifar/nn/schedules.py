@@ -10,9 +10,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tinygrad_cifar.system.arguments import explain_constructor
+
 Schedule = Callable[[int], float]
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Constant:
     """Constant rate: ``eta(t) = eta``.
@@ -35,6 +38,7 @@ class Constant:
         return self.eta
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Exponential:
     """Exponential decay per epoch: ``eta(t) = eta * decay**epoch`` with ``epoch = t // steps_per_epoch``.
@@ -69,6 +73,7 @@ class Exponential:
         return self.eta * self.decay ** (step // self.steps_per_epoch)
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Step:
     """Step decay: the rate is multiplied by ``factor`` after every ``every`` steps.
@@ -101,6 +106,7 @@ class Step:
         return self.eta * self.factor ** (step // self.every)
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Triangular:
     """Triangular cycle: ``n_s`` steps up from ``eta_min`` to ``eta_max``, then ``n_s`` steps down.
@@ -137,6 +143,7 @@ class Triangular:
         return self.eta_min + height / self.n_s * (self.eta_max - self.eta_min)
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class Cosine:
     """Cosine annealing: from ``eta_max`` to ``eta_min`` in ``steps`` steps along half a cosine, then constant.
@@ -170,6 +177,7 @@ class Cosine:
         return self.eta_min + (self.eta_max - self.eta_min) * (1 + math.cos(math.pi * progress)) / 2
 
 
+@explain_constructor
 @dataclass(frozen=True)
 class WarmUp:
     """Linear warm-up of another schedule: ``eta(t) = schedule(t) * min((t + 1) / steps, 1)``.

@@ -13,6 +13,7 @@ from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.data import load_dataset
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.search.space import Value
+from tinygrad_cifar.system.arguments import suggest
 
 _DATA_LOCK = threading.Lock()  # the threads of a worker share one copy of the data
 
@@ -81,7 +82,7 @@ class ValidationAccuracy:
         """Return the settings of the run of a point."""
         unknown = sorted(set(point) - {f.name for f in fields(Settings)})
         if unknown:
-            raise SettingsError(f"unknown settings: {', '.join(unknown)}")
+            raise SettingsError(f"unknown settings: {', '.join(unknown)}{suggest(unknown[0], vars(self.base))}")
         changes: dict[str, object] = dict(point)
         return replace(self.base, **changes)  # type: ignore[arg-type]
 

@@ -11,9 +11,7 @@ to it, which the operating system releases if the process dies.
 from __future__ import annotations
 
 import math
-import signal
 import sqlite3
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +34,7 @@ from tinygrad_cifar.search.space import (
     to_labels,
 )
 from tinygrad_cifar.system.identity import require_same
+from tinygrad_cifar.system.interrupts import deferred_interrupt
 
 _HEADER = b"SQLite format 3\0"
 
@@ -345,27 +344,11 @@ class TrialStore:
             yield
             return
         try:
-            with _deferred_interrupt():
+            # Raised in a finaliser of SQLAlchemy, KeyboardInterrupt would be lost.
+            with deferred_interrupt():
                 yield
         except (OSError, sqlite3.Error, self._optuna.exceptions.OptunaError, self._database_error) as error:
             raise _unusable(self._path, error) from error
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt after the block; raised in a finaliser of SQLAlchemy, it would be lost."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    interrupts: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupts:
-        signal.raise_signal(signal.SIGINT)
 
 
 def _format_identity(identity: Mapping[str, Any]) -> dict[str, Any]:

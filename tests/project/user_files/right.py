@@ -27,6 +27,16 @@ class Net(models.Classifier):
         return self.last(tg.relu(self.hidden(X)))
 
 
+class Encoder(nn.Module):
+    """A module with several arguments and results."""
+
+    def __init__(self) -> None:
+        self.mean, self.deviation = nn.Linear(2, 3, rng=0), nn.Linear(2, 3, rng=1)
+
+    def forward(self, X: tg.Tensor, factor: float = 1.0) -> tuple[tg.Tensor, tg.Tensor]:
+        return self.mean(X) * factor, self.deviation(X)
+
+
 t = tg.Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 a: Array = np.ones((2, 2))
 
@@ -85,6 +95,22 @@ optimiser = optim.SGD(net.parameters(), eta=0.1)
 history = training.fit(net, optimiser, (a, np.array([0, 1])), epochs=1, batch_size=1)
 assert_type(history.rows[-1].train_accuracy, float)
 assert_type(gradcheck.check_model(net, a, [0, 1]).passed, bool)
+
+# Any module, with a loss and metrics; the calls with given parameters; files.
+regression = nn.Sequential(nn.Flatten(), nn.Linear(2, 3, rng=0), nn.Tanh(), tg.relu, nn.Linear(3, 1))
+training.fit(
+    regression,
+    optim.Adam(regression.parameters()),
+    lambda _: [(a, np.zeros((2, 1)))],
+    (a, np.zeros((2, 1))),
+    epochs=1,
+    steps_per_epoch=1,
+    loss=F.mse,
+    metrics={"worst": lambda outputs, targets: float(abs(outputs - targets).max())},
+)
+assert_type(regression.with_parameters(regression.unravel(regression.ravel())), nn.Sequential)
+assert_type(nn.Linear(2, 3).weights(), list[tg.Tensor])
+assert_type(F.binary_cross_entropy(t, [0, 1]), tg.Tensor)
 
 
 def apply(function: Callable[[tg.Tensor], tg.Tensor], x: tg.Tensor) -> tg.Tensor:

@@ -1,11 +1,14 @@
 """A user's program with mistakes: type checkers must report every line that is marked, and no other."""
 
 import tinygrad_cifar as tg
-from tinygrad_cifar import nn
+from tinygrad_cifar import nn, optim
 
 x = tg.Tensor([1.0])
 tg.relux(x)  # error
 nn.Liner(3)  # error
+nn.Linear(3)  # error
+nn.Linear(3, 2, rngs=0)  # error
+optim.Adam([x], lr=0.1)  # error
 tg.optimiser  # error
 x.summ()  # error
 tg.sum(x, axes=0)  # error
