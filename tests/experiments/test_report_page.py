@@ -6,18 +6,16 @@ import html
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pypdf
 import pytest
 
+from tests.support.browser import BROWSER, browse
 from tests.support.small_report import small_report
 from tinygrad_cifar.course.plotting import NARROW, WIDE
 from tinygrad_cifar.experiments.document import Table, Text, Title, to_html
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 
@@ -60,23 +58,13 @@ window.addEventListener("message", e => { document.getElementById("measured").te
 """
 
 
-def browse(tmp_path: Path, page: Path, *options: str) -> str:
-    command = [
-        *(str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--hide-scrollbars"),
-        *("--virtual-time-budget=20000", *options, page.as_uri()),
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
-
-
 def measured(tmp_path: Path, width: int, *options: str) -> dict[str, Any]:
     out = tmp_path / "out"
     shutil.copytree(small_report() / "out", out)
     page, frame = out / "index.html", out / "frame.html"
     page.write_text(page.read_text().replace("</body>", SENDER))
     frame.write_text(RECEIVER.replace("WIDTH", str(width)))
-    found = re.search(r'<pre id="measured">(.+?)</pre>', browse(tmp_path, frame, "--dump-dom", *options))
+    found = re.search(r'<pre id="measured">(.+?)</pre>', browse(tmp_path / "profile", frame, "--dump-dom", *options))
     assert found is not None, "the page has sent no message"
     result: dict[str, Any] = json.loads(html.unescape(found[1]))
     return result
@@ -130,7 +118,7 @@ def test_the_page_has_the_scheme_of_the_browser_with_enough_contrast(
 def printed(tmp_path: Path, page: Path) -> list[str]:
     """Return the texts of the pages of the printed page."""
     paper = tmp_path / "report.pdf"
-    browse(tmp_path, page, f"--print-to-pdf={paper}")
+    browse(tmp_path / "profile", page, f"--print-to-pdf={paper}")
     return [sheet.extract_text() for sheet in pypdf.PdfReader(paper).pages]
 
 
