@@ -326,6 +326,19 @@ def test_the_title_names_the_reports_on_the_page(names: list[str], title: str, b
     assert [block for block in blocks if isinstance(block, Text) and block.text.startswith(begins)]
 
 
+@pytest.mark.parametrize(
+    ("without", "title"),
+    [((), "Five reports, reproduced"), (("004-fine",), "Five reports, reproduced in part")],
+)
+def test_the_title_of_all_reports_counts_them(without: tuple[str, ...], title: str) -> None:
+    done = [e for e in declared() if not (e.name in without or e.on_request)]
+    results = [Results(experiment, "CIFAR-10", (), {}, [], small=False) for experiment in done]
+    assert pages.title(results) == title
+    record = Results(EXPERIMENTS["record-linear"], "CIFAR-10", (), {}, [], small=False)
+    assert pages.title([*results, record]) == title
+    assert pages.title([record]) == REPORTS["record"]
+
+
 def test_tables_have_no_empty_columns() -> None:
     for page in (small_report() / "out").glob("report_*.md"):
         for table in re.findall(r"(?:^\|.*\|\n)+", page.read_text(), re.MULTILINE):
