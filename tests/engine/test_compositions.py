@@ -63,7 +63,7 @@ def test_var(case, seed, ddof):
     x, axis, keepdims = case
     assume(np.size(x) // np.size(np.sum(x, axis=axis)) > ddof)
     check(
-        lambda x: tg.var(x, axis, keepdims, ddof),
+        lambda x: tg.var(x, axis, keepdims=keepdims, ddof=ddof),
         lambda x: np.var(x, axis=axis, keepdims=keepdims, ddof=ddof),
         [x],
         np.random.default_rng(seed),
@@ -139,6 +139,25 @@ METHODS = {
     "swapaxes": lambda x: (x.swapaxes(0, 1), tg.swapaxes(x, 0, 1)),
     "squeeze": lambda x: (x[:1].squeeze(0), x[0]),
     "astype": lambda x: (x.astype(np.float32), tg.astype(x, np.float32)),
+    "flatten": lambda x: (x.flatten(), tg.ravel(x)),
+    "flip": lambda x: (x.flip(1), tg.flip(x, 1)),
+    "pow": lambda x: (x.pow(3), tg.power(x, 3)),
+    "abs()": lambda x: (x.abs(), tg.absolute(x)),
+    "dot": lambda x: (x.dot(x.T), tg.matmul(x, x.T)),
+    "take": lambda x: (x.take([1], axis=1), x[:, [1]]),
+    "repeat": lambda x: (x.repeat(2, axis=0), tg.repeat(x, 2, 0)),
+    "std": lambda x: (x.std(ddof=1), tg.std(x, ddof=1)),
+    "median": lambda x: (x.median(axis=0), tg.median(x, 0)),
+    "norm": lambda x: (x.norm(axis=1), tg.norm(x, 1)),
+    "cumprod": lambda x: (x.cumprod(axis=0), tg.cumprod(x, 0)),
+    "trace": lambda x: (x.trace(), tg.trace(x)),
+    "diagonal": lambda x: (x.diagonal(1), tg.diagonal(x, 1)),
+    "softmax": lambda x: (x.softmax(), tg.softmax(x)),
+    "logsumexp": lambda x: (x.logsumexp(axis=1), tg.logsumexp(x, 1)),
+    **{
+        name: lambda x, name=name: (getattr(x, name)(), getattr(tg, name)(x))
+        for name in ("cos", "exp", "log", "relu", "ravel", "sigmoid", "sin", "sqrt", "square", "tanh")
+    },
     "+": lambda x: (x + 2, tg.add(x, 2)),
     "-": lambda x: (2 - x, tg.subtract(2, x)),
     "*": lambda x: (2 * x, tg.multiply(2, x)),
@@ -148,6 +167,10 @@ METHODS = {
     "@": lambda x: (x @ x.T, tg.matmul(x, tg.transpose(x))),
     "abs": lambda x: (abs(x), tg.absolute(x)),
     "-x": lambda x: (-x, tg.negative(x)),
+    "%": lambda x: (x % 0.4, tg.remainder(x, 0.4)),
+    "% from the right": lambda x: (7 % x, tg.remainder(7, x)),
+    "divmod": lambda x: (divmod(x, 0.4)[1], tg.remainder(x, 0.4)),
+    "divmod from the right": lambda x: (divmod(7, x)[1], tg.remainder(7, x)),
     "+x": lambda x: (+x, x),
     "[]": lambda x: (x[:, 1], tg.getitem(x, (slice(None), 1))),
 }
@@ -162,10 +185,27 @@ def test_methods_and_operators_equal_the_operations(both):
     assert grad(method.sum(), x).data.tolist() == grad(operation.sum(), x).data.tolist()
 
 
-def test_argmax_returns_plain_integers():
-    x = Tensor([[1.0, 3.0], [4.0, 2.0]], requires_grad=True)
-    assert x.argmax() == 2
-    assert x.argmax(axis=1).tolist() == [1, 0]
+# Methods and operators whose results have no gradient, and NumPy's.
+PLAIN = {
+    "argmax": lambda x: [x.argmax(), x.argmax(axis=1).tolist()],
+    "argmin": lambda x: [x.argmin(), x.argmin(axis=1).tolist()],
+    "argsort": lambda x: [x.argsort().tolist(), x.argsort(axis=None).tolist()],
+    "all": lambda x: [x.all(), x.all(axis=0).tolist()],
+    "any": lambda x: [x.any(), x.any(axis=0).tolist()],
+    "tolist": lambda x: x.tolist(),
+    "round": lambda x: round(x, 1).tolist(),
+    "//": lambda x: (x // 0.4).tolist(),
+    "// from the right": lambda x: (7 // (x + 1)).tolist(),
+    "divmod": lambda x: divmod(x, 0.4)[0].tolist(),
+    "divmod from the right": lambda x: divmod(7, x + 1)[0].tolist(),
+}
+
+
+@pytest.mark.parametrize("method", PLAIN.values(), ids=PLAIN)
+def test_methods_without_gradient_return_numpys_result(method):
+    x = Tensor([[0.55, 3.25], [0.0, 2.0]], requires_grad=True)
+    expected = method(np.array(x.tolist())) if method is not PLAIN["round"] else np.round(x.data, 1).tolist()
+    assert method(x) == expected
 
 
 # -- invalid arguments ------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def draw_point(data, name: str) -> dict[str, np.ndarray]:
 
 def function_of(name: str):
     """Return the function of a primitive: the operation, or a private one."""
-    return getattr(tg, name, None) or getattr(tg.engine.ops.elementwise, f"_{name}")
+    return getattr(tg, name, None) or getattr(tg.engine.ops.trigonometric, f"_{name}")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

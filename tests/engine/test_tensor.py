@@ -87,7 +87,7 @@ ARITHMETIC = {
     "maximum": lambda x: tg.maximum(x, 0.5),
     "mean": lambda x: tg.mean(x) + tg.var(x),
     "softmax": lambda x: tg.softmax(x * 0.5) + tg.logsumexp(x),
-    "pad": lambda x: tg.pad(x, 1, 0.5),
+    "pad": lambda x: tg.pad(x, 1, constant_values=0.5),
     "index_update": lambda x: tg.index_update(x, 0, 0.5),
 }
 

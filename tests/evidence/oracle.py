@@ -296,7 +296,9 @@ def float32_agrees(spec: Spec, case: Case, rng: np.random.Generator) -> None:
         g = cotangent_of(out, rng)
         for gradient, expected in zip(tg.grad(out, small, g), tg.grad(exact, large, g), strict=True):
             largest = np.max(np.abs(expected.data), initial=1.0)
-            np.testing.assert_allclose(gradient.data, expected.data, rtol=1e-4, atol=1e-5 * largest)
+            # A VJP may subtract elements of the cotangent, whose rounding then remains, however small the difference.
+            rounding = np.finfo(np.float32).eps * np.max(np.abs(g), initial=0.0)
+            np.testing.assert_allclose(gradient.data, expected.data, rtol=1e-4, atol=1e-5 * largest + rounding)
 
 
 ORACLES = {

@@ -182,7 +182,7 @@ def apart(x: np.ndarray, axis: int | None) -> bool:
 REDUCTIONS: dict[str, tuple[str, Callable[..., np.ndarray], Callable[..., bool]]] = {
     "sum": ("{}.sum({}, {})", total, anywhere),
     "mean": ("{}.mean({}, {})", mean, anywhere),
-    "var": ("{}.var({}, {})", variance, anywhere),
+    "var": ("{}.var({}, keepdims={})", variance, anywhere),
     "prod": ("{}.prod({}, {})", functools.partial(reduced, operator.mul), anywhere),
     "max": ("{}.max({}, {})", functools.partial(reduced, naive.largest), apart),
     "min": ("{}.min({}, {})", functools.partial(reduced, naive.smallest), apart),
@@ -221,7 +221,7 @@ def moves(draw: Callable[..., Any], shape: tuple[int, ...]) -> tuple[str, Callab
         f"{{}}.swapaxes(0, {axis})": lambda x: x.swapaxes(0, axis),
         f"tg.softmax({{}}, {axis})": lambda x: softmax(x, axis),
         f"tg.sum_to({{}}, {shape[1:]})": lambda x: total(x, 0, False),
-        "tg.pad({}, 1, 0.5)": lambda x: np.pad(x, 1, constant_values=0.5),
+        "tg.pad({}, 1, constant_values=0.5)": lambda x: np.pad(x, 1, constant_values=0.5),
         "{}[::-1]": lambda x: x[::-1],
         "{}[0]": lambda x: x[0],
         "{}[-1:]": lambda x: x[-1:],

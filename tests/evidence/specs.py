@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
-from tinygrad_cifar.engine.ops.elementwise import _sech2
 from tinygrad_cifar.engine.ops.indexing import _scatter
 from tinygrad_cifar.engine.ops.losses import _cross_entropy as cross_entropy
+from tinygrad_cifar.engine.ops.piecewise import _step
+from tinygrad_cifar.engine.ops.trigonometric import _sech2
 
 Array = np.ndarray
 Shape = tuple[int, ...]
@@ -113,6 +114,11 @@ def distinct(rng: np.random.Generator, shape: Shape) -> Array:
 
 
 moderate = between(-2, 2)
+
+
+def off_integers(rng: np.random.Generator, shape: Shape) -> Array:
+    """Fill with numbers that are at least 0.2 away from integers."""
+    return rng.integers(-3, 3, shape) + rng.uniform(0.2, 0.8, shape)
 
 
 # -- shapes ----------------------------------------------------------------------------------------------------------
@@ -596,6 +602,27 @@ SPECS: dict[str, Spec] = {
             kink("0 ** y does not change with its exponent", [[0.0], [2.0]], [[0.0], [0.0]], cotangent=[3.0]),
         ),
     ),
+    "cbrt": unary(tg.cbrt, lambda x: math.copysign(abs(x) ** (1 / 3), x), either_side(0.3, 4), analytic=False),
+    "hypot": binary(
+        tg.hypot,
+        math.hypot,
+        either_side(0.3, 2),
+        either_side(0.3, 2),
+        kink("hypot of two zeros", [[0.0], [0.0]], [[0.0], [0.0]], cotangent=[3.0]),
+        analytic=False,
+    ),
+    "exp2": unary(tg.exp2, lambda x: 2**x, moderate),
+    "log2": unary(tg.log2, math.log2, between(0.3, 4)),
+    "log10": unary(tg.log10, math.log10, between(0.3, 4)),
+    "logaddexp": binary(
+        tg.logaddexp,
+        lambda x, y: math.log(math.exp(x) + math.exp(y)),
+        moderate,
+        moderate,
+        kink("logaddexp of -inf twice", [[-math.inf], [-math.inf]], [[1.5], [1.5]], cotangent=[3.0]),
+        kink("logaddexp of -inf and a number", [[-math.inf], [2.0]], [[0.0], [3.0]], cotangent=[3.0]),
+        analytic=False,
+    ),
     "exp": unary(tg.exp, math.exp, moderate),
     "expm1": unary(tg.expm1, math.expm1, moderate),
     "log": unary(tg.log, math.log, between(0.3, 4)),
@@ -604,6 +631,18 @@ SPECS: dict[str, Spec] = {
     "cos": unary(tg.cos, math.cos, moderate),
     "tan": unary(tg.tan, math.tan, between(-1.2, 1.2)),
     "arcsin": unary(tg.arcsin, math.asin, between(-0.9, 0.9)),
+    "arccos": unary(tg.arccos, math.acos, between(-0.9, 0.9)),
+    "arctan2": binary(
+        tg.arctan2,
+        math.atan2,
+        either_side(0.3, 2),
+        either_side(0.3, 2),
+        kink("the angle of the origin", [[0.0], [0.0]], [[0.0], [0.0]], cotangent=[3.0]),
+        analytic=False,
+    ),
+    "arcsinh": unary(tg.arcsinh, math.asinh, moderate),
+    "arccosh": unary(tg.arccosh, math.acosh, between(1.3, 3)),
+    "arctanh": unary(tg.arctanh, math.atanh, between(-0.8, 0.8)),
     "arctan": unary(tg.arctan, math.atan, moderate),
     "sinh": unary(tg.sinh, math.sinh, moderate),
     "cosh": unary(tg.cosh, math.cosh, moderate),
@@ -615,6 +654,24 @@ SPECS: dict[str, Spec] = {
         tg.sign,
         lambda x: math.copysign(1, x),
         either_side(0.2, 2),
+        analytic=False,
+    ),
+    "step": Spec(
+        _step,
+        elementwise(
+            off_integers, parameters=st.sampled_from([(None, np.floor), (None, np.ceil), (2.0, np.floor_divide)])
+        ),
+        lambda x, y, function: by_element(
+            {np.floor: math.floor, np.ceil: math.ceil, np.floor_divide: lambda x: x // y}[function]
+        )(x),
+        analytic=False,
+    ),
+    "remainder": binary(
+        tg.remainder,
+        operator.mod,
+        off_integers,
+        lambda rng, shape: rng.choice([-1.0, 1.0], shape),
+        kink("the remainder of a multiple", [[6.0], [2.0]], [[3.0], [-9.0]], cotangent=[3.0]),
         analytic=False,
     ),
     "absolute": unary(
@@ -713,7 +770,11 @@ SPECS: dict[str, Spec] = {
     "broadcast_to": Spec(tg.broadcast_to, stretched(narrow=True), _repeated),
     "sum_to": Spec(tg.sum_to, stretched(narrow=False), _collected),
     "flip": Spec(tg.flip, flips(), _flipped),
-    "pad": Spec(tg.pad, pads(), lambda x, widths, value: np.pad(x, widths, constant_values=value) if x.ndim else x),
+    "pad": Spec(
+        lambda x, widths, value: tg.pad(x, widths, constant_values=value),
+        pads(),
+        lambda x, widths, value: np.pad(x, widths, constant_values=value) if x.ndim else x,
+    ),
     "concatenate": Spec(lambda *arguments: tg.concatenate(arguments[:-1], arguments[-1]), joins(), _joined),
     "getitem": Spec(tg.getitem, choices(), _chosen),
     "scatter": Spec(_scatter, scatters(), _scattered),

@@ -29,6 +29,13 @@ def apply(op: Primitive, arguments: tuple[Any, ...]) -> Any:
     vjps = op.vjps_by_position[:1] * len(inputs) if op.variadic else op.vjps_by_position
     value_type = next((type(x) for x in inputs if isinstance(x, Value)), None)
     if value_type is None:
+        if not op.variadic:
+            arguments = tuple(
+                [
+                    x if vjp is None or type(x) in SCALARS else as_input(op, x)
+                    for x, vjp in zip(inputs, vjps, strict=True)
+                ]
+            )
         return op.forward(*arguments) if op.aux is None else op.forward(*arguments)[0]
 
     # Take the arrays out of the values. An input that has a VJP and needs a gradient is a parent of the result.
@@ -91,6 +98,16 @@ def bind_arguments(op: Primitive, arguments: tuple[Any, ...], named: dict[str, A
     if len(arguments) > len(op.inputs) or set(bound) != set(op.inputs) or set(given) & set(named):
         raise TypeError(f"{op.name}: takes the arguments {', '.join(op.inputs)}")
     return tuple([bound[name] for name in op.inputs])
+
+
+def as_input(op: Primitive, x: Any) -> Any:
+    """Convert an input of an operation without tensors to an array; raise TypeError unless it consists of numbers."""
+    if isinstance(x, np.ndarray):
+        return x
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiubc":
+        raise TypeError(f"{op.name}: the input must be a tensor, or an array of numbers; got {x!r:.40}")
+    return array
 
 
 def as_operand(op: Primitive, operand: Any) -> Any:

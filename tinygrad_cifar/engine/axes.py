@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from tinygrad_cifar.engine.graph import shape_of
 
@@ -14,7 +13,17 @@ Axis: TypeAlias = int | Sequence[int] | None
 
 
 def normalize_axis_index(name: str, axis: int, ndim: int) -> int:
-    """Return ``axis`` counted from the front; raise IndexError, naming the operation, if it is out of range."""
+    """Return ``axis`` counted from the front.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer; the message names the operation, as that of the next one does.
+    IndexError
+        If it is out of range.
+    """
+    if type(axis) is not int:
+        axis = _as_integer(name, axis)
     if not -ndim <= axis < ndim:
         raise IndexError(f"{name}: axis {axis} is out of range for {ndim} dimensions")
     return axis % ndim
@@ -25,12 +34,19 @@ def normalize_axes(name: str, x: Any, axis: Axis) -> tuple[int, ...]:
     ndim = len(shape_of(x))
     if axis is None:
         return tuple(range(ndim))
-    if isinstance(axis, (int, np.integer)):
-        return (normalize_axis_index(name, int(axis), ndim),)
+    if isinstance(axis, int) or not isinstance(axis, Iterable):
+        return (normalize_axis_index(name, axis, ndim),)
     axes = tuple(normalize_axis_index(name, i, ndim) for i in axis)
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: axis {axis} contains a dimension twice")
     return axes
+
+
+def _as_integer(name: str, axis: Any) -> int:
+    try:
+        return index(axis)
+    except TypeError:
+        raise TypeError(f"{name}: axis must be an integer; got {axis!r}") from None
 
 
 def invert_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -123,26 +123,72 @@ def _elementwise_example(op: Primitive) -> str:
 
 _INPUT = ("Tensor or array_like", "Real numbers; float32 stays float32.")
 _PARAMETERS = {
-    "x": _INPUT,
-    "y": _INPUT,
-    "xs": ("sequence of Tensor or array_like", "Real numbers."),
-    "axis": ("int or sequence of int", "Axis or axes; negative ones count from the end."),
+    "append": ("Tensor or array_like", "Elements to join to the end first; None for none."),
+    "arrays": ("nested lists of Tensor or array_like", "Blocks."),
+    "axes": ("sequence of int", "Axes."),
+    "axis": ("int or sequence of int", "Axis or axes; negative ones count from the end. None stands for all."),
     "axis1": ("int", "First axis."),
     "axis2": ("int", "Second axis."),
-    "axes": ("sequence of int", "Permutation of the axes."),
-    "keepdims": ("bool", "If True, the reduced axes are kept with size 1."),
-    "ddof": ("int", "Number subtracted from n in the divisor."),
-    "shape": ("int or sequence of int", "New shape."),
-    "widths": ("int or sequence of pairs of int", "Elements to add before and after, for each axis."),
-    "index": ("int, slice, None, Ellipsis, array_like, or tuple of these", "Index, as in ``x[index]``."),
-    "indices": ("array_like of int", "One index for every position along the other axes."),
-    "value": ("Tensor or array_like", "Value, which broadcasts."),
-    "low": ("array_like", "Lower bound; None for none."),
-    "high": ("array_like", "Upper bound; None for none."),
+    "bias": ("bool", "If True, the default of ``ddof`` is 0."),
+    "choices": ("sequence of Tensor or array_like", "One result for each condition."),
     "condition": ("array_like of bool", "Condition, which broadcasts."),
+    "conditions": ("sequence of array_like of bool", "Conditions, the first of which that holds decides."),
+    "constant_values": ("float", "Value of new elements."),
+    "ddof": ("int", "Number subtracted from n in the divisor."),
+    "decimals": ("int", "Number of decimal places; negative ones count before the point."),
+    "default": ("Tensor or array_like", "Result where no condition holds."),
+    "destination": ("int or sequence of int", "New positions of these axes."),
     "dtype": ("data-type", "New type."),
+    "dx": ("float", "Distance of the samples, if ``x`` is None."),
+    "endpoint": ("bool", "If True, ``stop`` is the last number."),
+    "fp": ("Tensor or array_like", "Values at ``xp``."),
+    "increasing": ("bool", "If True, the powers increase from column to column."),
+    "index": ("int, slice, None, Ellipsis, array_like, or tuple of these", "Index, as in ``x[index]``."),
+    "indexing": ("str", "Order of the first two axes."),
+    "indices": ("array_like of int", "Positions."),
+    "indices_or_sections": ("int or sequence of int", "Number of parts, or the positions where parts begin."),
+    "k": ("int", "Number of the diagonal above the main one, or of quarter turns."),
+    "keepdims": ("bool", "If True, the reduced axes are kept with size 1."),
+    "left": ("Tensor or array_like", "Result below the first point; None for its value."),
+    "max": ("array_like", "Upper bound; None for none."),
+    "min": ("array_like", "Lower bound; None for none."),
+    "mode": ("str", "What is computed at or beyond the ends, as described above."),
+    "n": ("int", "How many times."),
+    "N": ("int", "Number of columns."),
+    "nan": ("float", "Value for NaN."),
+    "neginf": ("float", "Value for -inf."),
+    "num": ("int", "How many numbers."),
+    "obj": ("int, slice or array_like of int", "Positions."),
+    "offset": ("int", "Number of the diagonal above the main one."),
+    "ord": ("float or str", "Order of the norm."),
+    "p": ("Tensor or array_like", "Coefficients."),
+    "pad_width": ("int or sequence of pairs of int", "Elements to add before and after, for each axis."),
+    "posinf": ("float", "Value for inf."),
+    "prepend": ("Tensor or array_like", "Elements to join to the start first; None for none."),
+    "q": ("float or array_like of float", "Shares of the elements."),
+    "repeats": ("int or sequence of int", "How often, for all or for each."),
+    "reps": ("int or sequence of int", "How often, along each axis."),
+    "right": ("Tensor or array_like", "Result above the last point; None for its value."),
+    "rowvar": ("bool", "If False, the variables are columns."),
+    "shape": ("int or sequence of int", "New shape."),
+    "shift": ("int or sequence of int", "Number of positions, for each axis."),
+    "source": ("int or sequence of int", "Axes to move."),
+    "spacing": ("float", "Distance of the samples."),
+    "start": ("Tensor, array_like or int", "Start."),
+    "stop": ("Tensor or array_like", "End."),
     "subscripts": ("str", "Labels of the axes of the operands and of the result."),
+    "to_begin": ("Tensor or array_like", "Elements to join to the start; None for none."),
+    "to_end": ("Tensor or array_like", "Elements to join to the end; None for none."),
+    "value": ("Tensor or array_like", "Value, which broadcasts."),
+    "values": ("Tensor or array_like", "Elements to join to the end."),
+    "weights": ("Tensor or array_like", "Weights of the elements; None for equal ones."),
+    "x": _INPUT,
+    "xp": ("Tensor or array_like", "Increasing positions."),
+    "xs": ("sequence of Tensor or array_like", "Real numbers."),
+    "y": _INPUT,
 }
+_RETURNS = ("Tensor or numpy.ndarray", "    A tensor if an input is one, and an array otherwise.")
+_RETURNS_LIST = ("list of Tensor or numpy.ndarray", "    Tensors if an input is one, and arrays otherwise.")
 _SECTION = re.compile(r"^ *(Parameters|Returns|Raises|Examples)\n *-", re.MULTILINE)
 
 
@@ -182,20 +228,16 @@ def documented(*parts: Any, doc: Doc | None = None) -> Callable[[F], F]:
 def _signature_sections(function: Any) -> list[str]:
     """Return the lines of the sections on parameters and result."""
     code, defaults = function.__code__, function.__defaults__ or ()
-    count = code.co_argcount + bool(code.co_flags & _HAS_VARARGS)
-    names = code.co_varnames[: code.co_argcount] + code.co_varnames[code.co_argcount + code.co_kwonlyargcount : count]
-    default_of = dict(zip(names[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True))
+    count, named = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+    variadic = code.co_varnames[named : named + bool(code.co_flags & _HAS_VARARGS)]
+    positional = code.co_varnames[:count]
+    default_of = dict(zip(positional[count - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
     lines = ["Parameters", "----------"]
-    for name in names:
-        is_star = name not in code.co_varnames[: code.co_argcount]
-        star, (kind, meaning) = ("*", _INPUT) if is_star else ("", _PARAMETERS[name])
+    for name in (*positional, *variadic, *code.co_varnames[count:named]):
+        star = "*" if name in variadic else ""
+        kind, meaning = _INPUT if star and name == "xs" else _PARAMETERS[name]
         default = f" Default: {default_of[name]}." if name in default_of else ""
         lines += [f"{star}{name} : {kind}", f"    {meaning}{default}"]
-    lines += [
-        "",
-        "Returns",
-        "-------",
-        "Tensor or numpy.ndarray",
-        "    A tensor if an input is one, and an array otherwise.",
-    ]
+    is_list = str(function.__annotations__.get("return", "")).startswith(("list", "tuple"))
+    lines += ["", "Returns", "-------", *(_RETURNS_LIST if is_list else _RETURNS)]
     return [f"    {line}".rstrip() for line in lines]

@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.application import SCALARS, as_array, as_operand, bind_arguments, notify, with_context
+from tinygrad_cifar.engine.application import (
+    SCALARS,
+    as_array,
+    as_input,
+    as_operand,
+    bind_arguments,
+    notify,
+    with_context,
+)
 from tinygrad_cifar.engine.graph import Primitive, Value, make_node
 from tinygrad_cifar.engine.modes import current_mode
 from tinygrad_cifar.engine.ownership import copy_arrays
@@ -33,8 +41,8 @@ def one_input(op: Primitive) -> Callable[..., Any]:
         if named or len(arguments) != others:
             x, *arguments = bind_arguments(op, (x, *arguments), named)  # type: ignore[assignment]
         if not isinstance(x, value):
-            if type(x) is list or type(x) is tuple:
-                x = np.array(x)
+            if type(x) is not ndarray:
+                x = as_input(op, x)
             return forward(x, *arguments)[0] if has_aux else forward(x, *arguments)
         array = x._array
         aux = None

@@ -252,3 +252,8 @@ def unwrap_value(x: Any) -> Any:
 def shape_of(x: Any) -> tuple[int, ...]:
     """Return the shape of a value, an array, or anything that NumPy converts to an array."""
     return x.shape if isinstance(x, Value) else np.shape(x)
+
+
+def value_or_array(x: Any) -> Any:
+    """Return a value unchanged; anything else as an array."""
+    return x if isinstance(x, Value) else np.asarray(x)

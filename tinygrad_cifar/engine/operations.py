@@ -62,11 +62,11 @@ class BinaryOperation(Protocol):
 
     @property
     def primitive(self) -> Primitive:
-        """The primitive."""
+        """The primitive, if there is only one."""
 
     @property
     def primitives(self) -> tuple[Primitive, ...]:
-        """The primitive, in a tuple."""
+        """The primitives that the operation is composed of."""
 
 
 class SequenceOperation(Protocol[P]):
@@ -82,6 +82,12 @@ class SequenceOperation(Protocol[P]):
 
 def operation(*parts: Any, doc: Doc | None = None) -> Callable[[Callable[Concatenate[Any, P], Any]], Operation[P]]:
     """Do as :func:`documented` does, for a function whose first argument is a tensor or an array."""
+    decorate: Any = documented(*parts, doc=doc)
+    return decorate  # type: ignore[no-any-return]
+
+
+def binary_operation(*parts: Any, doc: Doc | None = None) -> Callable[[Callable[[Any, Any], Any]], BinaryOperation]:
+    """Do as :func:`documented` does, for a function of two tensors or arrays."""
     decorate: Any = documented(*parts, doc=doc)
     return decorate  # type: ignore[no-any-return]
 

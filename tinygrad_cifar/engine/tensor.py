@@ -234,6 +234,9 @@ class Tensor(Value):
     __truediv__ = ops.divide
     __pow__ = ops.power
     __matmul__ = ops.matmul
+    __mod__ = ops.remainder
+    __floordiv__ = ops.floor_divide
+    __round__ = ops.round
     __neg__ = ops.negative
     __abs__ = ops.absolute
     __getitem__ = ops.getitem
@@ -255,6 +258,18 @@ class Tensor(Value):
 
     def __rmatmul__(self, other: ArrayLike) -> Tensor:
         return ops.matmul(other, self)
+
+    def __rmod__(self, other: ArrayLike) -> Tensor:
+        return ops.remainder(other, self)
+
+    def __rfloordiv__(self, other: ArrayLike) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __divmod__(self, other: ArrayLike) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(self, other), ops.remainder(self, other)
+
+    def __rdivmod__(self, other: ArrayLike) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(other, self), ops.remainder(other, self)
 
     def __pos__(self) -> Tensor:
         return self
@@ -309,19 +324,46 @@ class Tensor(Value):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    # -- methods: NumPy's names, and again the operations themselves ---------------------------------------------------
+    # -- methods: the names of NumPy and PyTorch, and again the operations themselves ----------------------------------
 
-    sum = ops.sum
-    mean = ops.mean
-    var = ops.var
-    max = ops.max
-    min = ops.min
-    prod = ops.prod
-    cumsum = ops.cumsum
-    clip = ops.clip
-    swapaxes = ops.swapaxes
-    squeeze = ops.squeeze
+    abs = ops.absolute
     astype = ops.astype
+    clip = ops.clip
+    cos = ops.cos
+    cumprod = ops.cumprod
+    cumsum = ops.cumsum
+    diagonal = ops.diagonal
+    dot = ops.dot
+    exp = ops.exp
+    flatten = ops.ravel
+    flip = ops.flip
+    log = ops.log
+    logsumexp = ops.logsumexp
+    matmul = ops.matmul
+    max = ops.max
+    mean = ops.mean
+    median = ops.median
+    min = ops.min
+    norm = ops.norm
+    pow = ops.power
+    prod = ops.prod
+    ravel = ops.ravel
+    relu = ops.relu
+    repeat = ops.repeat
+    round = ops.round
+    sigmoid = ops.sigmoid
+    sin = ops.sin
+    softmax = ops.softmax
+    sqrt = ops.sqrt
+    square = ops.square
+    squeeze = ops.squeeze
+    std = ops.std
+    sum = ops.sum
+    swapaxes = ops.swapaxes
+    take = ops.take
+    tanh = ops.tanh
+    trace = ops.trace
+    var = ops.var
 
     def reshape(self, *shape: Any) -> Tensor:
         """Change the shape, given as a tuple or as separate integers; see :func:`tinygrad_cifar.reshape`."""
@@ -333,9 +375,31 @@ class Tensor(Value):
             return ops.transpose(self)
         return ops.transpose(self, axes if np.ndim(axes[0]) == 0 else axes[0])
 
+    # Results without gradient: arrays, numbers, lists.
+
     def argmax(self, axis: int | None = None) -> Any:
-        """Return the index of the largest element: an array of integers, or one integer, without gradient."""
+        """Return the index of the largest element: an array of integers, or one integer."""
         return np.argmax(self._array, axis)
+
+    def argmin(self, axis: int | None = None) -> Any:
+        """Return the index of the smallest element: an array of integers, or one integer."""
+        return np.argmin(self._array, axis)
+
+    def argsort(self, axis: int | None = -1) -> Any:
+        """Return the indices that sort the elements along ``axis``; equal elements keep their order."""
+        return np.argsort(self._array, axis, stable=True)
+
+    def all(self, axis: int | None = None) -> Any:
+        """Return whether all elements are different from 0."""
+        return np.all(self._array, axis)
+
+    def any(self, axis: int | None = None) -> Any:
+        """Return whether any element is different from 0."""
+        return np.any(self._array, axis)
+
+    def tolist(self) -> Any:
+        """Return the values as nested lists of Python numbers."""
+        return self._array.tolist()
 
     # -- copying -------------------------------------------------------------------------------------------------------
 

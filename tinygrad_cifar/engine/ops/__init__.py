@@ -1,20 +1,45 @@
 """The derivative table: every primitive with its VJPs, and the operations that are offered to users.
 
-One page for each kind: :mod:`elementwise`, :mod:`reductions`, :mod:`shapes`, :mod:`indexing`, :mod:`linalg`,
-:mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it
-to its page.
+One page for each kind, in this order: :mod:`elementwise` (arithmetic), :mod:`piecewise`, :mod:`exponential`,
+:mod:`trigonometric`, :mod:`shapes`, :mod:`indexing`, :mod:`joining`, :mod:`reductions`, :mod:`linalg`,
+:mod:`statistics`, :mod:`sampled`, :mod:`losses`. An operation is a public function of a page,
+``tinygrad_cifar.<name>`` for users; to add one is to add it to its page. Most are compositions of the primitives.
 """
 
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_cifar.engine.ops import elementwise, indexing, linalg, losses, reductions, shapes
+from tinygrad_cifar.engine.ops import (
+    elementwise,
+    exponential,
+    indexing,
+    joining,
+    linalg,
+    losses,
+    piecewise,
+    reductions,
+    sampled,
+    shapes,
+    statistics,
+    trigonometric,
+)
 from tinygrad_cifar.engine.ops.elementwise import *  # noqa: F403
+from tinygrad_cifar.engine.ops.exponential import *  # noqa: F403
 from tinygrad_cifar.engine.ops.indexing import *  # noqa: F403
+from tinygrad_cifar.engine.ops.joining import *  # noqa: F403
 from tinygrad_cifar.engine.ops.linalg import *  # noqa: F403
 from tinygrad_cifar.engine.ops.losses import *  # noqa: F403
+from tinygrad_cifar.engine.ops.piecewise import *  # noqa: F403
 from tinygrad_cifar.engine.ops.reductions import *  # noqa: F403
+from tinygrad_cifar.engine.ops.sampled import *  # noqa: F403
 from tinygrad_cifar.engine.ops.shapes import *  # noqa: F403
+from tinygrad_cifar.engine.ops.statistics import *  # noqa: F403
+from tinygrad_cifar.engine.ops.trigonometric import *  # noqa: F403
+
+_PAGES = (
+    *(elementwise, piecewise, exponential, trigonometric, shapes, indexing, joining),
+    *(reductions, linalg, statistics, sampled, losses),
+)
 
 
 def _operations_of(page: ModuleType) -> dict[str, Any]:
@@ -26,11 +51,7 @@ def _operations_of(page: ModuleType) -> dict[str, Any]:
     }
 
 
-OPERATIONS: dict[str, Any] = {
-    name: function
-    for page in (elementwise, indexing, linalg, losses, reductions, shapes)
-    for name, function in _operations_of(page).items()
-}
+OPERATIONS: dict[str, Any] = {name: function for page in _PAGES for name, function in _operations_of(page).items()}
 
 if not TYPE_CHECKING:  # type checkers take the public names of the pages
     __all__ = list(OPERATIONS)

@@ -1,4 +1,4 @@
-"""The derivative table: choosing elements, and writing to them.
+"""The derivative table: choosing elements by position or order, and writing to them.
 
 ``getitem`` and ``scatter`` are adjoint to each other: an element that is chosen twice receives the sum of both
 cotangents.
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.axes import normalize_axis_index
-from tinygrad_cifar.engine.documentation import Doc
-from tinygrad_cifar.engine.graph import shape_of, unwrap_value
+from tinygrad_cifar.engine.documentation import Doc, documented
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.shapes import reshape
+from tinygrad_cifar.engine.ops.piecewise import _where, where
+from tinygrad_cifar.engine.ops.shapes import _reshape, _transpose, moveaxis, ravel, reshape
 from tinygrad_cifar.engine.primitives import primitive
 
 _getitem = primitive(
@@ -140,7 +141,7 @@ def index_update(x: TensorLike, index: Any, value: Any) -> TensorLike:
 
 
 @operation(_getitem)
-def take_along_axis(x: TensorLike, indices: Any, axis: int) -> TensorLike:
+def take_along_axis(x: TensorLike, indices: Any, axis: int = -1) -> TensorLike:
     """Choose elements along ``axis`` by an array of integers, one for every position along the other axes.
 
     Examples
@@ -165,3 +166,190 @@ def take_along_axis(x: TensorLike, indices: Any, axis: int) -> TensorLike:
         for i, size in enumerate(shape)
     )
     return getitem(x, grid)
+
+
+@operation(_getitem, _reshape, doc=Doc("", "x[indices] along axis, of ravel(x) if axis is None"))
+def take(x: TensorLike, indices: Any, axis: int | None = None, *, mode: str = "raise") -> TensorLike:
+    """Choose elements, rows or other parts by their positions along ``axis``.
+
+    If ``axis`` is None, the positions are those in C order. Positions out of range raise IndexError, are counted on
+    from the start (``mode="wrap"``), or are limited to the range (``mode="clip"``).
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.take(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 0], axis=1)
+    Tensor([[2., 1.],
+            [4., 3.]])
+    """
+    if axis is None:
+        return take(ravel(x), indices, 0, mode=mode)
+    x = value_or_array(x)
+    axis = normalize_axis_index("take", axis, x.ndim)
+    positions = np.asarray(unwrap_value(indices))
+    if mode not in ("raise", "wrap", "clip"):
+        raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip'; got {mode!r}")
+    if mode != "raise":
+        last = x.shape[axis] - 1
+        positions = positions % (last + 1) if mode == "wrap" else np.clip(positions, 0, last)
+    return getitem(x, (*[slice(None)] * axis, positions))
+
+
+@operation(_getitem, _reshape, doc=Doc("", "take(x, arange(n) without obj, axis)"))
+def delete(x: TensorLike, obj: Any, axis: int | None = None) -> TensorLike:
+    """Leave out the positions ``obj`` along ``axis``: an integer, a slice, or integers; None flattens ``x`` first.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.delete(tg.Tensor([1.0, 2.0, 3.0]), 1)
+    Tensor([1., 3.])
+    """
+    if axis is None:
+        return delete(ravel(x), obj, 0)
+    size = shape_of(x)[normalize_axis_index("delete", axis, len(shape_of(x)))]
+    return take(x, np.delete(np.arange(size), unwrap_value(obj)), axis)
+
+
+@documented(_getitem, _reshape, doc=Doc("", "take(x, nonzero(condition)[0], axis)"))
+def compress(condition: Any, x: TensorLike, axis: int | None = None) -> TensorLike:
+    """Choose the parts along ``axis`` for which the condition holds; None flattens ``x`` first.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.compress([True, False], tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    Tensor([[1.],
+            [3.]])
+    """
+    return take(x, np.flatnonzero(unwrap_value(condition)), axis)
+
+
+@documented(_getitem, _reshape, doc=Doc("", "x[condition]"))
+def extract(condition: Any, x: TensorLike) -> TensorLike:
+    """Choose the elements for which the condition, of the same shape, holds.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> t = tg.Tensor([[1.0, -2.0], [3.0, -4.0]])
+    >>> tg.extract(t > 0, t)
+    Tensor([1., 3.])
+    """
+    return take(x, np.flatnonzero(unwrap_value(condition)))
+
+
+# -- diagonals and triangles -------------------------------------------------------------------------------------------
+
+
+@operation(_getitem, _transpose, doc=Doc("", "x[..., i, i + offset] for each i"))
+def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> TensorLike:
+    """Return the diagonals of the planes of two axes; those are replaced by one, the last axis.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.diagonal(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([1., 4.])
+    """
+    planes = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = planes.shape[-2:]
+    i = np.arange(max(min(rows + min(offset, 0), columns - max(offset, 0)), 0))
+    return getitem(planes, (..., i + max(-offset, 0), i + max(offset, 0)))
+
+
+@operation(
+    _getitem, _scatter, _transpose, doc=Doc("", "x[i, i + k] for each i; of a vector: zeros with x at [i, i + k]")
+)
+def diag(x: TensorLike, k: int = 0) -> TensorLike:
+    """Return the ``k``-th diagonal of a matrix, or the matrix that has a vector as its ``k``-th diagonal.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.diag(tg.Tensor([1.0, 2.0]))
+    Tensor([[1., 0.],
+            [0., 2.]])
+    >>> tg.diag(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([1., 4.])
+    """
+    shape = shape_of(x)
+    if len(shape) == 2:
+        return diagonal(x, k)
+    if len(shape) != 1:
+        raise ValueError(f"diag: x must have one or two axes; its shape is {shape}")
+    size, i = shape[0] + abs(k), np.arange(shape[0])
+    return _scatter(x, (i + max(-k, 0), i + max(k, 0)), (size, size))
+
+
+@operation(_scatter, _reshape, doc=Doc("", "diag(ravel(x), k)"))
+def diagflat(x: TensorLike, k: int = 0) -> TensorLike:
+    """Return the matrix that has the elements of ``x`` on its ``k``-th diagonal.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.diagflat(tg.Tensor([[1.0], [2.0]]))
+    Tensor([[1., 0.],
+            [0., 2.]])
+    """
+    return diag(ravel(x), k)
+
+
+@operation(_where, doc=Doc("", "where(j <= i + k, x[..., i, j], 0)"))
+def tril(x: TensorLike, k: int = 0) -> TensorLike:
+    """Replace the elements above the ``k``-th diagonal by 0.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.tril(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([[1., 0.],
+            [3., 4.]])
+    """
+    return where(_is_lower("tril", x, k), x, 0)
+
+
+@operation(_where, doc=Doc("", "where(j >= i + k, x[..., i, j], 0)"))
+def triu(x: TensorLike, k: int = 0) -> TensorLike:
+    """Replace the elements below the ``k``-th diagonal by 0.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.triu(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([[1., 2.],
+            [0., 4.]])
+    """
+    return where(_is_lower("triu", x, k - 1), 0, x)
+
+
+def _is_lower(name: str, x: Any, k: int) -> Any:
+    """Return which elements of a matrix of the shape of ``x`` lie on the ``k``-th diagonal or below it."""
+    shape = shape_of(x)
+    if len(shape) < 2:
+        raise ValueError(f"{name}: x must have at least two axes; its shape is {shape}")
+    return np.tri(shape[-2], shape[-1], k, dtype=bool)
+
+
+# -- order -------------------------------------------------------------------------------------------------------------
+
+
+@operation(_getitem, doc=Doc("", "take_along_axis(x, argsort(x, axis), axis)"))
+def sort(x: TensorLike, axis: int | None = -1) -> TensorLike:
+    """Sort along ``axis`` in ascending order; None flattens ``x`` first.
+
+    The gradient goes back to the positions from which the elements came; equal elements keep their order.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, sort
+    >>> t = Tensor([3.0, 1.0, 2.0], requires_grad=True)
+    >>> (sort(t) * [10.0, 20.0, 30.0]).sum().backward()
+    >>> t.grad
+    Tensor([30., 10., 20.])
+    """
+    if axis is None:
+        return sort(ravel(x), 0)
+    x = value_or_array(x)
+    return take_along_axis(x, np.argsort(unwrap_value(x), axis, stable=True), axis)

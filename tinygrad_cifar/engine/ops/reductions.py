@@ -1,4 +1,4 @@
-"""The derivative table: reductions, and the cumulative sum.
+"""The derivative table: reductions, and cumulative sums and products.
 
 The cotangent of a reduction lacks the reduced axes. Each VJP restores them with size 1 (``_restore_axes``), so that it
 broadcasts against the input. The public functions translate the ``axis`` argument into the tuple, counted from the
@@ -13,10 +13,13 @@ import numpy as np
 
 from tinygrad_cifar.engine.axes import Axis, invert_permutation, normalize_axes, normalize_axis_index, size_along
 from tinygrad_cifar.engine.documentation import Doc
-from tinygrad_cifar.engine.graph import shape_of, unwrap_value
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import astype, divide, exp, square, subtract
-from tinygrad_cifar.engine.ops.shapes import _broadcast_to, _reshape, flip, pad, reshape, stack, transpose
+from tinygrad_cifar.engine.ops.elementwise import multiply
+from tinygrad_cifar.engine.ops.exponential import exp
+from tinygrad_cifar.engine.ops.indexing import _getitem
+from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate, stack
+from tinygrad_cifar.engine.ops.shapes import _broadcast_to, _reshape, flip, pad, ravel, reshape, transpose
 from tinygrad_cifar.engine.primitives import primitive
 
 _sum = primitive(
@@ -156,7 +159,7 @@ def _products_of_others(x: Any) -> Any:
     if size <= 1:
         return np.ones(x.shape, dtype=x.dtype)
     if size % 2:
-        x = pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)], 1.0)
+        x = pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)], constant_values=1.0)
     even, odd = x[..., 0::2], x[..., 1::2]
     rest = _products_of_others(even * odd)
     return reshape(stack([rest * odd, rest * even], -1), x.shape)[..., :size]
@@ -185,56 +188,6 @@ def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
     Tensor([4., 6.])
     """
     return _sum(x, normalize_axes("sum", x, axis), keepdims)
-
-
-@operation(_sum, divide, doc=Doc("Mean.", "sum(x, axis) / n", x="broadcast_to(expand_dims(g, axis), x.shape) / n"))
-def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
-    """Compute the mean of the n elements along ``axis`` (None: all axes).
-
-    Raises
-    ------
-    ValueError
-        If there are no elements along ``axis``.
-
-    Examples
-    --------
-    >>> import tinygrad_cifar as tg
-    >>> tg.mean(tg.Tensor([1.0, 2.0, 6.0]))
-    Tensor(3.)
-    """
-    if getattr(x, "dtype", None) == np.float16:  # sums overflow beyond 65,504
-        return astype(mean(astype(x, np.float32), axis, keepdims), np.float16)
-    axes = normalize_axes("mean", x, axis)
-    return _sum(x, axes, keepdims) / _count("mean", x, axes)
-
-
-@operation(
-    *(_sum, divide, subtract, square),
-    doc=Doc(
-        "Variance.", "sum((x - mean(x, axis))**2, axis) / (n - ddof)", x="g * 2 * (x - mean(x, axis)) / (n - ddof)"
-    ),
-)
-def var(x: TensorLike, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> TensorLike:
-    """Compute the variance of the n elements along ``axis`` (None: all axes).
-
-    Raises
-    ------
-    ValueError
-        If there are no more than ``ddof`` elements along ``axis``.
-
-    Examples
-    --------
-    >>> import tinygrad_cifar as tg
-    >>> tg.var(tg.Tensor([1.0, 2.0, 6.0]), ddof=1)
-    Tensor(7.)
-    """
-    if getattr(x, "dtype", None) == np.float16:
-        return astype(var(astype(x, np.float32), axis, keepdims, ddof), np.float16)
-    axes = normalize_axes("var", x, axis)
-    count = _count("var", x, axes)
-    if count <= ddof:
-        raise ValueError(f"var: {count} elements are too few for ddof={ddof}")
-    return _sum(square(x - mean(x, axes, True)), axes, keepdims) / (count - ddof)
 
 
 @operation(_max)
@@ -299,29 +252,42 @@ def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
     return _logsumexp(x, axes, keepdims)
 
 
-@operation(_norm)
-def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
-    """Compute the Euclidean norm along ``axis`` (None: all axes).
-
-    Examples
-    --------
-    >>> import tinygrad_cifar as tg
-    >>> t = tg.Tensor([3.0, 4.0], requires_grad=True)
-    >>> tg.norm(t).backward()
-    >>> t.grad
-    Tensor([0.6, 0.8])
-    """
-    return _norm(x, normalize_axes("norm", x, axis), keepdims)
-
-
 @operation(_cumsum)
-def cumsum(x: TensorLike, axis: int) -> TensorLike:
-    """Compute the sums of the elements up to each position along ``axis``.
+def cumsum(x: TensorLike, axis: int | None = None) -> TensorLike:
+    """Compute the sums of the elements up to each position along ``axis``; None flattens ``x`` first.
 
     Examples
     --------
     >>> import tinygrad_cifar as tg
-    >>> tg.cumsum(tg.Tensor([1.0, 2.0, 3.0]), axis=0)
+    >>> tg.cumsum(tg.Tensor([1.0, 2.0, 3.0]))
     Tensor([1., 3., 6.])
     """
+    if axis is None:
+        return cumsum(ravel(x), 0)
     return _cumsum(x, normalize_axis_index("cumsum", axis, len(shape_of(x))))
+
+
+@operation(multiply, _getitem, _concatenate, doc=Doc("", "[prod(x[: i + 1]) for i in range(n)] along axis"))
+def cumprod(x: TensorLike, axis: int | None = None) -> TensorLike:
+    """Compute the products of the elements up to each position along ``axis``; None flattens ``x`` first.
+
+    The gradient is exact where elements are 0. It is that of log2(n) multiplications of shifted arrays.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, cumprod
+    >>> t = Tensor([2.0, 0.0, 5.0], requires_grad=True)
+    >>> cumprod(t).sum().backward()
+    >>> t.grad
+    Tensor([ 1., 12.,  0.])
+    """
+    if axis is None:
+        return cumprod(ravel(x), 0)
+    x = value_or_array(x)
+    axis = normalize_axis_index("cumprod", axis, x.ndim)
+    before, step = (slice(None),) * axis, 1
+    while step < x.shape[axis]:  # each element is the product of up to `step` elements; now of up to twice as many
+        head, tail = x[(*before, slice(step))], x[(*before, slice(step, None))]
+        x = concatenate([head, tail * x[(*before, slice(-step))]], axis)
+        step *= 2
+    return x

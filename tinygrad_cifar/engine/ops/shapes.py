@@ -6,17 +6,18 @@ are adjoint to each other, a permutation to the inverse permutation, joining to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index
-from tinygrad_cifar.engine.documentation import Doc
-from tinygrad_cifar.engine.graph import Value, shape_of
-from tinygrad_cifar.engine.operations import TensorLike, operation, sequence_operation
-from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
+from tinygrad_cifar.engine.documentation import Doc, documented
+from tinygrad_cifar.engine.graph import shape_of, value_or_array
+from tinygrad_cifar.engine.operations import TensorLike, operation
+from tinygrad_cifar.engine.primitives import primitive
 
 _reshape = primitive(
     "reshape",
@@ -47,12 +48,6 @@ _pad = primitive(
     lambda x, widths, value: _pad_array(x, widths, value),
     x=lambda g, widths: g[_interior(widths)],
     doc=Doc("Pad.", "pad(x, widths)", x="g without its borders"),
-)
-_concatenate = variadic_primitive(
-    "concatenate",
-    lambda xs, axis: np.concatenate(xs, axis),
-    lambda g, i, xs_shape, axis: g[_part(i, xs_shape, axis)],
-    doc=Doc("Join.", "concatenate(xs, axis)", xs="for each of xs, its part of g"),
 )
 
 
@@ -90,13 +85,6 @@ def _pad_array(x: Any, widths: Sequence[tuple[int, int]], value: float) -> Any:
 
 def _interior(widths: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
     return tuple(slice(before, -after if after else None) for before, after in widths)
-
-
-def _part(i: int, shapes: Sequence[tuple[int, ...]], axis: int) -> tuple[slice, ...]:
-    """Return the index of input ``i`` in the concatenation of inputs of these shapes."""
-    sizes = [shape[axis] for shape in shapes]
-    start = sum(sizes[:i])
-    return (*[slice(None)] * axis, slice(start, start + sizes[i]))
 
 
 def _as_shape(shape: Any) -> tuple[int, ...]:
@@ -170,7 +158,7 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> TensorLike:
     >>> expand_dims(np.zeros(3), (0, -1)).shape
     (1, 3, 1)
     """
-    return _reshape(x, np.expand_dims(np.empty(shape_of(x), dtype=bool), axis).shape)
+    return _reshape_as(x, np.expand_dims, axis)
 
 
 @operation(_reshape)
@@ -184,12 +172,101 @@ def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> TensorLik
     >>> squeeze(np.zeros((1, 3, 1)), -1).shape
     (1, 3)
     """
-    shape = shape_of(x)
     axes = None if axis is None else tuple(np.atleast_1d(axis).tolist())
     try:
-        return _reshape(x, np.squeeze(np.empty(shape, dtype=bool), axes).shape)
+        return _reshape_as(x, np.squeeze, axes)
     except ValueError as error:
-        raise ValueError(f"squeeze: an axis of {axis} in shape {shape} does not have size 1") from error
+        raise ValueError(f"squeeze: an axis of {axis} in shape {shape_of(x)} does not have size 1") from error
+
+
+@operation(_reshape, doc=Doc("", "reshape(x, -1)"))
+def ravel(x: TensorLike) -> TensorLike:
+    """Flatten to one axis, with the elements in C order.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.ravel(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([1., 2., 3., 4.])
+    """
+    return _reshape(x, (-1,) if math.prod(shape_of(x)) else (0,))
+
+
+@operation(_reshape, doc=Doc("", "reshape(x, (1,)) if x.ndim == 0 else x"))
+def atleast_1d(x: TensorLike) -> TensorLike:
+    """Give a scalar one axis.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.atleast_1d(tg.Tensor(2.0))
+    Tensor([2.])
+    """
+    return _reshape_as(x, np.atleast_1d)
+
+
+@operation(_reshape, doc=Doc("", "reshape(x, (1, *x.shape)[-2:]) if x.ndim < 2 else x"))
+def atleast_2d(x: TensorLike) -> TensorLike:
+    """Make a vector, or a scalar, a matrix of one row.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.atleast_2d(tg.Tensor([1.0, 2.0]))
+    Tensor([[1., 2.]])
+    """
+    return _reshape_as(x, np.atleast_2d)
+
+
+@operation(_reshape, doc=Doc("", "x with axes of size 1 added: (n,) becomes (1, n, 1), and (m, n) becomes (m, n, 1)"))
+def atleast_3d(x: TensorLike) -> TensorLike:
+    """Add axes of size 1 until there are three, as :func:`numpy.atleast_3d` does.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.atleast_3d(tg.Tensor([1.0, 2.0])).shape
+    (1, 2, 1)
+    """
+    return _reshape_as(x, np.atleast_3d)
+
+
+@operation(_transpose, doc=Doc("", "moveaxis(x, source, destination)"))
+def moveaxis(x: TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> TensorLike:
+    """Move axes to other positions; the other axes remain in their order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import moveaxis
+    >>> moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    return _transpose_as(x, np.moveaxis, source, destination)
+
+
+@operation(_transpose, doc=Doc("", "rollaxis(x, axis, start)"))
+def rollaxis(x: TensorLike, axis: int, start: int = 0) -> TensorLike:
+    """Move an axis before the axis ``start``; :func:`moveaxis` is easier to read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import rollaxis
+    >>> rollaxis(np.zeros((2, 3, 4)), 2).shape
+    (4, 2, 3)
+    """
+    return _transpose_as(x, np.rollaxis, axis, start)
+
+
+def _reshape_as(x: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Reshape ``x`` as a NumPy function that only changes shapes does."""
+    return _reshape(x, function(np.broadcast_to(False, shape_of(x)), *arguments).shape)
+
+
+def _transpose_as(x: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Permute the axes of ``x`` as a NumPy function that permutes axes does: their sizes are their numbers."""
+    return _transpose(x, function(np.empty(range(len(shape_of(x)))), *arguments).shape)
 
 
 @operation(_broadcast_to)
@@ -237,9 +314,128 @@ def flip(x: TensorLike, axis: int | Sequence[int] | None = None) -> TensorLike:
     return _flip(x, tuple(normalize_axis_index("flip", a, ndim) for a in axes))
 
 
-@operation(_pad)
-def pad(x: TensorLike, widths: int | Sequence[TensorLike], value: float = 0.0) -> TensorLike:
-    """Pad with a constant; ``widths`` is ``(before, after)`` for each axis, as in :func:`numpy.pad`.
+@operation(_flip, doc=Doc("", "flip(x, 0)"))
+def flipud(x: TensorLike) -> TensorLike:
+    """Reverse the order of the rows.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.flipud(tg.Tensor([1.0, 2.0, 3.0]))
+    Tensor([3., 2., 1.])
+    """
+    return flip(x, 0)
+
+
+@operation(_flip, doc=Doc("", "flip(x, 1)"))
+def fliplr(x: TensorLike) -> TensorLike:
+    """Reverse the order of the columns.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.fliplr(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([[2., 1.],
+            [4., 3.]])
+    """
+    return flip(x, 1)
+
+
+@operation(_flip, _transpose, doc=Doc("", "for k = 1: swapaxes(flip(x, axes[1]), *axes)"))
+def rot90(x: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> TensorLike:
+    """Rotate by ``k`` times 90 degrees in the plane of two axes, from the first towards the second.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.rot90(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([[2., 4.],
+            [1., 3.]])
+    """
+    first, second = (normalize_axis_index("rot90", axis, len(shape_of(x))) for axis in axes)
+    if first == second:
+        raise ValueError(f"rot90: axes must be two different axes; got {axes}")
+    flipped = ((), second, (first, second), first)[k % 4]
+    out = flip(x, flipped)
+    return swapaxes(out, first, second) if k % 2 else out
+
+
+@operation(_broadcast_to, _reshape, doc=Doc("", "x repeated reps times along each axis"))
+def tile(x: TensorLike, reps: int | Sequence[int]) -> TensorLike:
+    """Repeat ``x`` as a whole, ``reps`` times along each axis.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.tile(tg.Tensor([1.0, 2.0]), 2)
+    Tensor([1., 2., 1., 2.])
+    """
+    shape, counts = shape_of(x), _as_shape(reps)
+    ndim = max(len(shape), len(counts))
+    shape = (1,) * (ndim - len(shape)) + shape
+    counts = (1,) * (ndim - len(counts)) + counts
+    pairs = list(zip(counts, shape, strict=True))
+    spread = _broadcast_to(_reshape(x, _interleave((1, size) for size in shape)), _interleave(pairs))
+    return _reshape(spread, tuple(count * size for count, size in pairs))
+
+
+def _interleave(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(size for pair in pairs for size in pair)
+
+
+@documented(_broadcast_to, doc=Doc("", "[broadcast_to(x, shape) for x in xs], with the shape to which all broadcast"))
+def broadcast_arrays(*xs: TensorLike) -> list[TensorLike]:
+    """Broadcast several tensors or arrays to one shape; the result is a list.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> [x.shape for x in tg.broadcast_arrays(tg.Tensor([[1.0], [2.0]]), tg.Tensor([3.0, 4.0, 5.0]))]
+    [(2, 3), (2, 3)]
+    """
+    shape = np.broadcast_shapes(*map(shape_of, xs))
+    return [_broadcast_to(x, shape) for x in xs]
+
+
+@documented(
+    _broadcast_to, _reshape, doc=Doc("", "for each of xs: its elements along one axis, repeated along the others")
+)
+def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[TensorLike]:
+    """Make the coordinates of a grid from those of its axes, as :func:`numpy.meshgrid` does; the result is a list.
+
+    With ``indexing="xy"`` the first two axes of the results are exchanged; with ``indexing="ij"`` they are not.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> x, y = tg.meshgrid(tg.Tensor([1.0, 2.0]), tg.Tensor([3.0, 4.0, 5.0]))
+    >>> x
+    Tensor([[1., 2.],
+            [1., 2.],
+            [1., 2.]])
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij'; got {indexing!r}")
+    order = list(range(len(xs)))
+    if indexing == "xy" and len(xs) > 1:
+        order[:2] = [1, 0]
+    return broadcast_arrays(
+        *[_reshape(x, tuple(-1 if place == axis else 1 for place in order)) for axis, x in enumerate(xs)]
+    )
+
+
+@operation(_pad, doc=Doc("", "pad(x, pad_width, mode)"))
+def pad(
+    x: TensorLike,
+    pad_width: int | Sequence[TensorLike],
+    mode: str = "constant",
+    *,
+    constant_values: float = 0.0,
+) -> TensorLike:
+    """Pad; ``pad_width`` is ``(before, after)`` for each axis, as in :func:`numpy.pad`.
+
+    With ``mode="constant"``, the new elements are ``constant_values``. With ``"edge"``, ``"reflect"``, ``"symmetric"``
+    or ``"wrap"``, they are elements of ``x``, which receive their gradients as well.
 
     Examples
     --------
@@ -247,50 +443,17 @@ def pad(x: TensorLike, widths: int | Sequence[TensorLike], value: float = 0.0) -
     >>> from tinygrad_cifar import pad
     >>> pad(np.array([1.0, 2.0]), (1, 2))
     array([0., 1., 2., 0., 0.])
+    >>> pad(np.array([1.0, 2.0]), (1, 2), mode="edge")
+    array([1., 1., 2., 2., 2.])
     """
-    pairs = np.broadcast_to(np.asarray(widths, dtype=int), (len(shape_of(x)), 2)).tolist()
+    pairs = np.broadcast_to(np.asarray(pad_width, dtype=int), (len(shape_of(x)), 2)).tolist()
     if any(width < 0 for pair in pairs for width in pair):
-        raise ValueError(f"pad: widths must not be negative; got {widths} (slice the tensor to make it smaller)")
-    return _pad(x, tuple((before, after) for before, after in pairs), value)
-
-
-@sequence_operation(_concatenate)
-def concatenate(xs: Sequence[TensorLike], axis: int | None = 0) -> TensorLike:
-    """Join tensors along an existing axis; if ``axis`` is None, flatten them first.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar import Tensor, concatenate
-    >>> concatenate([Tensor([1.0]), Tensor([2.0, 3.0])])
-    Tensor([1., 2., 3.])
-    """
-    xs = tuple(xs)
-    if not xs:
-        raise ValueError("concatenate: give at least one tensor")
-    if axis is None:
-        flat: list[Any] = [reshape(x if isinstance(x, Value) else np.asarray(x), -1) for x in xs]
-        return _concatenate(tuple(flat), 0)
-    return _concatenate(xs, normalize_axis_index("concatenate", axis, len(shape_of(xs[0]))))
-
-
-@sequence_operation(
-    _concatenate,
-    _reshape,
-    doc=Doc("Join.", "concatenate([expand_dims(x, axis) for x in xs], axis)", xs="for each of xs, its part of g"),
-)
-def stack(xs: Sequence[TensorLike], axis: int = 0) -> TensorLike:
-    """Join tensors of the same shape along a new axis.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar import Tensor, stack
-    >>> stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], axis=1)
-    Tensor([[1., 3.],
-            [2., 4.]])
-    """
-    xs = tuple(xs)
-    shapes = {shape_of(x) for x in xs}
-    if len(shapes) > 1:
-        raise ValueError(f"stack: all shapes must be equal; got {sorted(shapes)}")
-    expanded: list[Any] = [expand_dims(x, axis) for x in xs]
-    return concatenate(expanded, axis)
+        raise ValueError(f"pad: widths must not be negative; got {pad_width} (slice the tensor to make it smaller)")
+    if mode == "constant":
+        return _pad(x, tuple((before, after) for before, after in pairs), constant_values)
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f"pad: mode must be 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'; got {mode!r}")
+    x = value_or_array(x)
+    for axis, pair in enumerate(pairs):
+        x = x[(*[slice(None)] * axis, np.pad(np.arange(x.shape[axis]), pair, mode))]  # type: ignore[call-overload]
+    return x

@@ -1,0 +1,143 @@
+"""The derivative table: powers, exponentials and logarithms, element by element.
+
+The sigmoid, the softplus and ``logaddexp`` are accurate for all numbers, and none of their steps overflows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.engine.documentation import Doc
+from tinygrad_cifar.engine.graph import unwrap_value
+from tinygrad_cifar.engine.operations import TensorLike, binary_operation
+from tinygrad_cifar.engine.ops.elementwise import multiply
+from tinygrad_cifar.engine.ops.piecewise import where
+from tinygrad_cifar.engine.primitives import binary, unary
+
+_LOG_2 = math.log(2)
+_LOG_10 = math.log(10)
+
+power = binary(
+    "power",
+    np.power,
+    x=lambda g, x, y: g * (y * power(x + (x == 0) * (y == 0), y - 1)),  # for 0**0: 0, not 0 * 0**-1
+    y=lambda g, out, x: g * (out * log(x + (x == 0))),  # 0**y is constant for y > 0, so no factor log(0)
+    doc=Doc(
+        "Raise to a power.",
+        "x**y",
+        x="y * x**(y - 1)",
+        y="out * log(x)",
+        note="The derivative with respect to x is taken as 0 where y is 0, and that with respect to y as 0 where x is "
+        "0. With respect to y it is NaN for a negative x.",
+    ),
+)
+
+# -- exponentials, logarithms ----------------------------------------------------------------------------------------
+
+exp = unary("exp", np.exp, x=lambda g, out: g * out, doc=Doc("Compute the exponential.", "e**x", x="out"))
+expm1 = unary(
+    "expm1",
+    np.expm1,
+    x=lambda g, x: g * exp(x),
+    doc=Doc("Compute ``exp(x) - 1``, accurate also for small x.", "exp(x) - 1", x="exp(x)"),
+)
+log = unary("log", np.log, x=lambda g, x: g / x, doc=Doc("Compute the natural logarithm.", x="1 / x"))
+exp2 = unary(
+    "exp2",
+    np.exp2,
+    x=lambda g, out: g * (out * _LOG_2),
+    doc=Doc("Compute 2 to the power x.", "2**x", x="out * log(2)"),
+)
+log2 = unary(
+    "log2", np.log2, x=lambda g, x: g / (x * _LOG_2), doc=Doc("Compute the logarithm to base 2.", x="1 / (x * log(2))")
+)
+log10 = unary(
+    "log10",
+    np.log10,
+    x=lambda g, x: g / (x * _LOG_10),
+    doc=Doc("Compute the logarithm to base 10.", x="1 / (x * log(10))"),
+)
+log1p = unary(
+    "log1p",
+    np.log1p,
+    x=lambda g, x: g / (1 + x),
+    doc=Doc("Compute ``log(1 + x)``, accurate also for small x.", "log(1 + x)", x="1 / (1 + x)"),
+)
+
+# -- the sigmoid and its integral: accurate from -1000 to 1000, without overflow ---------------------------------------
+# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well.
+
+
+def _sigmoid(x: Any) -> Any:
+    small = np.exp(-x * _sign_of_real_part(x))
+    return np.where(x.real >= 0, 1, small) / (1 + small)
+
+
+def _softplus(x: Any) -> Any:
+    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(-x * _sign_of_real_part(x)))
+
+
+def _sign_of_real_part(x: Any) -> Any:
+    """Return 1 from 0 on and -1 below; adding 0 turns -0.0 into 0.0."""
+    return np.copysign(1, x.real + 0.0)
+
+
+sigmoid = unary(
+    "sigmoid",
+    _sigmoid,
+    x=lambda g, out, x: g * (out * sigmoid(-x)),
+    doc=Doc(
+        "Compute the logistic sigmoid.",
+        "1 / (1 + exp(-x))",
+        x="out * (1 - out)",
+        note="Neither the function nor its derivative overflows, whatever the size of x.",
+    ),
+)
+softplus = unary(
+    "softplus",
+    _softplus,
+    x=lambda g, x: g * sigmoid(x),
+    doc=Doc(
+        "Compute the softplus, a smooth ``relu`` whose derivative is the sigmoid.",
+        "log(1 + exp(x))",
+        x="1 / (1 + exp(-x))",
+        note="Neither the function nor its derivative overflows, whatever the size of x.",
+    ),
+)
+
+logaddexp = binary(
+    "logaddexp",
+    np.logaddexp,
+    x=lambda g, x, y: g * sigmoid(_difference(x, y)),
+    y=lambda g, x, y: g * sigmoid(_difference(y, x)),
+    doc=Doc(
+        "Compute the logarithm of the sum of two exponentials, without overflow.",
+        "log(exp(x) + exp(y))",
+        x="exp(x - out)",
+        y="exp(y - out)",
+        note="Where both are -inf or both inf, each derivative is taken as 0.5.",
+    ),
+)
+
+
+def _difference(x: Any, y: Any) -> Any:
+    """Return ``x - y``, and 0 where both are the same infinity."""
+    same = (x == y) & np.isinf(unwrap_value(x))
+    with np.errstate(invalid="ignore"):
+        return where(same, 0, x - y)
+
+
+@binary_operation(logaddexp, doc=Doc("", "log2(2**x + 2**y)"))
+def logaddexp2(x: TensorLike, y: TensorLike) -> TensorLike:
+    """Compute the logarithm, to base 2, of the sum of two powers of 2, without overflow.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> tg.logaddexp2(tg.Tensor([3.0, 5000.0]), tg.Tensor([3.0, 5000.0]))
+    Tensor([4.000e+00, 5.001e+03])
+    """
+    return logaddexp(multiply(x, _LOG_2), multiply(y, _LOG_2)) / _LOG_2
