@@ -19,8 +19,9 @@ import pytest
 from tests.support.command_line import block_matplotlib, command, names, sentence
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
-from tinygrad_cifar.course.settings import OLD_NAMES
+from tinygrad_cifar.course.settings import MODELS, OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
+from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.locks import exclusive_lock
@@ -682,17 +683,16 @@ def test_evaluate_refuses_a_checkpoint(
     assert "not a trained model" in sentence(capsys)
 
 
-@pytest.mark.parametrize("model", checks.KINDS)
+@pytest.mark.parametrize("model", MODELS)
 def test_check_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", model, "--features", "12"]) == 0
     output = capsys.readouterr().out
-    assert [line.split(":")[0] for line in output.splitlines() if line.startswith("Report")] == [
-        "Report 002",
-        "Report 003",
-        "Report 000",
-        "Report 004",
-    ]
+    reports = ["Report 002", "Report 003", "Report 000", "Report 004"]
+    assert [line.split(":")[0] for line in output.splitlines() if line.startswith("Report")] == (
+        reports if model in checks.KINDS else []
+    )
     assert "EXCEEDED" not in output
+    assert "\nAll gradients are right.\n" in output
     assert max(map(len, output.splitlines())) <= 80
 
 
@@ -705,6 +705,20 @@ def test_check_fails_if_a_gradient_is_wrong(
     output = capsys.readouterr()
     assert "EXCEEDED" in output.out
     assert output.err == ""
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_check_fails_if_a_vjp_is_wrong(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vjp = PRIMITIVES["matmul"].vjps["y"]
+    right = vjp.apply
+    monkeypatch.setattr(vjp, "apply", lambda *given: 1.001 * right(*given))
+    assert main(["check", model, "--features", "12"]) == 1
+    output = capsys.readouterr().out
+    assert "WRONG in" in output
+    assert "NOT all gradients are right." in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 def test_fetch_prints_the_folder_of_the_data(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:

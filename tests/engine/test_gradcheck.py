@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
-from tinygrad_cifar import Tensor
+from tinygrad_cifar import Tensor, functional, models, nn
 from tinygrad_cifar.engine.gradcheck import (
     GradientError,
     check_gradients,
+    check_model,
     complex_step,
     numerical_gradient,
     relative_error,
@@ -229,8 +230,25 @@ def test_measure_of_report_002():
 
 def test_measure_of_report_003():
     """sum |ga - gn| / sum max(eps, |ga| + |gn|): large elements dominate small ones."""
-    assert relative_error([3.0, 0.0], [1.0, 0.0]) == pytest.approx(0.5)
+    assert relative_error([3.0, 0.0], [1.0, 0.0], eps=1e-12) == pytest.approx(0.5)
+    assert relative_error([3.0, 0.0], [1.0, 0.0]) == pytest.approx(2 / (4 + 1e-5))
     assert relative_error([3.0, 96.0], [1.0, 96.0]) == pytest.approx(2 / 196)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_right_gradient_of_zero_has_a_small_error(seed):
+    """The bias before a batch normalisation has no effect, so both gradients consist of rounding errors."""
+    x, b, c = (np.random.default_rng(seed).normal(size=shape) for shape in [(8, 3), (3,), (8, 3)])
+
+    def cost(b):
+        y = x + b
+        return tg.sum(c * ((y - tg.mean(y, 0)) / tg.sqrt(tg.var(y, 0) + 1e-5)))
+
+    t = Tensor(b, requires_grad=True)
+    analytic, numerical = tg.grad(cost(t), t), numerical_gradient(cost, b)
+    assert np.abs(numerical).max() < 1e-8
+    assert relative_error(analytic, numerical) < 1e-3
+    assert relative_errors(analytic, numerical).max() < 1e-3
 
 
 def test_measures_of_report_004():
@@ -422,3 +440,188 @@ def test_check_gradients_of_a_function_that_differentiates():
         return tg.grad((x**3).sum(), x, create_graph=True)
 
     assert check_gradients(derivative, np.array([1.0, -2.0])) < 1e-6
+
+
+# -- the check of a model ----------------------------------------------------------------------------------------------
+
+BATCH = np.random.default_rng(3).normal(size=(6, 5))
+LABELS = np.array([0, 1, 2, 2, 1, 0])
+
+
+def generator():
+    return np.random.default_rng(0)
+
+
+def sequential(*layers):
+    return nn.Sequential(nn.Linear(5, 4, rng=generator()), *layers, nn.Linear(4, 3, rng=generator()))
+
+
+MODELS = {
+    "softmax": lambda: models.SoftmaxRegression(5, 3, rng=generator()),
+    "svm": lambda: models.SVM(5, 3, rng=generator()),
+    "two-layer": lambda: models.TwoLayer(5, 4, 3, rng=generator()),
+    "perceptron": lambda: models.Perceptron([5, 4, 4, 3], rng=generator(), dropout=0.3),
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+def test_check_of_a_model_of_the_course_passes(make, lam):
+    model = make()
+    check = check_model(model, BATCH, LABELS, lam=lam)
+    assert check.passed
+    assert [(p.name, p.shape) for p in check.parameters] == [(n, p.shape) for n, p in model.named_parameters()]
+    assert all(p.checked == math.prod(p.shape) and p.error < 1e-4 for p in check.parameters)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+def test_check_of_a_model_states_the_cost(lam):
+    model = MODELS["two-layer"]()
+    assert check_model(model, BATCH, LABELS, lam=lam).loss == pytest.approx(model.cost(BATCH, LABELS, lam).item())
+
+
+def test_check_of_a_chain_of_layers_takes_a_loss():
+    check = check_model(sequential(nn.ReLU()), BATCH, LABELS, loss=functional.cross_entropy)
+    assert check.passed
+    assert [p.name for p in check.parameters] == ["layers.0.W", "layers.0.b", "layers.2.W", "layers.2.b"]
+    with pytest.raises(ValueError, match="Sequential has no method loss; give loss="):
+        check_model(sequential(), BATCH, LABELS)
+
+
+def test_check_of_a_regression_and_of_a_loss_without_targets():
+    assert check_model(sequential(), BATCH, BATCH[:, :3], loss=functional.mse).passed
+    assert check_model(sequential(), BATCH, loss=lambda out: tg.mean(out**2)).passed
+
+
+def test_check_of_a_function_finds_its_parameters():
+    rng = generator()
+    W = Tensor(rng.normal(size=(5, 3)), requires_grad=True)
+    biases = [Tensor(np.zeros(3), requires_grad=True)]
+    layer = nn.Linear(3, 3, rng=rng)
+
+    def scores(X):
+        return layer(X @ W + biases[0])
+
+    check = check_model(scores, BATCH, LABELS, loss=functional.cross_entropy)
+    assert check.passed
+    assert {p.name for p in check.parameters} == {"W", "biases.0", "layer.W", "layer.b"}
+    given = check_model(scores, BATCH, LABELS, loss=functional.cross_entropy, parameters=[W, *biases, layer.W, layer.b])
+    assert [p.name for p in given.parameters] == ["0", "1", "2", "3"]
+
+
+def test_check_of_a_model_names_parameters_that_are_missing():
+    W, b = Tensor(np.ones((5, 3)), requires_grad=True), Tensor(np.ones(3), requires_grad=True)
+    with pytest.raises(ValueError, match=r"depends on 1 parameters that are not known here, of shape \(3,\)"):
+        check_model(lambda X: X @ W + b, BATCH, LABELS, loss=functional.cross_entropy, parameters={"W": W})
+    with pytest.raises(ValueError, match="no parameters were found"):
+        check_model(sum, BATCH, LABELS, loss=functional.cross_entropy)
+
+
+MODEL_FAULTS = {
+    "1.001 times": lambda g: 1.001 * g,
+    "negative": lambda g: -g,
+    "zero": lambda g: 0 * g,
+    "shifted": lambda g: g + 1e-4,
+    "one element": lambda g: tg.index_update(g, (0, 0), 1.01 * g[0, 0]),
+}
+
+
+@pytest.mark.parametrize("vjp", MODEL_FAULTS.values(), ids=MODEL_FAULTS)
+@pytest.mark.parametrize("scale", [1.0, 255.0], ids=["standardised", "pixels"])
+def test_wrong_gradient_of_a_model_is_detected(vjp, scale):
+    """Also where the second derivative is large, as for pixels from 0 to 255."""
+    wrong = operation(lambda x: x * 1, vjp)
+    W, b = Tensor(0.01 * generator().normal(size=(5, 3)), requires_grad=True), Tensor(np.zeros(3), requires_grad=True)
+    check = check_model(lambda X: X @ wrong(W) + b, scale * BATCH, LABELS, loss=functional.cross_entropy)
+    weights, biases = check.parameters
+    assert (check.passed, weights.passed, biases.passed) == (False, False, True)
+    assert weights.verdict.startswith(f"WRONG in {weights.wrong}; at [")
+    assert weights.error > 1e-4
+
+
+def test_gradients_in_the_table_are_those_of_the_loss():
+    wrong = operation(lambda x: x * 1, lambda g: 2 * g)
+    w = Tensor([2.0], requires_grad=True)
+    (row,) = check_model(lambda x: (wrong(w) ** 2).sum() + 0 * x, 0.0, loss=lambda out: out).parameters
+    assert (row.backward, row.at) == (8.0, (0,))
+    assert row.numerical == pytest.approx(4.0)
+    assert row.error == pytest.approx(4 / 12)
+
+
+@pytest.mark.parametrize("start", [0.0, 1e-6, -2e-6, 5e-7])
+def test_right_gradient_passes_beside_a_kink_and_on_it(start):
+    w = Tensor([start], requires_grad=True)
+    (row,) = check_model(lambda x: 3 * tg.relu(w) + x * w, np.ones(1), loss=tg.sum).parameters
+    assert (row.passed, row.kinks, row.verdict) == (True, 1, "ok; 1 at kinks")
+
+
+def test_wrong_gradient_beside_a_kink_is_detected():
+    wrong = operation(lambda x: np.maximum(x, 0), lambda g, x: 1.01 * g * (x > 0))
+    w = Tensor([1e-6], requires_grad=True)
+    assert not check_model(lambda x: 3 * wrong(w) + x * w, np.ones(1), loss=tg.sum).passed
+
+
+def test_parameter_without_effect_is_named():
+    model = sequential()
+    model.layers.append(nn.ReLU())
+    model.unused = Tensor(np.ones(2), requires_grad=True)
+    rows = check_model(model, BATCH, LABELS, loss=functional.cross_entropy).parameters
+    assert {p.name: p.verdict for p in rows}["unused"] == "ok; the loss does not depend on it"
+
+
+def test_bias_before_a_batch_normalisation_passes():
+    layer = nn.Linear(5, 4, rng=generator())
+
+    def normalised(X):
+        y = layer(X)
+        return (y - tg.mean(y, 0)) / tg.sqrt(tg.var(y, 0) + 1e-5)
+
+    check = check_model(normalised, BATCH, np.arange(6) % 4, loss=functional.cross_entropy)
+    assert check.passed
+    assert all(p.error < 1e-3 for p in check.parameters)
+
+
+def test_number_of_elements_is_limited():
+    model = models.SoftmaxRegression(5, 3, rng=generator())
+    check = check_model(model, BATCH, LABELS, elements=4)
+    assert [p.checked for p in check.parameters] == [4, 3]
+    assert [p.checked for p in check_model(model, BATCH, LABELS, elements=None).parameters] == [15, 3]
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_model_is_the_same_after_its_check(make):
+    model = make()
+    before = model.state_dict(), [g.bit_generator.state for g in model.generators()]
+    check_model(model, BATCH, LABELS)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[0][name])
+    assert [g.bit_generator.state for g in model.generators()] == before[1]
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_loss_that_is_not_deterministic_is_rejected():
+    rng = generator()
+    w = Tensor([1.0], requires_grad=True)
+    with pytest.raises(ValueError, match="the loss must be the same in each call"):
+        check_model(lambda x: x * w * rng.normal(), 1.0, loss=tg.sum)
+
+
+def test_check_of_a_model_in_float32_says_what_to_do():
+    model = models.SoftmaxRegression(5, 3, rng=generator(), dtype=np.float32)
+    with pytest.raises(TypeError, match=r"the parameter W is float32, .*; make the model with dtype=np.float64"):
+        check_model(model, BATCH, LABELS)
+    assert check_model(models.SoftmaxRegression(5, 3, rng=generator()), BATCH.astype(np.float32), LABELS).passed
+
+
+@pytest.mark.parametrize("loss", [lambda _, __: 1.0, lambda s, _: s, lambda s, _: s.sum().astype(np.float32)])
+def test_loss_must_be_a_scalar_tensor(loss):
+    with pytest.raises(TypeError, match="the loss must be a float64 tensor of one element; got"):
+        check_model(sequential(), BATCH, LABELS, loss=loss)
+
+
+def test_table_has_a_line_for_each_parameter():
+    check = check_model(models.SoftmaxRegression(5, 3, rng=generator()), BATCH, LABELS)
+    header, *lines = str(check).splitlines()
+    assert header.split() == ["parameter", "shape", "checked", "worst", "error", "verdict"]
+    assert [line.split()[0] for line in lines] == ["W", "b"]
+    assert repr(check) == str(check)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tinygrad_cifar as tg
-from tinygrad_cifar import Tensor, grad
+from tests.support.tensors import variable
+from tinygrad_cifar import Tensor, functional, grad, models
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 
 
@@ -440,3 +441,94 @@ def test_reshape_rejects_a_size_that_is_not_an_integer():
 def test_einsum_rejects_an_ellipsis_in_the_operands_only():
     with pytest.raises(ValueError, match="has an ellipsis for the operands but not for the result"):
         tg.einsum("...i->i", tg.Tensor(np.zeros((2, 3))))
+
+
+# -- one element of an array -------------------------------------------------------------------------------------------
+
+
+def assign(array, index, value):
+    array[index] = value
+    return array
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16, np.longdouble, np.complex128, np.int64, np.uint8])
+@pytest.mark.parametrize("value", [lambda: variable(3.0), lambda: variable([3.0]), lambda: 2 * variable(3.0)])
+def test_recorded_tensor_is_not_assigned_to_an_element(value, kind):
+    for array, index in ((np.zeros(2, kind), 0), (np.zeros((2, 2), kind), (0, 1)), (np.zeros((), kind), ())):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            assign(array, index, value())
+        # NumPy raises "setting an array element with a sequence" from the error of the tensor.
+        assert "its graph would be lost; assign t.item()" in str(caught.value.__cause__ or caught.value)
+        assert not array.any()
+
+
+def test_recorded_tensor_is_not_added_to_an_element():
+    array = np.zeros(2)
+    with pytest.raises((TypeError, ValueError)):
+        array[0] += variable(3.0)
+    assert not array.any()
+
+
+def test_constant_tensor_is_assigned_to_an_element():
+    assert assign(np.zeros(2), 0, variable(3.0).detach()).tolist() == [3.0, 0.0]
+
+
+def test_recorded_tensor_converts_to_a_python_number():
+    t = variable(3.0)
+    assert (float(t), int(t), t.item(), round(float(t)), f"{t:.1f}") == (3.0, 3, 3.0, 3, "3.0")
+    assert assign(np.zeros(2), int(t) - 3, float(t)).tolist() == [3.0, 0.0]
+    assert assign({}, float(t), t) == {3.0: t}
+
+
+def test_recorded_tensor_is_an_element_of_an_array_of_objects():
+    t = variable(3.0)
+    assert assign(np.zeros(2, object), 0, t)[0] is t
+
+
+# -- masked arrays -----------------------------------------------------------------------------------------------------
+
+MASKED = np.ma.array([1.0, 2.0], mask=[False, True])
+MIXTURES = {
+    "t * m": lambda t, m: t * m,
+    "m * t": lambda t, m: m * t,
+    "t @ m": lambda t, m: t @ m,
+    "m @ t": lambda t, m: m @ t,
+    "t ** m": lambda t, m: t**m,
+    "np.add(t, m)": np.add,
+    "np.add(m, t)": lambda t, m: np.add(m, t),
+    "np.ma.multiply(m, t)": lambda t, m: np.ma.multiply(m, t),
+    "maximum": tg.maximum,
+    "where, a branch": lambda t, m: tg.where(t > 0, t, m),
+    "where, the condition": lambda t, m: np.where(m > 1, t, 0.0),
+    "clip": lambda t, m: tg.clip(t, m, None),
+    "concatenate": lambda t, m: np.concatenate([t, m]),
+    "concatenate, flattened": lambda t, m: np.concatenate([t, m], axis=None),
+    "stack": lambda t, m: tg.stack([m, t]),
+    "einsum": lambda t, m: np.einsum("i,i->", t, m),
+    "index": lambda t, m: t[m > 1],
+    "index in a tuple": lambda t, m: t[(m > 1,)],
+    "index_update": lambda t, m: tg.index_update(t, 0, m[1:]),
+    "index_update of m": lambda t, m: tg.index_update(m, 0, t[0]),
+    "take_along_axis": lambda t, m: np.take_along_axis(t, m.astype(int), 0),
+    "Tensor": lambda t, m: t + Tensor(m),
+    "data": lambda t, m: setattr(t, "data", m),
+    "the cotangent of grad": lambda t, m: tg.grad(t * 2, t, m),
+    "the cotangent of backward": lambda t, m: (t * 2).backward(m),
+    "a tangent": lambda t, m: tg.jvp(lambda x: x * 2, [t], [m]),
+    "a constant times m": lambda t, m: t.detach() * m,
+    "from_numpy": lambda t, m: t + tg.from_numpy(m),
+    "predict": lambda _, m: models.SoftmaxRegression(1, 2, rng=np.random.default_rng(0)).predict(m[:, np.newaxis]),
+    "labels": lambda t, m: functional.cross_entropy(t.reshape(1, 2), m[:1].astype(int)),
+    "np.ma.masked": lambda t, _: t * np.ma.masked,
+}
+
+
+@pytest.mark.parametrize("mix", MIXTURES.values(), ids=MIXTURES)
+def test_masked_arrays_are_rejected(mix):
+    with pytest.raises(TypeError, match=r"a masked array cannot be combined|graph would be lost"):
+        mix(variable([1.0, 2.0]), MASKED)
+
+
+def test_error_of_a_masked_array_names_the_operation_and_a_remedy():
+    with pytest.raises(TypeError, match=r"^multiply: a masked array .* mask would be lost; fill it, .*x\.filled\(0\)"):
+        variable([1.0, 2.0]) * MASKED

@@ -213,3 +213,71 @@ def test_hessian_of_the_norm_at_zero_is_zero():
 def test_gradient_of_infinity_to_the_power_0_is_zero():
     x = variable(np.inf)
     assert tg.grad(x**0, x).item() == 0
+
+
+# -- powers ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "derivative"),
+    [(-0.0, -2, np.inf), (0.0, -2, -np.inf), (-0.0, -1, -np.inf), (-0.0, 3, 0), (np.nan, 0, 0), (np.inf, 0, 0)],
+)
+@pytest.mark.parametrize("how", [lambda y: y, float, np.array, Tensor], ids=["int", "float", "array", "tensor"])
+def test_slope_of_a_power_at_special_points(x, y, derivative, how):
+    with np.errstate(divide="ignore"):
+        t = Tensor([x], requires_grad=True)
+        gradient = grad((t ** how(y)).sum(), t)
+    assert gradient.data.tolist() == [derivative]
+
+
+@given(
+    st.tuples(st.just(0.0), st.sampled_from([0.0, 1.0, 2.0, 3.0]) | st.floats(2, 3))
+    | st.tuples(st.floats(0.25, 3), st.sampled_from([0.0, 1.0]) | st.floats(-3, 3))
+)
+def test_hessian_of_a_power_is_symmetric(point):
+    matrix = tg.hessian(lambda v: v[0] ** v[1], point).data
+    assert np.isfinite(matrix).all()
+    np.testing.assert_allclose(matrix, matrix.T, rtol=1e-12)
+
+
+def test_third_derivatives_of_a_power_are_symmetric():
+    def along(v):
+        return tg.hvp(lambda w: w[0] ** w[1], [v], [[0.3, -0.7]])[0]
+
+    matrix = tg.jacobian(along, Tensor([1.3, 2.1], requires_grad=True)).data
+    np.testing.assert_allclose(matrix, matrix.T, rtol=1e-12)
+
+
+# -- integers of few bits, such as pixels ------------------------------------------------------------------------------
+
+SMALL = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.uint64, np.int64, np.bool_]
+
+
+def small_integers(kind):
+    elements = npst.from_dtype(np.dtype(kind)) if np.dtype(kind).itemsize == 1 else st.integers(0, 1000)
+    return npst.arrays(kind, npst.array_shapes(max_dims=2, max_side=4), elements=elements)
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "softplus", "logsumexp", "norm", "mean", "var"])
+def test_functions_of_integers_equal_those_of_floats(name, kind):
+    function = getattr(tg, name)
+
+    @given(small_integers(kind))
+    def equal(array):
+        expected = function(Tensor(array.astype(float)))
+        for out in (function(Tensor(array)), function(array)):
+            np.testing.assert_allclose(np.asarray(out), expected.data, rtol=1e-12, atol=1e-300)
+
+    equal()
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@given(data=st.data())
+def test_gradients_of_powers_with_integers_equal_those_with_floats(kind, data):
+    elements = st.integers(0, 1 if kind is np.bool_ else 3)
+    numbers = data.draw(npst.arrays(kind, 3, elements=elements))
+    x = Tensor([0.5, 1.5, 2.5], requires_grad=True)
+    for power in (lambda n: x**n, lambda n: x ** Tensor(n), lambda n: n**x):
+        expected, out = (grad(power(n).sum(), x).data for n in (numbers.astype(float), numbers))
+        np.testing.assert_allclose(out, expected, rtol=1e-12)

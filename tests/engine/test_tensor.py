@@ -204,3 +204,121 @@ def test_pickle_preserves_shared_tensors():
 def test_computed_tensor_cannot_be_copied_or_pickled(duplicate):
     with pytest.raises(TypeError, match=r"cannot be copied or pickled; use detach\(\)"):
         duplicate(variable([1.0]) * 2)
+
+
+def test_copies_of_a_frozen_leaf_keep_its_gradient():
+    x = variable([1.0, 2.0])
+    (x * x).sum().backward()
+    x.requires_grad = False
+    for duplicate in COPIES.values():
+        twin = duplicate(x)
+        assert (twin.requires_grad, twin.grad.data.tolist()) == (False, [2.0, 4.0])
+
+
+class Labelled(Tensor):
+    """A subclass with a constructor of its own, attributes and slots."""
+
+    __slots__ = ("__dict__", "__secret", "unit")
+
+    def __init__(self, label, data, **options):
+        super().__init__(data, **options)
+        self.label = label
+        self.unit = "m"
+        self.__secret = [label]
+
+    @property
+    def secret(self):
+        return self.__secret
+
+
+class Plain(Tensor):
+    pass
+
+
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_copy_of_a_subclass_has_its_class_and_attributes(duplicate, requires_grad):
+    x = Labelled("length", [1.0, 2.0], requires_grad=requires_grad)
+    x.twin = x
+    twin = duplicate(x)
+    assert (type(twin), twin.label, twin.unit, twin.secret) == (Labelled, "length", "m", ["length"])
+    assert (twin.data.tolist(), twin.requires_grad) == ([1.0, 2.0], requires_grad)
+    assert twin.twin is (x if duplicate is copy.copy else twin)
+    assert type(duplicate(Plain([1.0]))) is Plain
+
+
+# -- freezing ----------------------------------------------------------------------------------------------------------
+
+
+def freeze_and_unfreeze(x):
+    x.requires_grad = False
+    x.requires_grad = True
+
+
+def test_unfrozen_leaf_receives_the_gradient_of_what_was_computed_before():
+    x = variable([1.0, 2.0])
+    y = (x * x).sum()
+    freeze_and_unfreeze(x)
+    assert grad(y, x, retain_graph=True).data.tolist() == [2.0, 4.0]
+    (y + (3 * x).sum()).backward()
+    assert x.grad.data.tolist() == [5.0, 7.0]
+
+
+def test_freezing_keeps_grad():
+    x = variable([1.0, 2.0])
+    (x * x).sum().backward()
+    x.requires_grad = False
+    assert x.grad.data.tolist() == [2.0, 4.0]
+    x.requires_grad = True
+    (x * x).sum().backward()
+    assert x.grad.data.tolist() == [4.0, 8.0]
+
+
+def test_grad_of_a_frozen_leaf_does_not_change():
+    x, y = variable([1.0]), variable([3.0])
+    product = (x * y).sum()
+    x.requires_grad = False
+    product.backward()
+    assert (x.grad, y.grad.item()) == (None, 1.0)
+
+
+def test_grad_of_a_frozen_leaf_can_be_cleared():
+    x = variable([1.0])
+    (x * x).sum().backward()
+    x.requires_grad = False
+    x.grad = None
+    x.requires_grad = True
+    assert x.grad is None
+
+
+def test_operations_on_a_frozen_leaf_are_not_recorded():
+    x = variable([1.0])
+    x.requires_grad = False
+    assert x.is_leaf
+    assert not (x * 2).requires_grad
+    with pytest.raises(TypeError, match="wrt must be a tensor that requires a gradient"):
+        grad((variable([1.0]) * x).sum(), x)
+
+
+def test_detached_copy_of_a_frozen_leaf_is_another_leaf():
+    x = variable([1.0])
+    y = (x * x).sum()
+    x.requires_grad = False
+    other = x.detach()
+    other.requires_grad = True
+    y.backward()
+    assert (other.grad, x.grad) == (None, None)
+
+
+# -- byte order --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [">f8", "<f8", ">f4", "<f4"])
+def test_gradient_of_a_leaf_used_twice_has_its_byte_order(kind):
+    x = variable([1.0, 2.0], dtype=kind)
+    for _ in range(2):
+        (x * x + x).sum().backward()
+    assert (x.grad.dtype, x.grad.data.tolist()) == (np.dtype(kind), [6.0, 10.0])
+    once = grad((x * x + x).sum(), x, create_graph=True)
+    assert (once.dtype, grad(once.sum(), x).dtype) == (np.dtype(kind), np.dtype(kind))
+    x.grad = once.detach()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
+import re
 from functools import partial, wraps
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
@@ -86,6 +87,110 @@ def test_decorated_computation_has_the_arguments_of_the_original():
     scaled = tg.primitive("scaled", traced(lambda x, by=2.0: x * by), x=traced(lambda g, by: g * by))
     x = leaf(3.0)
     assert tg.grad(scaled(x), x, [1.0]).item() == 2
+
+
+# The names that the engine itself uses, and others.
+NAMES = sorted(
+    {
+        "x",
+        "y",
+        "z",
+        "g",
+        "i",
+        "xs",
+        "out",
+        "out_shape",
+        "x_shape",
+        "z_shape",
+        "value",
+        "index",
+        "scores",
+        "labels",
+        "op",
+    }
+    | {"aux", "kink", "doc", "broadcasts", "name", "forward", "vjps", "arguments", "named", "self", "saved", "edges"}
+)
+
+
+@given(first=st.sampled_from(NAMES), second=st.sampled_from(NAMES), saves=st.sampled_from(["x", "y", "both"]))
+def test_an_input_of_any_name_has_right_derivatives_or_is_rejected_by_name(first, second, saves):
+    """For x**3 * y**2 at (2, 5), whatever x and y are called, with arguments given by position and by name."""
+    assume(first != second)
+    primitives.PRIMITIVES.pop("named", None)
+    other = {"x": (first,), "y": (second,), "both": (first, second)}[saves]
+    namespace = {"tg": tg, "np": np}
+    vjps = {
+        first: eval(f"lambda G, {first}, {second}: G * 3 * {first}**2 * {second}**2", namespace),
+        second: eval(f"lambda G, {', '.join(dict.fromkeys((*other, first, second)))}: G * 2 * {second} * {first}**3"),
+    }
+    try:
+        named = tg.primitive("named", eval(f"lambda {first}, {second}: {first}**3 * {second}**2"), **vjps)
+    except TypeError as error:
+        assert any(re.search(rf"\b{name}\b.* rename the input", str(error)) for name in (first, second))  # noqa: PT017
+        return
+    x, y = leaf(2.0), leaf(5.0)
+    for out in (named(x, y), named(x, **{second: y}), named(**{second: y, first: x})):
+        along_x, along_y = tg.grad(out, (x, y), [1.0], create_graph=True)
+        assert (along_x.item(), along_y.item()) == (300, 80)
+        assert [g.item() for g in tg.grad(along_x, (x, y), [1.0], retain_graph=True)] == [300, 120]
+        assert [g.item() for g in tg.grad(along_y, (x, y), [1.0])] == [120, 16]
+
+
+@given(first=st.sampled_from(NAMES), aux=st.sampled_from(NAMES))
+def test_an_auxiliary_output_of_any_name_has_right_derivatives_or_is_rejected_by_name(first, aux):
+    assume(first != "aux")  # Python refuses the same keyword twice
+    primitives.PRIMITIVES.pop("with_aux", None)
+    parameters = ", ".join(dict.fromkeys((first, aux)))
+    vjp = eval(f"lambda G, {parameters}: G * 3 * ({first}**2 if {aux} is None else {aux})")
+    try:
+        with_aux = tg.primitive("with_aux", eval(f"lambda {first}: ({first}**3, {first}**2)"), aux=aux, **{first: vjp})
+    except TypeError as error:
+        assert any(re.search(rf"\b{name}\b.* rename the input", str(error)) for name in (first, aux))  # noqa: PT017
+        return
+    x = leaf(2.0)
+    derivative = tg.grad(with_aux(**{first: x}), x, [1.0], create_graph=True)
+    assert (derivative.item(), tg.grad(derivative, x, [1.0]).item()) == (12, 12)
+
+
+@pytest.mark.parametrize("name", ["xs", "scores"])
+def test_recorded_vjp_that_needs_its_auxiliary_output_is_explained(name):
+    vjp = eval(f"lambda g, {name}: 3 * g * {name}")
+    cube = tg.primitive("cube_of_aux", lambda x: (x**3, x**2), aux=name, x=vjp)
+    x = leaf(2.0)
+    assert tg.grad(cube(x), x, [1.0]).item() == 12
+    with pytest.raises(TypeError, match=f"cube_of_aux: to be differentiated again, its VJP must not need {name}"):
+        tg.hvp(lambda t: cube(t).sum(), [[2.0]], [[1.0]])
+
+
+@pytest.mark.parametrize("arguments", [(), (1.0, 2.0)], ids=["none", "too many"])
+def test_wrong_number_of_arguments_is_explained(arguments):
+    with pytest.raises(TypeError, match="exp: takes the arguments x"):
+        tg.exp(*arguments)
+
+
+def test_vjp_of_a_variadic_primitive_must_declare_the_position():
+    with pytest.raises(TypeError, match="total: the VJP of a variadic primitive must have the parameter i"):
+        primitives.variadic_primitive("total", np.concatenate, lambda g: g)
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+@pytest.mark.parametrize("argument", [leaf(1.0, 2.0), np.ones(2)], ids=["tensor", "array"])
+@pytest.mark.parametrize("vjps", [{"x": lambda g: g}, {}], ids=["with a VJP", "without one"])
+def test_computation_must_return_one_array(kind, argument, vjps):
+    pair = tg.primitive("pair", lambda x: kind([x * 1, x * 2]), **vjps)
+    with pytest.raises(TypeError, match=f"the computation must return one array; got a {kind.__name__} of 2 "):
+        pair(argument)
+
+
+@pytest.mark.parametrize("result", [lambda x: np.stack([x, x]), lambda x: (x, x, x), lambda x: [x, x]])
+@pytest.mark.parametrize("argument", [leaf(1.0, 2.0), np.ones(2)], ids=["tensor", "array"])
+def test_computation_with_an_auxiliary_output_must_return_two_arrays(result, argument):
+    pair = tg.primitive("pair", result, aux="p", x=lambda g, p: g * p)
+    with pytest.raises(TypeError, match="with aux='p' the computation must return a tuple of two arrays"):
+        pair(argument)
 
 
 def test_an_auxiliary_output_needs_a_single_vjp():
@@ -228,6 +333,11 @@ def test_primitive_of_any_callable():
     np.testing.assert_array_equal(tg.grad(running(x).sum(), x).data, [2, 1])
 
 
+def test_computation_of_any_number_of_inputs_is_rejected():
+    with pytest.raises(TypeError, match=r"total: there is a VJP for xs, but no input has a name \(write x, y"):
+        tg.primitive("total", lambda *xs: np.sum(xs, 0), xs=lambda g: g)
+
+
 def test_function_without_argument_names_is_rejected():
     with pytest.raises(TypeError, match=r"biggest: the arguments of .*max.* have no names; wrap it in a lambda"):
         tg.primitive("biggest", max, x=lambda g: g)
@@ -297,5 +407,5 @@ def test_broadcast_inputs_need_broadcasts_true():
     ids=["a VJP needs the result", "an input named out is differentiable"],
 )
 def test_an_input_named_out_is_rejected_where_it_is_ambiguous(vjps):
-    with pytest.raises(TypeError, match="an input named out cannot be told from the result"):
+    with pytest.raises(TypeError, match=r"out would have two meanings in a VJP.*; rename the input"):
         tg.primitive("with_an_input_named_out", lambda x, out: x * out, **vjps)

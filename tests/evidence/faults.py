@@ -59,6 +59,8 @@ ENGINE_TESTS = (
     "engine/test_compositions.py",
     "engine/test_user_primitives.py",
     "engine/test_derivatives.py",
+    "engine/test_numpy_protocols.py",
+    "nn/test_optim.py",
     "trust/test_conformance.py",
     PROGRAMS,
 )
@@ -409,6 +411,41 @@ ENGINE_FAULTS = {
     "returns a writeable array as .data": EngineFault("engine.tensor", "Tensor.data", "A(B)\n", "pass"),
     "detach() keeps the node": EngineFault("engine.tensor", "Tensor.detach", "A.B = None", "A.B = self.B"),
     "drops the gradient of a copy": EngineFault("engine.tensor", "_rebuild", "if A is not None:\n    ...", "pass"),
+    "forgets the node of a frozen leaf": EngineFault(
+        "engine.tensor", "Tensor._leaf_node", "return getattr(self, A, None)", "return None"
+    ),
+    "accumulates the gradient of a frozen leaf": EngineFault(
+        "engine.backprop", "backward", "if not A.frozen:\n    ...", "if True:\n    ..."
+    ),
+    "gives a sum of gradients the byte order of the machine": EngineFault(
+        "engine.backprop", "_with_dtype_of", "A if A.dtype is B.dtype else C", "A"
+    ),
+    "assigns a recorded tensor to an element of an array": EngineFault(
+        "engine.numpy_protocol", "is_item_assignment", "A == B", "False"
+    ),
+    "takes every conversion to a number for an assignment": EngineFault(
+        "engine.numpy_protocol", "is_item_assignment", "A == B", "True"
+    ),
+    "drops the mask of a masked array": EngineFault("engine.graph", "refuse_masked_array", "if A:\n    ...", "pass"),
+    "makes a copy of a subclass a plain tensor": EngineFault(
+        "engine.tensor", "_rebuild", "object.__new__(A)", "object.__new__(Tensor)"
+    ),
+    "drops the attributes of a copy": EngineFault("engine.tensor", "Tensor.__reduce__", "A is B", "A is not None"),
+    # user-defined primitives
+    "takes one name of a VJP for another": EngineFault("engine.graph", "_check_names", "if A:\n    ...", "pass"),
+    "stacks two results": EngineFault("engine.ownership", "require_results", "A is None and B", "False"),
+    "unpacks one result into two": EngineFault("engine.ownership", "require_results", "A is not None and B", "False"),
+    "confuses an argument given by name with a missing one": EngineFault(
+        "engine.application", "bind_arguments", "if A and B is C:\n    ...", "pass"
+    ),
+    # the optimiser
+    "stops a step that is interrupted": EngineFault("nn.optim", "Optimiser.step", "A = A or B", "raise"),
+    "does not raise the interruption of a step": EngineFault(
+        "nn.optim", "Optimiser.step", "if A is not None:\n    ...", "pass"
+    ),
+    "updates a frozen parameter": EngineFault(
+        "nn.optim", "Optimiser._operations_of_a_step", "A is not None and B.requires_grad", "A is not None"
+    ),
     # products with the Jacobian and the Hessian
     "does not record derivatives of derivatives under no_grad": EngineFault(
         "engine.modes", "enable_grad", "A(B=True)", "A()"

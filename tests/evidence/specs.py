@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
+from tinygrad_cifar.engine.ops.exponential import _power_log
 from tinygrad_cifar.engine.ops.indexing import _scatter
 from tinygrad_cifar.engine.ops.losses import _cross_entropy as cross_entropy
 from tinygrad_cifar.engine.ops.piecewise import _step
@@ -600,6 +601,7 @@ SPECS: dict[str, Spec] = {
             kink("x ** 1 at 0", [[0.0]], [[3.0]], 1, cotangent=[3.0]),
             kink("x ** 2 at 0", [[0.0]], [[0.0]], 2, cotangent=[3.0]),
             kink("0 ** y does not change with its exponent", [[0.0], [2.0]], [[0.0], [0.0]], cotangent=[3.0]),
+            kink("NaN ** 0 does not change with its base", [[np.nan]], [[0.0]], 0, cotangent=[3.0]),
         ),
     ),
     "cbrt": unary(tg.cbrt, lambda x: math.copysign(abs(x) ** (1 / 3), x), either_side(0.3, 4), analytic=False),
@@ -622,6 +624,12 @@ SPECS: dict[str, Spec] = {
         kink("logaddexp of -inf twice", [[-math.inf], [-math.inf]], [[1.5], [1.5]], cotangent=[3.0]),
         kink("logaddexp of -inf and a number", [[-math.inf], [2.0]], [[0.0], [3.0]], cotangent=[3.0]),
         analytic=False,
+    ),
+    "power_log": Spec(
+        _power_log,
+        elementwise(between(0.3, 3), moderate),
+        by_element(lambda x, y: x**y * math.log(x)),
+        kinks=(kink("x ** y * log(x) at 0", [[0.0], [1.0]], [[3.0], [0.0]], cotangent=[3.0]),),
     ),
     "exp": unary(tg.exp, math.exp, moderate),
     "expm1": unary(tg.expm1, math.expm1, moderate),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
+import signal
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_cifar import Tensor
+from tinygrad_cifar import Tensor, optim
 from tinygrad_cifar import functional as F
 from tinygrad_cifar.nn.optim import SGD, Adam
 from tinygrad_cifar.nn.schedules import Constant, Exponential, Triangular
@@ -430,3 +434,115 @@ def test_a_state_that_is_not_numeric_changes_nothing():
     with pytest.raises(ValueError, match=r"SGD: velocity\.0 must be real; got <U1"):
         optimiser.load_state_dict({"steps": np.array(5), "velocity.0": np.array(["a"])})
     assert optimiser.steps == 0
+
+
+# -- interruptions -----------------------------------------------------------------------------------------------------
+
+
+def state_of(optimiser) -> list[bytes]:
+    return [optimiser.steps, *[p.numpy().tobytes() for p in optimiser.parameters]] + [
+        (name, value.tobytes()) for name, value in optimiser.state_dict().items()
+    ]
+
+
+def optimiser_with_gradients(make, seed: int = 0):
+    """Return an optimiser of small parameters and of one that is updated in two blocks, after a step."""
+    optimiser = make([*parameters(seed), Tensor(np.ones((4, 3)), requires_grad=True)])
+    for p, factor in zip(optimiser.parameters, (1.0, -2.0, 3.0, 0.5), strict=True):
+        p.grad = Tensor(factor * np.ones(p.shape))
+    optimiser.step()
+    return optimiser
+
+
+def interrupt_line(number: int, run) -> bool:
+    """Raise KeyboardInterrupt before the given line of this library that ``run`` executes; return whether it did."""
+    lines = itertools.count()
+
+    def trace(frame, event, _):
+        if "tinygrad_cifar" not in frame.f_code.co_filename:
+            return None
+        if event == "line" and next(lines) == number:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.fixture
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(optim, "_BLOCK_BYTES", 64)
+
+
+@each_kind
+@pytest.mark.usefixtures("_small_blocks")
+def test_interrupted_step_is_carried_out_as_a_whole_or_not_at_all(make):
+    before, after = optimiser_with_gradients(make), optimiser_with_gradients(make)
+    before, after = state_of(before), (after.step(), state_of(after))[1]
+    outcomes = []
+    for line in itertools.count():
+        optimiser = optimiser_with_gradients(make)
+        interrupted = interrupt_line(line, optimiser.step)
+        outcomes.append(state_of(optimiser))
+        assert outcomes[-1] in ([before, after] if interrupted else [after])
+        if not interrupted:
+            break
+    assert len(outcomes) > 10
+    assert before in outcomes
+
+
+@each_kind
+@pytest.mark.usefixtures("_small_blocks")
+def test_signal_in_the_course_of_a_step_is_raised_after_it(make):
+    """A signal arrives between two operations on the arrays of each parameter."""
+    after = optimiser_with_gradients(make)
+    after.step()
+    optimiser = optimiser_with_gradients(make)
+    update = optimiser._update
+
+    def with_a_signal(*arrays, **numbers):
+        middle = update(*arrays, **numbers)
+        return [*middle[:1], partial(signal.raise_signal, signal.SIGINT), *middle[1:]]
+
+    optimiser._update = with_a_signal
+    with pytest.raises(KeyboardInterrupt):
+        optimiser.step()
+    assert state_of(optimiser) == state_of(after)
+
+
+def test_warning_that_is_an_error_does_not_stop_a_step():
+    p, q = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    p.grad, q.grad = Tensor([1e300]), Tensor([1.0])
+    optimiser = Adam([p, q], 0.1)
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        optimiser.step()
+    assert optimiser.steps == 1
+    assert q.data == pytest.approx([0.9])
+    assert (p.data.tolist(), optimiser.state_dict()["square.0"].tolist()) == ([1.0], [np.inf])
+
+
+# -- frozen parameters -------------------------------------------------------------------------------------------------
+
+
+@each_kind
+def test_frozen_parameter_is_not_updated(make):
+    optimiser = optimiser_with_gradients(make)
+    frozen, other = optimiser.parameters[:2]
+    frozen.requires_grad = False
+    before = frozen.numpy(), other.numpy()
+    optimiser.step()
+    optimiser.zero_grad()
+    np.testing.assert_array_equal(frozen.data, before[0])
+    assert (other.data != before[1]).all()
+    assert (frozen.grad, other.grad) == (None, None)
+    frozen.requires_grad = True
+    frozen.grad = Tensor(np.ones(frozen.shape))
+    optimiser.step()
+    assert (frozen.data != before[0]).all()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import Array, Primitive, Value, make_node
+from tinygrad_cifar.engine.graph import Array, Primitive, Value, make_node, refuse_masked_array
 from tinygrad_cifar.engine.modes import Mode, current_mode
 from tinygrad_cifar.engine.ownership import copy_arrays
 from tinygrad_cifar.engine.signatures import argument_defaults
@@ -90,8 +90,13 @@ def notify(mode: Mode, op: Primitive, arguments: tuple[Any, ...], out: Value) ->
 # -- arguments and results ---------------------------------------------------------------------------------------------
 
 
+MISSING: Any = object()  # the first argument of a function that received none, or received it by its name
+
+
 def bind_arguments(op: Primitive, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
     """Return all arguments in order, defaults included: VJPs pick them by position, so none may be missing."""
+    if arguments and arguments[0] is MISSING:
+        arguments = ()
     bound = argument_defaults(op.forward)
     given = dict(zip(op.inputs, arguments, strict=False))
     bound |= given | named
@@ -112,6 +117,8 @@ def as_input(op: Primitive, x: Any) -> Any:
 
 def as_operand(op: Primitive, operand: Any) -> Any:
     """Convert an operand to an array; raise TypeError unless it consists of real numbers."""
+    if type(operand) is not np.ndarray:
+        refuse_masked_array(op.name, operand)
     array = np.asarray(operand)
     if array.dtype.kind not in "fiub":
         raise TypeError(

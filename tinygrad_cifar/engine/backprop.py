@@ -20,7 +20,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import VJP, Edge, Node, Value, ancestors, unwrap_value
+from tinygrad_cifar.engine.graph import VJP, Edge, Node, Value, ancestors, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
 from tinygrad_cifar.engine.operations import V
 from tinygrad_cifar.engine.ops.elementwise import astype
@@ -239,6 +239,7 @@ def _initial_cotangent(name: str, out: Value, gradient: Any) -> Any:
                 "Reduce it, for example with sum(), or pass gradient=, an array of the same shape"
             )
         return np.ones(array.shape, dtype=array.dtype)
+    refuse_masked_array(name, gradient)
     given = np.asarray(unwrap_value(gradient))
     if given.shape != array.shape or given.dtype.kind not in "fiub":
         raise ValueError(
@@ -318,7 +319,9 @@ def grad(
     nodes = [target._node for target in targets if target._node is not None]
     retain = create_graph if retain_graph is None else retain_graph
     found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph, targets=frozenset(nodes))
-    results = [found[n] if n in found else _wrap(type(out), np.zeros(n.shape, n.dtype)) for n in nodes]
+    results = [
+        _with_dtype_of(n, found[n]) if n in found else _wrap(type(out), np.zeros(n.shape, n.dtype)) for n in nodes
+    ]
     return results[0] if is_single else tuple(results)
 
 
@@ -332,10 +335,16 @@ def backward(out: Any, gradient: Any = None, *, retain_graph: bool | None = None
     found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph)
     with _grad_lock:  # two threads may share a leaf, and adding to its gradient takes more than one step
         for node, g in found.items():
-            node.grad = g if node.grad is None else node.grad + g
+            if not node.frozen:
+                node.grad = _with_dtype_of(node, g if node.grad is None else node.grad + g)
 
 
 _grad_lock = threading.Lock()
+
+
+def _with_dtype_of(node: Node, g: Any) -> Any:
+    """Return a gradient with the dtype of its node: a sum of gradients has the byte order of the machine."""
+    return g if g.dtype is node.dtype else astype(g, node.dtype)
 
 
 def _run_backward(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import grad
-from tinygrad_cifar.engine.graph import Array, ancestors, unwrap_value
+from tinygrad_cifar.engine.graph import Array, ancestors, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.modes import enable_grad, is_recording
 from tinygrad_cifar.engine.ops import astype, stack
 from tinygrad_cifar.engine.tensor import Tensor
@@ -243,6 +243,8 @@ def _directions(name: str, tangents: Sequence[Any], variables: Sequence[Tensor])
 def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
     if not isinstance(given, (tuple, list)):
         raise TypeError(f"{name}: {what}s must be a tuple or a list of arrays; got {type(given).__name__}")
+    for x in given:
+        refuse_masked_array(name, x)
     arrays = [np.asarray(unwrap_value(x)) for x in given]
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "fiub":

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.application import (
+    MISSING,
     SCALARS,
     as_array,
     as_input,
@@ -37,11 +38,13 @@ def one_input(op: Primitive) -> Callable[..., Any]:
     others = len(op.inputs) - 1
     ndarray, value, new = np.ndarray, Value, object.__new__
 
-    def call(x: Any, *arguments: Any, **named: Any) -> Any:
+    def call(x: Any = MISSING, /, *arguments: Any, **named: Any) -> Any:
         if named or len(arguments) != others:
             x, *arguments = bind_arguments(op, (x, *arguments), named)  # type: ignore[assignment]
         if not isinstance(x, value):
             if type(x) is not ndarray:
+                if x is MISSING:
+                    bind_arguments(op, (), {})  # raises
                 x = as_input(op, x)
             return forward(x, *arguments)[0] if has_aux else forward(x, *arguments)
         array = x._array

@@ -9,7 +9,7 @@ arrays, which the VJP's parameter names declare. A graph therefore holds no more
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -42,12 +42,14 @@ class Node:
         Type of their elements.
     grad : Value or None
         For a leaf, the gradient that ``backward()`` has accumulated.
+    frozen : bool
+        For a leaf, whether ``backward()`` leaves its gradient unchanged: ``requires_grad`` has been set to False.
     location : tuple, optional
         File and line of the user's code that computed the value, and of the library's code that it called; present only
         if a watcher has recorded it.
     """
 
-    __slots__ = ("dtype", "edges", "grad", "location", "number", "primitive", "shape")
+    __slots__ = ("dtype", "edges", "frozen", "grad", "location", "number", "primitive", "shape")
 
     primitive: Primitive | None
     edges: tuple[Edge, ...] | None
@@ -55,16 +57,22 @@ class Node:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     grad: Any
+    frozen: bool
     location: tuple[str, int, str, int]
 
 
 class Value:
-    """An array, and its node in the graph (None for a constant)."""
+    """An array, and its node in the graph (None for a constant).
 
-    __slots__ = ("__weakref__", "_array", "_node")
+    A leaf that does not require a gradient any more is a constant as well. Its node, to which earlier results are
+    connected, is kept in ``_frozen``; for other values this is not set.
+    """
+
+    __slots__ = ("__weakref__", "_array", "_frozen", "_node")
 
     _array: Array
     _node: Node | None
+    _frozen: Node
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,6 +99,7 @@ def make_leaf(array: Array) -> Node:
     node.shape = array.shape
     node.dtype = array.dtype
     node.grad = None
+    node.frozen = False
     return node
 
 
@@ -239,9 +248,21 @@ class Primitive:
         self.vjps = {input: VJP(name, input, vjps[input], positions) for input in inputs if input in vjps}
         self.vjps_by_position = tuple([self.vjps.get(input) for input in inputs])
         self.saved = frozenset(name for vjp in self.vjps.values() for name in vjp.names)
+        _check_names(name, names, self.saved | set(self.vjps))
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
+
+
+def _check_names(owner: str, names: Sequence[str], declared: Iterable[str]) -> None:
+    """Raise TypeError if a name that a VJP declares stands for two things: it would receive the wrong one of them."""
+    meanings = [*names, *[f"{name}_shape" for name in names]]
+    for name in sorted(declared):
+        if meanings.count(name) > 1:
+            raise TypeError(
+                f"{owner}: {name} would have two meanings in a VJP, where out is the result, x_shape the shape of x; "
+                "rename the input or the auxiliary output"
+            )
 
 
 def unwrap_value(x: Any) -> Any:
@@ -255,5 +276,14 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 
 def value_or_array(x: Any) -> Any:
-    """Return a value unchanged; anything else as an array."""
-    return x if isinstance(x, Value) else np.asarray(x)
+    """Return a value or an array unchanged; anything else as an array."""
+    return x if isinstance(x, (Value, np.ndarray)) else np.asarray(x)
+
+
+def refuse_masked_array(name: str, x: Any) -> None:
+    """Raise TypeError if ``x`` is a masked array, since its mask would be lost; ``name`` is for the error message."""
+    if isinstance(x, np.ndarray) and type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: a masked array cannot be combined with tensors, since its mask would be lost; fill it, for "
+            "example with x.filled(0), or choose the elements with where"
+        )

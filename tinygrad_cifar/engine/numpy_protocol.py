@@ -11,8 +11,10 @@ NumPy calls :func:`call_ufunc` and :func:`call_function` through the methods ``_
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
+from opcode import opmap
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,16 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     if function in _WITHOUT_GRADIENT and not isinstance(kwargs.get("weights"), Value):
         return function(*_unwrap_all(args), **{name: _unwrap_all(value) for name, value in kwargs.items()})
     raise _not_supported(_name(function))
+
+
+def is_item_assignment() -> bool:
+    """Return whether the conversion in the calling function is part of ``array[...] = tensor``.
+
+    NumPy converts the value of one element by ``__float__``, as ``float(tensor)`` does; only the instruction that is
+    being carried out tells them apart.
+    """
+    frame = sys._getframe(2)
+    return frame.f_code.co_code[frame.f_lasti] == opmap["STORE_SUBSCR"]
 
 
 # -- arguments ---------------------------------------------------------------------------------------------------------

@@ -150,3 +150,39 @@ def require_float_result(forward: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return checked
+
+
+def require_results(forward: Callable[..., Any], aux: str | None) -> Callable[..., Any]:
+    """Return a computation that raises TypeError unless it returns one array, or two with an auxiliary output."""
+
+    @wraps(forward, assigned=())
+    def checked(*arguments: Any) -> Any:
+        result = forward(*arguments)
+        if aux is None and isinstance(result, (tuple, list)):
+            raise TypeError(
+                f"the computation must return one array; got a {type(result).__name__} of {len(result)} (make one "
+                "primitive for each; a second result that only the VJP needs is named by aux=)"
+            )
+        if aux is not None and not (isinstance(result, tuple) and len(result) == 2):  # noqa: PLR2004 (as it says)
+            raise TypeError(f"with aux={aux!r} the computation must return a tuple of two arrays: the result and {aux}")
+        return result
+
+    return checked
+
+
+def explain_missing_aux(name: str, vjp: Callable[..., Any], aux: str, place: int) -> Callable[..., Any]:
+    """Return a VJP whose errors say, while it is recorded, that it has received None for the auxiliary output."""
+
+    @wraps(vjp, assigned=())
+    def explained(*arguments: Any) -> Any:
+        try:
+            return vjp(*arguments)
+        except Exception as error:
+            if arguments[place] is not None:
+                raise
+            raise TypeError(
+                f"{name}: to be differentiated again, its VJP must not need {aux}: it then receives None for it, and "
+                f"must compute it from the arguments ({type(error).__name__}: {error})"
+            ) from error
+
+    return explained

@@ -29,7 +29,7 @@ from tinygrad_cifar.engine.application import apply, bind_arguments
 from tinygrad_cifar.engine.documentation import Doc, primitive_help
 from tinygrad_cifar.engine.graph import Primitive
 from tinygrad_cifar.engine.operations import BinaryOperation, Operation
-from tinygrad_cifar.engine.ownership import isolate, require_float_result
+from tinygrad_cifar.engine.ownership import explain_missing_aux, isolate, require_float_result, require_results
 from tinygrad_cifar.engine.signatures import argument_defaults, argument_names, unwrap_function
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -60,7 +60,8 @@ def primitive(
         False, each VJP must return the shape of its input. Default: False.
     aux : str, optional
         The name of a second result of ``forward``, which only the VJP receives; for primitives whose first argument is
-        the only differentiable one.
+        the only differentiable one. It is not recorded: a VJP that is itself differentiated receives None instead, and
+        must compute it from the arguments.
     kink : callable, optional
         Function of the arguments that returns which elements lie on a point without a derivative, for ``count_kinks``.
     doc : Doc, optional
@@ -79,8 +80,9 @@ def primitive(
     ValueError
         If the name is used by another module; a module that is run again replaces its own primitives.
     TypeError
-        If a VJP has a parameter that is not an argument of ``forward``, if arguments have no names, if a VJP needs an
-        input named ``out``, or if there is an auxiliary output and more than one VJP.
+        If a VJP has a parameter that is not an argument of ``forward``, if arguments have no names, if a name has two
+        meanings (an input named ``out`` that a VJP needs, or a differentiable one named ``kink``), or if there is an
+        auxiliary output and more than one VJP.
 
     Examples
     --------
@@ -96,17 +98,22 @@ def primitive(
     if isinstance(forward, np.ufunc) and len(vjps) == forward.nin and set(vjps) != set(inputs):
         inputs = tuple(vjps)
     if unknown := sorted(set(vjps) - set(inputs)):
-        raise TypeError(f"{name}: there is a VJP for {unknown[0]}, but the inputs are {', '.join(inputs)}")
+        known = f"the inputs are {', '.join(inputs)}" if inputs else "no input has a name (write x, y instead of *xs)"
+        raise TypeError(f"{name}: there is a VJP for {unknown[0]}, but {known}")
+    columns: dict[str, Any] = {"broadcasts": broadcasts, "aux": aux, "kink": kink, "doc": doc}
+    for column, given in columns.items():
+        if callable(given) and (column in inputs or column != "kink"):
+            raise TypeError(f"{name}: {column}= is an option of primitive, not the VJP of an input; rename the input")
     if aux is not None and tuple(vjps) != inputs[:1]:
         raise TypeError(f"{name}: an auxiliary output needs a VJP for {inputs[0]} and for no other input")
     module = _calling_module()
     if not _is_ours(module):
-        forward = isolate(require_float_result(forward) if vjps else forward)
+        forward = isolate(require_results(require_float_result(forward) if vjps else forward, aux))
         vjps = {input: isolate(vjp) for input, vjp in vjps.items()}
-    columns: dict[str, Any] = {"broadcasts": broadcasts, "aux": aux, "kink": kink, "module": module, "doc": doc}
-    op = Primitive(name, forward, vjps, inputs=inputs, **columns)
-    if "out" in inputs and "out" in {*op.saved, *vjps}:
-        raise TypeError(f"{name}: an input named out cannot be told from the result in a VJP; rename the input")
+        for input, vjp in vjps.items():
+            if aux in (names := argument_names(name, vjp)):
+                vjps = {input: explain_missing_aux(name, vjp, aux, names.index(aux))}
+    op = Primitive(name, forward, vjps, inputs=inputs, module=module, **columns)
     if tuple(vjps) == inputs[:1]:
         function = fast_paths.one_input(op)
     elif tuple(op.vjps) == ("x", "y") == inputs and not argument_defaults(forward):
@@ -129,6 +136,8 @@ def variadic_primitive(
     shapes, and other parameters are the remaining arguments of ``forward``.
     """
     inputs = argument_names(name, forward)
+    if "i" not in argument_names(name, vjp):
+        raise TypeError(f"{name}: the VJP of a variadic primitive must have the parameter i, the position of the input")
     op = Primitive(name, forward, {inputs[0]: vjp}, inputs=inputs, variadic=True, module=_calling_module(), doc=doc)
     return _register(op, _general(op))
 

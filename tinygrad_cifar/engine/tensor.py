@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_cifar.engine import backprop, numpy_protocol, ops
-from tinygrad_cifar.engine.graph import Array, Value, make_leaf, unwrap_value
+from tinygrad_cifar.engine.graph import Array, Node, Value, make_leaf, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.ownership import is_held_elsewhere, is_shared, make_read_only
 
 
@@ -52,6 +52,7 @@ class Tensor(Value):
     def __init__(self, data: ArrayLike, requires_grad: bool = False, dtype: Any = None) -> None:
         if isinstance(data, Value):
             raise TypeError("Tensor: data must not be a tensor; use detach() for a constant with the same values")
+        refuse_masked_array("Tensor", data)
         array = np.array(data, dtype=dtype, subok=False)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"Tensor: data must be real numbers; got {array.dtype}")
@@ -77,6 +78,7 @@ class Tensor(Value):
     def data(self, data: ArrayLike) -> None:
         if self._node is not None and self._node.primitive is not None:
             raise ValueError("data: the tensor must be a leaf; this one was computed from others (use detach())")
+        refuse_masked_array("data", data)
         given = np.asarray(unwrap_value(data))
         if given.dtype.kind not in "fiub":
             raise TypeError(f"data: must be real numbers; got {given.dtype}")
@@ -109,19 +111,29 @@ class Tensor(Value):
         """
         if not self.is_leaf:
             raise ValueError("overwrite: the tensor must be a leaf; this one was computed from others (use detach())")
-        if is_shared(self):
-            self._array = self._array.copy()
-        self._array.flags.writeable = True
+        array = self._array_to_update()
         try:
-            write(self._array.view())  # a view, so that changing its shape or dtype does not affect the tensor
+            write(array.view())  # a view, so that changing its shape or dtype does not affect the tensor
         finally:
+            del array
             if is_shared(self):
                 self._array.flags.writeable = False
                 self._array = self._array.copy()
 
+    def _array_to_update(self) -> Array:
+        """Return the array of a leaf, writeable; if anything else referred to it, the tensor first receives a copy."""
+        if is_shared(self):
+            self._array = self._array.copy()
+        self._array.flags.writeable = True
+        return self._array
+
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on this tensor are recorded; can be set on leaves."""
+        """Whether operations on this tensor are recorded; can be set on leaves.
+
+        A leaf that is frozen (set to False) keeps its :attr:`grad`, to which nothing is added until it is set to True
+        again. It remains the same leaf: the results that were computed from it before stay connected to it.
+        """
         return self._node is not None
 
     @requires_grad.setter
@@ -135,10 +147,19 @@ class Tensor(Value):
                 f"requires_grad: {self._array.dtype} values have no gradient; convert them, for example "
                 "Tensor(data, requires_grad=True, dtype=float)"
             )
-        if not wanted:
-            self._node = None
-        elif self._node is None:
-            self._node = make_leaf(self._array)
+        node = self._leaf_node()
+        if wanted:
+            self._node = make_leaf(self._array) if node is None else node
+            self._node.frozen = False
+        elif node is not None:
+            node.frozen = True
+            self._node, self._frozen = None, node
+
+    def _leaf_node(self) -> Node | None:
+        """Return the node of a leaf, also if it is frozen; None for a constant and for the result of an operation."""
+        if self._node is None:
+            return getattr(self, "_frozen", None)
+        return self._node if self._node.primitive is None else None
 
     @property
     def is_leaf(self) -> bool:
@@ -148,16 +169,18 @@ class Tensor(Value):
     @property
     def grad(self) -> Tensor | None:
         """The gradient accumulated by ``backward()``, or None; only leaves have one."""
-        return None if self._node is None or self._node.primitive is not None else self._node.grad
+        node = self._leaf_node()
+        return None if node is None else node.grad
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
-        if self._node is None or self._node.primitive is not None:
+        node = self._leaf_node()
+        if node is None:
             raise ValueError("grad: can be set only on a leaf with requires_grad=True")
         matches = isinstance(gradient, Tensor) and (gradient.shape, gradient.dtype) == (self.shape, self.dtype)
         if gradient is not None and not matches:
             raise ValueError(f"grad: must be None or a {self.dtype} Tensor of shape {self.shape}")
-        self._node.grad = gradient
+        node.grad = gradient
 
     @property
     def size(self) -> int:
@@ -303,9 +326,13 @@ class Tensor(Value):
         return bool(self._array)
 
     def __float__(self) -> float:
+        if self._node is not None and numpy_protocol.is_item_assignment():
+            raise TypeError(_NOT_ASSIGNED)
         return float(self.item())
 
     def __int__(self) -> int:
+        if self._node is not None and numpy_protocol.is_item_assignment():
+            raise TypeError(_NOT_ASSIGNED)
         return int(self.item())
 
     def __len__(self) -> int:
@@ -406,7 +433,11 @@ class Tensor(Value):
     def __reduce__(self) -> tuple[Any, ...]:
         if not self.is_leaf:
             raise TypeError("a tensor that was computed from others cannot be copied or pickled; use detach()")
-        return _rebuild, (self._array, self.requires_grad, self.grad)
+        rebuilt = _rebuild, (self._array, self.requires_grad, self.grad, type(self))
+        if type(self) is Tensor:
+            return rebuilt
+        slots = [name for kind in type(self).__mro__ for name in _slots_of(kind) if hasattr(self, name)]
+        return *rebuilt, (dict(getattr(self, "__dict__", {})), {name: getattr(self, name) for name in slots})
 
     # -- NumPy's protocols: np.exp(t), np.sum(t), array * t ------------------------------------------------------------
 
@@ -465,14 +496,34 @@ def wrap_without_copy(array: Array) -> Tensor:
 
     For loops of this library, which compute, differentiate and release the tensor before the array is used again.
     """
+    refuse_masked_array("a batch", array)
     out = object.__new__(Tensor)
     out._array = array
     out._node = None
     return out
 
 
-def _rebuild(array: Array, requires_grad: bool, grad: Tensor | None) -> Tensor:
-    out = Tensor(array, requires_grad)
+def _rebuild(array: Array, requires_grad: bool, grad: Tensor | None, kind: type[Tensor] = Tensor) -> Tensor:
+    """Return a leaf of Tensor or of a subclass, whose constructor is not called: it may have other parameters."""
+    out = object.__new__(kind)
+    Tensor.__init__(out, array, requires_grad or grad is not None)
     if grad is not None:
         out.grad = grad
+        out.requires_grad = requires_grad
     return out
+
+
+def _slots_of(kind: type) -> list[str]:
+    """Return the names of the slots of a subclass, as they are stored."""
+    if not issubclass(kind, Tensor):
+        return []
+    slots = kind.__dict__.get("__slots__", ())
+    names = [slots] if isinstance(slots, str) else list(slots)
+    private = f"_{kind.__name__.lstrip('_')}"
+    return [private + name if name.startswith("__") and not name.endswith("__") else name for name in names]
+
+
+_NOT_ASSIGNED = (
+    "a tensor that requires a gradient is not assigned to an element of an array, since its graph would be lost; "
+    "assign t.item(), or use stack, concatenate or index_update, which are recorded"
+)

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import Array, shape_of, unwrap_value
+from tinygrad_cifar.engine.graph import Array, refuse_masked_array, shape_of, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops import losses
+from tinygrad_cifar.engine.ops.elementwise import _as_floats
 from tinygrad_cifar.engine.tensor import Tensor
 
 V = TypeVar("V", Tensor, Array)
@@ -111,6 +112,7 @@ def one_hot(labels: Any, classes: int, dtype: Any = np.float64) -> Array:
 
 
 def _check_labels(name: str, labels: Any, classes: int, count: int | None = None) -> Array:
+    refuse_masked_array(name, labels)
     labels = np.asarray(unwrap_value(labels))
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{name}: labels must be integers; got {labels.dtype}")
@@ -128,12 +130,6 @@ def _check_labels(name: str, labels: Any, classes: int, count: int | None = None
     return labels
 
 
-def _as_floats(scores: Any) -> Any:
-    """Convert integers to float64, since differences of small or unsigned integers wrap around."""
-    scores = scores if hasattr(scores, "dtype") else np.asarray(scores)
-    return ops.astype(scores, np.float64) if scores.dtype.kind in "iub" else scores
-
-
 def _check_rows(labels: Any, shape: tuple[int, int]) -> Array:
     if shape_of(labels) != shape:
         raise ValueError(
@@ -141,6 +137,7 @@ def _check_rows(labels: Any, shape: tuple[int, int]) -> Array:
         )
     if getattr(labels, "requires_grad", False):
         raise ValueError("cross_entropy: labels must not require a gradient; use labels.detach()")
+    refuse_masked_array("cross_entropy", labels)
     p = np.asarray(unwrap_value(labels))
     sums = p.sum(axis=1)
     if not ((p >= 0).all() and np.allclose(sums, 1, rtol=0, atol=_SUM_TOLERANCE)):

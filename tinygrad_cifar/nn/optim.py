@@ -2,7 +2,10 @@
 
 An optimiser holds the parameters, the learning rate (a number or a schedule of the step) and its state buffers, which
 ``state_dict`` returns for checkpoints. It never writes to a gradient. It updates the array of a parameter in place only
-if nothing else refers to that array (:meth:`tinygrad_cifar.Tensor.overwrite`).
+if nothing else refers to that array, and otherwise a copy.
+
+A step is carried out as a whole. It is a list of NumPy operations on the arrays, which one call in C carries out:
+Python handles Ctrl-C between two of its own instructions, so not during that call.
 
 Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the gradient of
 every parameter with at least two dimensions. Biases do not decay, as in the course.
@@ -10,9 +13,11 @@ every parameter with at least two dimensions. Biases do not decay, as in the cou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
+from operator import methodcaller
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +25,7 @@ from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn.schedules import Constant, Schedule
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Operation: TypeAlias = Callable[[], object]
 
 
 class Optimiser:
@@ -58,6 +64,8 @@ class Optimiser:
     (0.05, ['steps'])
     """
 
+    _scratch_arrays = 1
+
     def __init__(self, parameters: Iterable[Tensor], eta: float | Schedule, *, weight_decay: float = 0.0) -> None:
         if isinstance(parameters, Tensor):
             raise TypeError("parameters must be an iterable of tensors; got a Tensor: use [parameter]")
@@ -83,25 +91,39 @@ class Optimiser:
             p.grad = None
 
     def step(self) -> None:
-        """Update every parameter that has a gradient, and increase the step count."""
+        """Update every parameter that has a gradient and is not frozen, and increase the step count.
+
+        An exception in the course of it (KeyboardInterrupt, a warning that is an error) is raised after all updates.
+        """
+        operations = iter(self._operations_of_a_step())
+        interruption: BaseException | None = None
+        while True:
+            try:
+                deque(map(_call, operations), maxlen=0)
+                break
+            except BaseException as error:  # noqa: BLE001 (raised below)
+                interruption = interruption or error
+        if interruption is not None:
+            raise interruption
+
+    def _operations_of_a_step(self) -> list[Operation]:
         eta = self.eta
+        operations: list[Operation] = []
         for i, p in enumerate(self.parameters):
-            if p.grad is not None:
+            gradient = p.grad
+            if gradient is not None and p.requires_grad:
                 decay = self.weight_decay if p.ndim > 1 else 0.0
-                arrays = [p.grad._array, *[buffers[i] for buffers in self._buffers.values()]]
-                p.overwrite(partial(self._update_in_blocks, arrays, eta, decay))
-        self.steps += 1
+                arrays = [p._array_to_update(), gradient._array, *[buffers[i] for buffers in self._buffers.values()]]
+                for part in _parts(arrays, self._scratch_arrays):
+                    operations += self._update(*part, eta=eta, decay=decay)
+        operations.append(partial(setattr, self, "steps", self.steps + 1))
+        return operations
 
-    def _update_in_blocks(self, arrays: list[Array], eta: float, decay: float, w: Array) -> None:
-        if w.nbytes <= _BLOCK_BYTES or not w.flags.c_contiguous:
-            # Flattening an array that is not C-contiguous makes a copy, so the update would be lost.
-            self._update(w, *arrays, eta=eta, decay=decay)
-            return
-        for block in _blocks(w, *arrays):
-            self._update(*block, eta=eta, decay=decay)
+    def _update(self, w: Array, g: Array, *arrays: Array, eta: float, decay: float) -> list[Operation]:
+        """Return the operations that update a parameter, or a block of one, and its buffers, in place.
 
-    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
-        """Update a parameter or a block of one, and its buffers, in place. All arrays have the same shape."""
+        All arrays have the same shape: the values, the gradient, the buffers, and scratch arrays for other results.
+        """
         raise NotImplementedError
 
     def _add_buffers(self, *names: str) -> None:
@@ -148,17 +170,38 @@ class Optimiser:
             buffer[...] = state[key]
 
 
-# The temporary arrays of a block stay in the processor's cache, so updating a million weights block by block takes half
+_call = methodcaller("__call__")
+
+
+def _scaled(x: Array, factor: float, out: Array) -> Operation:
+    """Return the operation that computes ``factor * x``."""
+    return partial(np.multiply, x, _constant(factor, x.dtype), out)
+
+
+@lru_cache(maxsize=64)
+def _constant(number: float, dtype: Any) -> Array:
+    """Return a number as an array: NumPy multiplies a small array by it in half the time."""
+    return np.array(number, dtype)
+
+
+# The scratch arrays of a block stay in the processor's cache, so updating a million weights block by block takes half
 # the time.
 _BLOCK_BYTES = 524_288
 
 
-def _blocks(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
-    """Yield writable blocks of C-contiguous arrays with the same shape."""
+def _parts(arrays: list[Array], scratch_arrays: int) -> list[list[Array]]:
+    """Return the arrays of a parameter with scratch arrays; if they are large, in blocks, which share these."""
+    w = arrays[0]
+    if w.nbytes <= _BLOCK_BYTES or not w.flags.c_contiguous:
+        # Flattening an array that is not C-contiguous makes a copy, so the update would be lost.
+        return [[*arrays, *[np.empty(w.shape, w.dtype) for _ in range(scratch_arrays)]]]
     size = _BLOCK_BYTES // w.itemsize
-    flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]
-    for start in range(0, w.size, size):
-        yield tuple([array[start : start + size] for array in flat])
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+    scratch = [np.empty(size, w.dtype) for _ in range(scratch_arrays)]
+    return [
+        [*[array[start : start + size] for array in flat], *[array[: w.size - start] for array in scratch]]
+        for start in range(0, w.size, size)
+    ]
 
 
 def _check_parameters(parameters: list[Tensor]) -> None:
@@ -239,20 +282,31 @@ class SGD(Optimiser):
             raise ValueError("SGD: nesterov requires momentum greater than 0; got 0: use momentum=0.9, for example")
         self.momentum = float(momentum)
         self.nesterov = nesterov
+        self._scratch_arrays = 2 if nesterov else 1
         if momentum:
             self._add_buffers("velocity")
 
-    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
-        if not buffers:
-            if decay:
-                w *= 1 - eta * decay
-            w -= eta * g
-            return
-        (v,) = buffers
-        change = eta * (g + decay * w)
-        v *= self.momentum
-        v += change
-        w -= change + self.momentum * v if self.nesterov else v
+    def _update(self, w: Array, g: Array, *arrays: Array, eta: float, decay: float) -> list[Operation]:
+        if not self.momentum:
+            (change,) = arrays
+            shrink = [_scaled(w, 1 - eta * decay, w)] if decay else []
+            return [*shrink, _scaled(g, eta, change), partial(np.subtract, w, change, w)]
+        v, change, *others = arrays
+        operations = _add_decay(g, w, decay, change)
+        operations += [
+            _scaled(change if decay else g, eta, change),
+            _scaled(v, self.momentum, v),
+            partial(np.add, v, change, v),
+        ]
+        if not self.nesterov:
+            return [*operations, partial(np.subtract, w, v, w)]
+        (ahead,) = others
+        return [
+            *operations,
+            _scaled(v, self.momentum, ahead),
+            partial(np.add, change, ahead, ahead),
+            partial(np.subtract, w, ahead, w),
+        ]
 
 
 class Adam(Optimiser):
@@ -311,17 +365,32 @@ class Adam(Optimiser):
                 raise ValueError(f"Adam: {name} must be in [0, 1); got {beta}")
         _check_number("epsilon", epsilon)
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
+        self._scratch_arrays = 2
         self._add_buffers("mean", "square")
 
-    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
-        m, v = buffers
-        if decay:
-            g = g + decay * w
+    def _update(self, w: Array, g: Array, *arrays: Array, eta: float, decay: float) -> list[Operation]:
+        m, v, root, change = arrays
         t = self.steps + 1
-        m *= self.beta1
-        m += (1 - self.beta1) * g
-        v *= self.beta2
-        v += (1 - self.beta2) * (g * g)
-        root = np.sqrt(v / (1 - self.beta2**t))
-        root += self.epsilon
-        w -= (eta / (1 - self.beta1**t)) * m / root
+        operations = _add_decay(g, w, decay, change)
+        g = change if decay else g
+        return [
+            *operations,
+            _scaled(m, self.beta1, m),
+            _scaled(g, 1 - self.beta1, root),
+            partial(np.add, m, root, m),
+            _scaled(v, self.beta2, v),
+            partial(np.multiply, g, g, root),
+            _scaled(root, 1 - self.beta2, root),
+            partial(np.add, v, root, v),
+            partial(np.divide, v, 1 - self.beta2**t, root),
+            partial(np.sqrt, root, root),
+            partial(np.add, root, _constant(self.epsilon, root.dtype), root),
+            _scaled(m, eta / (1 - self.beta1**t), change),
+            partial(np.divide, change, root, change),
+            partial(np.subtract, w, change, w),
+        ]
+
+
+def _add_decay(g: Array, w: Array, decay: float, out: Array) -> list[Operation]:
+    """Return the operations that compute ``g + decay * w``; none without decay."""
+    return [_scaled(w, decay, out), partial(np.add, g, out, out)] if decay else []

@@ -9,7 +9,7 @@ from typing_extensions import assert_type
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import functional as F
-from tinygrad_cifar import models, nn, optim, training
+from tinygrad_cifar import gradcheck, models, nn, optim, training
 
 Array = NDArray[Any]
 
@@ -84,6 +84,7 @@ assert_type(net.loss(t, [0, 1]), tg.Tensor)
 optimiser = optim.SGD(net.parameters(), eta=0.1)
 history = training.fit(net, optimiser, (a, np.array([0, 1])), epochs=1, batch_size=1)
 assert_type(history.rows[-1].train_accuracy, float)
+assert_type(gradcheck.check_model(net, a, [0, 1]).passed, bool)
 
 
 def apply(function: Callable[[tg.Tensor], tg.Tensor], x: tg.Tensor) -> tg.Tensor:

@@ -115,3 +115,9 @@ def astype(x: TensorLike, dtype: Any) -> TensorLike:
     if dtype.kind not in "fiub" and isinstance(x, Value):
         raise TypeError(f"astype: a tensor holds real numbers; got {dtype}")
     return _astype(x, dtype)
+
+
+def _as_floats(x: Any) -> Any:
+    """Convert integers to float64, since differences and squares of small or unsigned integers wrap around."""
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    return astype(x, np.float64) if x.dtype.kind in "iub" else x

@@ -14,8 +14,8 @@ from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, binary_operation
 from tinygrad_cifar.engine.ops.elementwise import multiply
-from tinygrad_cifar.engine.ops.piecewise import where
-from tinygrad_cifar.engine.primitives import binary, unary
+from tinygrad_cifar.engine.ops.piecewise import _where, where
+from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 _LOG_2 = math.log(2)
 _LOG_10 = math.log(10)
@@ -23,8 +23,8 @@ _LOG_10 = math.log(10)
 power = binary(
     "power",
     np.power,
-    x=lambda g, x, y: g * (y * power(x + (x == 0) * (y == 0), y - 1)),  # for 0**0: 0, not 0 * 0**-1
-    y=lambda g, out, x: g * (out * log(x + (x == 0))),  # 0**y is constant for y > 0, so no factor log(0)
+    x=lambda g, x, y: g * (y * power(_power_base(x, y), y - 1.0)),  # not y - 1, which wraps around in small integers
+    y=lambda g, x, y: g * _power_log(x, y),
     doc=Doc(
         "Raise to a power.",
         "x**y",
@@ -34,6 +34,35 @@ power = binary(
         "0. With respect to y it is NaN for a negative x.",
     ),
 )
+
+_power_log = primitive(
+    "power_log",
+    lambda x, y: _power_times_log(x, y),
+    broadcasts=True,
+    # The sum is also the derivative of y * x**(y - 1) with respect to y, so Hessians of powers are symmetric.
+    x=lambda g, x, y: g * (y * _power_log(_power_base(x, y), y - 1.0) + power(_power_base(x, y), y - 1.0)),
+    y=lambda g, out, x: g * (out * log(_where(x == 0, 1.0, x))),
+    doc=Doc(
+        "Compute the derivative of a power with respect to its exponent.",
+        "x**y * log(x)",
+        x="x**(y - 1) * (y * log(x) + 1)",
+        y="out * log(x)",
+        note="Where x is 0, it is taken as 0.",
+    ),
+)
+
+
+def _power_base(x: Any, y: Any) -> Any:
+    """Return x, with 1 where ``y * x**(y - 1)`` would be 0 times infinity or NaN: the derivative of ``x**0`` is 0."""
+    if isinstance(y, (int, float)) and y:
+        return x
+    return _where((y == 0) & ((x == 0) | (x != x)), 1.0, x)  # noqa: PLR0124 (True for NaN)
+
+
+def _power_times_log(x: Any, y: Any) -> Any:
+    base = np.where(x == 0, 1.0, x)
+    return np.where(x == 0, 0.0, np.power(base, y) * np.log(base))
+
 
 # -- exponentials, logarithms ----------------------------------------------------------------------------------------
 
@@ -68,16 +97,17 @@ log1p = unary(
 )
 
 # -- the sigmoid and its integral: accurate from -1000 to 1000, without overflow ---------------------------------------
-# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well.
+# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well. The sign
+# is negated, not x, since it is a floating-point number, and -x would wrap around in unsigned integers.
 
 
 def _sigmoid(x: Any) -> Any:
-    small = np.exp(-x * _sign_of_real_part(x))
+    small = np.exp(x * -_sign_of_real_part(x))
     return np.where(x.real >= 0, 1, small) / (1 + small)
 
 
 def _softplus(x: Any) -> Any:
-    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(-x * _sign_of_real_part(x)))
+    return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(x * -_sign_of_real_part(x)))
 
 
 def _sign_of_real_part(x: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.axes import normalize_axis_index
 from tinygrad_cifar.engine.documentation import Doc, documented
-from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
+from tinygrad_cifar.engine.graph import refuse_masked_array, shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops.piecewise import _where, where
 from tinygrad_cifar.engine.ops.shapes import _reshape, _transpose, moveaxis, ravel, reshape
@@ -97,6 +97,7 @@ def _constant_part(part: Any) -> Any:
     """Return the index of one axis (for booleans, of several): an array if it is not a single index or a slice."""
     if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer, np.bool_)):
         return part
+    refuse_masked_array("an index", part)
     index = np.asarray(unwrap_value(part))
     if index.size == 0 and index.dtype.kind == "f":
         return index.astype(np.intp)
@@ -153,6 +154,7 @@ def take_along_axis(x: TensorLike, indices: Any, axis: int = -1) -> TensorLike:
     Tensor([[5.],
             [3.]])
     """
+    refuse_masked_array("take_along_axis", indices)
     indices = np.asarray(unwrap_value(indices))
     shape = shape_of(x)
     axis = normalize_axis_index("take_along_axis", axis, len(shape))

@@ -18,7 +18,7 @@ from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import Array, shape_of, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, V, binary_operation, operation
 from tinygrad_cifar.engine.ops import reductions
-from tinygrad_cifar.engine.ops.elementwise import multiply, subtract
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, multiply, subtract
 from tinygrad_cifar.engine.ops.exponential import power
 from tinygrad_cifar.engine.ops.indexing import _getitem, diagonal
 from tinygrad_cifar.engine.ops.piecewise import absolute, sign
@@ -426,7 +426,7 @@ def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False, *, ord: float
     >>> tg.norm(t, ord=1)
     Tensor(7., requires_grad=True)
     """
-    axes = normalize_axes("norm", x, axis)
+    x, axes = _as_floats(x), normalize_axes("norm", x, axis)
     if ord is None:
         return _norm(x, axes, keepdims)
     if len(axes) == 1:

@@ -16,6 +16,7 @@ from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops import reductions
+from tinygrad_cifar.engine.ops.elementwise import _as_floats
 from tinygrad_cifar.engine.primitives import primitive
 
 _softmax = primitive(
@@ -75,4 +76,4 @@ def softmax(x: TensorLike, axis: int = -1) -> TensorLike:
     >>> softmax(Tensor([1000.0, 1000.0]))
     Tensor([0.5, 0.5])
     """
-    return _softmax(x, normalize_axis_index("softmax", axis, len(shape_of(x))))
+    return _softmax(_as_floats(x), normalize_axis_index("softmax", axis, len(shape_of(x))))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_cifar.engine.documentation import Doc, documented
-from tinygrad_cifar.engine.graph import Array, Value, unwrap_value
+from tinygrad_cifar.engine.graph import Array, Value, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, V, binary_operation, operation
 from tinygrad_cifar.engine.ops.elementwise import multiply
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
@@ -170,6 +170,8 @@ def clip(x: TensorLike, min: Any = None, max: Any = None) -> TensorLike:
     """
     if any(isinstance(bound, Value) and bound._node is not None for bound in (min, max)):
         raise TypeError("clip: no gradient flows to the bounds; detach() them, or use maximum and minimum")
+    for bound in (min, max):
+        refuse_masked_array("clip", bound)
     return _clip(x, unwrap_value(min), unwrap_value(max))
 
 
@@ -205,6 +207,7 @@ def where(condition: TensorLike, x: TensorLike, y: TensorLike) -> TensorLike:
     >>> t.grad
     Tensor([0., 1.])
     """
+    refuse_masked_array("where", condition)
     return _where(unwrap_value(condition), x, y)
 
 

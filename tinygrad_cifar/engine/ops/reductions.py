@@ -15,7 +15,7 @@ from tinygrad_cifar.engine.axes import Axis, invert_permutation, normalize_axes,
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import multiply
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, multiply
 from tinygrad_cifar.engine.ops.exponential import exp
 from tinygrad_cifar.engine.ops.indexing import _getitem
 from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate, stack
@@ -249,7 +249,7 @@ def logsumexp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tenso
     """
     axes = normalize_axes("logsumexp", x, axis)
     _count("logsumexp", x, axes)
-    return _logsumexp(x, axes, keepdims)
+    return _logsumexp(_as_floats(x), axes, keepdims)
 
 
 @operation(_cumsum)
