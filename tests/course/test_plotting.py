@@ -8,15 +8,19 @@ import struct
 import subprocess
 import sys
 import zlib
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 matplotlib = pytest.importorskip("matplotlib")
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.container import ErrorbarContainer  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.text import Text  # noqa: E402
 
@@ -37,6 +41,10 @@ def history(epochs: int = 12, *, lam: float = 0.1, validation: bool = True) -> H
     return History(rows)
 
 
+POINTS = Line("reproduced", np.arange(1.0, 4.0), np.arange(3.0), spread=np.array([0.1, np.nan, 0.2]), joined=False)
+PANELS = [Panel("x", "y", [POINTS, Line("reported", np.arange(1.0, 4.0), np.arange(3.0), 1, joined=False)], "t")] * 3
+
+
 def weights(units: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(3072, units))
 
@@ -52,6 +60,12 @@ DRAWN = {
     "templates": lambda: figures.plot_templates(HEADING, weights(10), CLASSES),
     "hidden units": lambda: figures.plot_templates(HEADING, weights(50), columns=10),
     "one unit": lambda: figures.plot_templates(HEADING, weights(1)),
+    "loss on a phone": lambda: figures.plot_curves(HEADING, PANELS, columns=2, width=figures.NARROW),
+    "histograms on a phone": lambda: figures.plot_histograms(
+        HEADING, {"a": weights(1), "b": weights(1)}, "x", width=3.6
+    ),
+    "learning rate on a phone": lambda: figures.plot_learning_rate(HEADING, np.linspace(1e-5, 0.1, 540), width=3.6),
+    "templates on a phone": lambda: figures.plot_templates(HEADING, weights(10), CLASSES, width=figures.NARROW),
     "confusion": lambda: figures.plot_confusion_matrix(HEADING, np.arange(100).reshape(10, 10) * 100, CLASSES),
 }
 
@@ -96,7 +110,8 @@ def test_fonts_are_large_enough(figure: Figure) -> None:
 
 def test_lines_differ_without_their_colours(figure: Figure) -> None:
     for axes in figure.axes:
-        looks = [(line.get_linestyle(), line.get_marker()) for line in axes.lines]
+        curves = [line for line in axes.lines if line.get_marker() != "_"]  # the others are ends of error bars
+        looks = [(line.get_linestyle(), line.get_marker()) for line in curves]
         assert len(set(looks)) == len(looks)
 
 
@@ -142,6 +157,57 @@ def test_each_template_has_its_own_scale() -> None:
 
 def test_a_unit_without_weights_is_drawn() -> None:
     figures.plot_templates(HEADING, np.zeros((3072, 1)))
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=10))
+def test_percentages_round_halves_up(counts: list[int]) -> None:
+    axes = figures.plot_confusion_matrix(HEADING, np.array([counts] * len(counts)), list(map(str, counts))).axes[0]
+    shown = [int(text.get_text().split()[0]) for text in axes.texts[: len(counts)]]
+    total = max(1, sum(counts))
+    assert shown == [int((Decimal(100 * n) / total).quantize(Decimal(1), ROUND_HALF_UP)) for n in counts]
+
+
+def luminance(colour: str | tuple[float, ...]) -> float:
+    channels = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def test_texts_of_a_heat_map_have_enough_contrast() -> None:
+    values = np.linspace(0, 1, 100).reshape(10, 10)
+    names = [str(i) for i in range(10)]
+    axes = figures.plot_heat_map(
+        HEADING, values, [names] * 10, rows=("r", names), columns=("c", names), scale="s"
+    ).axes[0]
+    for text, value in zip(axes.texts, values.flat, strict=True):
+        low, high = sorted((luminance(text.get_color()), luminance(axes.images[0].to_rgba(value))))
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_a_heat_map_with_a_missing_value_is_drawn() -> None:
+    names = ["a", "b"]
+    values = np.array([[np.nan, 1.0], [2.0, 3.0]])
+    axes = figures.plot_heat_map(HEADING, values, [names] * 2, rows=("r", names), columns=("c", names), scale="s").axes[
+        0
+    ]
+    assert axes.texts[0].get_color() == "black"
+
+
+def test_only_series_with_error_bars_have_them_in_the_legend() -> None:
+    figure = figures.plot_curves(HEADING, PANELS[:1])
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    bars = {label: isinstance(handle, ErrorbarContainer) for handle, label in zip(handles, labels, strict=True)}
+    assert bars == {"reproduced": True, "reported": False}
+
+
+def test_points_that_are_not_joined_have_no_line() -> None:
+    for line in figures.plot_curves(HEADING, PANELS[:1]).axes[0].lines:
+        assert line.get_linestyle() == "None"
+
+
+def test_a_narrow_figure_has_one_panel_per_row() -> None:
+    axes = figures.plot_curves(HEADING, PANELS, columns=2, width=figures.NARROW).axes
+    assert len({round(a.get_subplotspec().colspan.start) for a in axes}) == 1
 
 
 def test_the_confusion_matrix_has_percentages_and_counts() -> None:

@@ -34,10 +34,10 @@ from tinygrad_cifar.data.cifar10 import BINARY, OFFICIAL, OTHER
 from tinygrad_cifar.experiments import pages
 from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import Experiment, GradientCheckJob, PublishedAccuracy, TrainingJob
-from tinygrad_cifar.experiments.document import Table, Text, to_html, to_markdown
+from tinygrad_cifar.experiments.document import Table, Text, Title, to_html, to_markdown
 from tinygrad_cifar.experiments.outcomes import OutcomeStore
 from tinygrad_cifar.experiments.reproduce import select_experiments
-from tinygrad_cifar.experiments.results import AccuracyComparison
+from tinygrad_cifar.experiments.results import AccuracyComparison, Results, load_results
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 
 # Every accuracy in the tables and texts of the reports, in percent.
@@ -224,7 +224,7 @@ class Texts(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.inside.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.links += [value or "" for name, value in attrs if name in ("src", "srcset", "href")]
 
     def handle_data(self, data: str) -> None:
         if self.inside[-1:] != ["style"]:
@@ -304,6 +304,80 @@ def page() -> str:
 def written() -> dict[str, dict[str, object]]:
     numbers = json.loads((small_report() / "out" / "results.json").read_text())
     return {experiment["name"]: experiment for experiment in numbers["experiments"]}
+
+
+def small_results(*names: str) -> list[Results]:
+    outcomes, classes = (
+        OutcomeStore(small_report() / "out" / "runs", builtin_dataset().identity()["sha256"]),
+        tuple("abc"),
+    )
+    return [load_results(EXPERIMENTS[n], outcomes, data="shapes", class_names=classes, small=True) for n in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "title", "begins"),
+    [
+        (["002-gradients"], "Report 002, reproduced in part", "1 of the 2 experiments of report 002 "),
+        (["000-gradients", "000-softmax"], "Report 000, reproduced", "All experiments of report 000 "),
+        (["000-softmax", "003-fine"], "Reports 000 and 003, reproduced in part", "2 of the 10 experiments of reports"),
+    ],
+)
+def test_the_title_names_the_reports_on_the_page(names: list[str], title: str, begins: str) -> None:
+    blocks = pages.summary(small_results(*names), pages.RunStats(1.0, 1, 0, 1, "a machine"))
+    assert isinstance(blocks[0], Title)
+    assert blocks[0].text == title
+    assert [block for block in blocks if isinstance(block, Text) and block.text.startswith(begins)]
+
+
+@pytest.mark.parametrize(
+    ("without", "title"),
+    [((), "Five reports, reproduced"), (("004-fine",), "Five reports, reproduced in part")],
+)
+def test_the_title_of_all_reports_counts_them(without: tuple[str, ...], title: str) -> None:
+    done = [e for e in declared() if not (e.name in without or e.on_request)]
+    results = [Results(experiment, "CIFAR-10", (), {}, [], small=False) for experiment in done]
+    assert pages.title(results) == title
+    record = Results(EXPERIMENTS["record-linear"], "CIFAR-10", (), {}, [], small=False)
+    assert pages.title([*results, record]) == title
+    assert pages.title([record]) == REPORTS["record"]
+
+
+def test_tables_have_no_empty_columns() -> None:
+    for page in (small_report() / "out").glob("report_*.md"):
+        for table in re.findall(r"(?:^\|.*\|\n)+", page.read_text(), re.MULTILINE):
+            lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[2:]]
+            columns = list(zip(*lines, strict=True))
+            assert all("".join(column).strip() for column in columns), table
+
+
+def test_a_page_states_the_settings_that_a_small_version_changes() -> None:
+    (softmax,) = small_results("000-softmax")
+    texts = [block.text for block in pages.report("000", [softmax], {"000-softmax": []}) if isinstance(block, Text)]
+    assert texts[0].startswith("In the report: ")
+    assert "40 epochs of batches of 100" in texts[0]
+    assert texts[1].endswith("Changed: epochs 4 instead of 40; batch_size 20 instead of 100.")
+
+
+def test_the_runs_of_an_experiment_differ_in_their_small_versions() -> None:
+    for experiment in declared():
+        for small in (False, True):
+            keys = [job.key for run in experiment.runs for job in experiment.trainings(run, small=small)]
+            assert len(set(keys)) == len(keys), experiment.name
+
+
+def test_the_contents_link_to_every_experiment_twice() -> None:
+    for name in NAMES:
+        assert page().count(f'<li><a href="#{name}">') == 2  # beside the text, and above it on a phone
+
+
+def test_headings_have_links_to_themselves() -> None:
+    for name in NAMES:
+        assert re.search(rf'<h3 id="{name}">[^<]+<a class="self" href="#{name}"', page())
+
+
+def test_the_documentation_has_no_figures_for_phones() -> None:
+    assert list((small_report() / "out" / "figures").glob("*.narrow.png"))
+    assert not list((small_report() / "docs").rglob("*.narrow.png"))
 
 
 def test_every_named_experiment_is_on_the_page() -> None:

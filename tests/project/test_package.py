@@ -10,6 +10,7 @@ import importlib.metadata
 import inspect
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,15 @@ def test_modules_and_public_names_have_docstrings(name):
     module = imported(name)
     assert module.__doc__
     assert [entry for entry in public_names(module) if not inspect.getdoc(getattr(module, entry))] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_attributes_are_documented_one_by_one(name):
+    """Sphinx would show the names of a group as one attribute."""
+    classes = [value for value in vars(imported(name)).values() if inspect.isclass(value)]
+    for text in [inspect.getdoc(value) or "" for value in classes]:
+        section = text.partition("Attributes\n----------\n")[2].partition("\n\n")[0]
+        assert not re.findall(r"^\w+, .*:", section, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("module", "name"), public_objects())

@@ -172,7 +172,9 @@ def draw_search(report: SearchReport, details: str) -> Figure:
     panels = []
     for name, dimension in report.space.items():
         lines = [
-            plotting.Line(label, np.array([_position(dimension, p[name]) for p in points]), y, k, spread=spread)
+            plotting.Line(
+                label, np.array([_position(dimension, p[name]) for p in points]), y, k, spread=spread, joined=False
+            )
             for k, (label, points, y, spread) in enumerate(_series(report))
         ]
         names = list(map(format_value, dimension.values)) if isinstance(dimension, Choice) else []
@@ -186,7 +188,7 @@ def _position(dimension: Dimension, value: Value) -> Any:
 
 
 def _series(report: SearchReport) -> list[tuple[str, list[Point], Any, Any]]:
-    """Return the series to draw: label, points, accuracies in %, and standard deviations over the seeds in %."""
+    """Return the series to draw: label, points, accuracies in %, and their standard deviations over seeds, or None."""
     if report.refined is None:
         return [_screened_series("", report.trials)]
     rounds = report.refined.rounds
@@ -202,7 +204,7 @@ def _series(report: SearchReport) -> list[tuple[str, list[Point], Any, Any]]:
 
 def _screened_series(label: str, trials: Sequence[Trial]) -> tuple[str, list[Point], Any, Any]:
     ranked = _ranked(trials)
-    return label, [t.params for t in ranked], 100 * np.array([t.value for t in ranked]), np.zeros(len(ranked))
+    return label, [t.params for t in ranked], 100 * np.array([t.value for t in ranked]), None
 
 
 def _is_small_grid(report: SearchReport) -> bool:

@@ -1,8 +1,9 @@
 """Figures of training runs: functions from histories or arrays to figures, and :func:`save_figure`.
 
 The heading of a figure names its content, the data and the settings. Lines differ in dash and marker as well as in
-colour (the palette of Okabe and Ito), so that they are distinguishable in grey and with any colour vision. The global
-state of matplotlib is not changed.
+colour (the palette of Okabe and Ito), so that they are distinguishable in grey and with any colour vision. Figures are
+drawn for a page; those that are not matrices can be drawn for a phone as well. The global state of matplotlib is not
+changed.
 
 Requires matplotlib, which the extra ``experiments`` installs.
 """
@@ -47,10 +48,11 @@ _STYLE: dict[str, Any] = {
 }
 _COLOURS = ("#0072B2", "#D55E00", "#000000", "#CC79A7", "#009E73", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vPX"
-_WIDTH = 7.0  # inches
+WIDE, NARROW = 7.0, 3.6  # inches: the widths of a figure on a page and on a phone
 _MARGIN = 0.8  # inches of a panel taken by its vertical axis
 _LETTER_WIDTH = 0.085  # inches, in a tick label
-_DPI = 150
+_NAME_WIDTH = 0.066  # inches, of a letter in the name of a template
+_DPI = {WIDE: 150, NARROW: 200}
 _SIDE = 32
 _FEW_DECADES = 1000  # range below which only powers of ten would be too few ticks
 
@@ -88,7 +90,9 @@ class Line:
     dashed : bool
         Default: False.
     spread : ndarray, optional
-        Half length of the error bar of each point. If given, the points are not joined.
+        Half length of the error bar of each point, NaN where there is none.
+    joined : bool
+        If False, only the points are drawn. Default: True.
     """
 
     label: str
@@ -97,6 +101,7 @@ class Line:
     colour: int = 0
     dashed: bool = False
     spread: Array | None = None
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,25 @@ class Panel:
 
 
 def plot_curves(
-    heading: Heading, panels: Sequence[Panel], *, columns: int | None = None, shared: bool = True
+    heading: Heading,
+    panels: Sequence[Panel],
+    *,
+    columns: int | None = None,
+    shared: bool = True,
+    width: float = WIDE,
 ) -> Figure:
-    """Draw panels of curves, side by side or in rows of ``columns``, with a shared vertical scale by default.
+    """Draw panels of curves.
+
+    Parameters
+    ----------
+    heading : Heading
+    panels : sequence of Panel
+    columns : int, optional
+        Panels per row. If None, all are in one row. A narrow figure has one per row.
+    shared : bool
+        If True, all panels have the same vertical scale. Default: True.
+    width : float
+        ``WIDE`` (default) or ``NARROW``.
 
     Examples
     --------
@@ -139,31 +160,31 @@ def plot_curves(
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['x squared']
     """
-    columns = columns or len(panels)
+    columns = 1 if width == NARROW else columns or len(panels)
     rows = -(-len(panels) // columns)
     with _style():
-        figure = _figure(heading, 3.9 if rows == 1 else 2.9 * rows)
+        figure = _figure(heading, 3.9 if rows == 1 and width == WIDE else 2.9 * rows, width)
         grid: list[Axes] = list(figure.subplots(rows, columns, sharey=shared, squeeze=False).flat)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         for axes, panel in zip(grid, panels, strict=False):
-            _draw_panel(axes, panel, _WIDTH / columns - _MARGIN)
+            _draw_panel(axes, panel, width / columns - _MARGIN)
     return figure
 
 
 def _draw_panel(axes: Axes, panel: Panel, width: float) -> None:
     for line in panel.lines:
-        marked = len(panel.lines) > 1 or line.spread is not None
+        marked = len(panel.lines) > 1 or not line.joined
         style: dict[str, Any] = {
             "label": line.label,
             "color": _COLOURS[line.colour % len(_COLOURS)],
             "marker": _MARKERS[line.colour % len(_MARKERS)] if marked else None,
-            "linestyle": "--" if line.dashed else "-",
+            "linestyle": "none" if not line.joined else "--" if line.dashed else "-",
         }
-        if line.spread is None:
-            axes.plot(line.x, line.y, markevery=max(1, len(line.x) // 10), **style)
+        if line.spread is not None and np.isfinite(line.spread).any():
+            axes.errorbar(line.x, line.y, line.spread, capsize=3, **style)
         else:
-            axes.errorbar(line.x, line.y, line.spread, capsize=3, **style | {"linestyle": "none"})
+            axes.plot(line.x, line.y, markevery=max(1, len(line.x) // 10) if line.joined else None, **style)
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
@@ -196,8 +217,10 @@ def _multiples(low: float, high: float, width: float) -> Sequence[float]:
     return (1.0,)
 
 
-def plot_histograms(heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100) -> Figure:
-    """Draw one histogram per array, with shared axes.
+def plot_histograms(
+    heading: Heading, values: Mapping[str, Array], x_label: str, *, bins: int = 100, width: float = WIDE
+) -> Figure:
+    """Draw one histogram per array, with shared axes: side by side, or one below the other in a narrow figure.
 
     Examples
     --------
@@ -210,14 +233,16 @@ def plot_histograms(heading: Heading, values: Mapping[str, Array], x_label: str,
     """
     edges = np.histogram_bin_edges(np.concatenate([array.ravel() for array in values.values()]), bins)
     with _style():
-        figure = _figure(heading, 3.4)
-        row: list[Axes] = list(figure.subplots(1, len(values), sharex=True, sharey=True, squeeze=False)[0])
-        for i, (axes, (name, array)) in enumerate(zip(row, values.items(), strict=True)):
+        rows, columns = (len(values), 1) if width == NARROW else (1, len(values))
+        figure = _figure(heading, 3.4 if width == WIDE else 2.6 * rows, width)
+        grid: list[Axes] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+        for i, (axes, (name, array)) in enumerate(zip(grid, values.items(), strict=True)):
             axes.hist(array.ravel(), edges.tolist(), color=_COLOURS[i % len(_COLOURS)])
             axes.set_title(name, fontsize=10)
             axes.set_xlabel(x_label)
             axes.set_ylabel("elements")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+            axes.xaxis.set_tick_params(labelbottom=True)
             axes.yaxis.set_tick_params(labelleft=True)
     return figure
 
@@ -260,12 +285,20 @@ def _lines(histories: Mapping[str, History], quantity: str, scale: float = 1.0) 
     return lines
 
 
-def plot_learning_rate(heading: Heading, rates: Array) -> Figure:
+def plot_learning_rate(heading: Heading, rates: Array, *, width: float = WIDE) -> Figure:
     """Draw the learning rate of each update; the first update is step 0."""
-    return plot_curves(heading, [Panel("update step", "learning rate eta", [Line("", np.arange(len(rates)), rates)])])
+    line = Line("", np.arange(len(rates)), rates)
+    return plot_curves(heading, [Panel("update step", "learning rate eta", [line])], width=width)
 
 
-def plot_templates(heading: Heading, weights: Array, names: Sequence[str] | None = None, *, columns: int = 5) -> Figure:
+def plot_templates(
+    heading: Heading,
+    weights: Array,
+    names: Sequence[str] | None = None,
+    *,
+    columns: int = 5,
+    width: float = WIDE,
+) -> Figure:
     """Draw the weights of linear units as images.
 
     Parameters
@@ -276,7 +309,9 @@ def plot_templates(heading: Heading, weights: Array, names: Sequence[str] | None
     names : sequence of str, optional
         One per unit, written above its image.
     columns : int
-        Images per row. Default: 5.
+        Images per row. Default: 5. A narrow figure has fewer, so that the names have room.
+    width : float
+        ``WIDE`` (default) or ``NARROW``.
 
     Examples
     --------
@@ -288,13 +323,14 @@ def plot_templates(heading: Heading, weights: Array, names: Sequence[str] | None
     10
     """
     images = _as_images(weights)
+    if width == NARROW:
+        columns = min(columns, max(1, int(width / (_NAME_WIDTH * max(map(len, names or ["image"]))))))
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     top, gap = (9 if names else 3), 3  # pixels above and beside an image
     sheet = np.ones((rows * (_SIDE + top) + gap, columns * (_SIDE + gap) - gap, 3))
     with _style():
-        width = _WIDTH - 0.3
-        figure = _figure(heading, width * sheet.shape[0] / sheet.shape[1])
+        figure = _figure(heading, (width - 0.3) * sheet.shape[0] / sheet.shape[1], width)
         axes = figure.add_subplot()
         for i, image in enumerate(images):
             y, x = (i // columns) * (_SIDE + top) + top, (i % columns) * (_SIDE + gap)
@@ -323,6 +359,8 @@ def plot_heat_map(
     scale: str,
 ) -> Figure:
     """Draw a matrix as shades, darker for larger values, with a text in each cell.
+
+    A text is black or white, whichever has the higher contrast with its cell.
 
     Parameters
     ----------
@@ -362,17 +400,26 @@ def plot_heat_map(
         axes.tick_params(length=0)
         axes.set_xlabel(columns[0])
         axes.set_ylabel(rows[0])
-        middle = (np.nanmin(values) + np.nanmax(values)) / 2
         for (i, j), value in np.ndenumerate(values):
-            colour = "white" if value > middle else "black"
+            colour = "black" if np.isnan(value) else _legible_on(image.to_rgba(value))
             axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=8, color=colour)
         bar = figure.colorbar(image, ax=axes, label=scale, shrink=0.8, pad=0.02)
         bar.outline.set_visible(False)
     return figure
 
 
+def _legible_on(background: Array) -> str:
+    """Return black or white, whichever has the higher contrast with a colour, as the WCAG define it."""
+    channels = np.asarray(background[:3], dtype=np.float64)
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
+
+
 def plot_confusion_matrix(heading: Heading, counts: Array, class_names: Sequence[str]) -> Figure:
     """Draw the confusion matrix (rows: true, columns: predicted) in percent, with the numbers of images below.
+
+    Percentages are rounded to the nearest integer, and halves up.
 
     Examples
     --------
@@ -382,10 +429,12 @@ def plot_confusion_matrix(heading: Heading, counts: Array, class_names: Sequence
     >>> [text.get_text().split() for text in figure.axes[0].texts]
     [['75', '%', '3'], ['25', '%', '1'], ['0', '%', '0'], ['100', '%', '4']]
     """
-    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = 100 * counts / totals
+    rounded = (200 * counts + totals) // (2 * totals)  # exact: the format of a float rounds halves to even
     texts = [
-        [f"{share:.0f} %\n{count}" for share, count in zip(*row, strict=True)]
-        for row in zip(shares, counts, strict=True)
+        [f"{percent} %\n{count}" for percent, count in zip(*row, strict=True)]
+        for row in zip(rounded, counts, strict=True)
     ]
     return plot_heat_map(
         heading,
@@ -430,19 +479,25 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _figure(heading: Heading, height: float) -> Figure:
+def _figure(heading: Heading, height: float, width: float = WIDE) -> Figure:
     """Return a figure with a heading and ``height`` inches below it."""
-    details = _even_lines(heading.details, 108)
-    top = 0.42 + 0.18 * len(details)
+    title = _even_lines(heading.title, int(9 * width))
+    details = _even_lines(heading.details, int(15.5 * width))
+    further = 0.2 * (len(title) - 1)  # inches taken by further lines of the title
+    top = 0.42 + further + 0.18 * len(details)
     total = height + top
     layout = ConstrainedLayoutEngine(rect=(0.01, 0.0, 0.98, height / total))
-    figure = Figure(figsize=(_WIDTH, total), dpi=_DPI, layout=layout)
-    figure.text(0.02, 1 - 0.26 / total, heading.title, fontsize=12, fontweight="bold", va="center")
-    figure.text(0.02, 1 - 0.40 / total, "\n".join(details), fontsize=8, color="0.3", va="top", linespacing=1.2)
+    figure = Figure(figsize=(width, total), dpi=_DPI[width], layout=layout)
+    middle = 1 - (0.26 + further / 2) / total
+    figure.text(0.02, middle, "\n".join(title), fontsize=12, fontweight="bold", va="center")
+    below = 1 - (0.40 + further) / total
+    figure.text(0.02, below, "\n".join(details), fontsize=8, color="0.3", va="top", linespacing=1.2)
     return figure
 
 
 def _even_lines(text: str, width: int) -> list[str]:
     """Wrap into the minimum number of lines for the width, as narrow as possible."""
     fewest = len(textwrap.wrap(text, width))
+    if fewest == 0:
+        return [""]
     return next(lines for narrow in range(1, width + 1) if len(lines := textwrap.wrap(text, narrow)) <= fewest)

@@ -76,7 +76,7 @@ class TrainingJob:
         s = self.settings
         epochs = max(1, s.epochs // _SMALL_EPOCHS)
         if s.train_size is None:
-            batch = max(20, s.batch_size * _SMALL_BATCH // _FULL_BATCH)
+            batch = max(1, s.batch_size * _SMALL_BATCH // _FULL_BATCH)
             validation_size = s.validation_size * _SMALL_BATCH // _FULL_BATCH
         else:
             batch, validation_size = s.batch_size, s.validation_size
@@ -195,7 +195,11 @@ class FigureSpec(Protocol):
     def slug(self) -> str:
         """Part of the name of the file, unique in an experiment."""
 
-    def draw(self, results: Any) -> Any:
+    @property
+    def reflows(self) -> bool:
+        """Whether it can be drawn for a phone; a matrix cannot."""
+
+    def draw(self, results: Any, width: float = ...) -> Any:
         """Return the figure, drawn from the :class:`~tinygrad_cifar.experiments.results.Results`."""
 
 

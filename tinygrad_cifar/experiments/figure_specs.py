@@ -30,10 +30,11 @@ class LossCurves:
     shared: bool = False
 
     slug = "loss"
+    reflows = True
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
-        return _small_multiples(self, results, {"loss": "loss", "cost": "cost"}, 1.0)
+        return _small_multiples(self, results, {"loss": "loss", "cost": "cost"}, 1.0, width)
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ class AccuracyCurves:
     shared: bool = True
 
     slug = "accuracy"
+    reflows = True
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
-        return _small_multiples(self, results, {"accuracy": "accuracy in %"}, 100.0)
+        return _small_multiples(self, results, {"accuracy": "accuracy in %"}, 100.0, width)
 
 
 def _small_multiples(
-    figure: LossCurves | AccuracyCurves, results: Results, quantities: Mapping[str, str], scale: float
+    figure: LossCurves | AccuracyCurves, results: Results, quantities: Mapping[str, str], scale: float, width: float
 ) -> Figure:
     panels = []
     for name, runs in results.trained.items():
@@ -63,7 +65,8 @@ def _small_multiples(
             label = "loss, equal to the cost"
         panels.append(Panel("epoch", label, _lines(history, drawn, scale), name if len(results.trained) > 1 else ""))
     columns = 1 if len(panels) == 1 else 2
-    return plotting.plot_curves(_heading(figure.title, results), panels, columns=columns, shared=figure.shared)
+    heading = _heading(figure.title, results)
+    return plotting.plot_curves(heading, panels, columns=columns, shared=figure.shared, width=width)
 
 
 def _lines(history: History, quantities: Mapping[str, str], scale: float) -> list[Line]:
@@ -85,15 +88,16 @@ class RateCurve:
     run: str
 
     slug = "rate"
+    reflows = True
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
         trained = results.trained[self.run][0]
         settings = Settings.from_json(trained.scores["settings"])
         steps = int(trained.scores["steps"])
         schedule = build_schedule(settings, max(1, steps // settings.epochs))
         rates = np.array([schedule(step) for step in range(steps)])
-        return plotting.plot_learning_rate(_heading(self.title, results), rates)
+        return plotting.plot_learning_rate(_heading(self.title, results), rates, width=width)
 
 
 @dataclass(frozen=True)
@@ -103,15 +107,18 @@ class Templates:
     title: str
     run: str
 
+    reflows = True
+
     @property
     def slug(self) -> str:
         """Part of the name of the file."""
         return f"weights-{_slug(self.run)}"
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
         weights = results.trained[self.run][0].arrays["W"]
-        return plotting.plot_templates(_heading(f"{self.title}: {self.run}", results), weights, results.class_names)
+        heading = _heading(f"{self.title}: {self.run}", results)
+        return plotting.plot_templates(heading, weights, results.class_names, width=width)
 
 
 @dataclass(frozen=True)
@@ -122,13 +129,18 @@ class ClassTemplates:
     class_number: int
 
     slug = "one-class"
+    reflows = True
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
         columns = [runs[0].arrays["W"][:, self.class_number] for runs in results.trained.values()]
         title = f"{self.title}: {results.class_names[self.class_number]}"
         return plotting.plot_templates(
-            _heading(title, results), np.stack(columns, axis=1), list(results.trained), columns=len(columns)
+            _heading(title, results),
+            np.stack(columns, axis=1),
+            list(results.trained),
+            columns=len(columns),
+            width=width,
         )
 
 
@@ -139,11 +151,14 @@ class GradientHistograms:
     title: str
 
     slug = "gradients"
+    reflows = True
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
         values = {name: runs[0].arrays["gradient"] for name, runs in results.trained.items()}
-        return plotting.plot_histograms(_heading(self.title, results), values, "element of the gradient of W")
+        return plotting.plot_histograms(
+            _heading(self.title, results), values, "element of the gradient of W", width=width
+        )
 
 
 @dataclass(frozen=True)
@@ -154,8 +169,9 @@ class SearchLine:
     quantity: str
 
     slug = "search"
+    reflows = True
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
         settings = results.experiment.runs
         rows = [row for row in results.comparisons() if settings[row.number.run].lam > 0]
@@ -168,14 +184,15 @@ class SearchLine:
                 else "reproduced, one run each",
                 lambdas,
                 np.array([row.mean for row in rows]),
-                spread=np.nan_to_num([row.spread for row in rows]),
+                spread=np.array([row.spread for row in rows]),
+                joined=False,
             )
         ]
         if all(row.compared for row in rows):
             reported = np.array([row.number.reported for row in rows], dtype=float)
-            lines.append(Line("reported, one run each", lambdas, reported, 1, spread=np.zeros(len(rows))))
+            lines.append(Line("reported, one run each", lambdas, reported, 1, joined=False))
         panel = Panel("lambda", f"{self.quantity} accuracy in %", lines, log_x=True)
-        return plotting.plot_curves(_heading(self.title, results, mean=True), [panel])
+        return plotting.plot_curves(_heading(self.title, results, mean=True), [panel], width=width)
 
 
 @dataclass(frozen=True)
@@ -191,8 +208,9 @@ class SearchMap:
     columns: tuple[str, tuple[str, ...]]
 
     slug = "search"
+    reflows = False
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:  # noqa: ARG002
         """Draw the figure."""
         reported = {
             row.number.run: row.number.reported
@@ -227,8 +245,9 @@ class Confusion:
     run: str
 
     slug = "confusion"
+    reflows = False
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:  # noqa: ARG002
         """Draw the figure."""
         counts = results.trained[self.run][0].arrays["confusion"]
         return plotting.plot_confusion_matrix(
@@ -243,8 +262,9 @@ class ErrorMatrix:
     title: str
 
     slug = "errors"
+    reflows = False
 
-    def draw(self, results: Results) -> Figure:
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:  # noqa: ARG002
         """Draw the figure."""
         errors = results.checked[0].errors
         if errors is None:
@@ -268,7 +288,8 @@ def _heading(title: str, results: Results, *, mean: bool = False) -> Heading:
     if any(len(runs) > 1 for runs in results.trained.values()):
         counts = sorted({len(runs) for runs in results.trained.values()})
         seeds = f" Means of {' or '.join(map(str, counts))} seeds." if mean else " The run with seed 0."
-    return Heading(title, f"{results.data}. {experiment.origin}. {experiment.title}.{seeds}")
+    small = " Small version of the runs." if results.small and results.trained else ""
+    return Heading(title, f"{results.data}. {experiment.origin}. {experiment.title}.{seeds}{small}")
 
 
 def _remove_axis_words(axis: str, name: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from tinygrad_cifar.course.settings import SETTINGS, Settings
 from tinygrad_cifar.data.cifar10 import OFFICIAL
-from tinygrad_cifar.experiments.catalogue import REPORTS
+from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
 from tinygrad_cifar.experiments.results import AccuracyComparison, GradientComparison, Results
@@ -96,38 +97,69 @@ def warning(result: Results) -> list[Block]:
     return [
         Text(
             f"This is not CIFAR-10. The data is: {result.data}. The experiments were run in small versions, to show "
-            "that they run; their values cannot be compared with the reported ones.",
+            "that they run; their values cannot be compared with the reported ones. The names of the runs, in tables "
+            "and figures, give the settings of the reports.",
             marked=True,
         )
     ]
 
 
 def title(results: Sequence[Results]) -> str:
-    """Return the title of all results."""
+    """Return the title of all results, which names the reports and says whether one is incomplete."""
     if all(result.experiment.on_request for result in results):
         return REPORTS["record"]
-    done = {result.experiment.report for result in results if not result.experiment.on_request}
-    return "Five reports, reproduced" if len(done) > 1 else f"Report {min(done)}, reproduced"
+    subject = _reports(results)
+    return f"{subject[0].upper()}{subject[1:]}, reproduced{' in part' * _is_partial(results)}"
+
+
+def _reports(results: Sequence[Results]) -> str:
+    """Return the reports of the results: all five, or their numbers."""
+    done = sorted({result.experiment.report for result in results if not result.experiment.on_request})
+    every = {experiment.report for experiment in EXPERIMENTS.values() if not experiment.on_request}
+    if set(done) == every:
+        return "five reports"
+    *others, last = done
+    return f"reports {', '.join(others)} and {last}" if others else f"report {last}"
+
+
+def _is_partial(results: Sequence[Results]) -> bool:
+    """Whether an experiment of a report on the page is not done."""
+    done = {result.experiment.name for result in results}
+    return not done >= {experiment.name for experiment in _all_of_the_reports(results)}
+
+
+def _all_of_the_reports(results: Sequence[Results]) -> list[Experiment]:
+    numbers = {result.experiment.report for result in results}
+    return [e for e in EXPERIMENTS.values() if e.report in numbers and not e.on_request]
 
 
 def summary(results: Sequence[Results], stats: RunStats) -> list[Block]:
     """Return the beginning of the page of all results."""
-    data = results[0].data
-    about = (
-        f"Every experiment of five reports on classifying {data if data == OFFICIAL else 'images'}, reproduced with "
-        "gradients from automatic differentiation. Percentages are accuracies; a difference is reproduced minus "
-        "reported, in percentage points; ± is the standard deviation over the seeds. Gradient checks use float64. "
-        "Training uses float32 where this changes the result less than another seed does; the settings state which."
-    )
     return [
         Title(1, title(results)),
         *warning(results[0]),
-        *([] if title(results) == REPORTS["record"] else [Text(about)]),
+        *([] if title(results) == REPORTS["record"] else [Text(_about(results))]),
         *(Text(sentence) for sentence in _verdict(count_agreement(results))),
         Text(_format_stats(results, stats)),
         _contents(results),
         *_list_disagreements(results),
     ]
+
+
+def _about(results: Sequence[Results]) -> str:
+    """Return the first paragraph: the experiments, and how to read their values."""
+    data, small = results[0].data, results[0].small
+    which = "All experiments"
+    if _is_partial(results):
+        done = sum(not result.experiment.on_request for result in results)
+        which = f"{done} of the {len(_all_of_the_reports(results))} experiments"
+    difference = "" if small else " a difference is reproduced minus reported, in percentage points;"
+    return (
+        f"{which} of {_reports(results)} on classifying {data if data == OFFICIAL else 'images'}, reproduced with gradients from "
+        f"automatic differentiation. Percentages are accuracies;{difference} ± is the standard deviation over the "
+        "seeds. Gradient checks use float64. Training uses float32 where this changes the result less than another "
+        "seed does; the settings state which."
+    )
 
 
 def _verdict(counted: AgreementCounts) -> list[str]:
@@ -154,7 +186,7 @@ def _verdict(counted: AgreementCounts) -> list[str]:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole} ({100 * part / whole:.0f} %)"
+    return f"{part} of {whole} ({(200 * part + whole) // (2 * whole)} %)"
 
 
 def _format_stats(results: Sequence[Results], stats: RunStats) -> str:
@@ -181,7 +213,13 @@ def _contents(results: Sequence[Results]) -> Table:
             ]
         )
     header = ["experiment", "values compared", "reproduced", "core seconds"]
-    return Table(header, lines, links=[result.experiment.name for result in results])
+    return _table(header, lines, links=[result.experiment.name for result in results])
+
+
+def _table(header: list[str], lines: list[list[str]], links: Sequence[str] = ()) -> Table:
+    """Return a table without the columns that have no content."""
+    kept = [i for i in range(len(header)) if i == 0 or any(line[i] for line in lines)]
+    return Table([header[i] for i in kept], [[line[i] for i in kept] for line in lines], links=links)
 
 
 def _list_disagreements(results: Sequence[Results]) -> list[Block]:
@@ -227,9 +265,10 @@ def report(number: str, results: Sequence[Results], images: dict[str, list[Image
 
 def _experiment(result: Results, images: Sequence[Image], level: int) -> list[Block]:
     experiment = result.experiment
+    published = "In the report: " if result.small else ""
     blocks: list[Block] = [
         Title(level, experiment.title, experiment.name),
-        Text(f"{experiment.about} ({experiment.source}.)"),
+        Text(f"{published}{experiment.about} ({experiment.source}.)"),
     ]
     if experiment.runs:
         blocks.append(Text(_format_settings(result)))
@@ -250,7 +289,7 @@ def _accuracy_table(rows: Sequence[AccuracyComparison]) -> Table:
     lines = [
         [
             row.number.what,
-            _percent(row.number.reported),
+            _percent(row.number.reported) if row.comparable else "",
             _mean_and_spread(row),
             _signed(row.difference) if row.compared else "",
             str(len(row.reproduced)),
@@ -258,10 +297,8 @@ def _accuracy_table(rows: Sequence[AccuracyComparison]) -> Table:
         ]
         for row in rows
     ]
-    header = ["accuracy in %", "reported", "reproduced", "difference", "seeds", "seconds per run"]
-    if all(row.number.reported is None for row in rows):
-        header, *lines = ([line[0], line[2], *line[4:]] for line in (header, *lines))
-    return Table(header, lines)
+    reproduced = "reproduced" if rows[0].comparable else "small version"
+    return _table(["accuracy in %", "reported", reproduced, "difference", "seeds", "seconds per run"], lines)
 
 
 def _explanations(rows: Sequence[AccuracyComparison]) -> dict[str, list[str]]:
@@ -286,21 +323,36 @@ def _gradient_blocks(rows: Sequence[GradientComparison], setting: str) -> list[B
         for row in rows
     ]
     header = ["", "reported", "backward pass", "one-sided difference", "centred difference", "within bound"]
-    if all(row.analytic is None for row in rows):
-        lines = [line[:2] + line[3:] for line in lines]
-        header.remove("backward pass")
-    return [Text(f"Inputs: {setting}."), Table(header, lines)]
+    return [Text(f"Inputs: {setting}."), _table(header, lines)]
 
 
 def _format_settings(result: Results) -> str:
-    """Return the settings that all runs share, and the names of the others."""
+    """Return the settings that all runs share, the names of the others, and the changes for a small version."""
     every = [asdict(runs[0]) for runs in _used_settings(result)]
     shared = {name: value for name, value in every[0].items() if all(other[name] == value for other in every)}
     listed = [name for name in shared if _is_listed(name, every[0])]
     text = ", ".join(f"{name} {_format_value(shared[name])}" for name in listed)
     differing = [name for name in every[0] if name not in shared]
     varying = f" Varied between the runs: {', '.join(differing)}." if differing else ""
-    return f"Settings: {text}; {_seeds(result.experiment)}.{varying}"
+    if not result.small:
+        return f"Settings: {text}; {_seeds(result.experiment)}.{varying}"
+    declared = [asdict(settings) for settings in result.experiment.runs.values()]
+    changes = [change for name in every[0] if (change := _format_change(name, declared, every))]
+    changed = f" Changed: {'; '.join(changes)}." if changes else ""
+    return f"Settings of the small version: {text}; {_seeds(result.experiment)}.{varying}{changed}"
+
+
+def _format_change(name: str, declared: Sequence[dict[str, Any]], used: Sequence[dict[str, Any]]) -> str:
+    """Return the values of a setting in the small version and in the report; empty if they are the same."""
+    changes = {
+        small[name]: full[name]
+        for full, small in zip(declared, used, strict=True)
+        if name != "seed" and small[name] != full[name] and SETTINGS[name].has_effect(full)
+    }
+    if not changes:
+        return ""
+    new, old = (", ".join(map(_format_value, values)) for values in (changes.keys(), changes.values()))
+    return f"{name} {new} instead of {old}"
 
 
 def _seeds(experiment: Experiment) -> str:

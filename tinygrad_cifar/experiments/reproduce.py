@@ -35,6 +35,8 @@ from tinygrad_cifar.system.processes import ProcessExecutor, run_jobs
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
 
+_FOR_PHONES = ".narrow.png"  # end of the name of a figure drawn for a phone
+
 _LOG = logging.getLogger(__name__)  # by default, warnings are printed on the standard error
 
 
@@ -312,10 +314,22 @@ def _draw_experiment(study: Study, name: str) -> list[Image]:
     results = study.results_of(experiment)
     images = []
     for figure in experiment.figures:
-        path = study.out / FIGURES / _figure_file(experiment, figure)
-        plotting.save_figure(figure.draw(results), path, colours=256)
-        images.append(Image(path.name, f"{figure.title}: {experiment.title} ({study.data})", _png_size(path)))
+        description = f"{figure.title}: {experiment.title} ({study.data})"
+        file = _figure_file(experiment, figure)
+        size = _save_figure(study, figure.draw(results), file)
+        narrow = None
+        if figure.reflows:
+            narrow_file = f"{Path(file).stem}{_FOR_PHONES}"
+            narrow = (narrow_file, _save_figure(study, figure.draw(results, plotting.NARROW), narrow_file))
+        images.append(Image(file, description, size, narrow))
     return images
+
+
+def _save_figure(study: Study, figure: Any, file: str) -> tuple[int, int]:
+    """Write a figure, and return its size in pixels."""
+    path = study.out / FIGURES / file
+    plotting.save_figure(figure, path, colours=256)
+    return _png_size(path)
 
 
 def _png_size(path: Path) -> tuple[int, int]:
