@@ -49,6 +49,7 @@ OWN_TESTS = {
 SAMPLE = 30  # mutants of each module
 SEED = 0
 BUDGET = 60.0  # seconds of tests for one mutant
+LEAST_CPU = 15.0  # seconds of CPU time, above five times that of the tests, after which a mutant does not end
 GOAL = 95
 
 
@@ -80,7 +81,7 @@ class Project(NamedTuple):
 
 
 def _python_files(place: Path) -> list[Path]:
-    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    return [place] if place.is_file() else sorted(place.rglob("*.py"))
 
 
 def _digest(text: str) -> str:
@@ -137,8 +138,10 @@ class Worker:
 
     def close(self) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 class Baseline(NamedTuple):
@@ -153,7 +156,9 @@ class Baseline(NamedTuple):
 
         If there are none, return those that run the module: the lines may run in processes that they start.
         """
-        of_module = {test: lines for test, lines in self.lines.get(mutant.module, {}).items() if test not in self.failed}
+        of_module = {
+            test: lines for test, lines in self.lines.get(mutant.module, {}).items() if test not in self.failed
+        }
         first, last = mutant.lines or (0, sys.maxsize)
         running = [test for test, lines in of_module.items() if any(first <= line <= last for line in lines)]
         found = [(self.seconds[test], test) for test in running or of_module]
@@ -202,7 +207,7 @@ def try_mutant(worker: Worker, baseline: Baseline, mutant: Mutant, source: str, 
         file=f"{worker.project.package}/{mutant.module}.py",
         source=mutant.apply(source),
         options=["-x"],
-        cpu=int(30 + 5 * seconds),
+        cpu=int(LEAST_CPU + 5 * seconds),
         wall=int(120 + 20 * seconds),
     )
     if not result["status"]:
