@@ -11,6 +11,7 @@ Tasks are lines of JSON on standard input, results lines of JSON on standard out
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -22,6 +23,10 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pluggy import HookimplMarker
+
+hookimpl = HookimplMarker("pytest")
 
 PRELOADED = ("numpy", "numpy.testing", "pytest", "hypothesis.extra.numpy", "hypothesis.stateful", "tqdm", "optuna")
 MEMORY = 8 * 2**30
@@ -53,7 +58,11 @@ class Chosen:
 
 
 class Coverage:
-    """A plugin of pytest that records which test runs which lines of the package."""
+    """A plugin of pytest that records which test runs which lines of the package.
+
+    A test also runs the lines of the fixtures that it uses, and of the tests' functions with ``functools.cache`` that it
+    calls, even if an earlier test has caused them to run. Their times are recorded by themselves.
+    """
 
     def __init__(self, package: Path) -> None:
         import coverage  # noqa: PLC0415 (needed only here)
@@ -61,12 +70,63 @@ class Coverage:
         self.package = package
         self.coverage = coverage.Coverage(data_file=None, source=[str(package)], config_file=False)
         self.coverage.start()
+        self.contexts = [""]
+        self.test = ""
+        self.users: dict[str, list[str]] = {}  # tests by the fixtures and cached functions that they share
+        self.seconds: dict[str, float] = {}
+        self.cache = functools.cache
+        functools.cache = self.watch_cache
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.coverage.switch_context(nodeid)
+    @contextlib.contextmanager
+    def context(self, name: str) -> Iterator[None]:
+        """Count the lines that run in the block for a test, or for something that tests share."""
+        started = time.perf_counter()
+        self.contexts.append(name)
+        self.coverage.switch_context(name)
+        try:
+            yield
+        finally:
+            self.contexts.pop()
+            self.coverage.switch_context(self.contexts[-1])
+            self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - started
 
-    def pytest_runtest_logfinish(self) -> None:
-        self.coverage.switch_context("")
+    def watch_cache(self, function: Any) -> Any:
+        """Replace ``functools.cache``."""
+        cached = self.cache(function)
+        if not getattr(function, "__module__", "").startswith("tests."):
+            return cached
+
+        @functools.wraps(function)
+        def call(*arguments: Any) -> Any:
+            name = f"{function.__module__}.{function.__qualname__}{arguments!r}"
+            self.users.setdefault(name, []).append(self.test)
+            with self.context(name):
+                return cached(*arguments)
+
+        return call
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        for item in session.items:
+            for fixtures in item._fixtureinfo.name2fixturedefs.values():
+                for fixture in fixtures:
+                    if fixture.scope != "function":
+                        self.users.setdefault(self.name(fixture), []).append(item.nodeid)
+
+    def name(self, fixture: Any) -> str:
+        return f"fixture {fixture.baseid} {fixture.argname}"
+
+    @hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Any:
+        if fixturedef.scope == "function":
+            return (yield)
+        with self.context(self.name(fixturedef)):
+            return (yield)
+
+    @hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: Any) -> Any:
+        self.test = item.nodeid
+        with self.context(item.nodeid):
+            return (yield)
 
     def lines(self) -> dict[str, dict[str, list[int]]]:
         """Return, for each module and each test, the lines of the module that it runs."""
@@ -77,10 +137,13 @@ class Coverage:
             module = str(Path(file).relative_to(self.package).with_suffix(""))
             tests = found.setdefault(module, {})
             for line, contexts in data.contexts_by_lineno(file).items():
-                for test in contexts:
-                    if test:
-                        tests.setdefault(test, []).append(line)
+                for test in {test for context in contexts for test in self.users.get(context, [context]) if test}:
+                    tests.setdefault(test, []).append(line)
         return found
+
+    def shared(self) -> dict[str, tuple[float, list[str]]]:
+        """Return the time of everything that several tests share, and the tests."""
+        return {name: (self.seconds[name], tests) for name, tests in self.users.items() if name in self.seconds}
 
 
 def register_profile() -> None:
@@ -130,7 +193,7 @@ def run_child(task: dict[str, Any], answer: int) -> None:
     status = pytest.main([*arguments, f"--hypothesis-profile={PROFILE}", *files], plugins=[chosen, *coverage])
     result = {"status": int(status), "failed": chosen.failed, "seconds": chosen.seconds}
     if coverage:
-        result["lines"] = coverage[0].lines()
+        result |= {"lines": coverage[0].lines(), "shared": coverage[0].shared()}
     with open(answer, "w", encoding="utf-8") as stream:
         json.dump(result, stream)
 

@@ -148,6 +148,7 @@ class Baseline(NamedTuple):
     """What the unchanged tests do: their times, the lines that they run, and those that fail without a mutant."""
 
     seconds: dict[str, float]
+    shared: dict[str, tuple[float, list[str]]]  # fixtures and the like: their times, and the tests that use them
     lines: dict[str, dict[str, list[int]]]
     failed: list[str]
 
@@ -156,18 +157,23 @@ class Baseline(NamedTuple):
 
         If there are none, return those that run the module: the lines may run in processes that they start.
         """
-        of_module = {
-            test: lines for test, lines in self.lines.get(mutant.module, {}).items() if test not in self.failed
-        }
+        of_module = self.lines.get(mutant.module, {})
         first, last = mutant.lines or (0, sys.maxsize)
-        running = [test for test, lines in of_module.items() if any(first <= line <= last for line in lines)]
-        found = [(self.seconds[test], test) for test in running or of_module]
-        chosen, total = [], 0.0
-        for seconds, test in sorted(found):
-            if chosen and total + seconds > budget:
-                break
-            chosen.append(test)
-            total += seconds
+        running = {test for test, lines in of_module.items() if any(first <= line <= last for line in lines)}
+        found = {test for test in running or of_module if test in self.seconds and test not in self.failed}
+        waiting = {name: found.intersection(tests) for name, (_, tests) in self.shared.items()}
+
+        def cost(test: str) -> float:
+            """Return the time of a test, and of the fixtures that no test before it has used."""
+            return self.seconds[test] + sum(self.shared[name][0] for name, users in waiting.items() if test in users)
+
+        chosen: list[str] = []
+        total = 0.0
+        for test in sorted(found, key=cost):
+            if not chosen or total + cost(test) <= budget:
+                chosen.append(test)
+                total += cost(test)
+                waiting = {name: users for name, users in waiting.items() if test not in users}
         return chosen, total
 
 
@@ -178,7 +184,8 @@ def measure_baseline(worker: Worker, tests: Sequence[str]) -> Baseline:
     for result in (covered, timed):
         if result["status"] not in (0, 1):
             raise RuntimeError(f"the tests in {', '.join(tests)} cannot be run unchanged:\n{worker.output()[-3000:]}")
-    return Baseline(timed["seconds"], covered["lines"], sorted({*covered["failed"], *timed["failed"]}))
+    failed = sorted({*covered["failed"], *timed["failed"]})
+    return Baseline(timed["seconds"], covered["shared"], covered["lines"], failed)
 
 
 # -- the results -------------------------------------------------------------------------------------------------------

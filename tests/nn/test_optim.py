@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tinygrad_cifar import Tensor
 from tinygrad_cifar import functional as F
-from tinygrad_cifar.nn.optim import SGD, Adam
+from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.nn.schedules import Constant, Exponential, Triangular
 
 seeds = st.integers(0, 2**32 - 1)
@@ -430,3 +430,17 @@ def test_a_state_that_is_not_numeric_changes_nothing():
     with pytest.raises(ValueError, match=r"SGD: velocity\.0 must be real; got <U1"):
         optimiser.load_state_dict({"steps": np.array(5), "velocity.0": np.array(["a"])})
     assert optimiser.steps == 0
+
+
+class PlainDescent(Optimiser):
+    """An optimiser of a user, with the base class's defaults."""
+
+    def _update(self, w, g, *, eta, decay):
+        w -= eta * (g + decay * w)
+
+
+def test_weights_do_not_decay_by_default():
+    for make in (PlainDescent, SGD, Adam):
+        default, explicit = (make(parameters(0), 0.1, **options) for options in ({}, {"weight_decay": 0.0}))
+        for one, other in zip(run(default, 0), run(explicit, 0), strict=True):
+            assert one.tobytes() == other.tobytes()

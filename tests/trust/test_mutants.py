@@ -118,13 +118,38 @@ def clip(x, least=0):
 def untested(x):
     return x + 1
 
+def of_a_fixture():
+    return [4, 5, 6]
+
+def of_a_cache():
+    return [7, 8, 9]
+
 def endless(n):
     while n > 0:
         n -= 1
     return n
 """
 TESTS = """
-from little.numbers.clipping import LIMIT, clip, endless
+import functools
+import pytest
+from little.numbers.clipping import LIMIT, clip, endless, of_a_cache, of_a_fixture
+
+@pytest.fixture(scope="module")
+def shared():
+    return of_a_fixture()
+
+@functools.cache
+def cached():
+    return of_a_cache()
+
+def test_first_use(shared):
+    assert shared and cached()
+
+def test_second_use(shared):
+    assert shared[0] == 4
+
+def test_second_call():
+    assert cached()[0] == 7
 
 def test_clip():
     assert [clip(-1), clip(0), clip(2)] == [0, 0, 2]
@@ -171,6 +196,12 @@ def find(report, before, kind):
 def test_a_mutant_is_detected_by_a_test_that_runs_it(report):
     assert find(report, "return least", "return").detected_by == "tests/numbers/test_clipping.py::test_clip"
     assert find(report, "return n", "return").detected_by == "tests/numbers/test_clipping.py::test_endless"
+
+
+def test_a_mutant_is_detected_by_any_user_of_a_fixture_or_a_cached_function(report):
+    assert find(report, "4", "constant").detected_by == "tests/numbers/test_clipping.py::test_second_use"
+    assert find(report, "7", "constant").detected_by == "tests/numbers/test_clipping.py::test_second_call"
+    assert find(report, "5", "constant").survived
 
 
 def test_a_mutant_that_no_test_runs_survives(report):
