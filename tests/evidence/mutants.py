@@ -215,7 +215,7 @@ def try_mutant(worker: Worker, baseline: Baseline, mutant: Mutant, source: str, 
         source=mutant.apply(source),
         options=["-x"],
         cpu=int(LEAST_CPU + 5 * seconds),
-        wall=int(120 + 20 * seconds),
+        wall=int(60 + 15 * seconds),
     )
     if not result["status"]:
         return Outcome(mutant, "", len(tests))
