@@ -60,7 +60,7 @@ class Chosen:
 class Coverage:
     """A plugin of pytest that records which test runs which lines of the package.
 
-    A test also runs the lines of its fixtures, and of functions of the tests with ``functools.cache`` that it calls, even
+    A test also runs the lines of its fixtures, and of the tests' functions with ``functools.cache`` that it calls, even
     if an earlier test has caused them to run. Their times are recorded by themselves.
     """
 
