@@ -563,9 +563,3 @@ def test_a_saved_figure_may_have_a_palette(tmp_path, colours):
         assert len(few.getcolors()) <= colours
         assert "Software" not in full.info
     assert (tmp_path / "few.png").stat().st_size < (tmp_path / "all.png").stat().st_size
-
-
-@pytest.mark.parametrize("value", [Heading("a", "b"), line(), Panel("x", "y", [])], ids=["heading", "line", "panel"])
-def test_descriptions_of_figures_are_immutable(value):
-    with pytest.raises(AttributeError):
-        value.title = "another"

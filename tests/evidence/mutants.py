@@ -155,12 +155,13 @@ class Baseline(NamedTuple):
     def tests_of(self, mutant: Mutant, budget: float) -> tuple[list[str], float]:
         """Return the tests that run the lines of a mutant, the fastest first, up to a time, and their time.
 
-        If there are none, return those that run the module: the lines may run in processes that they start.
+        If there are none, since the lines run on import or in another process, return all tests, those that run the
+        module first.
         """
         of_module = self.lines.get(mutant.module, {})
-        first, last = mutant.lines or (0, sys.maxsize)
+        first, last = mutant.lines or (0, 0)
         running = {test for test, lines in of_module.items() if any(first <= line <= last for line in lines)}
-        found = {test for test in running or of_module if test in self.seconds and test not in self.failed}
+        found = {test for test in running or self.seconds if test in self.seconds and test not in self.failed}
         waiting = {name: found.intersection(tests) for name, (_, tests) in self.shared.items()}
 
         def cost(test: str) -> float:
@@ -169,7 +170,7 @@ class Baseline(NamedTuple):
 
         chosen: list[str] = []
         total = 0.0
-        for test in sorted(found, key=cost):
+        for test in sorted(found, key=lambda test: (test not in of_module, cost(test))):
             if not chosen or total + cost(test) <= budget:
                 chosen.append(test)
                 total += cost(test)
@@ -431,7 +432,8 @@ all mutants are detected shows 90 % or less in one of five such samples.
 {kinds}
 
 Strings, annotations and docstrings are not changed. A mutant is given to the tests that run its lines, the fastest
-first, up to {report.budget:.0f} seconds; if no test runs them in its own process, to the tests that run the module.
+first, up to {report.budget:.0f} seconds; if its lines run on import or in other processes only, to all tests of the
+package, those that run the module first.
 {failed}
 | module | mutants | tried | equivalent | detected | share |
 | --- | ---: | ---: | ---: | ---: | ---: |

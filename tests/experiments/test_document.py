@@ -117,9 +117,3 @@ def test_blocks_are_separated_and_in_order():
     page = to_html("The <title>", blocks, "figures")
     assert page.index("<h1>one</h1>") < page.index("<p>two</p>") < page.index("<p>three</p>")
     assert "<title>The &lt;title&gt;</title>" in page
-
-
-@pytest.mark.parametrize("block", [Title(1, "a"), Text("a"), Table(["a"], []), Image("a", "b", (1, 1))])
-def test_a_block_is_immutable(block):
-    with pytest.raises(AttributeError):
-        block.text = "b"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -260,16 +260,3 @@ def test_the_heading_names_data_origin_and_seeds(seeds, more, mean, expected):
 )
 def test_the_name_of_a_file_has_simple_characters(run, slug):
     assert specs.Templates("", run).slug == f"weights-{slug}"
-
-
-ALL = [
-    specs.LossCurves(""), specs.AccuracyCurves(""), specs.RateCurve("", ""), specs.Templates("", ""),
-    specs.ClassTemplates("", 0), specs.GradientHistograms(""), specs.SearchLine("", ""),
-    specs.SearchMap("", "", ROWS, COLUMNS), specs.Confusion("", ""), specs.ErrorMatrix(""),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("spec", ALL, ids=lambda spec: type(spec).__name__)
-def test_a_specification_is_immutable(spec):
-    with pytest.raises(FrozenInstanceError):
-        spec.title = "another"

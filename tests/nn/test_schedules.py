@@ -163,9 +163,3 @@ def test_cosine_follows_half_a_cosine_on_its_way(high, low, n, data):
 
 def test_cosine_is_half_way_in_the_middle():
     assert Cosine(0.5, 0.1, 100)(50) == pytest.approx(0.3)
-
-
-@given(schedules)
-def test_a_schedule_is_immutable(schedule):
-    with pytest.raises(AttributeError):
-        schedule.eta = 1.0
