@@ -9,8 +9,9 @@ from tinygrad_cifar import course
 from tinygrad_cifar.course.training import History  # grows during training
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in dataclasses_of(course) if kind is not History], ids=lambda kind: kind.__name__
-)
+KINDS = [kind for kind in dataclasses_of(course) if kind is not History]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_values_are_immutable(kind):
     assert is_immutable(kind)

@@ -24,10 +24,10 @@ def dataclasses_of(package: ModuleType) -> list[type]:
 
 
 def is_immutable(kind: type) -> bool:
-    """Return whether assigning to a field of a value raises an error."""
+    """Return whether assigning to an attribute of a value raises an error."""
     value = object.__new__(kind)
     try:
-        setattr(value, dataclasses.fields(kind)[0].name, None)
+        value.attribute = None
     except dataclasses.FrozenInstanceError:
         return True
     return False
