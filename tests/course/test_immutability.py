@@ -8,7 +8,6 @@ from tests.support.immutable import dataclasses_of, is_immutable
 from tinygrad_cifar import course
 from tinygrad_cifar.course.training import History  # grows during training
 
-
 KINDS = [kind for kind in dataclasses_of(course) if kind is not History]
 
 

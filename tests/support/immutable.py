@@ -26,8 +26,9 @@ def dataclasses_of(package: ModuleType) -> list[type]:
 def is_immutable(kind: type) -> bool:
     """Return whether assigning to an attribute of a value raises an error."""
     value = object.__new__(kind)
+    name = next((field.name for field in dataclasses.fields(kind)), "attribute")
     try:
-        value.attribute = None
+        setattr(value, name, None)
     except dataclasses.FrozenInstanceError:
         return True
     return False
