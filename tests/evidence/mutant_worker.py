@@ -35,10 +35,13 @@ PROFILE = "mutants"  # of Hypothesis: few inputs, the same ones every time, not 
 
 
 class Chosen:
-    """A plugin of pytest that runs the chosen tests in their order, and records their times and failures."""
+    """A plugin of pytest that runs the chosen tests in their order, and records their times and failures.
 
-    def __init__(self, tests: list[str] | None) -> None:
-        self.tests = tests
+    A test that takes more processor time than its limit ends the process.
+    """
+
+    def __init__(self, tests: list[str] | None, limits: dict[str, float]) -> None:
+        self.tests, self.limits = tests, limits
         self.seconds: dict[str, float] = {}
         self.failed: list[str] = []
 
@@ -46,6 +49,12 @@ class Chosen:
         if self.tests is not None:
             places = {test: i for i, test in enumerate(self.tests)}
             items[:] = sorted((item for item in items if item.nodeid in places), key=lambda item: places[item.nodeid])
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        signal.setitimer(signal.ITIMER_PROF, self.limits.get(nodeid, 0))
+
+    def pytest_runtest_logfinish(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
@@ -176,7 +185,7 @@ def run_child(task: dict[str, Any], answer: int) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     files = task["files"] or sorted({test.split("::")[0] for test in task["tests"]})
-    chosen = Chosen(None if task["files"] else task["tests"])
+    chosen = Chosen(None if task["files"] else task["tests"], task["limits"])
     coverage = [Coverage(Path(task["package"]).absolute())] if task["coverage"] else []
     arguments = [
         "-q",
@@ -236,7 +245,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             return json.loads(received)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    late = late or number == signal.SIGXCPU
+    late = late or number in (signal.SIGXCPU, signal.SIGPROF)
     return {"status": -1, "failed": ["the tests do not end" if late else f"the tests die (signal {number})"]}
 
 

@@ -49,7 +49,7 @@ OWN_TESTS = {
 SAMPLE = 30  # mutants of each module
 SEED = 0
 BUDGET = 60.0  # seconds of tests for one mutant
-LEAST_CPU = 15.0  # seconds of CPU time, above five times that of the tests, after which a mutant does not end
+LEAST_CPU = 5.0  # seconds of processor time that a test may take above five times its usual time
 GOAL = 95
 
 
@@ -121,7 +121,7 @@ class Worker:
 
     def run(self, *, tests: Sequence[str] = (), files: Sequence[str] = (), **options: Any) -> dict[str, Any]:
         task = {"tests": tests, "files": files, "file": "", "options": [], "coverage": False, "cpu": 3600, "wall": 7200}
-        task |= {"package": self.project.package, "output": str(self.folder / "output.txt")} | options
+        task |= {"limits": {}, "package": self.project.package, "output": str(self.folder / "output.txt")} | options
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(task) + "\n")
@@ -152,8 +152,8 @@ class Baseline(NamedTuple):
     lines: dict[str, dict[str, list[int]]]
     failed: list[str]
 
-    def tests_of(self, mutant: Mutant, budget: float) -> tuple[list[str], float]:
-        """Return the tests that run the lines of a mutant, the fastest first, up to a time, and their time.
+    def tests_of(self, mutant: Mutant, budget: float) -> dict[str, float]:
+        """Return the tests that run the lines of a mutant, the fastest first, up to a time, with their times.
 
         If there are none, since the lines run on import or in another process, return all tests, those that run the
         module first.
@@ -168,14 +168,12 @@ class Baseline(NamedTuple):
             """Return the time of a test, and of the fixtures that no test before it has used."""
             return self.seconds[test] + sum(self.shared[name][0] for name, users in waiting.items() if test in users)
 
-        chosen: list[str] = []
-        total = 0.0
+        chosen: dict[str, float] = {}
         for test in sorted(found, key=lambda test: (test not in of_module, cost(test))):
-            if not chosen or total + cost(test) <= budget:
-                chosen.append(test)
-                total += cost(test)
+            if not chosen or sum(chosen.values()) + cost(test) <= budget:
+                chosen[test] = cost(test)
                 waiting = {name: users for name, users in waiting.items() if test not in users}
-        return chosen, total
+        return chosen
 
 
 def measure_baseline(worker: Worker, tests: Sequence[str]) -> Baseline:
@@ -207,15 +205,17 @@ class Outcome(NamedTuple):
 
 def try_mutant(worker: Worker, baseline: Baseline, mutant: Mutant, source: str, budget: float) -> Outcome:
     """Run the tests of a mutant of the given source until one fails."""
-    tests, seconds = baseline.tests_of(mutant, budget)
+    tests = baseline.tests_of(mutant, budget)
+    seconds = sum(tests.values())
     if not tests:
         return Outcome(mutant, "", 0)
     result = worker.run(
-        tests=tests,
+        tests=list(tests),
+        limits={test: LEAST_CPU + 5 * cost for test, cost in tests.items()},
         file=f"{worker.project.package}/{mutant.module}.py",
         source=mutant.apply(source),
         options=["-x"],
-        cpu=int(LEAST_CPU + 5 * seconds),
+        cpu=int(20 + 5 * seconds),
         wall=int(60 + 15 * seconds),
     )
     if not result["status"]:
