@@ -5,7 +5,7 @@
     python -m tests.evidence.mutants --sample 10000 nn      all mutants of a folder
 
 The engine has faults of its own kind (:mod:`tests.evidence.faults`). Here a module's own tests are those in the folder
-of its package. They are run twice unchanged, to learn which test runs which lines, and how long each takes. Then each
+of its package. They are run once unchanged, to learn which test runs which lines, and how long each takes. Then each
 mutant (:mod:`tests.evidence.mutations`) is given to the tests that run its lines, the fastest first, until one fails.
 They run in copies of the project (:mod:`tests.evidence.mutant_worker`), so the checkout is not changed. Each result is
 logged at once, and an interrupted run continues where it was. Needs the extra ``dev``, and a system with ``fork``.
@@ -176,15 +176,20 @@ class Baseline(NamedTuple):
         return chosen
 
 
-def measure_baseline(worker: Worker, tests: Sequence[str]) -> Baseline:
-    """Run the unchanged tests twice: for the lines that they run, and for their times."""
-    covered = worker.run(files=tests, coverage=True)
-    timed = worker.run(files=tests)
-    for result in (covered, timed):
+def measure_baseline(worker: Worker, tests: Sequence[str], work: Path) -> Baseline:
+    """Run the unchanged tests once, for their times and the lines that they run, or read what an earlier run found."""
+    root = worker.folder / "copy"
+    sources = [
+        path for place in (worker.project.package, "tests/support", *tests) for path in _python_files(root / place)
+    ]
+    file = work / f"baseline-{_digest(''.join(path.read_text(encoding='utf-8') for path in sources))}.json"
+    if not file.exists():
+        result = worker.run(files=tests, coverage=True)
         if result["status"] not in (0, 1):
             raise RuntimeError(f"the tests in {', '.join(tests)} cannot be run unchanged:\n{worker.output()[-3000:]}")
-    failed = sorted({*covered["failed"], *timed["failed"]})
-    return Baseline(timed["seconds"], covered["shared"], covered["lines"], failed)
+        found = Baseline(result["seconds"], result["shared"], result["lines"], sorted(set(result["failed"])))
+        file.write_text(json.dumps(found._asdict()), encoding="utf-8")
+    return Baseline(**json.loads(file.read_text(encoding="utf-8")))
 
 
 # -- the results -------------------------------------------------------------------------------------------------------
@@ -265,6 +270,7 @@ class Report(NamedTuple):
     outcomes: list[Outcome]
     totals: dict[str, int]  # all mutants of each module
     failed: list[str]  # tests that fail without a mutant, and were left out
+    missing: list[str]  # modules that were not measured
     sample: int
     seed: int
     budget: float
@@ -316,7 +322,8 @@ def run_mutants(
         assert outcome is not None, f"the log has no result of {mutant.identity}"
         outcomes.append(outcome)
     totals = {module: len(mutants) for module, mutants in every.items()}
-    return Report(outcomes, totals, failed, sample, seed, budget)
+    missing = [module for module in project.modules() if module not in totals]
+    return Report(outcomes, totals, failed, missing, sample, seed, budget)
 
 
 def _try_groups(
@@ -336,7 +343,7 @@ def _try_groups(
         try:
             while not errors and not waiting.empty():
                 tests, mutants = waiting.get_nowait()
-                baseline = measure_baseline(worker, tests)
+                baseline = measure_baseline(worker, tests, work)
                 failed.extend(baseline.failed)
                 for mutant in mutants:
                     outcome = try_mutant(worker, baseline, mutant, log.sources[mutant.module], budget)
@@ -415,6 +422,7 @@ def format_page(report: Report) -> str:
     kinds = "\n".join(f"- *{kind}*: {text}" for kind, text in KINDS.items())
     survivors = [f"- {_escape(outcome.mutant.identity)}" for outcome in report.outcomes if outcome.survived]
     equivalent = [f"- {_escape(o.mutant.identity)}: {o.equivalent}" for o in report.outcomes if o.equivalent]
+    missing = f"\nNot measured: {', '.join(f'`{name}`' for name in report.missing)}.\n" if report.missing else ""
     failed = f"\nLeft out, since they failed without a mutant: {', '.join(report.failed)}.\n" if report.failed else ""
     newline = "\n"
     return f"""# Mutants outside the engine
@@ -434,7 +442,7 @@ all mutants are detected shows 90 % or less in one of five such samples.
 Strings, annotations and docstrings are not changed. A mutant is given to the tests that run its lines, the fastest
 first, up to {report.budget:.0f} seconds; if its lines run on import or in other processes only, to all tests of the
 package, those that run the module first.
-{failed}
+{missing}{failed}
 | module | mutants | tried | equivalent | detected | share |
 | --- | ---: | ---: | ---: | ---: | ---: |
 {newline.join(cells)}
@@ -471,6 +479,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--budget", type=float, default=BUDGET, help="seconds of tests per mutant (default: %(default)s)"
     )
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--page", action="store_true", help="write docs/mutants.md for the named modules only")
     parser.add_argument(
         "--work",
         type=Path,
@@ -506,7 +515,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"not a mutant any more; remove it from equivalent_mutants.py: {identity}")
     for test in report.failed:
         print(f"left out, since it fails without a mutant: {test}")
-    if not options.names:
+    if options.page or not options.names:
         PAGE.write_text(format_page(report), encoding="utf-8")
     return 0
 
