@@ -341,3 +341,9 @@ def test_images_are_preprocessed_in_blocks_as_one_by_one(count):
     expected = (images / 255 - mean) / np.where(std > 0, std, 1)
     np.testing.assert_allclose(preprocessing.apply(images), expected, atol=1e-9)
     assert preprocessing.apply(images[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 7)), np.zeros(7, np.uint8), np.zeros((2, 7), np.int64)])
+def test_arrays_that_are_not_images_are_not_preprocessed(images):
+    with pytest.raises(DataError, match="uint8 with the shape"):
+        Preprocessing.fit("scale", many_images()).apply(images)

@@ -409,3 +409,8 @@ def test_another_version_of_numpys_format_is_rejected(version):
         archive.writestr("W.npy", part.getvalue())
     with pytest.raises(CheckpointError, match=re.escape(f"version {version}")):
         loaded(content.getvalue())
+
+
+def test_an_array_may_be_larger_than_four_gibibytes():
+    with zipfile.ZipFile(io.BytesIO(COMPLETE)) as archive:
+        assert {entry.extract_version for entry in archive.infolist()} == {zipfile.ZIP64_VERSION}

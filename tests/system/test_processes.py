@@ -305,3 +305,33 @@ def test_thread_variables_are_set_in_the_block_and_restored_afterwards(given_bef
         with blas_threads(count):
             assert {os.environ[name] for name in THREAD_VARIABLES} == {str(count)}
         assert dict(os.environ) == before
+
+
+def blocked_signals() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def test_the_calls_of_one_worker_run_one_after_the_other(tmp_path: Path) -> None:
+    with ProcessExecutor(1) as executor:
+        first = executor.submit(wait_for_file, str(tmp_path / "go"))
+        second = executor.submit(own_process)
+        (tmp_path / "go").touch()
+        assert first.result() == second.result()
+
+
+@posix
+def test_workers_start_with_interrupts_blocked_and_their_parent_goes_on_without() -> None:
+    with ProcessExecutor(1) as executor:
+        assert signal.SIGINT in executor.submit(blocked_signals).result()
+        assert signal.SIGINT not in blocked_signals()
+
+
+def test_a_closed_executor_waits_only_if_asked(tmp_path: Path) -> None:
+    executor = ProcessExecutor(1)
+    blocked = executor.submit(wait_for_file, str(tmp_path / "go"))
+    waiting = [executor.submit(square, x) for x in range(5)]
+    executor.shutdown(wait=False)
+    assert not blocked.done()
+    (tmp_path / "go").touch()
+    assert [future.result() for future in waiting] == [0, 1, 4, 9, 16]  # calls are not cancelled by default
+    executor.shutdown()
