@@ -152,3 +152,15 @@ def test_the_seed_belongs_to_a_random_search_only(tmp_path):
 def test_all_public_names_of_the_search_exist():
     assert all(getattr(package, name) is not None for name in package.__all__)
     assert {*package.__all__} <= {*dir(package)}
+
+
+def test_the_defaults_are_a_grid_seed_0_and_the_name_search():
+    space = {"x": Uniform(0, 1, points=3)}
+    seen = []
+    assert [t.params for t in run(space=space, callback=seen.append)] == [{"x": 1.0}, {"x": 0.5}, {"x": 0.0}]
+    assert {progress.name for progress in seen} == {"search"}
+    for sampler in ("random", "tpe"):
+        default, zero, one = (
+            run(space=space, sampler=sampler, trials=3, **options) for options in ({}, {"seed": 0}, {"seed": 1})
+        )
+        assert [t.params for t in default] == [t.params for t in zero] != [t.params for t in one]
