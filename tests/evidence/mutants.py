@@ -20,6 +20,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import math
 import os
 import queue
 import shutil
@@ -420,22 +421,25 @@ def format_page(report: Report) -> str:
     ]
     below = [row.module for row in rows if row.share < GOAL]
     kinds = "\n".join(f"- *{kind}*: {text}" for kind, text in KINDS.items())
-    survivors = [f"- {_escape(outcome.mutant.identity)}" for outcome in report.outcomes if outcome.survived]
-    equivalent = [f"- {_escape(o.mutant.identity)}: {o.equivalent}" for o in report.outcomes if o.equivalent]
+    survivors = [f"- {outcome.mutant.identity}" for outcome in report.outcomes if outcome.survived]
+    equivalent = [f"- {o.mutant.identity}: {o.equivalent}" for o in report.outcomes if o.equivalent]
     missing = f"\nNot measured: {', '.join(f'`{name}`' for name in report.missing)}.\n" if report.missing else ""
     failed = f"\nLeft out, since they failed without a mutant: {', '.join(report.failed)}.\n" if report.failed else ""
     newline = "\n"
     return f"""# Mutants outside the engine
 
-Written by `python -m tests.evidence.mutants`. A mutant is the package with one small change in one module. It counts as
-detected if a test of the module's own package (the folder of the same name in `tests/`) fails. The faults injected into
-the engine are on [another page](trust.md).
+Written by `python -m tests.evidence.mutants --sample {report.sample} --seed {report.seed} \
+--budget {report.budget:.0f}`. A mutant is the package with one small
+change in one module. It counts as detected if a test of the module's own package (the folder of the same name in
+`tests/`) fails. The faults injected into the engine are on [another page](trust.md); of its modules, only those that
+these faults do not change are here.
 
 Of each module, up to {report.sample} mutants were drawn at random with seed {report.seed}: {total.tried:,} of \
 {total.all:,}. Of those that are not
 equivalent to the original, {total.detected:,} of {total.tried - total.equivalent:,} were detected, \
-{total.share:.1f} %. A share from {report.sample} mutants is uncertain: a module of which 95 % of
-all mutants are detected shows 90 % or less in one of five such samples.
+{total.share:.1f} %. The share of a single module is uncertain: if its tests
+detect 95 % of all its mutants, {100 * chance_of_less(report.sample):.0f} of 100 samples of {report.sample} show less \
+than that.
 
 {kinds}
 
@@ -455,16 +459,16 @@ package, those that run the module first.
 
 ## Equivalent
 
-Mutants that change nothing that a user of the module can observe, except its speed. They were judged by hand, one by
-one, and are listed in `tests/evidence/equivalent_mutants.py`.
+Mutants that change nothing that a user of the module can observe, except its speed, or only on another system. They
+were judged by hand, one by one, and are listed in `tests/evidence/equivalent_mutants.py`.
 
 {newline.join(equivalent) or "None in this sample."}
 """
 
 
-def _escape(identity: str) -> str:
-    """Return the identity of a mutant, whose parts are code, for a page of Markdown."""
-    return identity if identity.count("`") == 2 * 3 else identity.replace("``", "` `")
+def chance_of_less(count: int, share: float = GOAL / 100) -> float:
+    """Return the probability that less than ``share`` of ``count`` mutants are detected if that is the share of all."""
+    return sum(math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(count) if k < share * count)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
