@@ -124,3 +124,9 @@ def test_the_settings_of_the_data_prepare_the_same_images():
             assert a.tobytes() == b.tobytes()
     assert one.train[0].dtype == np.float32
     assert one.train[0].shape == (20, 9)
+
+
+def test_a_single_training_image_is_enough():
+    settings = replace(SMALL, train_size=1, batch_size=1)
+    (X, labels) = prepare(DATA, data_settings(settings)).train
+    assert (len(X), len(labels)) == (1, 1)

@@ -18,6 +18,7 @@ from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.settings import OLD_NAMES, Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset
 from tinygrad_cifar.data.batches import augment_flip, augment_shift, minibatches
+from tinygrad_cifar.nn.initialisers import Normal
 from tinygrad_cifar.nn.optim import SGD, Adam
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
@@ -325,3 +326,11 @@ def test_a_checkpoint_without_an_identity_cannot_be_resumed(tmp_path, metadata):
     save_checkpoint(tmp_path / "run.npz", {}, metadata)
     with pytest.raises(CheckpointError, match="belongs to another run"):
         runs.check_resumable(tmp_path / "run.npz", SMALL, DATA)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_initial_weights_are_those_of_the_first_stream_of_the_seed(seed):
+    """All published results depend on this stream."""
+    settings = replace(SMALL, seed=seed, init="normal", sigma=0.5)
+    expected = Normal(0.5)(np.random.default_rng([seed, 0]), 3072, 3)
+    np.testing.assert_array_equal(runs.build_model(settings, 3072, 3).W.data, expected)

@@ -8,7 +8,8 @@ The engine has faults of its own kind (:mod:`tests.evidence.faults`). Here a mod
 of its package. They are run once unchanged, to learn which test runs which lines, and how long each takes. Then each
 mutant (:mod:`tests.evidence.mutations`) is given to the tests that run its lines, the fastest first, until one fails.
 They run in copies of the project (:mod:`tests.evidence.mutant_worker`), so the checkout is not changed. Each result is
-logged at once, and an interrupted run continues where it was. Needs the extra ``dev``, and a system with ``fork``.
+logged at once, and an interrupted run continues where it was. Needs the extras ``test`` and ``experiments``, and a
+system with ``fork``.
 """
 
 # Prints its results.
