@@ -90,3 +90,14 @@ def test_the_confusion_matrix_restores_the_mode_of_the_model():
     model = runs.build_model(SMALL, 3072, 3)
     confusion_matrix(model, prepared.test, 3)
     assert model.training
+
+
+@pytest.mark.parametrize("count", [0, 22])
+def test_the_confusion_matrix_refuses_images_and_labels_of_different_lengths(count):
+    X, labels = some_images()
+    with pytest.raises(ValueError, match="confusion_matrix: images and labels must have the same length"):
+        confusion_matrix(some_model(), (X[: max(count - 5, 0)], labels[:count]), CLASSES)
+
+
+def test_the_confusion_matrix_has_ten_classes_by_default():
+    assert confusion_matrix(some_model(), some_images()).shape == (10, 10)

@@ -113,3 +113,9 @@ def test_a_model_with_a_changed_byte_is_refused_or_the_same(saved, at, change, t
     except CheckpointError:
         return
     assert bits(trained.model) == bits(saved[1].model)
+
+
+@pytest.mark.parametrize("name", ["another size", "a huge size", "fewer classes", "no weights"])
+def test_sizes_are_compared_with_the_arrays_before_a_model_is_made(saved, tmp_path, name):
+    with pytest.raises(CheckpointError, match="the weights have the shapes"):
+        load_model(spoilt(saved, tmp_path, SPOILERS[name]))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.some_runs import DATA, SMALL
-from tinygrad_cifar.course.preparation import prepare, split_dataset
+from tinygrad_cifar.course.preparation import data_settings, prepare, split_dataset
 from tinygrad_cifar.course.settings import Settings, SettingsError
 
 
@@ -79,3 +79,53 @@ def test_preprocessing_uses_the_statistics_of_the_training_images_only(preproces
         (prepared.test, DATA.test),
     ):
         np.testing.assert_allclose(X, (split.images / 255 - mean) / std, rtol=1e-9, atol=1e-12)
+
+
+OF_THE_DATA = {
+    "preprocessing": "centre",
+    "train_batches": (3,),
+    "train_size": 11,
+    "validation_size": 4,
+    "validation_batch": 4,
+    "dtype": "float32",
+}
+OF_THE_RUN = {
+    "eta": 0.5,
+    "seed": 3,
+    "epochs": 7,
+    "lam": 0.1,
+    "batch_size": 5,
+    "shuffle": False,
+    "flip": True,
+    "model": "svm",
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_DATA)
+def test_the_settings_of_the_data_contain_what_the_images_depend_on(name):
+    other = replace(
+        SMALL, **({"validation_batch": None} if name == "validation_size" else {}), **{name: OF_THE_DATA[name]}
+    )
+    assert data_settings(other) != data_settings(SMALL)
+    assert getattr(data_settings(other), name) == OF_THE_DATA[name]
+
+
+@pytest.mark.parametrize("name", OF_THE_RUN)
+def test_runs_with_the_same_data_share_its_settings(name):
+    assert data_settings(replace(SMALL, **{name: OF_THE_RUN[name]})) == data_settings(SMALL)
+
+
+def test_the_settings_of_the_data_prepare_the_same_images():
+    settings = replace(SMALL, preprocessing="whiten", components=9, dtype="float32", train_size=20)
+    one, other = (prepare(DATA, chosen) for chosen in (settings, data_settings(settings)))
+    for part in ("train", "validation", "test"):
+        for a, b in zip(getattr(one, part), getattr(other, part), strict=True):
+            assert a.tobytes() == b.tobytes()
+    assert one.train[0].dtype == np.float32
+    assert one.train[0].shape == (20, 9)
+
+
+def test_a_single_training_image_is_enough():
+    settings = replace(SMALL, train_size=1, batch_size=1)
+    (X, labels) = prepare(DATA, data_settings(settings)).train
+    assert (len(X), len(labels)) == (1, 1)

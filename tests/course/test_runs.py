@@ -6,7 +6,7 @@ import copy
 import csv
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,12 +14,14 @@ from hypothesis import given
 
 from tests.support.some_runs import DATA, KINDS, SMALL, bits, each_kind, run, seeds, some_data
 from tinygrad_cifar import functional as F
-from tinygrad_cifar import models, runs, schedules
+from tinygrad_cifar import grad, models, runs, schedules
 from tinygrad_cifar.course.preparation import prepare
-from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.course.settings import OLD_NAMES, Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset
+from tinygrad_cifar.data.batches import augment_flip, augment_shift, minibatches
+from tinygrad_cifar.nn.initialisers import Normal
 from tinygrad_cifar.nn.optim import SGD, Adam
-from tinygrad_cifar.system.checkpoints import CheckpointError
+from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
 CLASSES_OF = {
     "softmax": models.SoftmaxRegression,
@@ -234,3 +236,112 @@ def test_two_layers_are_clearly_better_than_one_on_the_builtin_data(shapes):
     )
     assert one.test.accuracy < 0.5
     assert two.test.accuracy > one.test.accuracy + 0.1
+
+
+# -- a run by hand -----------------------------------------------------------------------------------------------------
+
+
+def train_by_hand(settings) -> models.SoftmaxRegression:
+    """Train a softmax classifier with plain updates, as the documentation describes a run."""
+    prepared = prepare(DATA, settings)
+    model = runs.build_model(settings, 3072, 3)
+    images, (X, labels) = prepared.images.images, prepared.train
+    augments = settings.flip or settings.shift > 0
+    rng = np.random.default_rng([settings.seed, 1])
+    for _ in range(settings.epochs):
+        for batch in minibatches(len(labels), settings.batch_size, rng if settings.shuffle else None):
+            inputs = X[batch]
+            if augments:
+                pixels = augment_flip(images[batch], rng) if settings.flip else images[batch]
+                pixels = augment_shift(pixels, rng, settings.shift) if settings.shift else pixels
+                inputs = prepared.preprocessing.apply(pixels, X.dtype)
+            gradients = grad(model.loss(inputs, labels[batch]), list(model.parameters()))
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                decay = 2 * settings.lam * parameter.data if parameter.ndim == 2 else 0
+                parameter.data = parameter.data - settings.eta * (gradient.data + decay)
+    return model
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"shuffle": False},
+        {"shuffle": True},
+        {"shuffle": True, "seed": 3, "lam": 0.1},
+        {"shuffle": True, "shift": 1},
+        {"shuffle": True, "flip": True, "shift": 2, "batch_size": 7, "dtype": "float32"},
+    ],
+)
+def test_a_run_does_the_updates_of_its_settings(values):
+    settings = replace(SMALL, eta=0.01, **values)
+    result, expected = run(settings), train_by_hand(settings)
+    for name, array in expected.state_dict().items():
+        tolerance = 1e-12 if settings.dtype == "float64" else 1e-5
+        np.testing.assert_allclose(result.model.state_dict()[name], array, rtol=tolerance, atol=tolerance)
+
+
+def test_the_metrics_of_a_result_are_written_with_their_names(tmp_path):
+    result, text = saved_result(tmp_path)
+    for part in ("train", "validation", "test"):
+        for quantity in ("accuracy", "loss", "cost"):
+            assert text[f"{part}_{quantity}"] == getattr(getattr(result, part), quantity)
+    assert text["seconds"] == round(result.seconds, 3)
+    assert text["stopped_early"] is False
+    assert set(text["versions"]) == {"tinygrad_cifar", "numpy", "python", "machine"}
+    assert text["settings"] == json.loads(json.dumps(asdict(SMALL)))
+
+
+def test_a_result_file_can_be_read_by_people(tmp_path):
+    saved_result(tmp_path)
+    text = (tmp_path / "result.json").read_text()
+    assert text == json.dumps(json.loads(text), indent=2) + "\n"
+
+
+def test_seconds_are_rounded_to_milliseconds():
+    result = replace(run(SMALL), seconds=1.23456)
+    assert result.to_json()["seconds"] == 1.235
+
+
+def test_metrics_that_were_not_measured_are_null(tmp_path):
+    result = run(replace(SMALL, validation_batch=None), test=False)
+    runs.save_result(tmp_path, result, DATA)
+    text = json.loads((tmp_path / "result.json").read_text())
+    assert {name for name, value in text.items() if value is None} == {
+        f"{part}_{quantity}" for part in ("validation", "test") for quantity in ("accuracy", "loss", "cost")
+    }
+
+
+def test_a_run_can_be_resumed_only_with_its_settings_and_data(tmp_path):
+    path = tmp_path / "run.npz"
+    run(SMALL, checkpoint=path)
+    runs.check_resumable(path, SMALL, DATA)
+    with pytest.raises(CheckpointError, match="belongs to another run: its epochs is 2, not 3"):
+        runs.check_resumable(path, replace(SMALL, epochs=3), DATA)
+    with pytest.raises(CheckpointError, match="belongs to another run: its data is"):
+        runs.check_resumable(path, SMALL, some_data(1))
+
+
+def test_a_checkpoint_with_old_names_of_settings_cannot_be_resumed(tmp_path):
+    path = tmp_path / "run.npz"
+    run(SMALL, checkpoint=path)
+    arrays, metadata = load_checkpoint(path)
+    old, new = next(iter(OLD_NAMES.items()))
+    metadata["identity"][old] = metadata["identity"].pop(new)
+    save_checkpoint(path, arrays, metadata)
+    with pytest.raises(CheckpointError, match=rf"settings were renamed since it was written \({old} is now {new}\)"):
+        runs.check_resumable(path, SMALL, DATA)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"identity": None}, {"identity": [1]}])
+def test_a_checkpoint_without_an_identity_cannot_be_resumed(tmp_path, metadata):
+    save_checkpoint(tmp_path / "run.npz", {}, metadata)
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        runs.check_resumable(tmp_path / "run.npz", SMALL, DATA)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_initial_weights_are_those_of_the_first_stream_of_the_seed(seed):
+    """All published results depend on this stream."""
+    settings = replace(SMALL, seed=seed, init="normal", sigma=0.5)
+    expected = Normal(0.5)(np.random.default_rng([seed, 0]), 3072, 3)
+    np.testing.assert_array_equal(runs.build_model(settings, 3072, 3).W.data, expected)

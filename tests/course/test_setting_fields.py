@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, fields
+import re
+from dataclasses import asdict, dataclass, fields, make_dataclass
 
 import pytest
 
 from tinygrad_cifar.cli.settings import OPTIONS, add_settings, explicit_settings, find_unused, format_options
 from tinygrad_cifar.cli.vary import format_value, parse_vary
-from tinygrad_cifar.course.setting_fields import MAX_INTEGER, SettingField, declared_fields
+from tinygrad_cifar.course.setting_fields import MAX_INTEGER, SettingField, declared_fields, document_fields, setting
 from tinygrad_cifar.course.settings import SETTINGS, Settings, SettingsError
 from tinygrad_cifar.search import Choice
 
@@ -103,3 +104,135 @@ def test_declarations_do_not_change_what_a_settings_object_is():
     assert list(asdict(Settings())) == [field.name for field in fields(Settings)] == list(vars(Settings()))
     assert json.loads(json.dumps(asdict(Settings())))["train_batches"] == [1]
     assert {name: declared.default for name, declared in declared_fields(Settings).items()} == asdict(Settings())
+
+
+# -- declarations of their own -----------------------------------------------------------------------------------------
+
+
+def declare(annotation: str, default: object = None, **options: object) -> SettingField:
+    return SettingField("speed", annotation, default, "speed", **options)
+
+
+@pytest.mark.parametrize(
+    ("declared", "requirement", "right", "wrong"),
+    [
+        (declare("int"), "an integer", [-5, 0, 2**63 - 1], [2**63, 1.0, "1", True, None]),
+        (declare("int", at_least=2), "an integer from 2 to 2**63 - 1", [2, 3], [1]),
+        (declare("int", at_least=2, at_most=5), "an integer from 2 to 5", [2, 5], [1, 6]),
+        (declare("int | None", at_least=2), "an integer from 2 to 2**63 - 1 or None", [2, None], [1]),
+        (declare("float"), "a finite number", [-1e300, 2**70, 0], [float("nan"), float("inf"), "1", False]),
+        (declare("float", at_least=0.5), "a finite number, at least 0.5", [0.5, 1e300], [0.49]),
+        (declare("float", at_least=0, at_most=2), "a finite number from 0 to 2", [0, 2.0], [-1e-9, 2.0001]),
+        (declare("float", at_least=0, below=1), "a finite number from 0 up to, but excluding, 1", [0, 0.99], [1, -0.1]),
+        (declare("bool"), "True or False", [True, False], [0, 1, None, "yes"]),
+        (declare("str", choices=("a", "b")), "one of a, b", ["a", "b"], ["c", "", 1, None]),
+        (declare("tuple[int, ...]", at_least=1), "a tuple of integers from 1 to 2**63 - 1",
+         [(), (1,), (3, 2)], [(0,), (1, 0), [1], 1, (1.0,), None]),
+    ],
+)  # fmt: skip
+def test_a_declaration_accepts_what_its_requirement_says(declared, requirement, right, wrong):
+    assert declared.requirement == requirement
+    assert [value for value in right if not declared.accepts(value)] == []
+    assert [value for value in wrong if declared.accepts(value)] == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "text", "value"),
+    [
+        (declare("int"), "-12", -12),
+        (declare("float"), "1e-3", 0.001),
+        (declare("bool"), "yes", True),
+        (declare("bool"), "FALSE", False),
+        (declare("bool"), "True", True),
+        (declare("bool"), "no", False),
+        (declare("str", choices=("a",)), "b", "b"),
+        (declare("tuple[int, ...]"), "3+2", (3, 2)),
+        (declare("int | None"), "7", 7),
+    ],
+)
+def test_a_text_is_parsed_by_the_type(declared, text, value):
+    assert (declared.parse(text), type(declared.parse(text))) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("declared", "text", "wanted"),
+    [
+        (declare("int"), "1.5", "an integer"),
+        (declare("float", at_least=0), "x", "a finite number, at least 0"),
+        (declare("bool"), "maybe", "yes or no"),
+        (declare("tuple[int, ...]"), "3,2", "integers joined by +"),
+    ],
+)
+def test_a_text_of_another_type_is_refused(declared, text, wanted):
+    with pytest.raises(ValueError, match=re.escape(f"must be {wanted}; got {text!r}")):
+        declared.parse(text)
+
+
+def test_a_setting_has_an_effect_only_with_the_values_of_others():
+    declared = declare("int", only_with={"model": ("a", "b"), "mode": ("c",)})
+    assert declared.has_effect({"model": "a", "mode": "c"})
+    assert not declared.has_effect({"model": "a", "mode": "d"})
+    assert not declared.has_effect({"model": "c", "mode": "c"})
+    assert declare("int").has_effect({})
+
+
+@pytest.mark.parametrize(
+    ("options", "value", "text"),
+    [
+        ({"label": "speed {}"}, 3, "speed 3"),
+        ({"label": "speed {}"}, 1, ""),
+        ({"label": "speed {}", "is_always_shown": True}, 1, "speed 1"),
+        ({"label": lambda value: f"{value} m/s"}, 3, "3 m/s"),
+        ({}, 3, ""),
+        ({"label": "speed {}", "only_with": {"model": ("a",)}}, 3, ""),
+        ({"label": "speed {}", "only_with": {"model": ("b",)}}, 3, "speed 3"),
+    ],
+)
+def test_a_setting_is_described_if_it_differs_and_has_an_effect(options, value, text):
+    assert declare("int", 1, **options).describe({"speed": value, "model": "b"}) == text
+
+
+def test_a_tuple_is_described_by_its_elements():
+    assert declare("tuple[int, ...]", (), label="{} units").describe({"speed": (30, 20)}) == "30 20 units"
+
+
+def test_the_docstring_lists_the_fields():
+    @dataclass
+    class Walk:
+        """A walk."""
+
+        speed: float = setting(1.0, "speed in m/s", at_least=0)
+        shoes: str = setting("none", "kind of shoes", choices=("none", "boots"), only_with={"ground": ("wet", "snow")})
+
+    assert document_fields(Walk) is Walk
+    assert Walk.__doc__.splitlines() == [
+        "A walk.",
+        "",
+        "Attributes",
+        "----------",
+        "speed : float",
+        "    Speed in m/s.",
+        "    A finite number, at least 0.",
+        "    Default: 1.0.",
+        "shoes : str",
+        "    Kind of shoes.",
+        "    One of none, boots.",
+        "    Only with ground wet or snow.",
+        "    Default: 'none'.",
+    ]
+
+
+def test_the_annotation_may_be_a_type():
+    declared = declared_fields(make_dataclass("Walk", [("speed", int, setting(1, "speed"))]))["speed"]
+    assert (declared.annotation, declared.type, declared.default) == ("int", int, 1)
+
+
+def test_a_declaration_has_no_restriction_by_default():
+    declared = declare("int")
+    assert (declared.is_strict, declared.is_always_shown, declared.is_optional, declared.is_tuple) == (False,) * 4
+    assert (declared.at_least, declared.at_most, declared.below, declared.label) == (None,) * 4
+
+
+@pytest.mark.parametrize(("name", "option"), [("eta", "--eta"), ("batch_size", "--batch-size"), ("a_b_c", "--a-b-c")])
+def test_an_option_has_the_name_with_hyphens(name, option):
+    assert SettingField(name, "int", 0, "").option == option

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.some_runs import KINDS
-from tinygrad_cifar.course.settings import INITIALISERS, Settings, SettingsError, describe
+from tinygrad_cifar.course.settings import INITIALISERS, SETTINGS, Settings, SettingsError, describe
 
 whole = st.integers(1, 1000)
 sizes = st.floats(0, 10)
@@ -152,3 +152,98 @@ def test_settings_are_described_in_one_line(settings):
 @pytest.mark.parametrize("other", [{"flip": True}, {"shift": 3}, {"warm_up": 100}])
 def test_runs_that_differ_in_augmentation_or_warm_up_are_described_differently(other):
     assert describe(Settings(**other)) != describe(Settings())
+
+
+# -- the declarations, written down a second time ----------------------------------------------------------------------
+
+# Default, the smallest and the largest value of the numbers; all published results depend on the defaults.
+HUGE = 2**63 - 1
+NUMBERS = {
+    "sigma": (0.01, 0, None),
+    "components": (300, 1, 3072),
+    "train_size": (None, 1, HUGE),
+    "validation_size": (0, 0, HUGE),
+    "q": (0.0, 0, 1),
+    "lam": (0.0, 0, None),
+    "eta": (0.01, 0, None),
+    "decay": (1.0, 0, None),
+    "eta_min": (1e-5, 0, None),
+    "n_s": (500, 1, HUGE),
+    "warm_up": (0, 0, HUGE),
+    "momentum": (0.0, 0, 1),
+    "epochs": (40, 1, HUGE),
+    "batch_size": (100, 1, HUGE),
+    "measure_every": (None, 1, HUGE),
+    "patience": (None, 1, HUGE),
+    "dropout": (0.0, 0, 1),
+    "shift": (0, 0, 31),
+    "seed": (0, 0, HUGE),
+}
+OTHERS = {
+    "model": "softmax", "hidden": (), "activation": "relu", "init": "normal", "preprocessing": "scale",
+    "train_batches": (1,), "validation_batch": 2, "schedule": "constant", "optimiser": "sgd", "shuffle": False,
+    "flip": False, "dtype": "float64",
+}  # fmt: skip
+
+
+def test_the_defaults_are_those_of_the_published_runs():
+    found = asdict(Settings())
+    expected = OTHERS | {name: default for name, (default, _, _) in NUMBERS.items()}
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_may_be_as_small_and_as_large_as_its_bounds(name):
+    declared, (_, least, most) = SETTINGS[name], NUMBERS[name]
+    step = 1 if isinstance(least, int) and declared.type is int else 1e-9
+    assert declared.accepts(declared.type(least))
+    assert not declared.accepts(declared.type(least - step))
+    if most is None:
+        assert declared.accepts(1e300)
+    else:
+        assert declared.accepts(declared.type(most)) == (name not in ("momentum", "dropout"))
+        assert not declared.accepts(declared.type(most + step))
+        assert declared.type is int or declared.accepts(most - 1e-9)
+
+
+@pytest.mark.parametrize(("units", "accepted"), [(0, False), (1, True), (100_000, True), (100_001, False)])
+def test_a_layer_has_up_to_100000_units(units, accepted):
+    assert SETTINGS["hidden"].accepts((units,)) == accepted
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({}, "softmax, lambda 0, eta 0.01, 40 epochs, batch 100, seed 0"),
+        ({"epochs": 1, "batch_size": 7}, "softmax, lambda 0, eta 0.01, 1 epoch, batch 7, seed 0"),
+        ({"model": "two-layer", "hidden": (50,)}, "two-layer 50, lambda 0, eta 0.01, 40 epochs, batch 100, seed 0"),
+        ({"model": "perceptron", "hidden": (5, 4), "dropout": 0.5, "lam": 0.1},
+         "perceptron 5 4, lambda 0.1, eta 0.01, 40 epochs, batch 100, dropout 0.5, seed 0"),
+        ({"preprocessing": "whiten", "components": 20, "flip": True, "shift": 2},
+         "softmax, 20 components, lambda 0, eta 0.01, 40 epochs, batch 100, flip, shift 2, seed 0"),
+        ({"schedule": "triangular", "n_s": 100, "eta_min": 1e-4},
+         "softmax, lambda 0, eta 0.01 triangular, 40 epochs, batch 100, seed 0"),
+        ({"optimiser": "adam", "shuffle": True, "seed": 3},
+         "softmax, lambda 0, eta 0.01, adam, 40 epochs, batch 100, seed 3"),
+        ({"momentum": 0.9, "schedule": "exponential", "decay": 0.9, "warm_up": 5},
+         "softmax, lambda 0, eta 0.01 exponential, warm-up 5, momentum 0.9, 40 epochs, batch 100, seed 0"),
+    ],
+)  # fmt: skip
+def test_a_description_has_what_matters_and_what_differs(values, line):
+    assert describe(Settings(**values)) == line
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"eta_min": 0.01, "schedule": "cosine"},
+        {"eta_min": 0.01, "schedule": "triangular"},
+        {"eta_min": 5.0, "schedule": "step"},
+        {"optimiser": "nesterov", "momentum": 1e-9},
+        {"validation_size": 5, "validation_batch": None, "patience": 1},
+        {"patience": 1},
+        {"train_batches": (5, 4)},
+    ],
+)
+def test_settings_at_their_limits_are_accepted(values):
+    assert asdict(Settings(**values)) == asdict(Settings()) | values

@@ -224,3 +224,63 @@ def test_large_batches_share_two_buffers():
 )
 def test_an_integer_is_the_seed_of_a_generator(sample):
     assert (sample(5) == sample(np.random.default_rng(5))).all()
+
+
+@given(counts, sizes, maybe_seeds)
+def test_the_last_batch_is_kept_by_default(count, size, seed):
+    given_up = sum(map(len, epoch(count, size, seed, drop_last=False)))
+    assert sum(len(np.arange(count)[batch]) for batch in minibatches(count, size, generator(seed))) == given_up == count
+    images = np.zeros((count, 1))
+    assert sum(len(X) for X, _ in iterate_batches(images, images, size, generator(seed))) == count
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize(("megabytes", "pooled"), [(15, False), (16, True), (20, True)])
+def test_only_batches_of_16_mebibytes_or_more_are_stored_for_reuse(rows, megabytes, pooled):
+    X = np.zeros((2 * rows, megabytes * 2**20 // rows), np.uint8)
+    buffers = []
+    for X_batch, _ in iterate_batches(X, np.arange(2 * rows), rows, np.random.default_rng(0), buffers=buffers):
+        assert any(X_batch is buffer for buffer in buffers) == pooled
+    assert len(buffers) == 2 * pooled
+
+
+def test_at_most_two_buffers_are_stored():
+    X, y = np.zeros((4, 2**24), np.uint8), np.arange(4)
+    buffers = []
+    held = [X_batch for X_batch, _ in iterate_batches(X, y, 1, np.random.default_rng(0), buffers=buffers)]
+    assert [any(batch is buffer for buffer in buffers) for batch in held] == [True, True, False, False]
+
+
+def test_a_buffer_of_another_shape_is_not_reused():
+    X, y = np.zeros((5, 2**24), np.uint8), np.arange(5)
+    X[:] = y[:, np.newaxis]
+    buffers = []
+    for size in (2, 1, 2):
+        for X_batch, y_batch in iterate_batches(X, y, size, np.random.default_rng(0), buffers=buffers):
+            assert X_batch.shape == (len(y_batch), 2**24)
+            assert (X_batch[:, :: 2**20] == y_batch[:, np.newaxis]).all()
+
+
+@given(st.integers(0, 9), seeds)
+def test_an_image_is_flipped_if_its_number_is_below_one_half(count, seed):
+    images = some_images(count)
+    numbers = np.random.default_rng(seed).random(count)
+    expected = images.reshape(-1, 3, 32, 32).copy()
+    expected[numbers < 0.5] = expected[numbers < 0.5][..., ::-1]
+    assert (augment_flip(images, np.random.default_rng(seed)) == expected.reshape(images.shape)).all()
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3071), (2, 3073), (2, 3072, 1)])
+def test_images_of_another_shape_are_rejected(shape):
+    with pytest.raises(DataError, match="shape"):
+        augment_flip(np.zeros(shape, np.uint8), np.random.default_rng(0))
+
+
+def test_the_largest_shift_is_31_pixels():
+    moved = augment_shift(some_images(3), np.random.default_rng(0), 31)
+    assert moved.shape == (3, 3072)
+
+
+def test_batches_may_be_empty():
+    assert list(minibatches(0, 3)) == []
+    assert list(minibatches(2, 1)) == [slice(0, 1), slice(1, 2)]

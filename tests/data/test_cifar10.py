@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -255,3 +257,12 @@ def test_load_dataset_returns_the_builtin_data_or_reads_a_folder(python_version)
 def test_the_real_files_have_sixty_thousand_images():
     identity = read_cifar10(os.environ["TINYGRAD_CIFAR_DATA"]).identity()
     assert (identity["training_images"], identity["test_images"]) == (50_000, 10_000)
+
+
+def test_a_folder_that_cannot_be_read_raises(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        read_cifar10(tmp_path)

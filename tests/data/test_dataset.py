@@ -153,3 +153,11 @@ def test_identity_changes_with_the_border_between_batches():
     first = Dataset("black", CLASSES, (one, two, one, one, one), one)
     second = Dataset("black", CLASSES, (two, one, one, one, one), one)
     assert first.identity()["sha256"] != second.identity()["sha256"]
+
+
+def test_splits_and_data_sets_are_equal_to_themselves_only_and_hashable():
+    one, other = (Split(np.zeros((2, 3072), np.uint8), np.zeros(2, np.int64)) for _ in range(2))
+    assert one != other
+    assert len({one, other}) == 2
+    datasets = {Dataset("black", ("zero",), (one,) * 5, one) for _ in range(2)}
+    assert len(datasets) == 2

@@ -463,3 +463,14 @@ def test_official_archive_is_the_default():
     assert fetch.MIRRORS[0] == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
     assert all(url.startswith("https://") for url in fetch.MIRRORS)
     assert cifar10.PYTHON_VERSION.subfolder == INSIDE
+
+
+# -- the returned folder -----------------------------------------------------------------------------------------------
+
+
+def test_the_folder_with_the_data_is_returned(tmp_path, serve):
+    mirror = serve(Mirror())
+    fetched = fetch_from(tmp_path, mirror)
+    present = fetch_from(tmp_path, mirror)
+    of_the_folder_itself = fetch_from(fetched, mirror)
+    assert fetched == present == of_the_folder_itself == tmp_path / "cifar-10-batches-py"

@@ -271,3 +271,79 @@ def test_an_invalid_array_raises(name, value, message):
     read = Preprocessing.fit("centre", many_images()).to_arrays()
     with pytest.raises(DataError, match=message):
         Preprocessing.from_arrays({**read, name: value})
+
+
+def test_a_preprocessing_is_equal_to_itself_only_and_hashable():
+    one, other = (Preprocessing.fit("centre", many_images()) for _ in range(2))
+    assert one == one  # noqa: PLR0124
+    assert one != other
+    assert len({one, other}) == 2
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0])
+def test_a_deviation_that_is_not_positive_raises(wrong):
+    std = np.array([[1.0, wrong, 1.0]])
+    with pytest.raises(DataError, match="std must be positive; use 1 for a constant feature"):
+        Preprocessing("centre", ROW, std)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((1, 3), np.float32), r"float64 with the shape \(1, D\); got float32 with \(1, 3\)"),
+        (np.zeros(3), r"got float64 with \(3,\)"),
+        (np.zeros((2, 3)), r"got float64 with \(2, 3\)"),
+        (np.zeros((0, 3)), r"got float64 with \(0, 3\)"),
+        (np.array([[0.0, np.nan, np.inf]]), "must be finite; feature 1 is not"),
+    ],
+)
+def test_invalid_statistics_raise(name, wrong, message):
+    statistics = {"mean": ROW, "std": ROW + 1} | {name: wrong}
+    with pytest.raises(DataError, match=f"{name} must be .*{message.removeprefix('must be ')}"):
+        Preprocessing("centre", **statistics)
+
+
+def test_statistics_of_different_lengths_raise():
+    with pytest.raises(DataError, match=r"must have the same shape; got \(1, 3\) and \(1, 2\)"):
+        Preprocessing("centre", ROW, np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("missing", ["kind", "mean", "std"])
+def test_missing_arrays_are_named(missing):
+    arrays_of = Preprocessing.fit("centre", many_images()).to_arrays()
+    del arrays_of[missing]
+    with pytest.raises(DataError, match=f"must contain kind, mean and std; missing: {missing}$"):
+        Preprocessing.from_arrays(arrays_of)
+
+
+@given(images_and_components())
+def test_the_largest_element_of_each_direction_is_positive(case):
+    images, components = case
+    directions = Preprocessing.fit("whiten", images, components).directions
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(components)]
+    assert (largest >= 0).all()
+
+
+@given(images_and_components())
+def test_all_components_are_used_by_default(case):
+    images, _ = case
+    preprocessing = Preprocessing.fit("whiten", images)
+    assert preprocessing.features == images.shape[1]
+    assert preprocessing.apply(images).shape == images.shape
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 1025])
+def test_images_are_preprocessed_in_blocks_as_one_by_one(count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 5), dtype=np.uint8)
+    mean, std = images.mean(axis=0) / 255, images.std(axis=0) / 255
+    preprocessing = Preprocessing.fit("standardise", images)
+    expected = (images / 255 - mean) / np.where(std > 0, std, 1)
+    np.testing.assert_allclose(preprocessing.apply(images), expected, atol=1e-9)
+    assert preprocessing.apply(images[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 7)), np.zeros(7, np.uint8), np.zeros((2, 7), np.int64)])
+def test_arrays_that_are_not_images_are_not_preprocessed(images):
+    with pytest.raises(DataError, match="uint8 with the shape"):
+        Preprocessing.fit("scale", many_images()).apply(images)

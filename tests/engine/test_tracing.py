@@ -467,3 +467,28 @@ def test_no_watcher_remains_after_the_blocks():
     tg.relu(variable(0))
     assert kinks == {}
     assert active_watchers() == ()
+
+
+# -- numbers that were not finite before -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cotangent", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("function", [lambda x: 2 * x, lambda x: x * 2 + x * 3, lambda x: tg.exp(x) + tg.sin(x)])
+def test_derivatives_of_a_cotangent_that_is_not_finite_are_not_reported(function, cotangent):
+    def run():
+        x = variable(1, 2)
+        function(x).backward(np.array([cotangent, 1.0]))
+        gradients.append(x.grad.numpy())
+
+    gradients = []
+    assert report_of(run) == ""
+    assert not np.isfinite(gradients[0][0])
+    assert np.isfinite(gradients[0][1])
+
+
+def test_nan_summed_from_infinite_cotangents_is_reported():
+    def run():
+        x = variable(1, 2)
+        (x * 2 - x * 3).backward(np.array([np.inf, 1.0]))
+
+    assert report_of(run).startswith("the sum of cotangents")

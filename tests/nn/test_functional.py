@@ -459,3 +459,16 @@ def test_a_class_with_score_minus_infinity_adds_nothing_to_the_loss():
     scores = Tensor([[-np.inf, 0.0]], requires_grad=True)
     with np.errstate(invalid="ignore"):
         assert F.cross_entropy(scores, [[0.0, 1.0]]).item() == F.cross_entropy(scores, [1]).item() == 0
+
+
+@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=1, max_dims=3, max_side=3), elements=numbers))
+def test_softmax_is_taken_along_the_last_axis_by_default(scores):
+    assert F.softmax(scores).sum(axis=-1) == pytest.approx(1)
+    np.testing.assert_array_equal(F.softmax(scores), F.softmax(scores, -1))
+
+
+@given(problems())
+def test_generalised_cross_entropy_at_1_is_the_mean_probability_of_another_class(problem):
+    scores, labels = problem
+    right = np.asarray(F.softmax(scores, 1))[np.arange(len(labels)), labels]
+    assert float(F.generalised_cross_entropy(scores, labels, 1)) == pytest.approx(1 - right.mean(), abs=1e-12)

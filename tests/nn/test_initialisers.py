@@ -62,3 +62,9 @@ def test_absolute_returns_absolute_values_of_the_other_initialiser(init, fan_in,
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), lambda x: eval(repr(x))])
 def test_an_initialiser_can_be_copied_pickled_and_evaluated_from_its_repr(init, duplicate):
     assert duplicate(init) == init
+
+
+@given(fans, fans, seeds)
+def test_the_default_standard_deviation_is_one_hundredth(fan_in, fan_out, seed):
+    default, explicit = (init(np.random.default_rng(seed), fan_in, fan_out) for init in (Normal(), Normal(0.01)))
+    assert (default == explicit).all()

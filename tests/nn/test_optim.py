@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.support.threads import run_in_threads
 from tinygrad_cifar import Tensor
 from tinygrad_cifar import functional as F
-from tinygrad_cifar.nn.optim import SGD, Adam
+from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser
 from tinygrad_cifar.nn.schedules import Constant, Exponential, Triangular
 
 seeds = st.integers(0, 2**32 - 1)
@@ -508,3 +508,17 @@ def test_frozen_parameter_is_not_updated(make):
     frozen.grad = Tensor(np.ones(frozen.shape))
     optimiser.step()
     assert (frozen.data != before[0]).all()
+
+
+class PlainDescent(Optimiser):
+    """An optimiser of a user, with the base class's defaults."""
+
+    def _update(self, w, g, *, eta, decay):
+        w -= eta * (g + decay * w)
+
+
+def test_weights_do_not_decay_by_default():
+    for make in (PlainDescent, SGD, Adam):
+        default, explicit = (make(parameters(0), 0.1, **options) for options in ({}, {"weight_decay": 0.0}))
+        for one, other in zip(run(default, 0), run(explicit, 0), strict=True):
+            assert one.tobytes() == other.tobytes()

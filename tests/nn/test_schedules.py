@@ -152,3 +152,14 @@ def test_warm_up_starts_above_zero(eta, n):
 def test_a_length_below_one_raises(name, make, length):
     with pytest.raises(ValueError, match=f"{name} must be at least 1; got {length}"):
         make(length)
+
+
+@given(rates, rates, spans, st.data())
+def test_cosine_follows_half_a_cosine_on_its_way(high, low, n, data):
+    t = data.draw(st.integers(0, n))
+    expected = low + (high - low) * math.cos(math.pi * t / n / 2) ** 2
+    assert Cosine(high, low, n)(t) == pytest.approx(expected, abs=1e-12)
+
+
+def test_cosine_is_half_way_in_the_middle():
+    assert Cosine(0.5, 0.1, 100)(50) == pytest.approx(0.3)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
+from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinygrad_cifar.system import blas
 from tinygrad_cifar.system.blas import Runtime
@@ -161,3 +170,154 @@ def test_importing_the_library_does_not_change_environment_or_threads():
     if not library.startswith("OpenBLAS"):
         pytest.skip(f"NumPy uses {library}")
     assert threads == 1
+
+
+# -- what the system says ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def system_files(monkeypatch):
+    """Return a function that replaces the files of the system; all others are missing."""
+
+    def replace(**contents):
+        by_path = {path.replace("_", "/"): text for path, text in contents.items()}
+
+        def read(path, *_, **__):
+            if (key := str(path).strip("/").replace(".", "/")) in by_path:
+                return by_path[key]
+            raise FileNotFoundError(path)
+
+        monkeypatch.setattr(Path, "read_text", read)
+
+    return replace
+
+
+needs_openblas = pytest.mark.skipif(blas._loaded_openblas() is None, reason="NumPy does not use OpenBLAS")
+
+
+@needs_openblas
+def test_runtime_reports_the_version_and_the_threads_of_openblas():
+    found = blas.runtime()
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    name, version = found.blas.split()
+    assert name == "OpenBLAS"
+    assert built["version"].startswith(version)
+    assert re.fullmatch("[A-Za-z0-9]+", found.kernel)
+    assert found.kernel != "unknown"
+    assert isinstance(found.threads, int)
+    assert found.threads >= 1
+
+
+@needs_openblas
+@pytest.mark.skipif(not (Path(np.__file__).parents[1] / "numpy.libs").is_dir(), reason="NumPy is not from a wheel")
+def test_openblas_is_found_where_the_memory_map_cannot_be_read(system_files):
+    right = blas.runtime()
+    system_files()
+    found = blas.runtime()
+    assert (found.blas, found.kernel, found.threads) == (right.blas, right.kernel, right.threads)
+
+
+def test_no_openblas_is_found_where_there_is_none(system_files):
+    system_files(proc_self_maps="7f00-7f01 r-xp 00000000 08:01 42    /usr/lib/libc.so.6\n")
+    assert blas.runtime().kernel == "unknown"
+
+
+@needs_openblas
+def test_a_library_that_cannot_be_loaded_is_passed_over(system_files):
+    (path,) = {
+        line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "openblas" in line
+    }
+    right = blas.runtime()
+    system_files(proc_self_maps=f"0-1 r-xp 0 0 4 /missing/with a space/openblas.so\n0-1 r-xp 0 0 4    {path}\n")
+    assert blas.runtime().kernel == right.kernel
+
+
+def test_another_library_has_the_name_that_numpy_was_built_with(monkeypatch):
+    monkeypatch.setattr(blas, "_loaded_openblas", lambda: None)
+    for built, name in [
+        ({"name": "accelerate", "version": "unknown", "found": True}, "accelerate unknown"),
+        ({"name": "mkl"}, "mkl"),
+        ({"name": "mkl", "version": ""}, "mkl"),
+        ({}, "unknown"),
+    ]:
+        config = {"Build Dependencies": {"blas": built}} if built else {}
+        monkeypatch.setattr(np, "show_config", lambda mode, config=config: config if mode == "dicts" else None)
+        assert blas.runtime().blas == name
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"get_config": "OpenBLAS 0.3.31 USE64BITINT", "get_corename": "Zen", "get_num_threads": 3},
+         ("OpenBLAS 0.3.31", "Zen", 3)),
+        ({"get_config": None, "get_corename": None, "get_num_threads": None}, ("OpenBLAS", "unknown", None)),
+    ],
+)  # fmt: skip
+def test_runtime_contains_what_the_library_answers(monkeypatch, answers, expected):
+    monkeypatch.setattr(blas, "_loaded_openblas", object)
+    monkeypatch.setattr(blas, "_query", lambda _, name: answers[name])
+    found = blas.runtime()
+    assert (found.blas, found.kernel, found.threads) == expected
+    assert found.cores == blas.usable_cores()
+
+
+@pytest.mark.parametrize("extra", sorted(blas._AVX512))
+def test_the_kernel_for_avx512_needs_all_of_its_instructions(monkeypatch, extra):
+    monkeypatch.setattr(blas, "_loaded_openblas", object)
+    monkeypatch.setattr(blas, "_query", lambda _, name: {"get_corename": "Haswell"}.get(name))
+    monkeypatch.setattr(blas, "_instruction_sets", lambda: set(blas._AVX512))
+    assert blas.runtime().faster == KERNEL
+    monkeypatch.setattr(blas, "_instruction_sets", lambda: blas._AVX512 - {extra})
+    assert blas.runtime().faster == {}
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
+def test_the_instruction_sets_are_those_of_the_first_core(monkeypatch, system_files, machine):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    system_files(proc_cpuinfo="processor : 0\nflags : fpu avx2 avx512f\n\nprocessor : 1\nflags : fpu\n")
+    assert {"avx2", "avx512f"} <= blas._instruction_sets()
+    system_files(proc_cpuinfo="processor : 0\nmodel name : avx2\n")
+    assert blas._instruction_sets() == set()
+    system_files()
+    assert blas._instruction_sets() == set()
+
+
+def test_other_processors_have_no_instruction_sets_of_x86(monkeypatch, system_files):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    system_files(proc_cpuinfo="flags : avx2\n")
+    assert blas._instruction_sets() == set()
+
+
+@given(st.integers(1, 64), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_usable_cores_are_those_of_the_affinity_up_to_the_rounded_limit(affinity, quota, period):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda process: range(affinity) if process == 0 else (), raising=False)
+        patch.setattr(Path, "read_text", lambda path: f"{quota} {period}\n" if path.name == "cpu.max" else "")
+        assert blas.usable_cores() == min(affinity, math.ceil(Fraction(quota, period)))
+
+
+@pytest.mark.parametrize("limit", ["max 100000\n", "", "nonsense"])
+def test_without_a_limit_usable_cores_are_those_of_the_affinity(monkeypatch, system_files, limit):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3), raising=False)
+    system_files(sys_fs_cgroup_cpu_max=limit)
+    assert blas.usable_cores() == 3
+    system_files()
+    assert blas.usable_cores() == 3
+
+
+@pytest.mark.parametrize(("count", "expected"), [(5, 5), (None, 1)])
+def test_usable_cores_are_all_cores_where_there_is_no_affinity(monkeypatch, system_files, count, expected):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    system_files()
+    assert blas.usable_cores() == expected
+
+
+def test_relaunch_flushes_the_output_before_it_replaces_the_process(started, monkeypatch):
+    flushed = []
+    for name in ("stdout", "stderr"):
+        stream = io.StringIO()
+        stream.flush = lambda name=name: flushed.append(name)
+        monkeypatch.setattr(sys, name, stream)
+    assert started(KERNEL, {}) is not None
+    assert sorted(flushed) == ["stderr", "stdout"]

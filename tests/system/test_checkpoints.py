@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import tempfile
 import tracemalloc
@@ -390,3 +391,26 @@ def test_content_that_could_not_be_read_is_not_written(tmp_path, arrays, text, s
     with pytest.raises(CheckpointError, match=sentence):
         save_checkpoint(tmp_path / "c.npz", arrays, text)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX systems")
+def test_a_file_that_is_not_regular_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # reading it would wait for a writer
+    with pytest.raises(CheckpointError, match="is not a regular file"):
+        load_checkpoint(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("version", [(2, 0), (3, 0)])
+def test_another_version_of_numpys_format_is_rejected(version):
+    part = io.BytesIO()
+    np.lib.format.write_array(part, np.zeros(2), version=version)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("W.npy", part.getvalue())
+    with pytest.raises(CheckpointError, match=re.escape(f"version {version}")):
+        loaded(content.getvalue())
+
+
+def test_an_array_may_be_larger_than_four_gibibytes():
+    with zipfile.ZipFile(io.BytesIO(COMPLETE)) as archive:
+        assert {entry.extract_version for entry in archive.infolist()} == {zipfile.ZIP64_VERSION}

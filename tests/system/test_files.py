@@ -112,3 +112,25 @@ def test_a_new_file_has_the_default_permissions(tmp_path, mask):
     finally:
         os.umask(previous)
     assert (tmp_path / "replaced").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+@calls
+def test_the_error_names_the_file_and_not_the_temporary_one(tmp_path, monkeypatch, owner, name):
+    monkeypatch.setattr(owner, name, disk_full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        replace(tmp_path / "file")
+    assert caught.value.filename == str(tmp_path / "file")
+
+
+def test_the_error_of_a_missing_folder_names_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        replace(tmp_path / "nowhere" / "file")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "file")
+
+
+def test_all_content_has_reached_the_system_when_it_is_flushed_to_disk(tmp_path, monkeypatch):
+    sizes = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size) or fsync(handle))
+    replace(tmp_path / "file", b"x" * 100_001)
+    assert sizes == [100_001]

@@ -154,11 +154,12 @@ def _about(results: Sequence[Results]) -> str:
         done = sum(not result.experiment.on_request for result in results)
         which = f"{done} of the {len(_all_of_the_reports(results))} experiments"
     difference = "" if small else " a difference is reproduced minus reported, in percentage points;"
+    subject = data if data == OFFICIAL else "images"
     return (
-        f"{which} of {_reports(results)} on classifying {data if data == OFFICIAL else 'images'}, reproduced with gradients from "
-        f"automatic differentiation. Percentages are accuracies;{difference} ± is the standard deviation over the "
-        "seeds. Gradient checks use float64. Training uses float32 where this changes the result less than another "
-        "seed does; the settings state which."
+        f"{which} of {_reports(results)} on classifying {subject}, reproduced with gradients from automatic "
+        f"differentiation. Percentages are accuracies;{difference} ± is the standard deviation over the seeds. "
+        "Gradient checks use float64. Training uses float32 where this changes the result less than another seed does; "
+        "the settings state which."
     )
 
 

@@ -1,0 +1,103 @@
+"""Jobs: what a worker saves for a training run and for a gradient check."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from tinygrad_cifar.course.evaluation import confusion_matrix
+from tinygrad_cifar.course.preparation import prepare
+from tinygrad_cifar.course.runs import run
+from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.data import builtin_dataset
+from tinygrad_cifar.engine.gradcheck import relative_errors
+from tinygrad_cifar.experiments.declaration import GradientCheckJob, TrainingJob
+from tinygrad_cifar.experiments.jobs import run_job
+from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
+from tinygrad_cifar.experiments.report_checks import run_report_checks
+
+SMALL = Settings(train_size=40, validation_batch=None, validation_size=20, batch_size=10, epochs=2)
+
+
+@pytest.fixture(name="store")
+def _store(tmp_path):
+    return OutcomeStore(tmp_path, "digest")
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"preprocessing": "whiten", "components": 5}, {"model": "two-layer", "hidden": (3,)}]
+)
+def test_a_training_job_saves_the_outcome_of_its_run(store, values):
+    job = TrainingJob(replace(SMALL, **values))
+    assert run_job("builtin", store, job) == ""
+    found = store.load_training(job)
+    prepared = prepare(builtin_dataset(), job.settings)
+    expected = run(job.settings, prepared)
+    assert {k: v for k, v in found.scores.items() if k not in ("settings", "seconds")} == {
+        k: v for k, v in expected.to_json().items() if k not in ("settings", "seconds")
+    }
+    assert found.history.to_csv() == expected.history.to_csv()
+    assert found.cpu > 0
+    assert (found.arrays["confusion"] == confusion_matrix(expected.model, prepared.test)).all()
+    assert ("W" in found.arrays) == (not job.settings.hidden)
+    if not job.settings.hidden:
+        pixels = prepared.preprocessing.of_pixels(expected.model.W.data)
+        np.testing.assert_array_equal(found.arrays["W"], pixels)
+        X, labels = prepared.train
+        scores = X @ expected.model.W.data + expected.model.b.data
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        errors = p / p.sum(axis=1, keepdims=True) - np.eye(10)[labels]
+        np.testing.assert_allclose(found.arrays["gradient"], X.T @ errors / len(X), atol=1e-10)
+
+
+def test_an_untested_job_has_no_confusion_matrix(store):
+    job = TrainingJob(SMALL, test=False)
+    assert run_job("builtin", store, job) == ""
+    found = store.load_training(job)
+    assert "confusion" not in found.arrays
+    assert found.scores["test_accuracy"] is None
+
+
+def test_an_outcome_that_is_there_is_not_computed_again(store):
+    job = TrainingJob(SMALL, test=False)
+    run_job("builtin", store, job)
+    before = store.path(job).stat().st_mtime_ns
+    assert run_job("a folder that does not exist", store, job) == ""
+    assert store.path(job).stat().st_mtime_ns == before
+
+
+def test_the_error_of_a_job_is_returned(store, tmp_path):
+    error = run_job(str(tmp_path / "missing"), store, TrainingJob(SMALL))
+    assert error.startswith("DataError: ")
+    assert not store.has(TrainingJob(SMALL))
+
+
+@pytest.mark.parametrize(("report", "kind"), [("000", "softmax"), ("002", "softmax"), ("000", "svm")])
+def test_a_check_saves_its_metrics(store, report, kind):
+    job = GradientCheckJob(kind, report, 8)
+    assert run_job("builtin", store, job) == ""
+    found = store.load_check(job)
+    (check,) = run_report_checks(kind, builtin_dataset(), reports=(report,), features=8)
+    assert (found.setting, [asdict(metric) for metric in found.metrics]) == (
+        check.setting,
+        [asdict(metric) for metric in check.metrics],
+    )
+    assert found.cpu > 0
+    if report == "002":
+        first = check.comparisons[0]
+        np.testing.assert_array_equal(found.errors, relative_errors(first.analytic, first.one_sided))
+    else:
+        assert found.errors is None
+
+
+def test_outcomes_of_other_jobs_are_not_confused(store):
+    job = TrainingJob(SMALL, test=False)
+    run_job("builtin", store, job)
+    other = replace(job, settings=replace(SMALL, seed=1))
+    store.path(job).rename(store.path(other))
+    with pytest.raises(OutcomeError, match="holds another run: its seed is 0, not 1"):
+        store.load_training(other)
+    with pytest.raises(OutcomeError, match="does not exist"):
+        store.load_training(job)
