@@ -1,0 +1,221 @@
+"""The check of a function: the backward pass against centred differences, for a random cotangent.
+
+A cotangent of ones would not do: a VJP that ignores its cotangent, or averages it, would pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.engine.backprop import grad, propagate
+from tinygrad_cifar.engine.derivatives import inner_product
+from tinygrad_cifar.engine.gradcheck.arguments import as_points, as_weights, evaluate_function, format_index, name_of
+from tinygrad_cifar.engine.gradcheck.differences import numerical_gradient, rounding_of
+from tinygrad_cifar.engine.gradcheck.measures import relative_errors
+from tinygrad_cifar.engine.graph import Array, Value, ancestors, unwrap_value
+from tinygrad_cifar.engine.tensor import Tensor
+
+
+class GradientError(AssertionError):
+    """Raised if a gradient disagrees with the numerical one.
+
+    Attributes
+    ----------
+    input : int
+        Position of the input whose gradient is wrong.
+    analytic : numpy.ndarray
+        Gradient with respect to that input by the backward pass.
+    numerical : numpy.ndarray
+        Gradient by centred differences.
+    """
+
+    def __init__(self, message: str, input: int, analytic: Array, numerical: Array) -> None:
+        super().__init__(message)
+        self.input = input
+        self.analytic = analytic
+        self.numerical = numerical
+
+
+GradientError.__module__ = "tinygrad_cifar.engine.gradcheck"  # where users find it
+
+
+def check_gradients(
+    f: Callable[..., Any],
+    *inputs: Any,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    cotangent: Any = None,
+    rng: int | np.random.Generator = 0,
+    second_order: bool = False,
+) -> float:
+    """Check the backward pass of ``f`` against centred differences, element by element.
+
+    With a cotangent ``c``, the gradient of ``sum(c * f)`` with respect to every floating-point input is
+    compared element by element: ``|ga - gn| <= atol + rtol * |gn|``.
+
+    Parameters
+    ----------
+    f : callable
+        Function of tensors that returns one tensor, of any shape. It must return the same result each time.
+    *inputs : array_like or Tensor
+        The point: float64, and away from kinks. All of these are differentiated, whatever their ``requires_grad``;
+        their ``grad`` is not changed. Integers and booleans are passed on unchanged.
+    rtol : float
+        Relative tolerance. Default: 1e-6.
+    atol : float, optional
+        Absolute tolerance. Default: ``1e-8 + 1e-9 * norm(c * f)``, at least ten times the rounding error of a
+        difference of values of that size. A smaller gradient cannot be distinguished from 0: scale a function of tiny
+        values, or give ``atol``.
+    cotangent : array_like, optional
+        The weights ``c``, of the shape of the result. Default: random weights, also for one element.
+    rng : int or numpy.random.Generator
+        Generator of the random weights, or its seed. Default: 0.
+    second_order : bool
+        If True, the derivative of ``sum(u * gradient)`` with random ``u``, recorded by ``create_graph=True``, is
+        compared with centred differences of the gradient as well. Default: False.
+
+    Returns
+    -------
+    float
+        The largest relative error of an element, as defined by :func:`relative_errors`.
+
+    Raises
+    ------
+    GradientError
+        If an element differs by more, or the result of ``f`` was not recorded: an ``AssertionError`` that names the
+        function, its operations, the input, the element and both values.
+    TypeError, ValueError
+        If the arguments are invalid: float32, shapes that do not match, several results, values that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_cifar as tg
+    >>> from tinygrad_cifar.engine.gradcheck import check_gradients
+    >>> def cost(W, x):
+    ...     return tg.logsumexp(x @ W) + 0.1 * tg.sum(W * W)
+    >>> error = check_gradients(cost, np.ones((3, 2)), np.array([1.0, -2.0, 0.5]), second_order=True)
+    >>> error < 1e-7
+    True
+
+    A primitive with a wrong VJP:
+
+    >>> cube = tg.primitive("cube_with_a_wrong_vjp", lambda x: x**3, x=lambda g, x: 2 * g * x**2)
+    >>> check_gradients(cube, np.array([1.0, 2.0]), cotangent=[1.0, 1.0])
+    Traceback (most recent call last):
+        ...
+    tinygrad_cifar.engine.gradcheck.GradientError: cube_with_a_wrong_vjp: the gradient is wrong in 2 of 2 elements
+    of input 0, of shape (2,); at [1]
+        backward gives             8
+        centred differences give   12
+        they differ by             4 (relative error 0.2); allowed: 1.2e-05
+    """
+    points = as_points("check_gradients", inputs)
+    checked = [i for i, point in enumerate(points) if isinstance(point, Value) or point.dtype.kind == "f"]
+    if not checked:
+        raise TypeError("check_gradients: at least one input must be float64")
+    for i in checked:
+        points[i] = Tensor(unwrap_value(points[i]), requires_grad=True)  # f may compute gradients itself
+    generator = np.random.default_rng(rng)
+
+    leaves, out = _call_with_leaves(f, points, checked)
+    if not np.array_equal(out.data, evaluate_function(f, points, "f"), equal_nan=True):
+        raise ValueError(
+            f"check_gradients: {name_of(f)} must return the same result in each call; seed its generator inside"
+        )
+    weights = generator.standard_normal(out.shape) if cotangent is None else cotangent
+    weights = as_weights("check_gradients", out.data, weights)
+    what = describe_function(f, out)
+    if out._node is not None and not {leaf._node for leaf in leaves} & set(
+        propagate(out._node, weights, retain_graph=True)
+    ):
+        raise ValueError(
+            f"check_gradients: the result of {name_of(f)} does not depend on its inputs, so there is nothing to "
+            "compare; let it compute with the tensors that it receives, in place of a model's own parameters"
+        )
+    gradients = grad(out, leaves, weights, create_graph=second_order)
+    allowed = rounding_of(weights * out.data) if atol is None else atol
+    worst = 0.0
+    for i, gradient in zip(checked, gradients, strict=True):
+        numerical = numerical_gradient(f, points, i, cotangent=weights)
+        worst = max(worst, _compare(f"{what}: the gradient", i, gradient.data, numerical, rtol, allowed))
+    if not second_order:
+        return worst
+
+    direction = generator.standard_normal(sum(gradient.size for gradient in gradients))
+
+    def gradient_at(*at: Any) -> Array:
+        again, result = _call_with_leaves(f, at, checked)
+        return np.concatenate([g.data.ravel() for g in grad(result, again, weights)])
+
+    starts = np.cumsum([gradient.size for gradient in gradients])[:-1]
+    parts = np.split(direction, starts)
+    shaped = [part.reshape(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
+    directional = inner_product(gradients, shaped)
+    curvatures: Any = [Tensor(np.zeros(leaf.shape)) for leaf in leaves]
+    if directional.requires_grad:  # otherwise the gradient is constant
+        curvatures = grad(directional, leaves)
+    if atol is None:
+        allowed = rounding_of(direction * np.concatenate([g.data.ravel() for g in gradients]))
+    for i, curvature in zip(checked, curvatures, strict=True):
+        numerical = numerical_gradient(gradient_at, points, i, cotangent=direction)
+        name = f"{what}: the second derivative"
+        worst = max(worst, _compare(name, i, curvature.data, numerical, rtol, allowed))
+    return worst
+
+
+def _call_with_leaves(
+    f: Callable[..., Any], points: Sequence[Any], checked: Sequence[int]
+) -> tuple[list[Tensor], Tensor]:
+    """Call ``f`` with new leaves as the checked inputs; return the leaves and the result."""
+    arguments = list(points)
+    for i in checked:
+        arguments[i] = Tensor(points[i].data, requires_grad=True)
+    out = f(*arguments)
+    leaves = [arguments[i] for i in checked]
+    if not isinstance(out, Tensor):
+        raise TypeError(f"check_gradients: {name_of(f)} must return one tensor; got {type(out).__name__}")
+    if not out.requires_grad:
+        zeros = np.zeros(leaves[0].shape)
+        raise GradientError(
+            f"{name_of(f)}: the result is not recorded, so it has no gradient; compute it from the arguments "
+            "with tensor operations, without .data, detach() or no_grad(), and gradients with create_graph=True",
+            checked[0],
+            zeros,
+            zeros,
+        )
+    return leaves, out
+
+
+def _compare(what: str, input: int, analytic: Array, numerical: Array, rtol: float, atol: float) -> float:
+    """Raise if the gradients disagree; return the largest relative error."""
+    error = np.abs(analytic - numerical)
+    allowed = atol + rtol * np.abs(numerical)
+    wrong = ~(error <= allowed)  # NaN included
+    relative = relative_errors(analytic, numerical)
+    if not wrong.any():
+        return float(np.max(relative, initial=0.0))
+    excess = np.where(wrong, np.where(np.isfinite(error), error, np.inf), -1)
+    with np.errstate(divide="ignore", over="ignore"):  # a tolerance of 0
+        at = np.unravel_index(np.argmax(excess / allowed), error.shape)
+    message = (
+        f"{what} is wrong in {wrong.sum()} of {wrong.size} elements\n"
+        f"of input {input}, of shape {analytic.shape}; at {format_index(at)}\n"
+        f"    backward gives             {analytic[at]:.9g}\n"
+        f"    centred differences give   {numerical[at]:.9g}\n"
+        f"    they differ by             {error[at]:.3g} (relative error {relative[at]:.2g}); "
+        f"allowed: {allowed[at]:.3g}"
+    )
+    raise GradientError(message, input, analytic, numerical)
+
+
+def describe_function(f: Callable[..., Any], out: Tensor) -> str:
+    """Return the name of the function and of the operations that its result is composed of."""
+    behind = [] if out._node is None else ancestors(out._node)
+    names = {node.primitive.name for node in behind if node.primitive is not None}
+    if names <= {name_of(f)}:
+        return name_of(f)
+    return f"{name_of(f)} (composed of {', '.join(sorted(names))})"
