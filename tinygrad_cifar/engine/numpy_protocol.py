@@ -53,16 +53,6 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     raise _not_supported(_name(function))
 
 
-def is_item_assignment() -> bool:
-    """Return whether the conversion in the calling function is part of ``array[...] = tensor``.
-
-    NumPy converts the value of one element by ``__float__``, as ``float(tensor)`` does; only the instruction that is
-    being carried out tells them apart.
-    """
-    frame = sys._getframe(2)
-    return frame.f_code.co_code[frame.f_lasti] == opmap["STORE_SUBSCR"]
-
-
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 # NumPy's names of arguments, and the operations' names for the same. The first that the operation has is taken.
@@ -352,3 +342,16 @@ def _not_supported(name: str) -> TypeError:
         name, "use operations of tinygrad_cifar, define one with tinygrad_cifar.primitive, or take the values t.data"
     )
     return TypeError(f"np.{name} does not support tensors; {instead}")
+
+
+# -- conversion of one element -----------------------------------------------------------------------------------------
+
+
+def is_item_assignment() -> bool:
+    """Return whether the conversion in the calling function is part of ``array[...] = tensor``.
+
+    NumPy converts the value of one element by ``__float__``, as ``float(tensor)`` does; only the instruction that is
+    being carried out tells them apart.
+    """
+    frame = sys._getframe(2)
+    return frame.f_code.co_code[frame.f_lasti] == opmap["STORE_SUBSCR"]
