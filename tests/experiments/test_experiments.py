@@ -250,11 +250,13 @@ def test_the_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(EXPERIMENTS)
 
 
-def test_the_error_for_an_unknown_name_lists_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce", "005", "--out", str(tmp_path / "out")]) == 1
+def test_an_unknown_name_is_refused_with_the_command_that_lists_the_known_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", "nothing", "--out", str(tmp_path / "out")]) == 2
     error = sentence(capsys)
-    assert "005" in error
-    assert all(name in error for name in EXPERIMENTS)
+    assert "there is no experiment or report 'nothing'" in error
+    assert "`tinygrad-cifar reproduce --list`" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -265,8 +267,8 @@ def test_out_is_required(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert main(["reproduce", "--out", str(tmp_path / "file" / "out")]) == 1
-    assert "choose another --out" in sentence(capsys)
+    assert main(["reproduce", "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "--out must be a folder, and " in sentence(capsys)
 
 
 def test_results_of_other_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

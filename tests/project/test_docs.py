@@ -63,8 +63,9 @@ def test_commands_run(page, monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
 def test_commands_for_cifar_10_have_valid_options(page, monkeypatch, tmp_path, capsys):
-    """Without the data, a command fails because of the folder (status 1), not because of its options (status 2)."""
+    """With an empty folder of data, a command fails for lack of data (status 1), not for its options (status 2)."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "DIR").mkdir()
     for line in commands(page):
         words = shlex.split(line, comments=True)[1:]
         if "--data" in words and "DIR" in words:

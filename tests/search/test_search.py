@@ -601,7 +601,7 @@ def test_unknown_settings_and_those_without_validation_images_are_refused():
 
 def test_a_run_that_diverges_is_a_diverged_trial():
     with thread() as where:
-        (trial,) = search(ValidationAccuracy(Settings(train_size=200, lam=1e200)), [{"eta": 1e200}], **where)
+        (trial,) = search(ValidationAccuracy(Settings(train_size=200, lam=1e30)), [{"eta": 1e200}], **where)
     assert trial.state == "diverged"
     assert "step" in trial.reason
 

@@ -45,7 +45,7 @@ class UsageError(CommandError):
 
 
 class Stopped(Exception):  # noqa: N818 (an event)
-    """The user pressed Ctrl-C; the one-line message says how to continue."""
+    """The user pressed Ctrl-C, or SIGTERM came; the one-line message says how to continue."""
 
 
 def int_in_range(least: int, most: int) -> Callable[[str], int]:

@@ -78,8 +78,11 @@ def reproduce(options: argparse.Namespace) -> int:
     try:
         for name in options.names:
             if name not in (known := [*EXPERIMENTS, *REPORTS]):
-                hint = suggestion(name, known) or "; see `tinygrad-cifar reproduce --list`"
-                raise UsageError(f"there is no experiment or report {shorten(name)}{hint}")
+                hint = suggestion(name, known) or ";"
+                raise UsageError(
+                    f"there is no experiment or report {shorten(name)}{hint} "
+                    "`tinygrad-cifar reproduce --list` lists all"
+                )
         if options.list:
             listed = experiments.select_experiments(options.names or list(REPORTS))
             print(table(["name", "runs", "values", "core s", "experiment"], [_line(e) for e in listed], wrapped=True))
