@@ -22,6 +22,7 @@ EQUIVALENT: dict[str, str] = {
     "nn/optim:_blocks: `_BLOCK_BYTES // w.itemsize` to `_BLOCK_BYTES * w.itemsize` in `size = _BLOCK_BYTES // w.itemsize`": "the size of the blocks changes the speed only",
     "nn/schedules:Triangular.__call__: `position <= self.n_s` to `position < self.n_s` in `height = position if position <= self.n_s else 2 * self.n_s - position`": "at the peak both heights are n_s",
     "system/checkpoints:_arrays: `sum((entry.file_size for entry in entries)) > len(content)` to `sum((entry.file_size for entry in entries)) >= len(content)` in `if sum(entry.file_size for entry in entries) > len(content):`": "an archive is larger than its entries",
+    "system/checkpoints:save_checkpoint: `False` to `True` in `np.lib.format.write_array(part, array, allow_pickle=False)`": "arrays of objects have been refused before",
     "system/files:_umask: `0` to `1` in `mask = os.umask(0)`": "the mask is restored at once",
     "system/locks:_acquire: `folder / '.lock'` to `folder * '.lock'` in `return os.open(folder / \".lock\", os.O_CREAT | os.O_EXCL | os.O_TEMPORARY)`": "the line runs on Windows only",
     'system/locks:_acquire: `os.O_CREAT | os.O_EXCL | os.O_TEMPORARY` to `(os.O_CREAT | os.O_EXCL) & os.O_TEMPORARY` in `return os.open(folder / ".lock", os.O_CREAT | os.O_EXCL | os.O_TEMPORARY)`': "the line runs on Windows only",
