@@ -284,3 +284,14 @@ def test_the_largest_shift_is_31_pixels():
 def test_batches_may_be_empty():
     assert list(minibatches(0, 3)) == []
     assert list(minibatches(2, 1)) == [slice(0, 1), slice(1, 2)]
+
+
+@given(st.lists(st.integers(1, 3), max_size=2), st.lists(st.integers(1, 3), max_size=2), maybe_seeds)
+def test_images_and_labels_may_have_any_number_of_axes(image, label, seed):
+    X, y = np.ones((5, *image)), np.ones((5, *label))
+    assert sum(len(X_batch) for X_batch, _ in iterate_batches(X, y, 2, generator(seed))) == 5
+
+
+def test_an_array_without_axes_has_no_images():
+    with pytest.raises(DataError, match="same length"):
+        iterate_batches(np.zeros(()), np.zeros(4), 2)

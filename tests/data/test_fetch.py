@@ -10,6 +10,7 @@ import os
 import re
 import tarfile
 import threading
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -474,3 +475,30 @@ def test_the_folder_with_the_data_is_returned(tmp_path, serve):
     present = fetch_from(tmp_path, mirror)
     of_the_folder_itself = fetch_from(fetched, mirror)
     assert fetched == present == of_the_folder_itself == tmp_path / "cifar-10-batches-py"
+
+
+def test_invalid_data_in_the_given_folder_itself_raise(tmp_path, serve):
+    found = fetch_from(tmp_path, serve(Mirror()))
+    (found / "data_batch_1").write_bytes(b"my own")
+    with pytest.raises(DataError, match="exists but is not valid CIFAR-10 data"):
+        fetch_from(found, serve(Mirror()))
+
+
+def test_a_wrong_archive_is_not_requested_again_from_the_same_mirror(tmp_path, serve):
+    wrong = serve(Mirror(content=bytes(len(GOOD))))
+    with pytest.raises(DataError, match="does not have the MD5 digest"):
+        fetch_from(tmp_path, wrong)
+    assert wrong.asked == [None]
+
+
+def test_a_mirror_that_does_not_answer_is_given_up_after_half_a_minute(tmp_path, monkeypatch):
+    waited = []
+
+    def wait(_, *, timeout):
+        waited.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(urllib.request, "urlopen", wait)
+    with pytest.raises(DataError, match="no mirror provided CIFAR-10"):
+        fetch_cifar10(tmp_path, ["https://example.org/archive"])
+    assert waited == [30]

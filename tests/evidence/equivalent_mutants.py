@@ -7,9 +7,11 @@ They are judged by hand, one by one. The keys are the identities that ``python -
 # ruff: noqa: E501
 
 EQUIVALENT: dict[str, str] = {
+    "course/evaluation: `10000` to `10001` in `_BLOCK_SIZE = 10_000  # images evaluated together; it bounds the memory of an evaluation`": "the size of a block changes the memory only",
     "data/batches:augment_flip: `rng.random(len(pixels)) < 0.5` to `rng.random(len(pixels)) <= 0.5` in `flipped = rng.random(len(pixels)) < 0.5  # noqa: PLR2004`": "a number equals 0.5 with a probability of 2**-53",
     "data/cifar10:_read_binary_batch: `1` to `2` in `records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)`": "NumPy takes any negative length as the unknown one",
     "data/cifar10:read_cifar10: `True` to `False` in `for name, batch in zip(version.batches, batches, strict=True):`": "the two always have the same length",
+    "data/fetch:_Download.discard: `True` to `False` in `self.part.unlink(missing_ok=True)`": "there is a file whenever it is called",
     "data/preprocess:_directions: `False` to `True` in `_, spread, rows = np.linalg.svd((count * images.astype(np.int64) - sums) / MAX_PIXEL, full_matrices=False)`": "the further rows are not used",
     "engine/tracing:_NonFiniteWatcher.__init__: `self.vjp: VJP | None = None` to `pass` in `self.vjp: VJP | None = None`": "the VJP is read only if there is a node, and both are set together",
     "engine/tracing:_caller_location: `2` to `3` in `frame: FrameType | None = sys._getframe(2)`": "the skipped frame is one of the engine, which the loop skips as well",
@@ -20,6 +22,7 @@ EQUIVALENT: dict[str, str] = {
     "nn/optim:_blocks: `_BLOCK_BYTES // w.itemsize` to `_BLOCK_BYTES * w.itemsize` in `size = _BLOCK_BYTES // w.itemsize`": "the size of the blocks changes the speed only",
     "nn/schedules:Triangular.__call__: `position <= self.n_s` to `position < self.n_s` in `height = position if position <= self.n_s else 2 * self.n_s - position`": "at the peak both heights are n_s",
     "system/checkpoints:_arrays: `sum((entry.file_size for entry in entries)) > len(content)` to `sum((entry.file_size for entry in entries)) >= len(content)` in `if sum(entry.file_size for entry in entries) > len(content):`": "an archive is larger than its entries",
+    "system/checkpoints:save_checkpoint: `False` to `True` in `np.lib.format.write_array(part, array, allow_pickle=False)`": "arrays of objects have been refused before",
     "system/files:_umask: `0` to `1` in `mask = os.umask(0)`": "the mask is restored at once",
     "system/locks:_acquire: `folder / '.lock'` to `folder * '.lock'` in `return os.open(folder / \".lock\", os.O_CREAT | os.O_EXCL | os.O_TEMPORARY)`": "the line runs on Windows only",
     'system/locks:_acquire: `os.O_CREAT | os.O_EXCL | os.O_TEMPORARY` to `(os.O_CREAT | os.O_EXCL) & os.O_TEMPORARY` in `return os.open(folder / ".lock", os.O_CREAT | os.O_EXCL | os.O_TEMPORARY)`': "the line runs on Windows only",

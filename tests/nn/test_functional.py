@@ -462,9 +462,10 @@ def test_a_class_with_score_minus_infinity_adds_nothing_to_the_loss():
 
 
 @given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=1, max_dims=3, max_side=3), elements=numbers))
-def test_softmax_is_taken_along_the_last_axis_by_default(scores):
+def test_softmax_and_its_logarithm_are_taken_along_the_last_axis_by_default(scores):
     assert F.softmax(scores).sum(axis=-1) == pytest.approx(1)
     np.testing.assert_array_equal(F.softmax(scores), F.softmax(scores, -1))
+    np.testing.assert_array_equal(F.log_softmax(scores), F.log_softmax(scores, -1))
 
 
 @given(problems())

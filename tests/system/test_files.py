@@ -128,9 +128,10 @@ def test_the_error_of_a_missing_folder_names_the_file(tmp_path):
     assert caught.value.filename == str(tmp_path / "nowhere" / "file")
 
 
-def test_all_content_has_reached_the_system_when_it_is_flushed_to_disk(tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", [1, 11, 100_001])
+def test_all_content_has_reached_the_system_when_it_is_flushed_to_disk(tmp_path, monkeypatch, size):
     sizes = []
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda handle: sizes.append(os.fstat(handle).st_size) or fsync(handle))
-    replace(tmp_path / "file", b"x" * 100_001)
-    assert sizes == [100_001]
+    replace(tmp_path / "file", b"x" * size)
+    assert sizes == [size]
