@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -164,3 +164,19 @@ def test_the_defaults_are_a_grid_seed_0_and_the_name_search():
             run(space=space, sampler=sampler, trials=3, **options) for options in ({}, {"seed": 0}, {"seed": 1})
         )
         assert [t.params for t in default] == [t.params for t in zero] != [t.params for t in one]
+
+
+class LosingExecutor(Executor):
+    """An executor all of whose workers are lost."""
+
+    def submit(self, *_, **__):
+        future = Future()
+        future.set_exception(RuntimeError("gone"))
+        return future
+
+
+@pytest.mark.parametrize(("options", "attempts"), [({}, 3), ({"retries": 0}, 1), ({"retries": 4}, 5)])
+def test_a_trial_whose_worker_is_lost_is_repeated_twice_by_default(options, attempts):
+    (trial,) = search(value_of, {"x": Choice([1.0])}, executor=LosingExecutor(), workers=1, **options)
+    assert (trial.state, trial.attempts) == ("failed", attempts)
+    assert trial.reason == "its worker was lost (RuntimeError: gone)"
