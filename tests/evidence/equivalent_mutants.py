@@ -23,6 +23,7 @@ EQUIVALENT: dict[str, str] = {
     "nn/optim:_blocks: `_BLOCK_BYTES // w.itemsize` to `_BLOCK_BYTES * w.itemsize` in `size = _BLOCK_BYTES // w.itemsize`": "the size of the blocks changes the speed only",
     "nn/schedules:Triangular.__call__: `position <= self.n_s` to `position < self.n_s` in `height = position if position <= self.n_s else 2 * self.n_s - position`": "at the peak both heights are n_s",
     "search/objective: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",
+    "search/objective:_prepare_without_test: `0` to `1` in `(preprocessed[0][:0], preprocessed[1][:0]),`": "the test images are not used",
     "search/objective:_prepared: `settings.batch_size > len(prepared.images)` to `settings.batch_size >= len(prepared.images)` in `if settings.batch_size > len(prepared.images):`": "the split accepts a batch of all images",
     "system/checkpoints:_arrays: `sum((entry.file_size for entry in entries)) > len(content)` to `sum((entry.file_size for entry in entries)) >= len(content)` in `if sum(entry.file_size for entry in entries) > len(content):`": "an archive is larger than its entries",
     "system/checkpoints:save_checkpoint: `False` to `True` in `np.lib.format.write_array(part, array, allow_pickle=False)`": "arrays of objects have been refused before",

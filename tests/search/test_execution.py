@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -180,3 +181,39 @@ def test_a_trial_whose_worker_is_lost_is_repeated_twice_by_default(options, atte
     (trial,) = search(value_of, {"x": Choice([1.0])}, executor=LosingExecutor(), workers=1, **options)
     assert (trial.state, trial.attempts) == ("failed", attempts)
     assert trial.reason == "its worker was lost (RuntimeError: gone)"
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An objective with a parameter of its own."""
+
+    factor: float
+
+    def __call__(self, point):
+        return self.factor * point["x"]
+
+
+class Unnamed:
+    """An objective that is neither a function nor a dataclass."""
+
+    def __call__(self, point):
+        return point["x"]
+
+
+def test_a_resumed_search_must_have_the_same_objective(tmp_path):
+    storage = tmp_path / "trials.db"
+    run(Scaled(2.0), storage=storage)
+    assert run(Scaled(2.0), storage=storage)[0].value == 6.0
+    for other in (Scaled(3.0), value_of, Unnamed()):
+        with pytest.raises(SearchError, match="objective"):
+            run(other, storage=storage)
+
+
+def test_objectives_without_parameters_are_told_apart_by_their_names(tmp_path):
+    storage = tmp_path / "trials.db"
+    for name, objective in (("a", value_of), ("b", Unnamed())):
+        run(objective, storage=storage, name=name)
+        assert len(run(objective, storage=storage, name=name)) == 3
+    assert len(run(Unnamed(), storage=storage, name="b")) == 3  # another object of the same class
+    with pytest.raises(SearchError, match="objective"):
+        run(other_value, storage=storage, name="a")
