@@ -17,6 +17,7 @@ EQUIVALENT: dict[str, str] = {
     "engine/tracing:_caller_location: `2` to `3` in `frame: FrameType | None = sys._getframe(2)`": "the skipped frame is one of the engine, which the loop skips as well",
     "engine/tracing:_is_finite: `0` to `1` in `return bool(total - total == 0) or bool(np.isfinite(x).all())`": "then every element is checked, which is slower",
     "engine/tracing:_is_finite: `total - total` to `total + total` in `return bool(total - total == 0) or bool(np.isfinite(x).all())`": "unless the sum is 0, every element is checked, which is slower",
+    "experiments/jobs: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",
     "nn/functional:cross_entropy: `0.0` to `1.0` in `return ops.sum(ops.multiply(ops.where(p > 0, log_p, 0.0), p)) / -batch  # 0 * log(0) is 0`": "the value is multiplied by 0",
     "nn/functional:cross_entropy: `False` to `True` in `p = rows.astype(log_p.dtype, copy=False)  # so that float64 rows do not promote a float32 loss`": "a copy has the same values",
     "nn/optim:_blocks: `1` to `2` in `flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]`": "NumPy takes any negative length as the unknown one",
