@@ -492,3 +492,35 @@ def test_nan_summed_from_infinite_cotangents_is_reported():
         (x * 2 - x * 3).backward(np.array([np.inf, 1.0]))
 
     assert report_of(run).startswith("the sum of cotangents")
+
+
+# -- the ranges in a message -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "inputs"),
+    [
+        (lambda: tg.log(variable(0, 3)), "x is float64 of shape (2,) from 0 to 3, 1 of them 0"),
+        (lambda: tg.log(Tensor(0.0)), "x is 0"),
+        (lambda: tg.log(Tensor([0.0])), "x is 0"),
+        (lambda: variable(1, 2) / 0.0, "x is float64 of shape (2,) from 1 to 2; y is 0"),
+        (lambda: variable(1, 2) / np.array([0, 5]), ("x is float64 of shape (2,) from 1 to 2; y is int64 of shape (2,) "
+         "from 0 to 5, 1 of them 0")),
+        (lambda: tg.sum(variable(1.5e308, 1.5e308), 0), "x is float64 of shape (2,) from 1.5e+308 to 1.5e+308"),
+        (lambda: variable(np.inf, np.inf) - variable(np.inf, 1),
+         "x is float64 of shape (2,), 2 of them infinite; y is float64 of shape (2,) from 1 to 1, 1 of them infinite"),
+    ],
+)  # fmt: skip
+def test_a_message_describes_every_input_and_no_axis(run, inputs):
+    message = report_of(run)
+    assert message.split("Its inputs: ")[1].split(". Known rewrite")[0] == inputs
+
+
+@pytest.mark.parametrize(("bad", "found"), [(1, "at index (1,)"), (2, "in 2 of 3 elements, first at index (1,)")])
+def test_a_message_counts_the_elements(bad, found):
+    numbers = [1.0, 0.0, 0.0][: 1 + bad] + [1.0] * (2 - bad)
+    assert f"computed -inf {found}." in report_of(lambda: tg.log(variable(*numbers)))
+
+
+def test_a_message_about_a_scalar_has_no_index():
+    assert "computed -inf. Its inputs" in report_of(lambda: tg.log(Tensor(0.0)))

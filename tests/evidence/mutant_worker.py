@@ -38,7 +38,7 @@ PROFILE = "mutants"  # of Hypothesis: few inputs, the same ones every time, not 
 class Chosen:
     """A plugin of pytest that runs the chosen tests in their order, and records their times and failures.
 
-    A test that takes more processor time than its limit ends the process.
+    A test that takes more processor time than its limit ends the process, and so does one that waits for long.
     """
 
     def __init__(self, tests: list[str] | None, limits: dict[str, float]) -> None:
@@ -52,10 +52,13 @@ class Chosen:
             items[:] = sorted((item for item in items if item.nodeid in places), key=lambda item: places[item.nodeid])
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        signal.setitimer(signal.ITIMER_PROF, self.limits.get(nodeid, 0))
+        limit = self.limits.get(nodeid, 0)
+        signal.setitimer(signal.ITIMER_PROF, limit)
+        signal.setitimer(signal.ITIMER_REAL, limit and 30 + 2 * limit)  # other processes may be busy
 
     def pytest_runtest_logfinish(self) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
@@ -246,7 +249,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             return json.loads(received)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    late = late or number in (signal.SIGXCPU, signal.SIGPROF)
+    late = late or number in (signal.SIGXCPU, signal.SIGPROF, signal.SIGALRM)
     return {"status": -1, "failed": ["the tests do not end" if late else f"the tests die (signal {number})"]}
 
 

@@ -171,8 +171,9 @@ def searched(*, reported=40.0, **options):
     return some_results(SEARCHED, numbers=numbers, **options)
 
 
-def test_a_search_draws_means_and_deviations_over_lambda():
-    results = searched(seeds=3)
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_a_search_draws_means_and_deviations_over_lambda(seeds):
+    results = searched(seeds=seeds)
     (axes,) = specs.SearchLine("Search", "validation").draw(results).axes
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale()) == ("lambda", "validation accuracy in %", "log")
     rows = results.comparisons()[1:]  # without lambda 0
@@ -181,7 +182,7 @@ def test_a_search_draws_means_and_deviations_over_lambda():
     np.testing.assert_allclose(reproduced.lines[0].get_ydata(), [row.mean for row in rows])
     lengths = [np.ptp(segment[:, 1]) / 2 for segment in reproduced.lines[2][0].get_segments()]
     np.testing.assert_allclose(lengths, [row.spread for row in rows])
-    assert labels == ["reproduced, mean of 3 seeds with standard deviation", "reported, one run each"]
+    assert labels == [f"reproduced, mean of {seeds} seeds with standard deviation", "reported, one run each"]
     points = reported.lines[0] if hasattr(reported, "lines") else reported
     np.testing.assert_array_equal(points.get_ydata(), [40.0] * 3)
     assert reproduced.lines[0].get_color() != points.get_color()

@@ -242,3 +242,9 @@ def test_the_first_seed_screens_and_the_others_repeat(count):
     found = search(lambda point: point["x"] + point["seed"] % 3, seeds=range(count), max_rounds=1)
     assert len(found.best.values) == count - 1
     assert all(trial.params["seed"] == 0 for trial in found.rounds[0].trials)
+
+
+def test_one_finalist_for_each_round_is_enough():
+    found = search(lambda point: -abs(point["x"] - 2.45), finalists=1, max_rounds=3)
+    assert [len(made.finalists) for made in found.rounds] == [1, 1, 1]
+    assert abs(found.best.params["x"] - 2.45) < 0.05

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -164,3 +165,55 @@ def test_the_defaults_are_a_grid_seed_0_and_the_name_search():
             run(space=space, sampler=sampler, trials=3, **options) for options in ({}, {"seed": 0}, {"seed": 1})
         )
         assert [t.params for t in default] == [t.params for t in zero] != [t.params for t in one]
+
+
+class LosingExecutor(Executor):
+    """An executor all of whose workers are lost."""
+
+    def submit(self, *_, **__):
+        future = Future()
+        future.set_exception(RuntimeError("gone"))
+        return future
+
+
+@pytest.mark.parametrize(("options", "attempts"), [({}, 3), ({"retries": 0}, 1), ({"retries": 4}, 5)])
+def test_a_trial_whose_worker_is_lost_is_repeated_twice_by_default(options, attempts):
+    (trial,) = search(value_of, {"x": Choice([1.0])}, executor=LosingExecutor(), workers=1, **options)
+    assert (trial.state, trial.attempts) == ("failed", attempts)
+    assert trial.reason == "its worker was lost (RuntimeError: gone)"
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An objective with a parameter of its own."""
+
+    factor: float
+
+    def __call__(self, point):
+        return self.factor * point["x"]
+
+
+class Unnamed:
+    """An objective that is neither a function nor a dataclass."""
+
+    def __call__(self, point):
+        return point["x"]
+
+
+def test_a_resumed_search_must_have_the_same_objective(tmp_path):
+    storage = tmp_path / "trials.db"
+    run(Scaled(2.0), storage=storage)
+    assert run(Scaled(2.0), storage=storage)[0].value == 6.0
+    for other in (Scaled(3.0), value_of, Unnamed()):
+        with pytest.raises(SearchError, match="objective"):
+            run(other, storage=storage)
+
+
+def test_objectives_without_parameters_are_told_apart_by_their_names(tmp_path):
+    storage = tmp_path / "trials.db"
+    for name, objective in (("a", value_of), ("b", Unnamed())):
+        run(objective, storage=storage, name=name)
+        assert len(run(objective, storage=storage, name=name)) == 3
+    assert len(run(Unnamed(), storage=storage, name="b")) == 3  # another object of the same class
+    with pytest.raises(SearchError, match="objective"):
+        run(other_value, storage=storage, name="a")

@@ -333,7 +333,7 @@ def test_the_calls_of_one_worker_run_one_after_the_other(tmp_path: Path) -> None
 
 
 @posix
-def test_workers_start_with_interrupts_blocked_and_their_parent_goes_on_without() -> None:
+def test_workers_start_with_interrupts_blocked_and_their_parent_is_not_affected() -> None:
     with ProcessExecutor(1) as executor:
         assert signal.SIGINT in executor.submit(blocked_signals).result()
         assert signal.SIGINT not in blocked_signals()
