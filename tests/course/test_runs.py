@@ -345,3 +345,9 @@ def test_the_initial_weights_are_those_of_the_first_stream_of_the_seed(seed):
     settings = replace(SMALL, seed=seed, init="normal", sigma=0.5)
     expected = Normal(0.5)(np.random.default_rng([seed, 0]), 3072, 3)
     np.testing.assert_array_equal(runs.build_model(settings, 3072, 3).W.data, expected)
+
+
+def test_a_result_has_the_time_of_its_training():
+    result = run(SMALL)
+    assert result.seconds > 0
+    assert result.seconds == result.history.seconds
