@@ -359,7 +359,7 @@ def test_a_line_has_about_ten_markers(count):
 
 
 def test_points_with_error_bars_are_not_joined():
-    axes = drawn_panel(line(4, spread=np.array([1.0, 2.0, 3.0, 4.0])))
+    axes = drawn_panel(line(4, spread=np.array([1.0, 2.0, 3.0, 4.0]), joined=False))
     points = axes.lines[0]
     assert points.get_linestyle() == "None"
     assert points.get_marker() == "o"

@@ -269,6 +269,7 @@ def train_by_hand(settings) -> models.SoftmaxRegression:
         {"shuffle": True},
         {"shuffle": True, "seed": 3, "lam": 0.1},
         {"shuffle": True, "shift": 1},
+        {"shuffle": False, "flip": True},
         {"shuffle": True, "flip": True, "shift": 2, "batch_size": 7, "dtype": "float32"},
     ],
 )

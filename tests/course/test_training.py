@@ -139,6 +139,13 @@ def test_augmented_images_are_trained_on_and_not_measured():
     assert history.rows[-1].train_loss == evaluate(model, some_images()).loss
 
 
+@given(seeds)
+def test_without_shuffling_a_generator_serves_the_augmentation_only(seed):
+    in_order, _ = train(Recorder(), rng=None)
+    model, _ = train(Recorder(), rng=seed, shuffle=False, augment=lambda X, _: X)
+    assert [batch.tolist() for batch in model.seen] == [batch.tolist() for batch in in_order.seen]
+
+
 @given(st.integers(1, 30))
 def test_an_update_is_one_step_along_the_mean_gradient_of_its_batch(batch_size):
     model, _ = train(eta=0.5, epochs=1, batch_size=batch_size)

@@ -78,6 +78,7 @@ VALUES = {
     "scores": lambda: variable([[0.3, 0.6], [0.2, 0.4]]),
     "prediction": lambda: variable([0.3, 0.6]),
     "target": lambda: [0.5, 0.5],
+    "targets": lambda: [[1.0, 0.0], [0.0, 1.0]],
     "labels": lambda: [0, 1],
     "q": lambda: 0.5,
     "axis": lambda: 0,

@@ -90,7 +90,7 @@ def test_only_the_first_column_is_aligned_left_by_default():
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
 def test_a_title_has_its_level_and_its_name(level):
     assert to_markdown([Title(level, "A < B", "name")], "figures") == f"{'#' * level} A < B\n"
-    assert f'<h{level} id="name">A &lt; B</h{level}>' in to_html("", [Title(level, "A < B", "name")], "figures")
+    assert f'<h{level} id="name">A &lt; B<a' in to_html("", [Title(level, "A < B", "name")], "figures")
     assert f"<h{level}>A</h{level}>" in to_html("", [Title(level, "A")], "figures")
 
 

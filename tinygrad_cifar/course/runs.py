@@ -212,6 +212,7 @@ def run(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         rng=np.random.default_rng([settings.seed, 1]) if settings.shuffle or augments else None,
+        shuffle=settings.shuffle,
         measure_every=settings.measure_every,
         patience=settings.patience,
         augment=_augmentation(settings, prepared.preprocessing) if augments else None,

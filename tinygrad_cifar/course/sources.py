@@ -17,9 +17,9 @@ Batches: TypeAlias = "Iterable[Batch] | Callable[[Any], Iterable[Batch]]"
 
 
 class ArraySource:
-    """Arrays, split into batches; with a generator, in a new order for each epoch."""
+    """Arrays, split into batches; with a generator, in a new order for each epoch unless ``shuffle`` is False."""
 
-    def __init__(self, examples: Examples, batch_size: int | None) -> None:
+    def __init__(self, examples: Examples, batch_size: int | None, *, shuffle: bool) -> None:
         if batch_size is None:
             raise TypeError("fit: the argument batch_size is missing")
         self.examples: Examples | None = examples
@@ -28,10 +28,11 @@ class ArraySource:
         self.identity: dict[str, Any] = {"batch_size": batch_size, "images": len(examples[1])}
         self._buffers: list[Any] = []
         self._arrays = examples
+        self._shuffle = shuffle
 
     def epoch(self, rng: np.random.Generator | None) -> Iterator[Batch]:
         """Return the batches of one epoch."""
-        return iterate_batches(*self._arrays, self.batch_size, rng, buffers=self._buffers)
+        return iterate_batches(*self._arrays, self.batch_size, rng if self._shuffle else None, buffers=self._buffers)
 
 
 class BatchSource:
@@ -72,7 +73,12 @@ class BatchSource:
 
 
 def open_source(
-    train: Examples | Batches, batch_size: int | None, steps_per_epoch: int | None, *, restarts: bool
+    train: Examples | Batches,
+    batch_size: int | None,
+    steps_per_epoch: int | None,
+    *,
+    shuffle: bool = True,
+    restarts: bool,
 ) -> ArraySource | BatchSource:
     """Return the source for the argument ``train`` of :func:`tinygrad_cifar.training.fit`.
 
@@ -90,7 +96,7 @@ def open_source(
             raise TypeError("fit: steps_per_epoch is for batches; omit it with arrays, which batch_size splits")
         examples: Any = train
         validate_examples("fit", examples)
-        return ArraySource(examples, batch_size)
+        return ArraySource(examples, batch_size, shuffle=shuffle)
     if isinstance(train, (np.ndarray, Tensor, str)) or not (callable(train) or isinstance(train, Iterable)):
         raise TypeError(
             f"fit: train must be a pair of arrays (inputs, targets), or batches; got {describe(train)}; to reconstruct "

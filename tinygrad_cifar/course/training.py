@@ -73,6 +73,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     loss: Loss | None = None,
     metrics: Mapping[str, Metric] | None = None,
     rng: RandomState = None,
+    shuffle: bool = True,
     steps_per_epoch: int | None = None,
     measure_every: int | None = None,
     patience: int | None = None,
@@ -111,6 +112,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     rng : numpy.random.Generator or int, optional
         Shuffles the images before each epoch; or the seed of a generator that does. If None, they are used in file
         order.
+    shuffle : bool
+        If False, the images are used in file order, and ``rng`` serves ``augment`` only. Default: True.
     steps_per_epoch : int, optional
         Number of batches of an epoch, if ``train`` consists of batches and does not have a length.
     measure_every : int, optional
@@ -189,7 +192,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     rng = None if rng is None else make_generator("fit", rng)
     if augment is not None and rng is None:
         raise ValueError("fit: augment needs a random generator; give rng")
-    source = open_source(train, batch_size, steps_per_epoch, restarts=checkpoint is not None)
+    source = open_source(train, batch_size, steps_per_epoch, shuffle=shuffle, restarts=checkpoint is not None)
     for examples in (validation, measure_on):
         if examples is not None:
             validate_examples("fit", examples)
