@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from tinygrad_cifar.cli.common import CommandError, Stopped, Subparsers, folder_path
-from tinygrad_cifar.cli.progress import show_progress
 from tinygrad_cifar.course.setting_fields import shorten
+from tinygrad_cifar.system.progress import show_progress
 
 _MEGABYTE = 1_000_000
 _LINES = 10  # without a progress bar

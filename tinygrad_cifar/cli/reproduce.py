@@ -19,8 +19,8 @@ from tinygrad_cifar.cli.common import (
     table,
 )
 from tinygrad_cifar.cli.parser import suggestion
-from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 from tinygrad_cifar.course.setting_fields import shorten
+from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
 _LINES = 20  # of progress, without a bar

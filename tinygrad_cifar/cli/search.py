@@ -34,7 +34,6 @@ from tinygrad_cifar.cli.common import (
     output_folder,
     wrapped,
 )
-from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 from tinygrad_cifar.cli.search_report import (
     SearchReport,
     describe_incomplete,
@@ -75,6 +74,7 @@ from tinygrad_cifar.search.space import OtherSearchError, import_optional
 from tinygrad_cifar.system.blas import usable_cores
 from tinygrad_cifar.system.files import atomic_write
 from tinygrad_cifar.system.processes import ProcessExecutor
+from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
 TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
 _NAME = "search"

@@ -32,7 +32,6 @@ from tinygrad_cifar.cli.common import (
     table,
     wrapped,
 )
-from tinygrad_cifar.cli.progress import ProgressDisplay, show_progress
 from tinygrad_cifar.cli.settings import BASIC, SYNONYMS, add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
@@ -44,6 +43,7 @@ from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
 from tinygrad_cifar.system.checkpoints import CheckpointError
 from tinygrad_cifar.system.identity import require_same
+from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
 FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")

@@ -1,9 +1,10 @@
-"""The progress display of the commands: a bar on a terminal, lines elsewhere."""
+"""A progress display: a bar in a terminal or a notebook, lines elsewhere."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{
 
 
 class ProgressDisplay:
-    """The progress of one command; :func:`show_progress` makes and closes it."""
+    """The progress of one task; :func:`show_progress` makes and closes it."""
 
     def __init__(self, label: str, max_lines: int | None, options: dict[str, Any]) -> None:
         self._label, self._max_lines = label, max_lines
@@ -65,7 +66,7 @@ class ProgressDisplay:
             self._bar.close()
 
     def _print(self, lines: Sequence[str], share: float) -> None:
-        if self._max_lines is not None:
+        if lines and self._max_lines is not None:
             share_of_lines = int(self._max_lines * share)
             if share_of_lines == self._last_share:
                 return
@@ -76,7 +77,7 @@ class ProgressDisplay:
 
 @contextmanager
 def show_progress(label: str, *, max_lines: int | None = None, **options: Any) -> Iterator[ProgressDisplay]:
-    """Return a context manager that shows progress: a bar if the standard error is a terminal and tqdm is installed.
+    """Return a context manager that shows progress: a bar in a terminal or a notebook, if tqdm is installed.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def show_progress(label: str, *, max_lines: int | None = None, **options: Any) -
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.progress import show_progress
+    >>> from tinygrad_cifar.system.progress import show_progress
     >>> with show_progress("copy", max_lines=2) as display:
     ...     for k in range(5):
     ...         display.update(k, 4, lines=[f"{k} of 4 files"])
@@ -105,7 +106,9 @@ def show_progress(label: str, *, max_lines: int | None = None, **options: Any) -
 
 
 def _open_bar(**options: Any) -> Any:
-    """Return a progress bar, or None without a terminal or without tqdm."""
+    """Return a progress bar, or None without tqdm, or if neither a terminal nor a notebook would show it."""
+    if _is_notebook():
+        return _open_notebook_bar(**options)
     if not sys.stderr.isatty():
         return None
     try:
@@ -116,3 +119,18 @@ def _open_bar(**options: Any) -> Any:
     size = shutil.get_terminal_size()
     columns = max(1, min(size.columns, _MAX_WIDTH) - len("^C "))  # a terminal shows Ctrl-C after the bar
     return tqdm(ncols=columns, nrows=size.lines, **options)
+
+
+def _is_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _open_notebook_bar(**options: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm warns if a notebook lacks ipywidgets, and then draws its bar as text
+        try:
+            from tqdm.auto import tqdm  # noqa: PLC0415 (optional, and slow to import)
+        except ImportError:
+            return None
+    return tqdm(**options | {"bar_format": None})
