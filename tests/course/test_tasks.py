@@ -414,3 +414,19 @@ def test_progress_does_not_change_the_run_and_keeps_the_callback(capsys):
     assert shown.to_csv() == train(some_model(), (X, LABELS)).to_csv()
     assert set(steps) == set(range(16))
     capsys.readouterr()
+
+
+def test_optimiser_in_place_of_the_model_is_named():
+    optimiser = SGD(network().parameters(), 0.1)
+    with pytest.raises(TypeError, match="model must be a module; got a SGD; give a model first"):
+        fit(optimiser, optimiser, (X, TARGETS), epochs=1, batch_size=5)
+
+
+def test_function_of_batches_without_an_argument_is_explained():
+    with pytest.raises(TypeError, match=r"a function of the random generator: def batches\(rng\)"):
+        train(network(), lambda: iter([(X, TARGETS)]), batch_size=None, steps_per_epoch=1, loss=F.mse)
+
+
+def test_inputs_that_are_not_finite_are_named():
+    with pytest.raises(ArithmeticError, match="before the first step; inputs and targets must be finite"):
+        train(network(), (np.full_like(X, np.nan), TARGETS), loss=F.mse)

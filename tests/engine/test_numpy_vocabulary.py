@@ -279,3 +279,71 @@ def check_where_present(function: Any, arrays: list[Any], rng: np.random.Generat
     leaf = Tensor(array, requires_grad=True)
     total = tg.concatenate([tg.ravel(t) for t in function(leaf)]).sum()
     assert tg.grad(total, leaf).data[~present].tolist() == [0.0] * int((~present).sum())
+
+
+# -- integers, infinities ----------------------------------------------------------------------------------------------
+
+BYTES, SIGNED = np.array([200, 17, 90], np.uint8), np.array([-128, 100, -90], np.int8)
+WITH_INTEGERS = {
+    "interp between integers": lambda x: np.interp(x, [0, 1, 2], BYTES),
+    "interp at integers": lambda x: np.interp(x, np.sort(SIGNED), [0.0, 1.0, 5.0]),
+    "fmod by integers": lambda x: np.fmod(x, SIGNED),
+    "logaddexp2 with float16": lambda x: np.logaddexp2(x, np.array([300, 1, 2], np.float16)),
+    "average weighted by integers": lambda x: np.average(x, weights=BYTES),
+}
+
+
+@pytest.mark.parametrize("call", WITH_INTEGERS.values(), ids=WITH_INTEGERS)
+def test_small_integers_beside_a_tensor_do_not_wrap_around(call):
+    x = np.array([0.5, 1.25, 0.75])
+    np.testing.assert_allclose(call(Tensor(x)).data, call(x), rtol=1e-13)
+    check_gradients(call, x)
+
+
+OF_INTEGERS = {
+    "median": np.median,
+    "quantile": lambda x: np.quantile(x, [0.3, 0.9]),
+    "nanmean": np.nanmean,
+    "nanvar": np.nanvar,
+    "average": lambda x: np.average(x, weights=x),
+    "cumprod": np.cumprod,
+    "gradient": np.gradient,
+    "trapezoid": np.trapezoid,
+    "fabs": np.fabs,
+}
+
+
+@pytest.mark.parametrize("x", [BYTES, SIGNED, BYTES > 50], ids=["uint8", "int8", "bool"])
+@pytest.mark.parametrize("name", OF_INTEGERS)
+def test_small_integers_give_the_result_of_floats(name, x):
+    np.testing.assert_allclose(OF_INTEGERS[name](Tensor(x)).data, OF_INTEGERS[name](x.astype(float)), rtol=1e-12)
+
+
+INFINITE = {
+    "the middle of three": (np.median, [np.inf, -3.0, 1.0]),
+    "the middle of five": (np.median, [1.0, 2.0, 3.0, np.inf, np.inf]),
+    "between two infinities": (np.median, [np.inf, np.inf, 1.0, np.inf]),
+    "nanvar": (np.nanvar, [np.inf, 1.0]),
+    "fraction": (lambda x: np.modf(x)[0], [np.inf, -1.5]),
+}
+
+
+@pytest.mark.parametrize(("function", "x"), INFINITE.values(), ids=INFINITE)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_infinite_elements_give_numpys_result(function, x):
+    np.testing.assert_array_equal(function(Tensor(x)).data, function(np.array(x)))
+
+
+def test_median_that_is_an_element_beside_an_infinity_has_its_gradient():
+    t = Tensor([np.inf, -3.0, 1.0], requires_grad=True)
+    assert tg.grad(np.median(t), t).data.tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["matmul", "outer", "trace", "matrix_transpose"])
+def test_functions_of_numpys_linalg_with_an_operation(name):
+    function = getattr(np.linalg, name)
+    x = np.array([[1.0, 2.0], [3.0, 5.0]]) if name != "outer" else np.array([1.0, 2.0])
+    arrays = [x, x][: 2 if name in ("matmul", "outer") else 1]
+    out = function(*[Tensor(array, requires_grad=True) for array in arrays])
+    np.testing.assert_allclose(out.data, function(*arrays))
+    assert out.requires_grad

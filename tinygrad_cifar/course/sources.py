@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad_cifar.course.evaluation import Examples, validate_examples
 from tinygrad_cifar.data.batches import iterate_batches
 from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.system.arguments import describe_mismatch
 
 Batch: TypeAlias = "tuple[Any, Any]"
 Batches: TypeAlias = "Iterable[Batch] | Callable[[Any], Iterable[Batch]]"
@@ -41,6 +42,8 @@ class BatchSource:
     def __init__(self, batches: Any, steps_per_epoch: int | None, *, restarts: bool) -> None:
         self.examples: Examples | None = None
         self._batches = batches
+        if callable(batches) and describe_mismatch("train", batches, (None,), {}) is not None:
+            raise TypeError("fit: train must be batches, or a function of the random generator: def batches(rng)")
         self._is_iterator = not callable(batches) and iter(batches) is batches
         if steps_per_epoch is None:
             if not isinstance(batches, Sized):

@@ -235,7 +235,10 @@ def _check_model(model: Module, optimiser: Optimiser, loss: Loss | None) -> Loss
     if isinstance(model, type):
         raise TypeError(f"fit: model is a class; construct it: {model.__name__}(...)")
     if not isinstance(model, Module):
-        raise TypeError(f"fit: model must be a module; got {model!r:.40}; derive its class from nn.Module")
+        raise TypeError(
+            f"fit: model must be a module; got a {type(model).__name__}; give a model first, whose class derives from "
+            "nn.Module"
+        )
     model.check_attributes()
     loss_of_batch = loss_function("fit", model, loss)
     if not isinstance(optimiser, Optimiser):
@@ -406,7 +409,10 @@ class _TrainingLoop:
     def diverged(self, event: str, step: int) -> TrainingDiverged:
         """Return the error for a value that is not finite at a step."""
         if step == 0:
-            return TrainingDiverged(f"{event} before the first step; try smaller initial weights or a smaller lambda")
+            return TrainingDiverged(
+                f"{event} before the first step; inputs and targets must be finite: if they are, try smaller initial "
+                "weights or a smaller lambda"
+            )
         epoch = -(-step // self.steps_per_epoch)
         rates = [self.optimiser.schedule(i) for i in range(step)]
         rate = max(rates, key=lambda eta: (math.isnan(eta), eta))

@@ -73,6 +73,8 @@ _RENAMED = {
     "m": ("x",),
     "tup": ("xs",),
     "v": ("y", "x"),
+    "x1": ("x",),
+    "x2": ("y",),
 }
 # Arguments that do not change the value of the result.
 _WITHOUT_EFFECT = frozenset({"casting", "copy", "device", "kind", "optimize", "overwrite_input", "stable", "subok"})
@@ -81,7 +83,7 @@ _REMEDIES = {
     "where": "choose elements with np.where(...), before or after",
     "dtype": "convert with t.astype(...)",
     "order": "elements are taken in C order",
-    "initial": "combine the result with it, for example by np.maximum",
+    "initial": "add, multiply or compare it afterwards",
 }
 
 
@@ -191,14 +193,15 @@ def _divmod(x: TensorLike, y: TensorLike) -> tuple[TensorLike, TensorLike]:
 
 def _modf(x: TensorLike) -> tuple[TensorLike, TensorLike]:
     whole = ops.trunc(x)
-    return x - whole, whole
+    with np.errstate(invalid="ignore"):
+        return ops.where(np.isinf(unwrap_value(x)), 0, x - whole), whole
 
 
 _UFUNCS: dict[Any, Callable[..., Any]] = _of_the_same_name(_is_ufunc) | {
     np.conjugate: _plus,
     np.degrees: ops.rad2deg,
     np.divmod: _divmod,
-    np.fabs: ops.absolute,
+    np.fabs: lambda x: ops.absolute(ops.multiply(x, 1.0)),  # of integers, the result is floating-point
     np.float_power: lambda x, y: ops.power(ops.multiply(x, np.float64(1)), y),
     np.modf: _modf,
     np.positive: _plus,
@@ -211,7 +214,9 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = _of_the_same_name(_is_function) | {
     np.cumulative_prod: ops.cumprod,
     np.cumulative_sum: ops.cumsum,
     np.fix: ops.trunc,
+    np.linalg.matmul: ops.matmul,
     np.linalg.norm: ops.norm,
+    np.linalg.outer: ops.outer,
 }
 
 
@@ -262,6 +267,8 @@ _ADAPTERS: dict[Any, Callable[..., Any]] = {
     np.copy: _copy,
     np.einsum: _einsum,
     np.gradient: lambda f, *spacing, axis=None, edge_order=1: _gradient(f, spacing, axis, edge_order),
+    np.linalg.matrix_transpose: lambda x: ops.swapaxes(x, -1, -2),
+    np.linalg.trace: lambda x, *, offset=0: ops.trace(x, offset, -2, -1),
     np.matrix_transpose: lambda x: ops.swapaxes(x, -1, -2),
     np.meshgrid: _meshgrid,
     np.pad: lambda array, pad_width, mode="constant", **options: ops.pad(array, pad_width, mode, **options),

@@ -466,7 +466,7 @@ class Tensor(Value):
         if self.requires_grad:
             raise TypeError(
                 "a tensor that requires a gradient is not converted to an array implicitly, since its graph would be "
-                "lost; use t.data to read the values, or detach() it first"
+                "lost; use t.data to read the values, or detach() it first; to join tensors, use stack or concatenate"
             )
         array = self.data if copy is not True else self._array.copy()
         return array if dtype is None else array.astype(dtype, copy=bool(copy))

@@ -54,6 +54,14 @@ _NAMES_ELSEWHERE = {
     "mse_loss": "mse",
     "Softmax": "functional.softmax",
     "Parameter": "Tensor(values, requires_grad=True)",
+    "cat": "concatenate",
+    "clamp": "clip",
+    "ones": "Tensor(numpy.ones(shape))",
+    "permute": "transpose",
+    "tensor": "Tensor",
+    "unsqueeze": "expand_dims",
+    "view": "reshape",
+    "zeros": "Tensor(numpy.zeros(shape))",
 }
 # Replies that are not names of the module that was asked, but what to write instead.
 _ANYWHERE = frozenset(reply for reply in _NAMES_ELSEWHERE.values() if "." in reply or "(" in reply)

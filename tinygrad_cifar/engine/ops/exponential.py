@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.documentation import Doc
-from tinygrad_cifar.engine.graph import unwrap_value
+from tinygrad_cifar.engine.graph import unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, binary_operation
-from tinygrad_cifar.engine.ops.elementwise import multiply
+from tinygrad_cifar.engine.ops.elementwise import astype, multiply
 from tinygrad_cifar.engine.ops.piecewise import _where, where
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
@@ -170,4 +170,8 @@ def logaddexp2(x: TensorLike, y: TensorLike) -> TensorLike:
     >>> tg.logaddexp2(tg.Tensor([3.0, 5000.0]), tg.Tensor([3.0, 5000.0]))
     Tensor([4.000e+00, 5.001e+03])
     """
+    # Multiplied in the type of the result: log(2) in float16 would have three digits.
+    given = [z for z in (x, y) if not isinstance(z, (int, float))]
+    dtype = np.result_type(np.float16, *[value_or_array(z).dtype for z in given]) if given else np.dtype(float)
+    x, y = (astype(z, dtype) for z in (x, y))
     return logaddexp(multiply(x, _LOG_2), multiply(y, _LOG_2)) / _LOG_2

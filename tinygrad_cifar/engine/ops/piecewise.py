@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import Array, Value, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, V, binary_operation, operation
-from tinygrad_cifar.engine.ops.elementwise import multiply
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, multiply
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 sign = unary(
@@ -393,4 +393,4 @@ def fmod(x: TensorLike, y: TensorLike) -> TensorLike:
     >>> tg.fmod(tg.Tensor([-7.0, 7.0]), 4)
     Tensor([-3.,  3.])
     """
-    return copysign(remainder(absolute(x), absolute(y)), x)
+    return copysign(remainder(absolute(_as_floats(x)), absolute(_as_floats(y))), x)

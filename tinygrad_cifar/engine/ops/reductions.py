@@ -284,6 +284,8 @@ def cumprod(x: TensorLike, axis: int | None = None) -> TensorLike:
     if axis is None:
         return cumprod(ravel(x), 0)
     x = value_or_array(x)
+    if x.dtype.kind in "iub":
+        x = x.astype(np.cumprod(np.empty(0, x.dtype)).dtype)  # as NumPy does, since small integers would wrap around
     axis = normalize_axis_index("cumprod", axis, x.ndim)
     before, step = (slice(None),) * axis, 1
     while step < x.shape[axis]:  # each element is the product of up to `step` elements; now of up to twice as many

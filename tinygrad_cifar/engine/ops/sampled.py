@@ -14,7 +14,7 @@ from tinygrad_cifar.engine.axes import normalize_axis_index
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import add, divide, multiply, subtract
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, add, divide, multiply, subtract
 from tinygrad_cifar.engine.ops.exponential import power
 from tinygrad_cifar.engine.ops.indexing import _getitem
 from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate
@@ -81,7 +81,9 @@ def gradient(x: TensorLike, *spacing: float, axis: int | Sequence[int] | None = 
     >>> tg.gradient(tg.Tensor([1.0, 4.0, 9.0, 16.0]))
     Tensor([3., 4., 6., 7.])
     """
-    x = value_or_array(x)
+    x = _as_floats(x)
+    if not x.ndim:
+        raise ValueError("gradient: x must have at least one axis; it is a scalar")
     axes = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
     if not all(np.ndim(unwrap_value(step)) == 0 for step in spacing):
         raise ValueError("gradient: spacing must be numbers; coordinates are not supported")
@@ -118,12 +120,12 @@ def trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0, axis:
     >>> tg.trapezoid(tg.Tensor([1.0, 2.0, 4.0]), dx=0.5)
     Tensor(2.25)
     """
-    y = value_or_array(y)
+    y = _as_floats(y)
     axis = normalize_axis_index("trapezoid", axis, y.ndim)
     before = (slice(None),) * axis
     widths: Any = dx
     if x is not None:
-        widths = diff(x) if len(shape_of(x)) == 1 else diff(x, axis=axis)
+        widths = diff(_as_floats(x), axis=-1 if len(shape_of(x)) == 1 else axis)
         if widths.ndim == 1:
             widths = reshape(widths, tuple([-1 if i == axis else 1 for i in range(y.ndim)]))
     return sum(widths * (y[(*before, slice(1, None))] + y[(*before, slice(-1))]) / 2.0, axis)
@@ -147,7 +149,7 @@ def interp(
     >>> tg.interp(tg.Tensor([0.5, 5.0]), [0.0, 1.0, 2.0], [0.0, 10.0, 40.0])
     Tensor([ 5., 40.])
     """
-    x, xp, fp = value_or_array(x), value_or_array(xp), value_or_array(fp)
+    x, xp, fp = _as_floats(x), _as_floats(xp), _as_floats(fp)
     points, places = unwrap_value(xp), unwrap_value(x)
     if points.ndim != 1 or xp.shape != fp.shape or not points.size:
         raise ValueError(f"interp: xp and fp must be vectors of the same size; got {xp.shape} and {fp.shape}")

@@ -14,7 +14,7 @@ from tinygrad_cifar.engine.axes import Axis, normalize_axes
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import add, astype, divide, multiply, sqrt, square, subtract
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, add, astype, divide, multiply, sqrt, square, subtract
 from tinygrad_cifar.engine.ops.indexing import _getitem, diagonal, sort
 from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate
 from tinygrad_cifar.engine.ops.linalg import matmul
@@ -130,6 +130,7 @@ def average(
     """
     if weights is None:
         return mean(x, axis, keepdims)
+    x, weights = _as_floats(x), _as_floats(weights)
     axes, shape = normalize_axes("average", x, axis), shape_of(x)
     if shape_of(weights) != shape:
         if len(axes) != 1 or shape_of(weights) != (shape[axes[0]],):
@@ -180,14 +181,18 @@ def quantile(x: TensorLike, q: Any, axis: Axis = None, *, keepdims: bool = False
     axes, shape = normalize_axes("quantile", x, axis), shape_of(x)
     count = _count("quantile", x, axes)
     others = tuple(i for i in range(len(shape)) if i not in axes)
-    flat = reshape(transpose(x, (*others, *axes)), (*[shape[i] for i in others], count))
+    flat = reshape(transpose(_as_floats(x), (*others, *axes)), (*[shape[i] for i in others], count))
     ordered = sort(flat)
     place = q * (count - 1)
     low = np.floor(place).astype(np.intp)
     high = np.minimum(low + 1, count - 1)
-    part = (place - low).astype(ordered.dtype if ordered.dtype.kind == "f" else float)
+    part = (place - low).astype(ordered.dtype)
+    lower, upper = ordered[..., low], ordered[..., high]
     with np.errstate(invalid="ignore"):
-        out = ordered[..., low] + (ordered[..., high] - ordered[..., low]) * part
+        between = lower + (upper - lower) * part
+    # Infinity minus infinity, and times 0, is NaN: an element that is the quantile itself is taken as it is.
+    low_values, high_values = unwrap_value(lower), unwrap_value(upper)
+    out = where((part == 0) | (np.isinf(low_values) & (low_values == high_values)), lower, between)
     out = where(np.isnan(unwrap_value(ordered)[(..., -1, *[None] * q.ndim)]), np.nan, out)
     out = moveaxis(out, tuple(range(out.ndim - q.ndim, out.ndim)), tuple(range(q.ndim)))
     if keepdims:
@@ -363,7 +368,7 @@ def nanvar(x: TensorLike, axis: Axis = None, *, ddof: int = 0, keepdims: bool = 
     >>> tg.nanvar(tg.Tensor([1.0, float("nan"), 3.0]))
     Tensor(1.)
     """
-    centred = _without_nan(value_or_array(x) - nanmean(x, axis, True), 0)
+    centred = where(np.isnan(unwrap_value(x)), 0, value_or_array(x) - nanmean(x, axis, True))
     count = _number_present(x, axis, keepdims) - ddof
     return sum(square(centred), axis, keepdims) / np.where(count > 0, count, np.nan)
 
@@ -383,7 +388,7 @@ def nanstd(x: TensorLike, axis: Axis = None, *, ddof: int = 0, keepdims: bool = 
     >>> tg.nanstd(tg.Tensor([1.0, float("nan"), 3.0]))
     Tensor(1.)
     """
-    centred = _without_nan(value_or_array(x) - nanmean(x, axis, True), 0)
+    centred = where(np.isnan(unwrap_value(x)), 0, value_or_array(x) - nanmean(x, axis, True))
     count = _number_present(x, axis, keepdims) - ddof
     return _norm(centred, normalize_axes("nanstd", x, axis), keepdims) / np.sqrt(np.where(count > 0, count, np.nan))
 
@@ -422,7 +427,7 @@ def _number_present(x: Any, axis: Axis, keepdims: bool) -> Any:
     """Return the number of elements that are not NaN, and NaN instead of 0."""
     axes = normalize_axes("nanmean", x, axis)
     count = np.sum(~np.isnan(unwrap_value(x)), axis=axes, keepdims=keepdims)
-    return np.where(count > 0, count, np.nan).astype(unwrap_value(value_or_array(x)).dtype)
+    return np.where(count > 0, count, np.nan).astype(_as_floats(x).dtype)
 
 
 def _or_nan(x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
