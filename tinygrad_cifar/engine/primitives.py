@@ -68,7 +68,7 @@ def primitive(
         The operation in words and formulas, for ``help``.
     **vjps : callable
         For each differentiable input, ``vjp(g, ...)`` as described at the top of this module. It must not write to its
-        arguments.
+        arguments. An input without a VJP receives no gradient; without any VJP, the result is a constant.
 
     Returns
     -------
