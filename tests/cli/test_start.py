@@ -213,8 +213,12 @@ def test_a_signal_during_the_imports_is_reported_in_one_line(
     for k in range(4):
         process = subprocess.Popen(
             [*console, "train", *RUN, "--epochs", "2000", "--out", "out", "--overwrite"],
-            cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         with process:
             assert process.stdout is not None
             assert process.stderr is not None

@@ -126,10 +126,14 @@ def declare(annotation: str, default: object = None, **options: object) -> Setti
         (declare("float", at_least=0, below=1), "a finite number from 0 up to, but excluding, 1", [0, 0.99], [1, -0.1]),
         (declare("bool"), "True or False", [True, False], [0, 1, None, "yes"]),
         (declare("str", choices=("a", "b")), "one of a, b", ["a", "b"], ["c", "", 1, None]),
-        (declare("tuple[int, ...]", at_least=1), "a tuple of integers, at least 1",
-         [(), (1,), (3, 2)], [(0,), (1, 0), [1], 1, (1.0,), None]),
+        (
+            declare("tuple[int, ...]", at_least=1),
+            "a tuple of integers, at least 1",
+            [(), (1,), (3, 2)],
+            [(0,), (1, 0), [1], 1, (1.0,), None],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_declaration_accepts_what_its_requirement_says(declared, requirement, right, wrong):
     assert declared.requirement == requirement
     assert [value for value in right if not declared.accepts(value)] == []

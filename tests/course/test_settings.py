@@ -180,10 +180,19 @@ NUMBERS = {
     "seed": (0, 0, HUGE),
 }
 OTHERS = {
-    "model": "softmax", "hidden": (), "activation": "relu", "init": "normal", "preprocessing": "scale",
-    "train_batches": (1,), "validation_batch": 2, "schedule": "constant", "optimiser": "sgd", "shuffle": False,
-    "flip": False, "dtype": "float64",
-}  # fmt: skip
+    "model": "softmax",
+    "hidden": (),
+    "activation": "relu",
+    "init": "normal",
+    "preprocessing": "scale",
+    "train_batches": (1,),
+    "validation_batch": 2,
+    "schedule": "constant",
+    "optimiser": "sgd",
+    "shuffle": False,
+    "flip": False,
+    "dtype": "float64",
+}
 
 
 def test_the_defaults_are_those_of_the_published_runs():
@@ -217,18 +226,28 @@ def test_a_layer_has_up_to_100000_units(units, accepted):
         ({}, "softmax, lambda 0, eta 0.01, 40 epochs, batch 100, seed 0"),
         ({"epochs": 1, "batch_size": 7}, "softmax, lambda 0, eta 0.01, 1 epoch, batch 7, seed 0"),
         ({"model": "two-layer", "hidden": (50,)}, "two-layer 50, lambda 0, eta 0.01, 40 epochs, batch 100, seed 0"),
-        ({"model": "perceptron", "hidden": (5, 4), "dropout": 0.5, "lam": 0.1},
-         "perceptron 5 4, lambda 0.1, eta 0.01, 40 epochs, batch 100, dropout 0.5, seed 0"),
-        ({"preprocessing": "whiten", "components": 20, "flip": True, "shift": 2},
-         "softmax, 20 components, lambda 0, eta 0.01, 40 epochs, batch 100, flip, shift 2, seed 0"),
-        ({"schedule": "triangular", "n_s": 100, "eta_min": 1e-4},
-         "softmax, lambda 0, eta 0.01 triangular, 40 epochs, batch 100, seed 0"),
-        ({"optimiser": "adam", "shuffle": True, "seed": 3},
-         "softmax, lambda 0, eta 0.01, adam, 40 epochs, batch 100, seed 3"),
-        ({"momentum": 0.9, "schedule": "exponential", "decay": 0.9, "warm_up": 5},
-         "softmax, lambda 0, eta 0.01 exponential, warm-up 5, momentum 0.9, 40 epochs, batch 100, seed 0"),
+        (
+            {"model": "perceptron", "hidden": (5, 4), "dropout": 0.5, "lam": 0.1},
+            "perceptron 5 4, lambda 0.1, eta 0.01, 40 epochs, batch 100, dropout 0.5, seed 0",
+        ),
+        (
+            {"preprocessing": "whiten", "components": 20, "flip": True, "shift": 2},
+            "softmax, 20 components, lambda 0, eta 0.01, 40 epochs, batch 100, flip, shift 2, seed 0",
+        ),
+        (
+            {"schedule": "triangular", "n_s": 100, "eta_min": 1e-4},
+            "softmax, lambda 0, eta 0.01 triangular, 40 epochs, batch 100, seed 0",
+        ),
+        (
+            {"optimiser": "adam", "shuffle": True, "seed": 3},
+            "softmax, lambda 0, eta 0.01, adam, 40 epochs, batch 100, seed 3",
+        ),
+        (
+            {"momentum": 0.9, "schedule": "exponential", "decay": 0.9, "warm_up": 5},
+            "softmax, lambda 0, eta 0.01 exponential, warm-up 5, momentum 0.9, 40 epochs, batch 100, seed 0",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_description_has_what_matters_and_what_differs(values, line):
     assert describe(Settings(**values)) == line
 

@@ -144,12 +144,46 @@ def test_moved_bytes_give_data_or_data_error(start, end, place):
 
 
 FRAGMENTS = [
-    EMPTY_ARRAY, RECONSTRUCT, b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", UINT8, b"U\x02u1", b"U\x01b",
-    b"(K\x01K\x02\x85" + UINT8 + b"\x89C\x02abtb", b"\x8c\x05numpy", b"\x8c\x05dtype", b"\x93", b"R", b"b",
-    b"K\x00", b"K\x01", b"K\x02", b"J\xff\xff\xff\xff", b"\x8a\x01\xff", b"C\x02\x01\x02", b"N", b"\x88",
-    b"}", b"]", b")", b"\x85", b"\x86", b"\x87", b"(", b"t", b"e", b"u", b"s", b"a", b".",
-    b"q\x01", b"h\x01", b"q\x02", b"h\x02", b"\x94",
-]  # fmt: skip
+    EMPTY_ARRAY,
+    RECONSTRUCT,
+    b"cnumpy\nndarray\n",
+    b"cnumpy\ndtype\n",
+    UINT8,
+    b"U\x02u1",
+    b"U\x01b",
+    b"(K\x01K\x02\x85" + UINT8 + b"\x89C\x02abtb",
+    b"\x8c\x05numpy",
+    b"\x8c\x05dtype",
+    b"\x93",
+    b"R",
+    b"b",
+    b"K\x00",
+    b"K\x01",
+    b"K\x02",
+    b"J\xff\xff\xff\xff",
+    b"\x8a\x01\xff",
+    b"C\x02\x01\x02",
+    b"N",
+    b"\x88",
+    b"}",
+    b"]",
+    b")",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"(",
+    b"t",
+    b"e",
+    b"u",
+    b"s",
+    b"a",
+    b".",
+    b"q\x01",
+    b"h\x01",
+    b"q\x02",
+    b"h\x02",
+    b"\x94",
+]
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40))
@@ -176,9 +210,15 @@ def test_a_call_is_rejected_with_its_name(protocol):
 
 
 GLOBALS = [
-    b"os\nsystem", b"posix\nsystem", b"builtins\neval", b"numpy\nload", b"numpy\nndarray.tofile",
-    b"numpy.core.multiarray\nscalar", b"copyreg\n_reconstructor", b"_codecs\ndecode",
-]  # fmt: skip
+    b"os\nsystem",
+    b"posix\nsystem",
+    b"builtins\neval",
+    b"numpy\nload",
+    b"numpy\nndarray.tofile",
+    b"numpy.core.multiarray\nscalar",
+    b"copyreg\n_reconstructor",
+    b"_codecs\ndecode",
+]
 
 
 @pytest.mark.parametrize("name", GLOBALS)
@@ -194,14 +234,29 @@ def test_names_in_errors_are_printable():
 
 
 UNNEEDED = {
-    "INST": b"(ios\nsystem\n.", "OBJ": b"(cnumpy\ndtype\no.", "NEWOBJ": b"cnumpy\ndtype\n)\x81.",
-    "NEWOBJ_EX": b"cnumpy\ndtype\n)}\x92.", "EXT1": b"\x82\x01.", "EXT2": b"\x83\x01\x00.",
-    "EXT4": b"\x84\x01\x00\x00\x00.", "PERSID": b"P1\n.", "BINPERSID": b"K\x01Q.", "NEXT_BUFFER": b"\x97.",
-    "READONLY_BUFFER": b"\x98.", "LONG4": b"\x8b\xff\xff\xff\x7f.", "BINBYTES8": b"\x8e" + b"\xff" * 8 + b".",
-    "BINUNICODE8": b"\x8d" + b"\xff" * 8 + b".", "BYTEARRAY8": b"\x96" + b"\xff" * 8 + b".",
-    "FROZENSET": b"(\x91.", "EMPTY_SET": b"\x8f.", "DUP": b"}2.", "POP": b"}0.", "LONG": b"L1L\n.",
-    "PROTO": b"\x80\x02.", "0xff": b"\xff.",
-}  # fmt: skip
+    "INST": b"(ios\nsystem\n.",
+    "OBJ": b"(cnumpy\ndtype\no.",
+    "NEWOBJ": b"cnumpy\ndtype\n)\x81.",
+    "NEWOBJ_EX": b"cnumpy\ndtype\n)}\x92.",
+    "EXT1": b"\x82\x01.",
+    "EXT2": b"\x83\x01\x00.",
+    "EXT4": b"\x84\x01\x00\x00\x00.",
+    "PERSID": b"P1\n.",
+    "BINPERSID": b"K\x01Q.",
+    "NEXT_BUFFER": b"\x97.",
+    "READONLY_BUFFER": b"\x98.",
+    "LONG4": b"\x8b\xff\xff\xff\x7f.",
+    "BINBYTES8": b"\x8e" + b"\xff" * 8 + b".",
+    "BINUNICODE8": b"\x8d" + b"\xff" * 8 + b".",
+    "BYTEARRAY8": b"\x96" + b"\xff" * 8 + b".",
+    "FROZENSET": b"(\x91.",
+    "EMPTY_SET": b"\x8f.",
+    "DUP": b"}2.",
+    "POP": b"}0.",
+    "LONG": b"L1L\n.",
+    "PROTO": b"\x80\x02.",
+    "0xff": b"\xff.",
+}
 
 
 @pytest.mark.parametrize("instruction", UNNEEDED)

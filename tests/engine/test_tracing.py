@@ -504,13 +504,20 @@ def test_nan_summed_from_infinite_cotangents_is_reported():
         (lambda: tg.log(Tensor(0.0)), "x is 0"),
         (lambda: tg.log(Tensor([0.0])), "x is 0"),
         (lambda: variable(1, 2) / 0.0, "x is float64 of shape (2,) from 1 to 2; y is 0"),
-        (lambda: variable(1, 2) / np.array([0, 5]), ("x is float64 of shape (2,) from 1 to 2; y is int64 of shape (2,) "
-         "from 0 to 5, 1 of them 0")),
+        (
+            lambda: variable(1, 2) / np.array([0, 5]),
+            ("x is float64 of shape (2,) from 1 to 2; y is int64 of shape (2,) from 0 to 5, 1 of them 0"),
+        ),
         (lambda: tg.sum(variable(1.5e308, 1.5e308), 0), "x is float64 of shape (2,) from 1.5e+308 to 1.5e+308"),
-        (lambda: variable(np.inf, np.inf) - variable(np.inf, 1),
-         "x is float64 of shape (2,), 2 of them infinite; y is float64 of shape (2,) from 1 to 1, 1 of them infinite"),
+        (
+            lambda: variable(np.inf, np.inf) - variable(np.inf, 1),
+            (
+                "x is float64 of shape (2,), 2 of them infinite; "
+                "y is float64 of shape (2,) from 1 to 1, 1 of them infinite"
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_message_describes_every_input_and_no_axis(run, inputs):
     message = report_of(run)
     assert message.split("Its inputs: ")[1].split(". Known rewrite")[0] == inputs

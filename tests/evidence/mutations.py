@@ -124,9 +124,21 @@ class _Visitor(ast.NodeVisitor):
         end = self.offsets[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
         number, self.counts[key] = self.counts[key], self.counts[key] + 1
         self.found.append(
-            Mutant(self.module, function, kind, node.lineno, code, before, after, number, start, end, replacement,
-                   self.lines)
-        )  # fmt: skip
+            Mutant(
+                self.module,
+                function,
+                kind,
+                node.lineno,
+                code,
+                before,
+                after,
+                number,
+                start,
+                end,
+                replacement,
+                self.lines,
+            )
+        )
 
     def replace(self, kind: str, node: ast.expr, changed: ast.expr, before: str = "", after: str = "") -> None:
         text = ast.unparse(changed)

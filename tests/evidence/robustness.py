@@ -452,9 +452,17 @@ def _train_perceptron(
     data = rng.normal(size=(8, 3)), rng.integers(0, 2, 8)
     rate = schedules.Triangular(0.0, 0.1, 4)
     training.fit(
-        model, optim.Adam(model.parameters(), rate), data, data, epochs=2, batch_size=4, rng=rng, patience=9,
-        checkpoint=checkpoint, callback=callback,
-    )  # fmt: skip
+        model,
+        optim.Adam(model.parameters(), rate),
+        data,
+        data,
+        epochs=2,
+        batch_size=4,
+        rng=rng,
+        patience=9,
+        checkpoint=checkpoint,
+        callback=callback,
+    )
     return model
 
 
@@ -562,7 +570,11 @@ def readers() -> dict[str, Reader]:
             meta, _read_version(python, "batches.meta"), (DataError,), make_pickle, 0.1, lambda n: 2 * n + 40e6
         ),
         "binary batch": Reader(
-            batch_binary(*_BATCHES[2]), _read_version(binary, "data_batch_3.bin"), (DataError,), make_binary, 0.05,
+            batch_binary(*_BATCHES[2]),
+            _read_version(binary, "data_batch_3.bin"),
+            (DataError,),
+            make_binary,
+            0.05,
             lambda n: 8 * n + 4e6,
         ),
         "archive": Reader(archive(ARCHIVED), _read_archive, (DataError,), make_archive, 0.1, lambda n: n + 8e6),
@@ -570,21 +582,33 @@ def readers() -> dict[str, Reader]:
             checkpoint, _read_checkpoint, (CheckpointError,), make_checkpoint, 0.25, fields, checked=True
         ),
         "resumed run": Reader(
-            begun, _resume, (CheckpointError, training.TrainingDiverged), lambda rng: corrupt_checkpoint(rng, begun),
-            0.1, fields,
+            begun,
+            _resume,
+            (CheckpointError, training.TrainingDiverged),
+            lambda rng: corrupt_checkpoint(rng, begun),
+            0.1,
+            fields,
         ),
         "trained model": Reader(
             small, _read_model, (CheckpointError,), lambda rng: corrupt_checkpoint(rng, small), 0.1, fields
         ),
         "evaluate": Reader(
-            model_bytes, _read_trained, (CommandLineError,), lambda rng: corrupt_checkpoint(rng, model_bytes), 0.02,
+            model_bytes,
+            _read_trained,
+            (CommandLineError,),
+            lambda rng: corrupt_checkpoint(rng, model_bytes),
+            0.02,
             lambda n: 100 * n + 400e6,
         ),
         "result of a run": Reader(
-            result_bytes, _read_result, (CommandLineError,),
-            lambda rng: json.dumps(corrupt_json(rng, json.loads(result_bytes))).encode(), 0.08, fields,
+            result_bytes,
+            _read_result,
+            (CommandLineError,),
+            lambda rng: json.dumps(corrupt_json(rng, json.loads(result_bytes))).encode(),
+            0.08,
+            fields,
         ),
-    }  # fmt: skip
+    }
 
 
 def _small_model(content: bytes) -> bytes:

@@ -54,8 +54,14 @@ def test_the_origin_names_the_report(report, origin):
     assert Experiment(name="x", report=report, source="Table 1", title="", about="").origin == origin
 
 
-@pytest.mark.parametrize("wrong", [{"untested": ("b",)}, {"more_seeds": {"b": 2}},
-                                   {"numbers": (PublishedAccuracy("", "a", "test", 1.0, reference="b"),)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"untested": ("b",)},
+        {"more_seeds": {"b": 2}},
+        {"numbers": (PublishedAccuracy("", "a", "test", 1.0, reference="b"),)},
+    ],
+)
 def test_a_run_that_is_not_declared_is_refused(wrong):
     with pytest.raises(ValueError, match=r"got \['b'\]"):
         Experiment(name="x", report="000", source="", title="", about="", runs={"a": Settings()}, **wrong)

@@ -67,13 +67,18 @@ def test_only_reported_values_on_the_same_data_are_compared():
     [
         ({}, [40.0], "It differs."),
         ({"late_range": (40.0, 42.0)}, [40.0], "It differs."),
-        ({"late_range": (40.0, 42.1)}, [40.0],
-         ("It differs. Over the last 10 measurements of these runs, "
-         "the validation accuracy ranges from 40.0 to 42.1 %.")),
+        (
+            {"late_range": (40.0, 42.1)},
+            [40.0],
+            (
+                "It differs. Over the last 10 measurements of these runs, "
+                "the validation accuracy ranges from 40.0 to 42.1 %."
+            ),
+        ),
         ({}, [41.0, 40.0, 42.0], "It differs. The 3 seeds are between 40.00 and 42.00 %."),
         ({}, [41.0, 40.0], "It differs. The 2 seeds are between 40.00 and 41.00 %."),
     ],
-)  # fmt: skip
+)
 def test_an_explanation_contains_what_is_known(options, reproduced, expected):
     assert comparison(reproduced, **options).explain_difference() == expected
 
@@ -88,8 +93,11 @@ def test_the_reference_run_is_part_of_the_explanation():
 @pytest.mark.parametrize("quantity", ["train", "validation", "test"])
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_an_accuracy_is_that_of_its_run_in_percent(quantity, seeds):
-    results = some_results({"one": Settings(), "two": Settings(eta=0.5)}, seeds=seeds,
-                           numbers=(PublishedAccuracy("x", "two", quantity, 50.0, reference="one"),))  # fmt: skip
+    results = some_results(
+        {"one": Settings(), "two": Settings(eta=0.5)},
+        seeds=seeds,
+        numbers=(PublishedAccuracy("x", "two", quantity, 50.0, reference="one"),),
+    )
     (found,) = results.comparisons()
     expected = [100 * run.scores[f"{quantity}_accuracy"] for run in results.trained["two"]]
     assert found.reproduced == expected

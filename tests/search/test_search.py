@@ -353,11 +353,17 @@ def test_diverged_and_failed_trials_have_a_reason():
     with thread() as where:
         found = search(failing_objective, {"x": Choice(range(4))}, **where)
     assert [(t.params["x"], t.state) for t in found] == [
-        (3, "complete"), (0, "diverged"), (1, "diverged"), (2, "failed"),
-    ]  # fmt: skip
+        (3, "complete"),
+        (0, "diverged"),
+        (1, "diverged"),
+        (2, "failed"),
+    ]
     assert [t.reason for t in found] == [
-        "", "the loss became inf", "the objective returned nan", "SettingsError: there is no such thing",
-    ]  # fmt: skip
+        "",
+        "the loss became inf",
+        "the objective returned nan",
+        "SettingsError: there is no such thing",
+    ]
     assert all(math.isnan(t.value) for t in found[1:])
 
 

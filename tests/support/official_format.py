@@ -45,18 +45,31 @@ class Python2Pickler:
 
     def array(self, pixels: Pixels, *, fortran: bool = False) -> bytes:
         empty = (
-            self.name(b"numpy.core.multiarray", b"_reconstruct") + self.name(b"numpy", b"ndarray")
-            + b"K\x00\x85" + self.memoise() + self.string(b"b") + b"\x87" + self.memoise()
-            + b"R" + self.memoise()
-        )  # fmt: skip
+            self.name(b"numpy.core.multiarray", b"_reconstruct")
+            + self.name(b"numpy", b"ndarray")
+            + b"K\x00\x85"
+            + self.memoise()
+            + self.string(b"b")
+            + b"\x87"
+            + self.memoise()
+            + b"R"
+            + self.memoise()
+        )
         shape = b"".join(self.integer(length) for length in pixels.shape)
         shape += {1: b"\x85", 2: b"\x86"}[pixels.ndim] + self.memoise()
         uint8 = (
-            self.name(b"numpy", b"dtype") + self.string(b"u1") + b"K\x00K\x01\x87" + self.memoise()
-            + b"R" + self.memoise()
-            + b"(K\x03" + self.string(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t" + self.memoise()
+            self.name(b"numpy", b"dtype")
+            + self.string(b"u1")
+            + b"K\x00K\x01\x87"
+            + self.memoise()
+            + b"R"
+            + self.memoise()
+            + b"(K\x03"
+            + self.string(b"|")
+            + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
+            + self.memoise()
             + b"b"
-        )  # fmt: skip
+        )
         raw = pixels.tobytes("F" if fortran else "C")
         order = b"\x88" if fortran else b"\x89"
         content = b"T" + struct.pack("<i", len(raw)) + raw

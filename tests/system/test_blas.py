@@ -249,11 +249,13 @@ def test_another_library_has_the_name_that_numpy_was_built_with(monkeypatch):
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ({"get_config": "OpenBLAS 0.3.31 USE64BITINT", "get_corename": "Zen", "get_num_threads": 3},
-         ("OpenBLAS 0.3.31", "Zen", 3)),
+        (
+            {"get_config": "OpenBLAS 0.3.31 USE64BITINT", "get_corename": "Zen", "get_num_threads": 3},
+            ("OpenBLAS 0.3.31", "Zen", 3),
+        ),
         ({"get_config": None, "get_corename": None, "get_num_threads": None}, ("OpenBLAS", "unknown", None)),
     ],
-)  # fmt: skip
+)
 def test_runtime_contains_what_the_library_answers(monkeypatch, answers, expected):
     monkeypatch.setattr(blas, "_loaded_openblas", object)
     monkeypatch.setattr(blas, "_query", lambda _, name: answers[name])

@@ -140,9 +140,16 @@ def run(path: Path, bits=np.random.MT19937, *, patience: int | None = None) -> N
     model = models.SoftmaxRegression(3, 2, rng=rng)
     data = np.ones((6, 3)), np.array([0, 1] * 3)
     training.fit(
-        model, optim.SGD(model.parameters(), 0.1), data, data, epochs=2, batch_size=3, rng=rng, patience=patience,
+        model,
+        optim.SGD(model.parameters(), 0.1),
+        data,
+        data,
+        epochs=2,
+        batch_size=3,
+        rng=rng,
+        patience=patience,
         checkpoint=path,
-    )  # fmt: skip
+    )
 
 
 def edit_checkpoint(path: Path, change) -> bytes:
