@@ -135,6 +135,24 @@ DECISIONS: list[Decision] = [
     ),
     # changes in place
     Decision(
+        "w -= eta * w.grad",
+        "TypeError that says which line to write, for a leaf with a gradient; also under no_grad.",
+        "The name w would refer to a result, which receives no gradients.",
+        "changes the array",
+        "RuntimeError; under no_grad it changes the tensor",
+        "gives the name to a new array",
+        "test_update_by_an_operator",
+    ),
+    Decision(
+        "a frozen leaf",
+        "Setting requires_grad to False keeps .grad and the graph; nothing is accumulated until it is True again.",
+        "A phase of training without some parameters must not lose what was computed before.",
+        _NONE,
+        "the same",
+        _NONE,
+        "test_frozen_leaf",
+    ),
+    Decision(
         "a parameter changed between forward and backward",
         "Correct gradients: the graph keeps the old values. Tensor.data = and Tensor.overwrite (which optimisers use) "
         "write in place only if the reference count shows that nothing else refers to the array.",

@@ -646,3 +646,25 @@ def test_schedule_is_a_pure_function():
     forwards = [rate(step) for step in range(50)]
     assert [rate(step) for step in reversed(range(50))] == forwards[::-1]
     assert pickle.loads(pickle.dumps(rate)) == rate
+
+
+def test_update_by_an_operator():
+    w = variable([1.0, 2.0])
+    (w * w).sum().backward()
+    with pytest.raises(TypeError, match=r"write w\.data = w\.data - eta \* w\.grad\.data"):
+        w -= 0.1 * w.grad
+    with tg.no_grad(), pytest.raises(TypeError, match="use an optimiser"):
+        w -= 0.1 * w.grad
+    assert w.is_leaf
+
+
+def test_frozen_leaf():
+    w = variable([1.0, 2.0])
+    out = (w * w).sum()
+    out.backward(retain_graph=True)
+    w.requires_grad = False
+    out.backward(retain_graph=True)
+    assert w.grad.data.tolist() == [2, 4]
+    w.requires_grad = True
+    out.backward()
+    assert w.grad.data.tolist() == [4, 8]
