@@ -300,6 +300,34 @@ def test_a_search_with_another_name_replaces_nothing(tmp_path: Path) -> None:
     assert {"a%2Fb-trials.csv", "a%2Fb-trials.json", "a%2Fb-search.png"} < names(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["trials.csv", "trials.json", "search.png"])
+def test_a_file_that_is_not_from_a_search_is_refused_before_the_trials(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("[1, 2]")
+    assert search(tmp_path, *GRID, figures=True) == 1
+    error = sentence(capsys)
+    assert f"does not contain a search, but {name}, which the search would replace; choose another --out" in error
+    assert names(tmp_path) == {name}
+    assert (tmp_path / name).read_text() == "[1, 2]"
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "trials.json", "search.png"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_the_trials(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).mkdir()
+    assert search(tmp_path, *GRID, figures=True) == 1
+    assert f"{tmp_path / name} is a folder, and a file of the search belongs there" in sentence(capsys)
+    assert names(tmp_path) == {name}
+
+
+def test_a_search_without_figures_accepts_a_figure_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "search.png").write_text("mine")
+    assert search(tmp_path, *GRID) == 0
+    assert (tmp_path / "search.png").read_text() == "mine"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="interrupts as POSIX systems do")
 def test_after_ctrl_c_the_same_command_resumes(tmp_path: Path) -> None:
     arguments = ["search", "softmax", "--vary", "eta=log:0.001:0.1:24", "--out", str(tmp_path), "--workers", "2"]

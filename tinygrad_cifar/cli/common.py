@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -134,6 +134,47 @@ def lock_folder(out: Path) -> Iterator[None]:
             yield
     except FolderInUseError as error:
         raise CommandError(f"{error}; wait until it has ended, or choose another --out") from error
+
+
+def check_no_folders(out: Path, names: Iterable[str], *, work: str) -> None:
+    """Raise an error if a folder is in the place of a file that a command writes.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of ``--out``.
+    names : iterable of str
+        Names of the files.
+    work : str
+        The work of the command, as ``run``.
+    """
+    for name in names:
+        if (out / name).is_dir():
+            raise CommandError(
+                f"{out / name} is a folder, and a file of the {work} belongs there; choose another --out"
+            )
+
+
+def check_foreign_files(out: Path, names: Iterable[str], *, work: str, remedy: str) -> None:
+    """Raise an error if a folder has files with the names of results, which are not those of the command.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of ``--out``, which does not contain earlier work of the command.
+    names : iterable of str
+        Names of the files that the command would replace.
+    work : str
+        The work of the command, as ``run``.
+    remedy : str
+        What to do instead of choosing another folder.
+    """
+    foreign = [name for name in names if os.path.lexists(out / name)]
+    if foreign:
+        raise CommandError(
+            f"{out} does not contain a {work}, but {' and '.join(foreign)}, which the {work} would replace; choose "
+            f"another --out, or {remedy}"
+        )
 
 
 def wrapped(line: str, width: int = WIDTH, indent: str = "") -> str:

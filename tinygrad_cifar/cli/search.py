@@ -29,6 +29,8 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
+    check_foreign_files,
+    check_no_folders,
     int_in_range,
     make_folder,
     output_folder,
@@ -263,6 +265,7 @@ def _search(options: argparse.Namespace) -> int:
     space = _space(options)
     sampler = options.sampler or _default_sampler(options)
     _check_space(space, sampler, options)
+    _check_files(options)
     dataset = load_dataset(options.data)
     source = options.data if options.data == "builtin" else str(Path(options.data).absolute())
     given = {name: value for name, value in explicit_settings(options).items() if name not in space}
@@ -357,6 +360,24 @@ def _check_points(objective: TrainObjective, space: Space, sampler: str, dataset
         raise SettingsError(message)
 
 
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise an error if the files of the results would replace files that are not those of a search."""
+    files = (TABLE, NUMBERS, *([PICTURE] if options.figures else []))
+    names = [_output_name(options.name, file) for file in files]
+    check_no_folders(options.out, names, work="search")
+    if not _has_results(options.out / _output_name(options.name, NUMBERS)):
+        check_foreign_files(options.out, names, work="search", remedy="move the files")
+
+
+def _has_results(path: Path) -> bool:
+    """Return whether a file has the results of a search, which writes it before the table and the figure."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"model", "varied", "trials"} <= set(content)
+
+
 @contextmanager
 def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
     """Open the executor of the trials, and yield it with the number of trials to run at once."""
@@ -426,9 +447,9 @@ def _write_report(
     table, numbers, image, repeated = (_output_name(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
     best = report.best
     given = {} if best is None else _settings_of_best(objective, best[0], report)
-    _save(out / table, to_csv(report))
     content = _to_json(options, objective, report, dataset, given)
-    _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")  # identifies the other files
+    _save(out / table, to_csv(report))
     incomplete = describe_incomplete(report)
     if best is None:
         raise CommandError(f"no trial is complete: {incomplete}")

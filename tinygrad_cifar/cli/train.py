@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     add_data_option,
     add_threads_option,
+    check_foreign_files,
+    check_no_folders,
     lock_folder,
     make_folder,
     output_folder,
@@ -151,9 +152,7 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
 
 def _is_finished(out: Path, options: argparse.Namespace) -> bool:
     """Return whether the run to be resumed is finished; raise an error if the folder has another run."""
-    for name in (RESULT, CHECKPOINT, HISTORY, PARAMETERS, *FIGURES):
-        if (out / name).is_dir():
-            raise CommandError(f"{out / name} is a folder, and a file of the run belongs there; choose another --out")
+    check_no_folders(out, (RESULT, CHECKPOINT, HISTORY, PARAMETERS, *FIGURES), work="run")
     finished, started = (out / RESULT).exists(), (out / CHECKPOINT).exists()
     if options.resume and not finished and not started:
         raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
@@ -174,13 +173,7 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
 
 
 def _check_foreign_files(out: Path, names: Sequence[str]) -> None:
-    """Raise an error if a folder has files with the names of results, which are not those of a run."""
-    foreign = [name for name in names if os.path.lexists(out / name)]
-    if foreign:
-        raise CommandError(
-            f"{out} does not contain a run, but {' and '.join(foreign)}, which the run would replace; choose another "
-            "--out, or replace them with --overwrite"
-        )
+    check_foreign_files(out, names, work="run", remedy="replace them with --overwrite")
 
 
 def _divergence(checkpoint: Path) -> str | None:
