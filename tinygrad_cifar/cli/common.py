@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,21 @@ def add_threads_option(parser: Any) -> None:
         metavar="N",
         help="threads of matrix products (default: 1)",
     )
+
+
+def check_plotting() -> None:
+    """Raise an error if the environment gives matplotlib an unknown backend, before the work that is to be plotted."""
+    if "MPLBACKEND" not in os.environ:
+        return  # importing matplotlib takes time
+    try:
+        import_module("matplotlib")
+    except ImportError:
+        pass  # reported when the figures are drawn
+    except ValueError as error:
+        raise UsageError(
+            "the environment variable MPLBACKEND must name a backend of matplotlib; got "
+            f"{shorten(os.environ['MPLBACKEND'])}; unset it, or set it to agg"
+        ) from error
 
 
 def make_folder(out: Path) -> None:

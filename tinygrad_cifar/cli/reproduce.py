@@ -13,6 +13,9 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
+    check_foreign_files,
+    check_no_folders,
+    check_plotting,
     int_in_range,
     lock_folder,
     output_folder,
@@ -68,6 +71,7 @@ def add_parser(commands: Subparsers) -> None:
 def reproduce(options: argparse.Namespace) -> int:
     """Run the command."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its caches
+    check_plotting()
     try:
         from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415
         from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS  # noqa: PLC0415 (matplotlib is slow to import)
@@ -91,6 +95,10 @@ def reproduce(options: argparse.Namespace) -> int:
         if options.out is None:
             raise UsageError("--out DIR is required (see `tinygrad-cifar reproduce --help`)")
         with lock_folder(options.out):
+            pages = experiments.page_names(chosen)
+            check_no_folders(options.out, pages, work="reproduction")
+            if not experiments.has_runs(options.out):  # the pages are written after the runs
+                check_foreign_files(options.out, pages, work="reproduction", remedy="move the files")
             study = experiments.open_study(options.out, options.data)
         with lock_folder(options.out):  # it exists now
             with show_progress("reproduce", max_lines=_LINES, bar_format=_BAR) as display:
