@@ -31,6 +31,7 @@ from tinygrad_cifar.cli.common import (
     add_data_option,
     check_foreign_files,
     check_no_folders,
+    check_plotting,
     int_in_range,
     make_folder,
     output_folder,
@@ -266,6 +267,8 @@ def _search(options: argparse.Namespace) -> int:
     sampler = options.sampler or _default_sampler(options)
     _check_space(space, sampler, options)
     _check_files(options)
+    if options.figures:
+        check_plotting()
     dataset = load_dataset(options.data)
     source = options.data if options.data == "builtin" else str(Path(options.data).absolute())
     given = {name: value for name, value in explicit_settings(options).items() if name not in space}

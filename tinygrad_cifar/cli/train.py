@@ -27,6 +27,7 @@ from tinygrad_cifar.cli.common import (
     add_threads_option,
     check_foreign_files,
     check_no_folders,
+    check_plotting,
     lock_folder,
     make_folder,
     output_folder,
@@ -98,6 +99,8 @@ def add_parser(commands: Subparsers) -> None:
 def train(options: argparse.Namespace) -> int:
     """Run the command."""
     out: Path = options.out
+    if options.figures:
+        check_plotting()
     with lock_folder(out):
         finished = _is_finished(out, options)
     dataset = load_dataset(options.data)
