@@ -73,7 +73,7 @@ def complete_attempts(storage: Path) -> list[int]:
 
 def last_command(output: str) -> list[str]:
     """Return the arguments of the printed command that repeats the best."""
-    lines = iter(output.partition("To repeat the best:\n")[2].splitlines())
+    lines = iter(output.partition("To repeat the best")[2].splitlines()[1:])
     text = ""
     for line in lines:
         text += line.removesuffix("\\")
@@ -216,6 +216,7 @@ def test_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "%" in output.partition("no further one")[2].partition("The best mean")[0]
     ranked = [line.split()[-1] for line in output.partition("settings\n")[2].partition("\n\n")[0].splitlines()]
     assert len(set(ranked)) == len(ranked)
+    assert "To repeat the best with seed 1, one of the 3 seeds of its mean:\n" in output
     assert main([*last_command(output), "--no-figures"]) == 0
     result = json.loads((tmp_path / "best" / "result.json").read_text())
     assert result["validation_accuracy"] == pytest.approx(numbers["best"]["validation_accuracy"], abs=0.004)
@@ -289,7 +290,9 @@ def test_fewer_trials_than_before_remove_none(tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
     assert search(tmp_path, *how, "--trials", "2") == 0
     assert (tmp_path / "trials.csv").read_bytes() == before
-    assert "4 trials of this search were already made" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "4 trials of this search were already made" in output
+    assert max(map(len, output.partition("To repeat")[0].splitlines())) <= 80
 
 
 def test_a_search_with_another_name_replaces_nothing(tmp_path: Path) -> None:

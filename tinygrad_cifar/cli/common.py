@@ -205,6 +205,18 @@ def wrapped(line: str, width: int = WIDTH, indent: str = "") -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, which is plural unless the number is 1.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.common import counted
+    >>> counted(1, "step"), counted(2, "step")
+    ('1 step', '2 steps')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def terminal_width() -> int:
     """Return the number of columns of the terminal; 80 if it does not know its size."""
     return shutil.get_terminal_size((WIDTH, 24)).columns or WIDTH

@@ -16,6 +16,7 @@ from tinygrad_cifar.cli.common import (
     check_foreign_files,
     check_no_folders,
     check_plotting,
+    counted,
     int_in_range,
     lock_folder,
     output_folder,
@@ -110,8 +111,8 @@ def reproduce(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
         raise Stopped(f"stopped; the finished runs are stored in {options.out}; the same command resumes it") from None
-    done = f"{stats.done} run{'s' * (stats.done != 1)} done"
-    print(f"{done}, {stats.kept} kept, {stats.elapsed:.0f} s: {options.out / experiments.INDEX}")
+    done = f"{counted(stats.done, 'run')} done, {stats.kept} kept, {stats.elapsed:.0f} s"
+    print(f"{done}: {options.out / experiments.INDEX}")
     return 0
 
 
@@ -123,7 +124,6 @@ def _line(experiment: Any) -> list[str]:
 
 
 def _show(display: ProgressDisplay, progress: Any) -> None:
-    status = f"{progress.done}/{progress.total} runs"
-    plural = "s" * (progress.total != 1)
-    line = f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} run{plural}"
+    status = f"{progress.done}/{counted(progress.total, 'run')}"
+    line = f"{progress.share:4.0%} of the work, {progress.done} of {counted(progress.total, 'run')}"
     display.update(100 * progress.share, 100, status=status, lines=[line])

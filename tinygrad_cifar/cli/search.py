@@ -32,6 +32,7 @@ from tinygrad_cifar.cli.common import (
     check_foreign_files,
     check_no_folders,
     check_plotting,
+    counted,
     int_in_range,
     make_folder,
     output_folder,
@@ -406,10 +407,8 @@ def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
 def _print_header(options: argparse.Namespace, space: Space, sampler: str, dataset: Dataset, workers: int) -> None:
     where = f"workers of {options.scheduler}" if options.scheduler else f"process{'es' * (workers != 1)}"
     points = prod(len(dimension.grid()) for dimension in space.values()) if sampler == "grid" else options.trials
-    count = f"{points} trial{'s' * (points != 1)}"
-    text = (
-        f"{options.model} on {dataset.name}: {sampler}, {count}{' a round' * options.coarse_to_fine}, {workers} {where}"
-    )
+    count = f"{counted(points, 'trial')}{' a round' * options.coarse_to_fine}"
+    text = f"{options.model} on {dataset.name}: {sampler}, {count}, {workers} {where}"
     print(wrapped(text))
     for line in format_space(space):
         print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
@@ -457,23 +456,27 @@ def _write_report(
     if best is None:
         raise CommandError(f"no trial is complete: {incomplete}")
     files = [table, numbers]
-    details = f"{dataset.name}: {options.model}, {len(report.trials)} trials"
+    details = f"{dataset.name}: {options.model}, {counted(len(report.trials), 'trial')}"
     if options.figures and _draw(out / image, report, details):
         files.append(image)
     if report.refined is None and options.trials and len(report.trials) > options.trials:
         text = f"{len(report.trials)} trials of this search were already made; no further ones were run"
-        print(f"\n{text}, and all of them are shown.")
+        print(f"\n{textwrap.fill(f'{text}, and all of them are shown.', WIDTH)}")
     print(f"\n{format_ranking(report)}\n")
     if incomplete:
         print(f"{textwrap.fill(incomplete, WIDTH)}\n")
     if report.refined is not None:
         rounds = len(report.refined.rounds)
         text = (
-            f"{rounds} round{'s' * (rounds != 1)}; no further one, because {report.refined.reason}. The best mean has "
+            f"{counted(rounds, 'round')}; no further one, because {report.refined.reason}. The best mean has "
             f"a standard error of {report.refined.standard_error:.2%}."
         )
         print(f"{textwrap.fill(text, WIDTH)}\n")
-    print(f"To repeat the best:\n{_command(objective, given, out / repeated)}\n")
+    which = ""
+    if report.refined is not None:
+        seeds = len(report.refined.best.values)
+        which = f" with seed {given['seed']}, one of the {seeds} seeds of its mean"
+    print(f"To repeat the best{which}:\n{_command(objective, given, out / repeated)}\n")
     print(wrapped(f"{out}: {' '.join(files)}"))
     return 0
 

@@ -28,6 +28,7 @@ from tinygrad_cifar.cli.common import (
     check_foreign_files,
     check_no_folders,
     check_plotting,
+    counted,
     lock_folder,
     make_folder,
     output_folder,
@@ -132,7 +133,7 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
     (out / CHECKPOINT).unlink()
 
     print(f"\n{_format_metrics(result.to_json())}\n")
-    print(f"{dataset.name}, {result.history.rows[-1].step} steps in {result.seconds:.1f} s")
+    print(f"{dataset.name}, {counted(result.history.rows[-1].step, 'step')} in {result.seconds:.1f} s")
     print(wrapped(f"{out}: {' '.join((RESULT, HISTORY, PARAMETERS, *figures))}"))
     return 0
 
