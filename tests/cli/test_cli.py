@@ -1035,3 +1035,12 @@ def test_fetch_accepts_the_folder_of_the_data_itself(cifar: Path, capsys: pytest
 def test_the_step_schedule_decays_once_by_default(tmp_path: Path) -> None:
     assert train(tmp_path, "--schedule", "step", "--decay", "0.5") == 0
     assert result(tmp_path)["settings"]["n_s"] == result(tmp_path)["steps"] // 2
+
+
+def test_one_step_and_one_image_are_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ["--train-batches", "1", "--train-size", "1", "--batch-size", "1", "--epochs", "1", "--no-figures"]
+    one += ["--preprocessing", "scale"]
+    assert main(["train", "softmax", "--out", str(tmp_path), *one]) == 0
+    assert ", 1 step in " in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path), "--split", "train"]) == 0
+    assert "\n1 train image of " in capsys.readouterr().out

@@ -73,7 +73,7 @@ def complete_attempts(storage: Path) -> list[int]:
 
 def last_command(output: str) -> list[str]:
     """Return the arguments of the printed command that repeats the best."""
-    lines = iter(output.partition("To repeat the best:\n")[2].splitlines())
+    lines = iter(output.partition("To repeat the best")[2].splitlines()[1:])
     text = ""
     for line in lines:
         text += line.removesuffix("\\")
@@ -216,6 +216,7 @@ def test_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "%" in output.partition("no further one")[2].partition("The best mean")[0]
     ranked = [line.split()[-1] for line in output.partition("settings\n")[2].partition("\n\n")[0].splitlines()]
     assert len(set(ranked)) == len(ranked)
+    assert "To repeat the best with seed 1, one of the 3 seeds of its mean:\n" in output
     assert main([*last_command(output), "--no-figures"]) == 0
     result = json.loads((tmp_path / "best" / "result.json").read_text())
     assert result["validation_accuracy"] == pytest.approx(numbers["best"]["validation_accuracy"], abs=0.004)
@@ -289,7 +290,9 @@ def test_fewer_trials_than_before_remove_none(tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
     assert search(tmp_path, *how, "--trials", "2") == 0
     assert (tmp_path / "trials.csv").read_bytes() == before
-    assert "4 trials of this search were already made" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "4 trials of this search were already made" in output
+    assert max(map(len, output.partition("To repeat")[0].splitlines())) <= 80
 
 
 def test_a_search_with_another_name_replaces_nothing(tmp_path: Path) -> None:
@@ -298,6 +301,34 @@ def test_a_search_with_another_name_replaces_nothing(tmp_path: Path) -> None:
     assert search(tmp_path, "--vary", "lam=grid:0,1", "--name", "a/b", figures=True) == 0
     assert {path: path.read_bytes() for path in before} == before
     assert {"a%2Fb-trials.csv", "a%2Fb-trials.json", "a%2Fb-search.png"} < names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "trials.json", "search.png"])
+def test_a_file_that_is_not_from_a_search_is_refused_before_the_trials(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("[1, 2]")
+    assert search(tmp_path, *GRID, figures=True) == 1
+    error = sentence(capsys)
+    assert f"does not contain a search, but {name}, which the search would replace; choose another --out" in error
+    assert names(tmp_path) == {name}
+    assert (tmp_path / name).read_text() == "[1, 2]"
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "trials.json", "search.png"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_the_trials(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).mkdir()
+    assert search(tmp_path, *GRID, figures=True) == 1
+    assert f"{tmp_path / name} is a folder, and a file of the search belongs there" in sentence(capsys)
+    assert names(tmp_path) == {name}
+
+
+def test_a_search_without_figures_accepts_a_figure_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "search.png").write_text("mine")
+    assert search(tmp_path, *GRID) == 0
+    assert (tmp_path / "search.png").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="interrupts as POSIX systems do")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import sentence
+from tests.support.command_line import command, sentence
 from tinygrad_cifar.cli import _build_parser, main
 from tinygrad_cifar.cli.settings import OPTIONS
 from tinygrad_cifar.cli.vary import parse_vary
@@ -63,6 +63,59 @@ def test_an_unknown_word_is_named_without_a_guess(tmp_path: Path, capsys: pytest
     assert "there is no option --xyzzy (see `tinygrad-cifar train --help`)" in error
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--model", "softmax"], "give the model without an option: tinygrad-cifar train softmax"),
+        (["train", "--model=softmax"], "give the model without an option: tinygrad-cifar train softmax"),
+        (["reproduce", "--names", "002"], "give the names without an option: tinygrad-cifar reproduce NAME"),
+    ],
+)
+def test_an_argument_given_as_an_option_is_answered_with_its_form(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"there is no option {words[1].partition('=')[0]}; {message}" in failed(words, tmp_path, capsys)
+
+
+def test_an_argument_too_many_refers_to_the_help_of_its_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = failed(["train", "softmax", "extra"], tmp_path, capsys)
+    assert "unrecognized arguments: 'extra' (see `tinygrad-cifar train --help`)" in error
+
+
+def test_an_unknown_setting_to_vary_has_one_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = failed(["search", "softmax", "--vary", "lamda=grid:1"], tmp_path, capsys)
+    assert "there is no setting 'lamda' to vary; did you mean lam? (see" in error
+
+
+def test_equal_values_to_vary_are_refused_as_they_were_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = failed(["search", "softmax", "--vary", "lam=grid:0.1,0,0"], tmp_path, capsys)
+    assert "'lam=grid:0.1,0,0': a grid must have different values; got 0 more than once" in error
+
+
+@pytest.mark.parametrize("name", ["", "train", "evaluate", "check", "search", "reproduce", "fetch"])
+def test_every_command_has_the_help_with_all_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*name.split(), "--help-all"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: tinygrad-cifar {name}".rstrip())
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "softmax"], ["search", "softmax", "--vary", "eta=grid:1"], ["reproduce", "003-sanity"]]
+)
+def test_an_unknown_backend_of_matplotlib_is_refused_before_the_work(words: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("optuna")
+    environment = os.environ | {"MPLBACKEND": "nonsense"}
+    with command(*words, "--out", str(tmp_path / "run"), env=environment) as process:
+        output, error = process.communicate()
+    assert (process.returncode, output) == (2, "")
+    assert "the environment variable MPLBACKEND must name a backend of matplotlib; got 'nonsense'" in error
+    assert error.count("\n") == 1
+
+
 # -- names and values --------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +134,7 @@ def test_a_bad_number_is_refused_by_the_name_of_its_option(
     [
         (["--batch-size", "99999"], "--batch-size must be at most"),
         (["--train-size", "99999"], "--validation-size 200 and --train-size 99999 do not match"),
+        (["--validation-size", "2000"], "--validation-size must be less than 2000, the number of training images of"),
         (["--validation-batch", "1"], "in both --train-batches and --validation-batch"),
         (["--validation-batch", "2", "--validation-size", "5"], "--validation-size and --validation-batch exclude"),
         (["--patience", "2", "--validation-size", "0"], "--patience needs validation images; give --validation-size"),

@@ -46,13 +46,13 @@ def test_a_run_without_validation_images_is_allowed():
     [
         (
             {"validation_size": 30, "validation_batch": None},
-            "validation_size 30 and train_size None do not match the 30 training images",
+            "validation_size must be less than 30, the number of training images of .*; got 30",
         ),
         (
             {"validation_size": 20, "validation_batch": None, "train_size": 11},
             "validation_size 20 and train_size 11 do not match",
         ),
-        ({"train_size": 31}, "train_size 31 do not match the 30 training images"),
+        ({"train_size": 31}, "train_size must be at most 30, the number of training images of .*; got 31"),
         ({"batch_size": 31}, "batch_size must be at most 30"),
     ],
 )

@@ -460,6 +460,12 @@ def test_a_folder_that_cannot_be_created_raises(tmp_path):
         fetch_cifar10(tmp_path / "file" / "data")
 
 
+def test_a_folder_that_is_not_writable_raises_before_the_download(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # a user who may write anywhere gets True for any folder
+    with pytest.raises(DataError, match=f"cannot write {re.escape(str(tmp_path))}: Permission denied"):
+        fetch_cifar10(tmp_path, mirrors=["https://localhost:1/"])
+
+
 def test_official_archive_is_the_default():
     assert fetch.MIRRORS[0] == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
     assert all(url.startswith("https://") for url in fetch.MIRRORS)

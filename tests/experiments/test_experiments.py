@@ -271,6 +271,34 @@ def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path, capsys: pytest
     assert "--out must be a folder, and " in sentence(capsys)
 
 
+@pytest.mark.parametrize("name", ["index.html", "results.json", "report_003.md"])
+def test_a_file_that_is_not_from_a_reproduction_is_refused_before_the_runs(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("mine")
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 1
+    assert f"does not contain a reproduction, but {name}, which the reproduction would replace" in sentence(capsys)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+@pytest.mark.parametrize("name", ["index.html", "results.json", "report_003.md"])
+def test_a_folder_in_the_place_of_a_page_is_refused_before_the_runs(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).mkdir()
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path / name} is a folder, and a file of the reproduction belongs there" in sentence(capsys)
+
+
+@pytest.mark.parametrize("name", ["figures", "runs"])
+def test_a_file_in_the_place_of_a_folder_is_named(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("mine")
+    assert main(["reproduce", "003-sanity", "--out", str(tmp_path)]) == 1
+    assert f"{tmp_path / name} must be a folder; move the file" in sentence(capsys)
+
+
 def test_results_of_other_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -254,3 +254,17 @@ def test_a_store_can_be_used_in_another_thread(tmp_path):
     thread.start()
     thread.join()
     assert len(found) == 1
+
+
+def test_an_error_of_the_database_is_reported_with_its_own_reason(tmp_path):
+    path = tmp_path / "trials.db"
+    with open_store(path) as store:
+        complete(store)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON trials BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+        connection.commit()
+    message = r"trials\.db cannot be used as the storage of a search: database or disk is full$"
+    with pytest.raises(SearchError, match=message), open_store(path) as store:
+        store.next_attempt()

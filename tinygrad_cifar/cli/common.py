@@ -6,9 +6,10 @@ import argparse
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,21 @@ def add_threads_option(parser: Any) -> None:
     )
 
 
+def check_plotting() -> None:
+    """Raise an error if the environment gives matplotlib an unknown backend, before the work that is to be plotted."""
+    if "MPLBACKEND" not in os.environ:
+        return  # importing matplotlib takes time
+    try:
+        import_module("matplotlib")
+    except ImportError:
+        pass  # reported when the figures are drawn
+    except ValueError as error:
+        raise UsageError(
+            "the environment variable MPLBACKEND must name a backend of matplotlib; got "
+            f"{shorten(os.environ['MPLBACKEND'])}; unset it, or set it to agg"
+        ) from error
+
+
 def make_folder(out: Path) -> None:
     """Create the folder of ``--out`` if it does not exist."""
     try:
@@ -136,6 +152,47 @@ def lock_folder(out: Path) -> Iterator[None]:
         raise CommandError(f"{error}; wait until it has ended, or choose another --out") from error
 
 
+def check_no_folders(out: Path, names: Iterable[str], *, work: str) -> None:
+    """Raise an error if a folder is in the place of a file that a command writes.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of ``--out``.
+    names : iterable of str
+        Names of the files.
+    work : str
+        The work of the command, as ``run``.
+    """
+    for name in names:
+        if (out / name).is_dir():
+            raise CommandError(
+                f"{out / name} is a folder, and a file of the {work} belongs there; choose another --out"
+            )
+
+
+def check_foreign_files(out: Path, names: Iterable[str], *, work: str, remedy: str) -> None:
+    """Raise an error if a folder has files with the names of results, which are not those of the command.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of ``--out``, which does not contain earlier work of the command.
+    names : iterable of str
+        Names of the files that the command would replace.
+    work : str
+        The work of the command, as ``run``.
+    remedy : str
+        What to do instead of choosing another folder.
+    """
+    foreign = [name for name in names if os.path.lexists(out / name)]
+    if foreign:
+        raise CommandError(
+            f"{out} does not contain a {work}, but {' and '.join(foreign)}, which the {work} would replace; choose "
+            f"another --out, or {remedy}"
+        )
+
+
 def wrapped(line: str, width: int = WIDTH, indent: str = "") -> str:
     """Wrap a line to 80 columns; continuation lines are indented. Words are not broken, so they can be copied."""
     return textwrap.fill(
@@ -146,6 +203,18 @@ def wrapped(line: str, width: int = WIDTH, indent: str = "") -> str:
         break_on_hyphens=False,
         break_long_words=False,
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, which is plural unless the number is 1.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.cli.common import counted
+    >>> counted(1, "step"), counted(2, "step")
+    ('1 step', '2 steps')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def terminal_width() -> int:

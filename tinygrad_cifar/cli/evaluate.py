@@ -11,6 +11,7 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     add_data_option,
     add_threads_option,
+    counted,
     escape_unprintable,
     table,
     wrapped,
@@ -74,7 +75,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     print(wrapped(describe(trained.settings)))
     print(f"trained on {escape_unprintable(str(trained.trained_on.get('name')))}\n")
-    print(f"{len(examples[1])} {options.split} images of {dataset.name}")
+    print(f"{counted(len(examples[1]), f'{options.split} image')} of {dataset.name}")
     print(f"accuracy {metrics.accuracy:.2%}, loss {metrics.loss:.4f}, cost {metrics.cost:.4f}\n")
     print("confusion matrix (rows: true, columns: predicted):\n")
     header = ["", *map(str, range(len(counts)))]

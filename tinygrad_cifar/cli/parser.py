@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -24,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         First lines of the help.
     basic : sequence of str
         Names of the arguments in the short help, in their order; all others are shown by ``--help-all``. If empty, the
-        help shows all, and there is no such option.
+        help shows all, and ``--help-all`` is accepted but not shown.
     example : str
         Last lines of the short help.
     synonyms : mapping of str to str
@@ -49,8 +50,8 @@ class Parser(argparse.ArgumentParser):
             **options,
         )
         self._basic, self._example, self._synonyms = basic, example, synonyms or {}
-        if basic:
-            self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show all options and exit")
+        text = "show all options and exit" if basic else argparse.SUPPRESS
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, default=argparse.SUPPRESS, help=text)
 
     def format_help(self) -> str:
         """Return the short help."""
@@ -80,18 +81,25 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments, after refusing options that do not exist; argparse would look at their values first."""
-        if args is not None:
-            for word in args:
-                if self._subparsers is not None and not word.startswith("-"):
-                    break  # the options after a command are those of the command
-                if word == "--":
-                    break
-                self._check_option(word.partition("=")[0])
-        return super().parse_known_args(args, namespace)
+        args = sys.argv[1:] if args is None else args
+        for word in args:
+            if self._subparsers is not None and not word.startswith("-"):
+                break  # the options after a command are those of the command
+            if word == "--":
+                break
+            self._check_option(word.partition("=")[0])
+        options, others = super().parse_known_args(args, namespace)
+        if others:  # argparse would refer to the help of the main command
+            self.error(f"unrecognized arguments: {' '.join(map(shorten, others))}")
+        return options, others
 
     def _check_option(self, word: str) -> None:
         if not word.startswith("-") or word == "-" or word in self._option_string_actions or _is_number(word):
             return
+        for action in self._actions:
+            if not action.option_strings and word[2:] in (action.dest, str(action.metavar).lower()):
+                example = str(next(iter(action.choices)) if action.choices else action.metavar)
+                self.error(f"there is no option {word}; give the {word[2:]} without an option: {self.prog} {example}")
         shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
         self.error(f"there is no option {shorten(word)[1:-1]}{suggestion(word, shown, self._synonyms)}")
 

@@ -13,6 +13,10 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
+    check_foreign_files,
+    check_no_folders,
+    check_plotting,
+    counted,
     int_in_range,
     lock_folder,
     output_folder,
@@ -68,6 +72,7 @@ def add_parser(commands: Subparsers) -> None:
 def reproduce(options: argparse.Namespace) -> int:
     """Run the command."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs its caches
+    check_plotting()
     try:
         from tinygrad_cifar.experiments import reproduce as experiments  # noqa: PLC0415
         from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS  # noqa: PLC0415 (matplotlib is slow to import)
@@ -91,6 +96,10 @@ def reproduce(options: argparse.Namespace) -> int:
         if options.out is None:
             raise UsageError("--out DIR is required (see `tinygrad-cifar reproduce --help`)")
         with lock_folder(options.out):
+            pages = experiments.page_names(chosen)
+            check_no_folders(options.out, pages, work="reproduction")
+            if not experiments.has_runs(options.out):  # the pages are written after the runs
+                check_foreign_files(options.out, pages, work="reproduction", remedy="move the files")
             study = experiments.open_study(options.out, options.data)
         with lock_folder(options.out):  # it exists now
             with show_progress("reproduce", max_lines=_LINES, bar_format=_BAR) as display:
@@ -102,8 +111,8 @@ def reproduce(options: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
         raise Stopped(f"stopped; the finished runs are stored in {options.out}; the same command resumes it") from None
-    done = f"{stats.done} run{'s' * (stats.done != 1)} done"
-    print(f"{done}, {stats.kept} kept, {stats.elapsed:.0f} s: {options.out / experiments.INDEX}")
+    done = f"{counted(stats.done, 'run')} done, {stats.kept} kept, {stats.elapsed:.0f} s"
+    print(f"{done}: {options.out / experiments.INDEX}")
     return 0
 
 
@@ -115,7 +124,6 @@ def _line(experiment: Any) -> list[str]:
 
 
 def _show(display: ProgressDisplay, progress: Any) -> None:
-    status = f"{progress.done}/{progress.total} runs"
-    plural = "s" * (progress.total != 1)
-    line = f"{progress.share:4.0%} of the work, {progress.done} of {progress.total} run{plural}"
+    status = f"{progress.done}/{counted(progress.total, 'run')}"
+    line = f"{progress.share:4.0%} of the work, {progress.done} of {counted(progress.total, 'run')}"
     display.update(100 * progress.share, 100, status=status, lines=[line])

@@ -29,6 +29,10 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     UsageError,
     add_data_option,
+    check_foreign_files,
+    check_no_folders,
+    check_plotting,
+    counted,
     int_in_range,
     make_folder,
     output_folder,
@@ -263,6 +267,9 @@ def _search(options: argparse.Namespace) -> int:
     space = _space(options)
     sampler = options.sampler or _default_sampler(options)
     _check_space(space, sampler, options)
+    _check_files(options)
+    if options.figures:
+        check_plotting()
     dataset = load_dataset(options.data)
     source = options.data if options.data == "builtin" else str(Path(options.data).absolute())
     given = {name: value for name, value in explicit_settings(options).items() if name not in space}
@@ -357,6 +364,24 @@ def _check_points(objective: TrainObjective, space: Space, sampler: str, dataset
         raise SettingsError(message)
 
 
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise an error if the files of the results would replace files that are not those of a search."""
+    files = (TABLE, NUMBERS, *([PICTURE] if options.figures else []))
+    names = [_output_name(options.name, file) for file in files]
+    check_no_folders(options.out, names, work="search")
+    if not _has_results(options.out / _output_name(options.name, NUMBERS)):
+        check_foreign_files(options.out, names, work="search", remedy="move the files")
+
+
+def _has_results(path: Path) -> bool:
+    """Return whether a file has the results of a search, which writes it before the table and the figure."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"model", "varied", "trials"} <= set(content)
+
+
 @contextmanager
 def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
     """Open the executor of the trials, and yield it with the number of trials to run at once."""
@@ -382,10 +407,8 @@ def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
 def _print_header(options: argparse.Namespace, space: Space, sampler: str, dataset: Dataset, workers: int) -> None:
     where = f"workers of {options.scheduler}" if options.scheduler else f"process{'es' * (workers != 1)}"
     points = prod(len(dimension.grid()) for dimension in space.values()) if sampler == "grid" else options.trials
-    count = f"{points} trial{'s' * (points != 1)}"
-    text = (
-        f"{options.model} on {dataset.name}: {sampler}, {count}{' a round' * options.coarse_to_fine}, {workers} {where}"
-    )
+    count = f"{counted(points, 'trial')}{' a round' * options.coarse_to_fine}"
+    text = f"{options.model} on {dataset.name}: {sampler}, {count}, {workers} {where}"
     print(wrapped(text))
     for line in format_space(space):
         print(textwrap.fill(line, WIDTH, initial_indent="  ", subsequent_indent="    "))
@@ -426,30 +449,34 @@ def _write_report(
     table, numbers, image, repeated = (_output_name(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
     best = report.best
     given = {} if best is None else _settings_of_best(objective, best[0], report)
-    _save(out / table, to_csv(report))
     content = _to_json(options, objective, report, dataset, given)
-    _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")  # identifies the other files
+    _save(out / table, to_csv(report))
     incomplete = describe_incomplete(report)
     if best is None:
         raise CommandError(f"no trial is complete: {incomplete}")
     files = [table, numbers]
-    details = f"{dataset.name}: {options.model}, {len(report.trials)} trials"
+    details = f"{dataset.name}: {options.model}, {counted(len(report.trials), 'trial')}"
     if options.figures and _draw(out / image, report, details):
         files.append(image)
     if report.refined is None and options.trials and len(report.trials) > options.trials:
         text = f"{len(report.trials)} trials of this search were already made; no further ones were run"
-        print(f"\n{text}, and all of them are shown.")
+        print(f"\n{textwrap.fill(f'{text}, and all of them are shown.', WIDTH)}")
     print(f"\n{format_ranking(report)}\n")
     if incomplete:
         print(f"{textwrap.fill(incomplete, WIDTH)}\n")
     if report.refined is not None:
         rounds = len(report.refined.rounds)
         text = (
-            f"{rounds} round{'s' * (rounds != 1)}; no further one, because {report.refined.reason}. The best mean has "
+            f"{counted(rounds, 'round')}; no further one, because {report.refined.reason}. The best mean has "
             f"a standard error of {report.refined.standard_error:.2%}."
         )
         print(f"{textwrap.fill(text, WIDTH)}\n")
-    print(f"To repeat the best:\n{_command(objective, given, out / repeated)}\n")
+    which = ""
+    if report.refined is not None:
+        seeds = len(report.refined.best.values)
+        which = f" with seed {given['seed']}, one of the {seeds} seeds of its mean"
+    print(f"To repeat the best{which}:\n{_command(objective, given, out / repeated)}\n")
     print(wrapped(f"{out}: {' '.join(files)}"))
     return 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_cifar.cli.common import table
+from tinygrad_cifar.cli.common import counted, table
 from tinygrad_cifar.cli.vary import format_point, format_value
 from tinygrad_cifar.search import Choice, LogUniform, Point, Space, Trial, Value
 from tinygrad_cifar.search.coarse_to_fine import CoarseToFineResult
@@ -92,8 +92,8 @@ def describe_incomplete(report: SearchReport) -> str:
         ended = [trial for trial in report.trials if trial.state == state]
         if ended:
             parts.append(
-                f"{len(ended)} of {len(report.trials)} trials {state}, the first, {format_point(ended[0].params)}, "
-                f"with: {ended[0].reason}"
+                f"{len(ended)} of {counted(len(report.trials), 'trial')} {state}, the first, "
+                f"{format_point(ended[0].params)}, with: {ended[0].reason}"
             )
     return "\n".join(parts)
 

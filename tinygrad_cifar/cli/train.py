@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,10 @@ from tinygrad_cifar.cli.common import (
     Subparsers,
     add_data_option,
     add_threads_option,
+    check_foreign_files,
+    check_no_folders,
+    check_plotting,
+    counted,
     lock_folder,
     make_folder,
     output_folder,
@@ -97,6 +100,8 @@ def add_parser(commands: Subparsers) -> None:
 def train(options: argparse.Namespace) -> int:
     """Run the command."""
     out: Path = options.out
+    if options.figures:
+        check_plotting()
     with lock_folder(out):
         finished = _is_finished(out, options)
     dataset = load_dataset(options.data)
@@ -128,7 +133,7 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
     (out / CHECKPOINT).unlink()
 
     print(f"\n{_format_metrics(result.to_json())}\n")
-    print(f"{dataset.name}, {result.history.rows[-1].step} steps in {result.seconds:.1f} s")
+    print(f"{dataset.name}, {counted(result.history.rows[-1].step, 'step')} in {result.seconds:.1f} s")
     print(wrapped(f"{out}: {' '.join((RESULT, HISTORY, PARAMETERS, *figures))}"))
     return 0
 
@@ -151,9 +156,7 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
 
 def _is_finished(out: Path, options: argparse.Namespace) -> bool:
     """Return whether the run to be resumed is finished; raise an error if the folder has another run."""
-    for name in (RESULT, CHECKPOINT, HISTORY, PARAMETERS, *FIGURES):
-        if (out / name).is_dir():
-            raise CommandError(f"{out / name} is a folder, and a file of the run belongs there; choose another --out")
+    check_no_folders(out, (RESULT, CHECKPOINT, HISTORY, PARAMETERS, *FIGURES), work="run")
     finished, started = (out / RESULT).exists(), (out / CHECKPOINT).exists()
     if options.resume and not finished and not started:
         raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
@@ -174,13 +177,7 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
 
 
 def _check_foreign_files(out: Path, names: Sequence[str]) -> None:
-    """Raise an error if a folder has files with the names of results, which are not those of a run."""
-    foreign = [name for name in names if os.path.lexists(out / name)]
-    if foreign:
-        raise CommandError(
-            f"{out} does not contain a run, but {' and '.join(foreign)}, which the run would replace; choose another "
-            "--out, or replace them with --overwrite"
-        )
+    check_foreign_files(out, names, work="run", remedy="replace them with --overwrite")
 
 
 def _divergence(checkpoint: Path) -> str | None:

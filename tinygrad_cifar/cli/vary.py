@@ -44,15 +44,23 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
         raise argparse.ArgumentTypeError(f"the setting {name} is now {OLD_NAMES[name]}")
     if name not in OPTIONS:
         raise argparse.ArgumentTypeError(
-            f"there is no setting {name!r} to vary{suggestion(name, OPTIONS, _SYNONYMS)}"
-            "; use an option of train, as eta or batch-size"
+            f"there is no setting {name!r} to vary"
+            + (suggestion(name, OPTIONS, _SYNONYMS) or "; use an option of train, as eta or batch-size")
         )
     try:
         if form == "grid":
-            return name, Choice(_value(name, part) for part in values.split(","))
+            return name, _choice(name, values.split(","))
         return name, _range(name, form, values.split(":"))
     except SearchError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+
+def _choice(name: str, parts: list[str]) -> Choice:
+    values = [_value(name, part) for part in parts]
+    for k, value in enumerate(values):
+        if value in values[:k]:
+            raise SearchError(f"a grid must have different values; got {format_value(value)} more than once")
+    return Choice(values)
 
 
 def _value(name: str, text: str) -> Value:

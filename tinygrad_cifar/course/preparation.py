@@ -65,10 +65,12 @@ def check_sizes(dataset: Dataset, settings: Settings) -> int:
     available = images - settings.validation_size
     size = settings.train_size or available
     if not 1 <= size <= available:
-        raise SettingsError(
-            f"<validation_size> {settings.validation_size} and <train_size> {settings.train_size} do not match the "
-            f"{images} training images of {dataset.name}"
-        )
+        held_out, owner = settings.validation_size, f"training images of {dataset.name}"
+        if settings.train_size is None:
+            raise SettingsError(f"<validation_size> must be less than {images}, the number of {owner}; got {held_out}")
+        if not held_out:
+            raise SettingsError(f"<train_size> must be at most {images}, the number of {owner}; got {size}")
+        raise SettingsError(f"<validation_size> {held_out} and <train_size> {size} do not match the {images} {owner}")
     if settings.batch_size > size:
         raise SettingsError(
             f"<batch_size> must be at most {size}, the number of training images; got {settings.batch_size}"

@@ -168,6 +168,8 @@ def _target(folder: Path) -> tuple[Path, bool]:
     with _translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         is_present = target.exists()
+        if not is_present and not os.access(folder, os.W_OK | os.X_OK):  # otherwise found after the download
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if is_present:
         _check_present(target)
     return target, is_present

@@ -135,6 +135,24 @@ def select_experiments(names: Sequence[str]) -> list[Experiment]:
     return [e for e in EXPERIMENTS.values() if e.name in names or e.report in names]
 
 
+def page_names(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the names of the pages of experiments, and of the file with their results.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.experiments.reproduce import page_names, select_experiments
+    >>> page_names(select_experiments(["002-softmax", "003-fine"]))
+    ['index.html', 'results.json', 'report_002.md', 'report_003.md']
+    """
+    reports = dict.fromkeys(experiment.report for experiment in experiments)
+    return [INDEX, NUMBERS, *map(_page_file, reports)]
+
+
+def has_runs(out: Path) -> bool:
+    """Return whether a folder has stored runs."""
+    return any((out / OUTCOMES).glob("*.npz"))
+
+
 def open_study(out: Path, source: str) -> Study:
     """Create the folder if necessary, and check that it is for this data.
 
@@ -160,11 +178,15 @@ def open_study(out: Path, source: str) -> Study:
     """
     dataset = load_dataset(source)
     try:
-        (out / OUTCOMES).mkdir(parents=True, exist_ok=True)
-        (out / FIGURES).mkdir(exist_ok=True)
+        for folder in (out / OUTCOMES, out / FIGURES):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise ReproductionError(f"{folder} must be a folder; move the file, or choose another --out")
+            folder.mkdir(parents=True, exist_ok=True)
         _check_identity(out, dataset)
     except OSError as error:
-        raise ReproductionError(f"{out} is not writable ({error.strerror}); choose another --out") from error
+        raise ReproductionError(
+            f"{error.filename or out} is not writable ({error.strerror}); choose another --out"
+        ) from error
     for part in (out / OUTCOMES).glob(".*.part"):  # partial files of a killed worker
         part.unlink(missing_ok=True)
     outcomes = OutcomeStore(out / OUTCOMES, str(dataset.identity()["sha256"]))

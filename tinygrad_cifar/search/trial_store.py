@@ -348,7 +348,14 @@ class TrialStore:
             with deferred_interrupt():
                 yield
         except (OSError, sqlite3.Error, self._optuna.exceptions.OptunaError, self._database_error) as error:
-            raise _unusable(self._path, error) from error
+            raise _unusable(self._path, _first_cause(error)) from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return the error from which others were raised: the reason that SQLite gives, not that Optuna failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _format_identity(identity: Mapping[str, Any]) -> dict[str, Any]:

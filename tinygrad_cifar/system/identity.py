@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+_MAX_LISTED = 3  # differences in the message
+
 
 def require_same(stored: Any, own: Mapping[str, Any]) -> None:
-    """Raise an error that lists the differences between a stored identity and the expected one.
+    """Raise an error that lists up to three differences between a stored identity and the expected one.
 
     Parameters
     ----------
@@ -37,5 +39,8 @@ def require_same(stored: Any, own: Mapping[str, Any]) -> None:
     others = [
         f"its {name} is {stored[name]}, not {value}" for name, value in own.items() if stored.get(name, value) != value
     ]
-    if missing or others:
-        raise ValueError(" and ".join(missing + others))
+    differences = missing + others
+    if differences:
+        rest = len(differences) - _MAX_LISTED
+        more = [f"{rest} other{'s' * (rest != 1)}"] if rest > 0 else []
+        raise ValueError(" and ".join(differences[:_MAX_LISTED] + more))
