@@ -464,3 +464,19 @@ def test_edges_of_an_intermediate_target_are_not_freed():
     y = x * 2
     np.testing.assert_array_equal(tg.grad((y * y).sum(), y).data, [4, 8])
     np.testing.assert_array_equal(tg.grad((y * 3).sum(), x).data, [6, 6])
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32"), ("float16", "float64")])
+def test_a_vjp_receives_a_cotangent_of_the_dtype_of_its_result(dtypes):
+    """Whatever it is combined with later: a step in float32 must not be differentiated in float64."""
+    own, other = dtypes
+    received = []
+
+    def vjp(g):
+        received.append(g.dtype)
+        return 2 * g
+
+    double = tg.primitive("double_of_test_backprop", lambda x: 2 * x, x=vjp)
+    x = Tensor(np.ones(3), requires_grad=True, dtype=own)
+    (double(x) * np.ones(3, other)).sum().backward()
+    assert received == [np.dtype(own)]
