@@ -1003,7 +1003,7 @@ def test_a_loss_that_is_not_finite_before_training_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(tmp_path, "--sigma", "1e30", "--lam", "0.1") == 1
-    assert "before the first step; try smaller initial weights" in sentence(capsys)
+    assert "before the first step; inputs and targets must be finite: if they are, try smaller" in sentence(capsys)
 
 
 @pytest.mark.parametrize(
