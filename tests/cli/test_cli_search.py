@@ -335,7 +335,7 @@ def test_a_search_without_figures_accepts_a_figure_of_the_user(tmp_path: Path) -
 def test_after_ctrl_c_the_same_command_resumes(tmp_path: Path) -> None:
     arguments = ["search", "softmax", "--vary", "eta=log:0.001:0.1:24", "--out", str(tmp_path), "--workers", "2"]
     # Seconds of work remain when the second trial is printed.
-    arguments += ["--epochs", "60", "--train-batches", "1", "--no-figures"]
+    arguments += ["--epochs", "30", "--train-batches", "1", "--no-figures"]
     with command(*arguments) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith(" 2/24"))
@@ -359,7 +359,7 @@ def test_a_search_that_is_killed_leaves_at_most_one_line(
     number: signal.Signals, status: int, lines: int, tmp_path: Path
 ) -> None:
     arguments = ["search", "softmax", "--vary", "eta=log:0.001:0.1:24", "--out", str(tmp_path), "--workers", "2"]
-    arguments += ["--epochs", "60", "--train-batches", "1", "--no-figures"]
+    arguments += ["--epochs", "30", "--train-batches", "1", "--no-figures"]
     with command(*arguments) as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith(" 1/24"))
