@@ -286,7 +286,7 @@ OPTIMISER = SGD(MODEL.parameters(), 0.1)
     ("call", "words"),
     [
         (lambda: fit(MODEL, OPTIMISER, (X, LABELS)), "fit: the argument epochs is missing"),
-        (lambda: fit(MODEL, OPTIMISER, (X, LABELS), epoch=3), "fit: there is no argument epoch; did you mean epochs?"),
+        (lambda: fit(MODEL, OPTIMISER, (X, LABELS), epoch=3), "fit: unexpected argument epoch; did you mean epochs?"),
         (lambda: fit(MODEL, OPTIMISER, (X, LABELS), None, 3), r"takes 4 positional arguments; got 5: give epochs"),
         (lambda: fit(MODEL, MODEL.parameters(), (X, LABELS), epochs=1, batch_size=1), "optimiser must be an optimiser"),
         (lambda: train(network(), loss=nn.Linear), "loss must be a function of outputs and targets.*got <class"),

@@ -195,7 +195,7 @@ def measure_baseline(worker: Worker, tests: Sequence[str], work: Path) -> Baseli
 
 
 class Outcome(NamedTuple):
-    """What the tests made of a mutant: the test that detected it, or nothing; how many tests run its lines."""
+    """The outcome of one mutant: the test that detected it, if any, and the number of tests that run its lines."""
 
     mutant: Mutant
     detected_by: str
@@ -337,7 +337,7 @@ def _try_groups(
     failed: list[str] = []
     errors: list[BaseException] = []
 
-    def work_off(number: int) -> None:
+    def run_worker(number: int) -> None:
         worker = Worker(project, work / f"worker-{number}")
         try:
             while not errors and not waiting.empty():
@@ -356,7 +356,7 @@ def _try_groups(
         finally:
             worker.close()
 
-    threads = [threading.Thread(target=work_off, args=(number,)) for number in range(min(processes, len(groups)))]
+    threads = [threading.Thread(target=run_worker, args=(number,)) for number in range(min(processes, len(groups)))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -492,7 +492,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     project = Project(ROOT, PACKAGE)
     modules = project.modules()
     if unknown := [name for name in options.names if not any(_selects(name, module) for module in modules)]:
-        parser.error(f"there is no such module outside the engine: {', '.join(unknown)}")
+        parser.error(f"not a module outside the engine: {', '.join(unknown)}")
     chosen = [
         module for module in modules if not options.names or any(_selects(name, module) for name in options.names)
     ]

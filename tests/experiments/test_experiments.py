@@ -255,7 +255,7 @@ def test_an_unknown_name_is_refused_with_the_command_that_lists_the_known_ones(
 ) -> None:
     assert main(["reproduce", "nothing", "--out", str(tmp_path / "out")]) == 2
     error = sentence(capsys)
-    assert "there is no experiment or report 'nothing'" in error
+    assert "unknown experiment or report 'nothing'" in error
     assert "`tinygrad-cifar reproduce --list`" in error
     assert not (tmp_path / "out").exists()
 

@@ -568,15 +568,15 @@ def test_names_in_a_notebook_are_escaped():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda p: Adam(p, lr=0.1), "Adam: there is no argument lr; did you mean eta?"),
-        (lambda p: Adam(p, wieght_decay=0.1), "Adam: there is no argument wieght_decay; did you mean weight_decay?"),
+        (lambda p: Adam(p, lr=0.1), "Adam: unexpected argument lr; did you mean eta?"),
+        (lambda p: Adam(p, wieght_decay=0.1), "Adam: unexpected argument wieght_decay; did you mean weight_decay?"),
         (SGD, "SGD: the argument eta is missing"),
         (lambda p: SGD(p, 0.1, 0.9), "SGD: takes 2 positional arguments; got 3: give momentum, .* by name"),
         (lambda _: SGD(NESTED, 0.1), r"got a Sequential: use model.parameters\(\)"),
-        (lambda _: nn.Linear(in_features=3, outputs=2), "Linear: there is no argument in_features; did you mean feat"),
+        (lambda _: nn.Linear(in_features=3, outputs=2), "Linear: unexpected argument in_features; did you mean feat"),
         (lambda _: nn.ReLU(inplace=True), "ReLU: takes no arguments"),
         (lambda _: nn.Linear(3), "Linear: the argument outputs is missing"),
-        (lambda _: Mixed(rng=0), "Mixed: there is no argument rng; it takes none by name"),
+        (lambda _: Mixed(rng=0), "Mixed: unexpected argument rng; it takes none by name"),
     ],
 )
 def test_wrong_arguments_are_explained(call, words):

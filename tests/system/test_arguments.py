@@ -22,20 +22,20 @@ def example(x, y=0, *, eta, epochs=1):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: example(1, lr=2), "example: there is no argument lr; did you mean eta?"),
+        (lambda: example(1, lr=2), "example: unexpected argument lr; did you mean eta?"),
         (
             lambda: example(1, eta=2, xyz=2),
-            "example: there is no argument xyz; did you mean y?|the arguments are x, y, ",
+            "example: unexpected argument xyz; did you mean y?|the arguments are x, y, ",
         ),
-        (lambda: example(1, eta=2, epoch=2), "example: there is no argument epoch; did you mean epochs?"),
+        (lambda: example(1, eta=2, epoch=2), "example: unexpected argument epoch; did you mean epochs?"),
         (lambda: example(1), "example: the argument eta is missing"),
         (example, "example: the arguments x and eta are missing"),
         (lambda: example(1, 2, 3, eta=1), "example: takes 2 positional arguments; got 3: give eta or epochs by name"),
         (lambda: example(1, x=2, eta=1), "example: multiple values for argument 'x'"),
-        (lambda: schedules.Constant(lr=0.1), "Constant: there is no argument lr; did you mean eta?"),
-        (lambda: initialisers.Normal(sigm=0.1), "Normal: there is no argument sigm; did you mean sigma?"),
-        (lambda: evaluate(nn.ReLU(), None, metric={}), "evaluate: there is no argument metric; did you mean metrics?"),
-        (lambda: Settings(learning_rate=0.1), "Settings: there is no argument learning_rate; did you mean eta?"),
+        (lambda: schedules.Constant(lr=0.1), "Constant: unexpected argument lr; did you mean eta?"),
+        (lambda: initialisers.Normal(sigm=0.1), "Normal: unexpected argument sigm; did you mean sigma?"),
+        (lambda: evaluate(nn.ReLU(), None, metric={}), "evaluate: unexpected argument metric; did you mean metrics?"),
+        (lambda: Settings(learning_rate=0.1), "Settings: unexpected argument learning_rate; did you mean eta?"),
     ],
 )
 def test_wrong_arguments_are_explained(call, words):

@@ -99,9 +99,9 @@ class Parser(argparse.ArgumentParser):
         for action in self._actions:
             if not action.option_strings and word[2:] in (action.dest, str(action.metavar).lower()):
                 example = str(next(iter(action.choices)) if action.choices else action.metavar)
-                self.error(f"there is no option {word}; give the {word[2:]} without an option: {self.prog} {example}")
+                self.error(f"unknown option {word}; give the {word[2:]} without an option: {self.prog} {example}")
         shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
-        self.error(f"there is no option {shorten(word)[1:-1]}{suggestion(word, shown, self._synonyms)}")
+        self.error(f"unknown option {shorten(word)[1:-1]}{suggestion(word, shown, self._synonyms)}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a value that is not one of the choices, with the nearest one."""

@@ -85,8 +85,7 @@ def reproduce(options: argparse.Namespace) -> int:
             if name not in (known := [*EXPERIMENTS, *REPORTS]):
                 hint = suggestion(name, known) or ";"
                 raise UsageError(
-                    f"there is no experiment or report {shorten(name)}{hint} "
-                    "`tinygrad-cifar reproduce --list` lists all"
+                    f"unknown experiment or report {shorten(name)}{hint} `tinygrad-cifar reproduce --list` lists all"
                 )
         if options.list:
             listed = experiments.select_experiments(options.names or list(REPORTS))

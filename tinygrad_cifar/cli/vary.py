@@ -44,7 +44,7 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
         raise argparse.ArgumentTypeError(f"the setting {name} is now {OLD_NAMES[name]}")
     if name not in OPTIONS:
         raise argparse.ArgumentTypeError(
-            f"there is no setting {name!r} to vary"
+            f"unknown setting {name!r} to vary"
             + (suggestion(name, OPTIONS, _SYNONYMS) or "; use an option of train, as eta or batch-size")
         )
     try:

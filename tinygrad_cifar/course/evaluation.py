@@ -134,7 +134,7 @@ def loss_function(name: str, model: Module, loss: Loss | None) -> Loss:
     Raises
     ------
     TypeError
-        If there is no loss, or ``loss`` is not a function.
+        If ``loss`` is None and the model has no method ``loss``, or if ``loss`` is not callable.
 
     Examples
     --------

@@ -123,7 +123,7 @@ class History:
         rows = [row.as_dict() for row in self.rows]
         for row in rows:
             if name not in row:
-                raise AttributeError(f"History: there is no column {name}{suggest(name, row)}")
+                raise AttributeError(f"History has no column {name}{suggest(name, row)}")
         return np.array([row[name] for row in rows], dtype=float)
 
     def to_csv(self) -> str:

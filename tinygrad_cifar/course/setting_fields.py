@@ -196,7 +196,7 @@ class SettingField:
             raise ValueError(f"{self.name} must be {wanted}; got {text!r}") from None
 
     def parse_element(self, text: str) -> Any:
-        """Return the value that a word of the command line means; of a tuple, an element.
+        """Parse a value given on the command line; for a tuple, one element of it.
 
         Raises
         ------

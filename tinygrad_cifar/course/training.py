@@ -145,7 +145,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     Raises
     ------
     TypeError
-        If images or labels are not NumPy arrays, if ``rng`` is not a generator or seed, or if there is no loss.
+        If images or labels are not NumPy arrays, if ``rng`` is not a generator or seed, or if ``loss`` is None and
+        the model has no method ``loss``.
     ValueError
         If an argument is out of range, or if images and labels do not have the same length.
     TrainingDiverged

@@ -113,7 +113,7 @@ def explain_calls(function: Callable[P, R]) -> Callable[P, R]:
     ... def train(model: str, *, eta: float) -> None: ...
     >>> train("softmax", lr=0.1)
     Traceback (most recent call last):
-    TypeError: train: there is no argument lr; did you mean eta?
+    TypeError: train: unexpected argument lr; did you mean eta?
     """
     name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
@@ -138,7 +138,7 @@ def explain_constructor(cls: type[T]) -> type[T]:
     >>> from tinygrad_cifar.nn import schedules
     >>> schedules.Cosine(eta_max=0.1, eta_min=0.0, step=100)
     Traceback (most recent call last):
-    TypeError: Cosine: there is no argument step; did you mean steps?
+    TypeError: Cosine: unexpected argument step; did you mean steps?
     """
     cls.__init__ = explain_calls(cls.__init__)  # type: ignore[method-assign]
     return cls
@@ -206,7 +206,7 @@ def _describe(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mappi
         for name in kwargs:
             if name not in named:
                 listed = f"; the arguments are {_listed(named)}" if named else "; it takes none by name"
-                return f"there is no argument {name}{suggest(name, [n for n in named if n not in kwargs]) or listed}"
+                return f"unexpected argument {name}{suggest(name, [n for n in named if n not in kwargs]) or listed}"
     if "VAR_POSITIONAL" not in kinds and count > len(positional):
         others = [n for n in named if n not in positional]
         remedy = f": give {_listed(others, 'or')} by name" if others else ""

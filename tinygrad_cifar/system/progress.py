@@ -35,7 +35,7 @@ class ProgressDisplay:
         status : str
             Text at the end of the bar.
         lines : sequence of str
-            Lines that are printed where there is no bar.
+            Lines to print if no bar is shown.
         label : str, optional
             Text before the bar. If it changes, the bar starts again.
         """
@@ -84,7 +84,7 @@ def show_progress(label: str, *, max_lines: int | None = None, **options: Any) -
     label : str
         Text before the bar.
     max_lines : int, optional
-        Where there is no bar, print lines at about this many equally spaced points of the work. If None, print all.
+        If no bar is shown, print lines at about this many equally spaced points of the work. If None, print all.
     **options
         Passed to tqdm.
 

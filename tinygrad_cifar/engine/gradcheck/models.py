@@ -174,7 +174,8 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
     TypeError
         If a parameter is not float64, or the loss is not a tensor.
     ValueError
-        If there is no loss or no parameter, if the loss depends on other parameters, or is not the same in each call.
+        If the model has no loss or no parameters, if the loss depends on tensors that are not checked, or if the loss
+        changes between calls with the same values.
 
     Examples
     --------
