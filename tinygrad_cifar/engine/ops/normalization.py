@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.engine.application import apply_with_aux
 from tinygrad_cifar.engine.blocked import normalization as blocked
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of
@@ -121,6 +122,11 @@ def batch_norm(x: TensorLike, scale: TensorLike, bias: TensorLike, epsilon: floa
     Tensor([[-1., -1.],
             [ 1.,  1.]])
     """
+    return batch_norm_with_statistics(x, scale, bias, epsilon)[0]
+
+
+def batch_norm_with_statistics(x: Any, scale: Any, bias: Any, epsilon: float) -> tuple[Any, Any]:
+    """Return the result of :func:`batch_norm`, and the means and variances of the channels, an array of two rows."""
     x, scale, bias = _as_floats(x), _as_floats(scale), _as_floats(bias)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must have a batch axis and a channel axis; its shape is {x.shape}")
@@ -134,9 +140,10 @@ def batch_norm(x: TensorLike, scale: TensorLike, bias: TensorLike, epsilon: floa
             "(in evaluation mode, a BatchNorm layer uses its running statistics)"
         )
     if x.dtype == np.float16:  # sums overflow beyond 65,504
-        wide = [astype(part, np.float32) for part in (x, scale, bias)]
-        return astype(_batch_norm(*wide, float(epsilon)), np.float16)
-    return _batch_norm(x, scale, bias, float(epsilon))
+        x, scale, bias = (astype(part, np.float32) for part in (x, scale, bias))
+        result, statistics = batch_norm_with_statistics(x, scale, bias, epsilon)
+        return astype(result, np.float16), statistics
+    return apply_with_aux(_batch_norm.primitive, (x, scale, bias, float(epsilon)))
 
 
 @operation(_layer_norm)
