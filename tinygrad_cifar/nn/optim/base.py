@@ -1,26 +1,17 @@
-"""Optimisers: SGD, with momentum and Nesterov momentum, and Adam.
-
-An optimiser holds the parameters, the learning rate (a number or a schedule of the step) and its state buffers, which
-``state_dict`` returns for checkpoints. It never writes to a gradient. It updates the array of a parameter in place only
-if nothing else refers to that array (:meth:`tinygrad_cifar.Tensor.overwrite`).
-
-Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the gradient of
-every weight. Which parameters are weights, their modules say (:attr:`tinygrad_cifar.nn.Module.decays`); biases are not,
-as in the course.
-"""
+"""The base class of optimisers: parameters, learning rate, steps, and the state buffers of a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn.schedules import Constant, Schedule
 from tinygrad_cifar.nn.weights import is_weight
-from tinygrad_cifar.system.arguments import explain_calls, explain_names
+from tinygrad_cifar.system.arguments import explain_calls
 from tinygrad_cifar.system.interrupts import deferred_interrupt
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -74,8 +65,8 @@ class Optimiser:
         _check_parameters(self.parameters)
         self._is_weight = [is_weight(p) for p in self.parameters]
         if not callable(eta):
-            _check_number("eta", eta)
-        _check_number("weight_decay", weight_decay)
+            check_number("eta", eta)
+        check_number("weight_decay", weight_decay)
         self.schedule: Schedule = eta if callable(eta) else Constant(float(eta))
         # Python floats, here and below, since a NumPy float64 scalar would promote float32 arithmetic to float64.
         self.weight_decay = float(weight_decay)
@@ -193,156 +184,7 @@ def _describe(p: object) -> str:
     return "the result of an operation" if p.requires_grad else "requires_grad=False"
 
 
-def _check_number(name: str, number: float) -> None:
+def check_number(name: str, number: float) -> None:
+    """Raise an error for a number that is negative, infinite or NaN."""
     if not 0 <= number < np.inf:
         raise ValueError(f"{name} must be finite and at least 0; got {number}")
-
-
-class SGD(Optimiser):
-    """Stochastic gradient descent with momentum as in report 004: ``v = m * v + eta * g``, ``w = w - v``.
-
-    The learning rate is part of the velocity, so a changed rate applies to new gradients only. PyTorch multiplies the
-    velocity by the rate; with a constant rate both are the same. Without momentum, ``w = w - eta * g``.
-
-    Parameters
-    ----------
-    parameters : iterable of Tensor
-        Leaves to update.
-    eta : float or schedule
-        Learning rate, or a function that maps the step number to it.
-    momentum : float
-        Momentum coefficient m, in [0, 1). Default: 0.
-    nesterov : bool
-        If True, use Nesterov momentum: ``w = w - (m * v + eta * g)`` with the new v. Default: False.
-    weight_decay : float
-        Factor of the decay of the weights: twice the lambda of the L2 term. Default: 0.
-
-    Raises
-    ------
-    TypeError
-        If a parameter is not a leaf with ``requires_grad``.
-    ValueError
-        If a number is out of range, or ``nesterov`` is given without momentum.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar import Tensor
-    >>> from tinygrad_cifar.nn import optim
-    >>> w = Tensor([1.0], requires_grad=True)
-    >>> optimiser = optim.SGD([w], eta=0.25)
-    >>> for _ in range(3):
-    ...     optimiser.zero_grad()
-    ...     (w * w).sum().backward()
-    ...     optimiser.step()
-    >>> w.data
-    array([0.125])
-    """
-
-    @explain_calls
-    def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        eta: float | Schedule,
-        *,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(parameters, eta, weight_decay=weight_decay)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"SGD: momentum must be in [0, 1); got {momentum}")
-        if nesterov and not momentum:
-            raise ValueError("SGD: nesterov requires momentum greater than 0; got 0: use momentum=0.9, for example")
-        self.momentum = float(momentum)
-        self.nesterov = nesterov
-        if momentum:
-            self._add_buffers("velocity")
-
-    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
-        if not buffers:
-            if decay:
-                w *= 1 - eta * decay
-            w -= eta * g
-            return
-        (v,) = buffers
-        change = eta * (g + decay * w)
-        v *= self.momentum
-        v += change
-        w -= change + self.momentum * v if self.nesterov else v
-
-
-class Adam(Optimiser):
-    """Adam (Kingma and Ba, arXiv:1412.6980): ``w = w - eta * m / (sqrt(v) + epsilon)``.
-
-    m and v are exponential moving averages of the gradient and of its square, initially 0 and therefore divided by
-    ``1 - beta**t`` at step t. Weight decay is added to the gradient.
-
-    Parameters
-    ----------
-    parameters : iterable of Tensor
-        Leaves to update.
-    eta : float or schedule
-        Learning rate, or a function that maps the step number to it. Default: 0.001.
-    beta1 : float
-        Decay rate of m, in [0, 1). Default: 0.9.
-    beta2 : float
-        Decay rate of v, in [0, 1). Default: 0.999.
-    epsilon : float
-        Term that prevents division by 0, at least 0. Default: 1e-8.
-    weight_decay : float
-        Factor of the decay of the weights: twice the lambda of the L2 term. Default: 0.
-
-    Raises
-    ------
-    TypeError
-        If a parameter is not a leaf with ``requires_grad``.
-    ValueError
-        If a number is out of range.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar import Tensor
-    >>> from tinygrad_cifar.nn import optim
-    >>> w = Tensor([1.0, -3.0], requires_grad=True)
-    >>> optimiser = optim.Adam([w], eta=0.1)
-    >>> (w * w).sum().backward()
-    >>> optimiser.step()
-    >>> w.data.round(6)  # the first step is eta in the direction of the sign
-    array([ 0.9, -2.9])
-    """
-
-    @explain_calls
-    def __init__(
-        self,
-        parameters: Iterable[Tensor],
-        eta: float | Schedule = 1e-3,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(parameters, eta, weight_decay=weight_decay)
-        for name, beta in (("beta1", beta1), ("beta2", beta2)):
-            if not 0 <= beta < 1:
-                raise ValueError(f"Adam: {name} must be in [0, 1); got {beta}")
-        _check_number("epsilon", epsilon)
-        self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
-        self._add_buffers("mean", "square")
-
-    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
-        m, v = buffers
-        if decay:
-            g = g + decay * w
-        t = self.steps + 1
-        m *= self.beta1
-        m += (1 - self.beta1) * g
-        v *= self.beta2
-        v += (1 - self.beta2) * (g * g)
-        root = np.sqrt(v / (1 - self.beta2**t))
-        root += self.epsilon
-        w -= (eta / (1 - self.beta1**t)) * m / root
-
-
-if not TYPE_CHECKING:  # type checkers would take any name of the module to exist
-    __getattr__ = explain_names(__name__, [*globals()])
