@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
-from tests.evidence.specs import SPECS, between, distinct, either_side, moderate, seeds
+from tests.evidence.drawing import between, distinct, either_side, moderate, seeds
+from tests.evidence.specs import SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import check_gradients
 from tinygrad_cifar.engine.ops import OPERATIONS

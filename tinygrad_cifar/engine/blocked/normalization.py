@@ -7,6 +7,7 @@ accurate in one pass over the memory.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def combine(g: Any, x: Any, mean: Any, factors: tuple[Any, Any, Any]) -> Any:
 
 
 def _as_rows(x: Any) -> Any:
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _blocks(rows: Any) -> list[slice]:

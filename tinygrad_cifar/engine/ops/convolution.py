@@ -17,7 +17,7 @@ from tinygrad_cifar.engine.blocked import convolution as blocked
 from tinygrad_cifar.engine.blocked import pooling
 from tinygrad_cifar.engine.blocked.convolution import Geometry, Pair
 from tinygrad_cifar.engine.documentation import Doc
-from tinygrad_cifar.engine.graph import shape_of
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops.elementwise import _as_floats, astype, multiply
 from tinygrad_cifar.engine.ops.shapes import _transpose, transpose
@@ -67,7 +67,7 @@ _max_pool2d = primitive(
     "max_pool2d",
     pooling.max_of_windows,
     kink=lambda x, window, geometry: pooling.count_maxima(x, window, geometry) > 1,
-    x=lambda g, x, out, window, geometry: _spread_to_maxima(g, x, out, window, geometry),
+    x=lambda g, x, out, window, geometry: _spread_to_maxima(g, unwrap_value(x), unwrap_value(out), window, geometry),
     doc=Doc(
         "Maximum of windows of images.",
         "max over a, b of x[n, s i + d a - p, s j + d b - p, c]",

@@ -57,7 +57,8 @@ _gelu_tanh = primitive(
     doc=Doc(
         "GELU, approximated with tanh.",
         "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2",
-        x="(1 + t + x * (1 - t**2) * sqrt(2 / pi) * (1 + 0.134145 * x**2)) / 2, with t the tanh",
+        x="(1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2 + sqrt(1 / (2 * pi)) * x * (1 + 0.134145 * x**2)"
+        " / cosh(sqrt(2 / pi) * (x + 0.044715 * x**3))**2",
     ),
 )
 _gelu_tanh_vjp = primitive(
@@ -77,7 +78,7 @@ def _gelu_tanh_forward(x: Any) -> Any:
     t *= _A * _B
     t += _A
     t *= x
-    np.tanh(t, out=t)
+    t = np.tanh(t)
     t += 1
     t *= x
     t *= 0.5

@@ -6,6 +6,7 @@ passes over the memory instead of ten; their VJPs, when they are differentiated 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def _batch_norm_vjp_x(g: Any, x: Any, scale: Any, statistics: Any, epsilon: floa
         z, factor = _normalized(x, tuple(range(x.ndim - 1)), epsilon)
         return _through_statistics(g * scale, z, factor, tuple(range(x.ndim - 1)))
     average, variance = statistics
-    factor, count = 1 / np.sqrt(variance + epsilon), g.size // g.shape[-1]
+    factor, count = 1 / np.sqrt(variance + epsilon), math.prod(g.shape[:-1])
     total, total_with_x = blocked.channel_sums(g, x, average)
     a = scale * factor
     return blocked.combine(g, x, average, (a, -a * factor * factor * total_with_x / count, -a * total / count))
@@ -133,7 +134,7 @@ def batch_norm_with_statistics(x: Any, scale: Any, bias: Any, epsilon: float) ->
     for name, given in (("scale", scale), ("bias", bias)):
         if shape_of(given) != x.shape[-1:]:
             raise ValueError(f"batch_norm: {name} must have the shape {x.shape[-1:]}; got {shape_of(given)}")
-    count = int(np.prod(x.shape[:-1]))
+    count = math.prod(x.shape[:-1])
     if count < 2:
         raise ValueError(
             f"batch_norm: there must be at least two elements per channel, since the variance of one is 0; got {count} "
