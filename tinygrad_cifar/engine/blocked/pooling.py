@@ -95,19 +95,18 @@ def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geome
     size = _images_per_block(x)
     (top, bottom), (left, right) = geometry.padding
     padded_shape = (size, height + top + bottom, width + left + right, channels)
-    # If every element is in exactly one window, each is written once.
-    covers = geometry.stride == window and geometry.dilation == (1, 1) and not any(map(any, geometry.padding))
-    covers = covers and (height, width) == (output[0] * window[0], output[1] * window[1])
+    # If no element is in two windows, each is written once at most.
+    is_disjoint = geometry.dilation == (1, 1) and not any(map(any, geometry.padding))
+    is_disjoint = is_disjoint and all(s >= w for s, w in zip(geometry.stride, window, strict=True))
 
     def make_worker() -> Any:
         padded = PaddedBlock(size, (height, width, channels), geometry, x.dtype, -np.inf)
-        sums = None if covers else np.empty(padded_shape, y.dtype)
+        sums = None if is_disjoint else np.empty(padded_shape, y.dtype)
 
         def process(block: slice) -> None:
             own, found = y[block], padded.load(x[block])
             target = out[block] if sums is None else sums[: block.stop - block.start]
-            if sums is not None:
-                target[...] = 0
+            target[...] = 0
             for place, is_first in _first_maxima(found, largest[block], window, output, geometry):
                 if sums is None:
                     np.multiply(own, is_first, out=target[place])
