@@ -8,7 +8,7 @@ They are judged by hand, one by one. The keys are the identities that ``python -
 
 EQUIVALENT: dict[str, str] = {
     "course/evaluation: `10000` to `10001` in `_BLOCK_SIZE = 10_000  # images evaluated together; it bounds the memory of an evaluation`": "the size of a block changes the memory only",
-    "data/batches:augment_flip: `rng.random(len(pixels)) < 0.5` to `rng.random(len(pixels)) <= 0.5` in `flipped = rng.random(len(pixels)) < 0.5  # noqa: PLR2004`": "a number equals 0.5 with a probability of 2**-53",
+    "data/augmentation:augment_flip: `rng.random(len(pixels)) < 0.5` to `rng.random(len(pixels)) <= 0.5` in `flipped = rng.random(len(pixels)) < 0.5  # noqa: PLR2004`": "a number equals 0.5 with a probability of 2**-53",
     "data/cifar10:_read_binary_batch: `1` to `2` in `records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)`": "NumPy takes any negative length as the unknown one",
     "data/cifar10:read_cifar10: `True` to `False` in `for name, batch in zip(version.batches, batches, strict=True):`": "the two always have the same length",
     "data/fetch:_Download.discard: `True` to `False` in `self.part.unlink(missing_ok=True)`": "there is a file whenever it is called",
