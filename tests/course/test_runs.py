@@ -18,7 +18,8 @@ from tinygrad_cifar import grad, models, runs, schedules
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.settings import OLD_NAMES, Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset
-from tinygrad_cifar.data.batches import augment_flip, augment_shift, minibatches
+from tinygrad_cifar.data.augmentation import augment_flip, augment_shift
+from tinygrad_cifar.data.batches import minibatches
 from tinygrad_cifar.nn.initialisers import Normal
 from tinygrad_cifar.nn.optim import SGD, Adam
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint

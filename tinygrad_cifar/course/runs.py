@@ -21,7 +21,7 @@ from tinygrad_cifar.course.preparation import Prepared
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
 from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset
-from tinygrad_cifar.data.batches import augment_flip, augment_shift
+from tinygrad_cifar.data.augmentation import augment_flip, augment_shift
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.nn import schedules
 from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tinygrad_cifar.course.setting_fields import SettingField, declared_fields, document_fields, setting
-from tinygrad_cifar.data.batches import SIDE
+from tinygrad_cifar.data.augmentation import SIDE
 from tinygrad_cifar.data.dataset import PIXELS, TRAINING_BATCHES
 from tinygrad_cifar.data.preprocess import KINDS
 from tinygrad_cifar.engine import ops

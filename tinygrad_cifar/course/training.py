@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,9 @@ from tinygrad_cifar.course.history import History as History  # noqa: PLC0414 (o
 from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PLC0414
 from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
-from tinygrad_cifar.engine.modes import no_grad
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import Module
-from tinygrad_cifar.nn import functional as F
-from tinygrad_cifar.nn.optim import Optimiser
+from tinygrad_cifar.nn.optim import Optimiser, clip_grad_norm
 from tinygrad_cifar.system.arguments import explain_calls
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.generators import RandomState, make_generator
@@ -78,6 +76,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     measure_every: int | None = None,
     patience: int | None = None,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
+    clip_norm: float | None = None,
     measure_on: Examples | None = None,
     checkpoint: Path | str | None = None,
     run_id: Mapping[str, Any] | None = None,
@@ -91,8 +90,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     model : Module
         Trained in place: a classifier, another module with a method ``loss(X, targets)``, or with ``loss`` any module.
     optimiser : Optimiser
-        Optimiser of the model's parameters. Its weight decay is ``2 * lam``, where ``lam`` is the weight of the L2 term
-        in the cost.
+        Optimiser of the model's parameters. The cost contains its L2 term, ``lam = weight_decay / 2`` times the sum of
+        the squared weights, unless the decay is decoupled. If it averages parameters
+        (:class:`~tinygrad_cifar.nn.optim.MovingAverage`), the averages are measured, and the model has them at the end.
     train : (X, labels) or batches
         Training images, one per row, and their classes; or any inputs and targets, such as ``(X, X)`` for an
         autoencoder. Or the batches themselves, each a pair (inputs, targets): a list, another iterable, or a function
@@ -124,6 +124,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         decreased, if the model is not a classifier), and restore the best parameters.
     augment : callable, optional
         ``augment(X_batch, rng)`` returns the images to train on instead.
+    clip_norm : float, optional
+        Largest norm of the gradients of an update (:func:`~tinygrad_cifar.nn.optim.clip_grad_norm`). If None, they are
+        not clipped.
     measure_on : (X, labels), optional
         Images and labels for the ``train_`` columns of the history. Default: ``train``; if that consists of batches,
         the mean loss of the updates.
@@ -193,6 +196,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     rng = None if rng is None else make_generator("fit", rng)
     if augment is not None and rng is None:
         raise ValueError("fit: augment needs a random generator; give rng")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")
     source = open_source(train, batch_size, steps_per_epoch, shuffle=shuffle, restarts=checkpoint is not None)
     for examples in (validation, measure_on):
         if examples is not None:
@@ -208,10 +213,12 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         "patience": patience,
         **({} if loss is None else {"loss": getattr(loss, "__name__", type(loss).__name__)}),
         **({} if not metrics else {"metrics": list(metrics)}),
+        **({} if clip_norm is None else {"clip_norm": float(clip_norm)}),
         **(run_id or {}),
     }
     measures = _Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
     loop = _TrainingLoop(model, optimiser, loss_of_batch, measures, source, plan, rng, augment)
+    loop.clip_norm = clip_norm
     checkpoint = None if checkpoint is None else Path(checkpoint)
     with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
         loop.callback = report
@@ -226,7 +233,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
                     raise
                 if checkpoint is not None:
                     loop.save(checkpoint)
-    if patience is not None:
+    if patience is None:
+        optimiser.adopt_average()
+    else:
         model.load_state_dict(loop.best)
     return loop.history
 
@@ -322,11 +331,12 @@ class _Measures:
     train: Examples | None
     validation: Examples | None
 
-    def of(self, examples: Examples | None, lam: float) -> Metrics:
+    def of(self, examples: Examples | None, penalty: float) -> Metrics:
         """Return the metrics on examples; NaN if there are none."""
         if examples is None:
             return Metrics(math.nan, math.nan, math.nan, dict.fromkeys(self.names(), math.nan))
-        return evaluate(self.model, examples, lam, loss=self.loss, metrics=self.metrics)
+        found = evaluate(self.model, examples, loss=self.loss, metrics=self.metrics)
+        return replace(found, cost=found.loss + penalty)
 
     def names(self) -> list[str]:
         """Return the names of the metrics other than the accuracy."""
@@ -350,6 +360,7 @@ class _TrainingLoop:
         self.model, self.optimiser = model, optimiser
         self.loss_of_batch, self.measures = loss_of_batch, measures
         self.source, self.rng, self.augment = source, rng, augment
+        self.clip_norm: float | None = None
         self.callback: Callable[[TrainingProgress], None] | None = None
         self.steps_per_epoch = source.steps_per_epoch
         self.steps = int(plan["epochs"]) * self.steps_per_epoch
@@ -358,7 +369,7 @@ class _TrainingLoop:
             self.generators.append(rng)
         self.identity: dict[str, Any] = {
             "model": type(model).__name__,
-            "optimiser": type(optimiser).__name__,
+            "optimiser": optimiser.name,
             **plan,
             "random generators": [type(rng.bit_generator).__name__ for rng in self.generators],
         }
@@ -401,6 +412,8 @@ class _TrainingLoop:
         if not math.isfinite(self.loss):
             raise self.diverged(f"the loss became {self.loss}", self.optimiser.steps + 1)
         loss.backward()
+        if self.clip_norm is not None:
+            clip_grad_norm(self.optimiser.parameters, self.clip_norm)
         self.optimiser.step()
         if self.running is not None:
             self.running[0] += self.loss
@@ -415,7 +428,7 @@ class _TrainingLoop:
                 "weights or a smaller lambda"
             )
         epoch = -(-step // self.steps_per_epoch)
-        rates = [self.optimiser.schedule(i) for i in range(step)]
+        rates = [float(group.schedule(i)) for group in self.optimiser.groups for i in range(step)]
         rate = max(rates, key=lambda eta: (math.isnan(eta), eta))
         up_to = "learning rate" if min(rates) == rate or math.isnan(rate) else "learning rates up to"
         return TrainingDiverged(
@@ -432,9 +445,11 @@ class _TrainingLoop:
         step = self.optimiser.steps
         if self.history.rows and self.history.rows[-1].step == step:
             return
-        lam = self.optimiser.weight_decay / 2
-        train = self.measures.of(self.measures.train, lam) if self.running is None else self._running_metrics(lam)
-        validation = self.measures.of(self.measures.validation, lam)
+        with self.optimiser.averaged():
+            penalty = self.optimiser.penalty()
+            of_updates = None if self.running is None else self._running_metrics(penalty)
+            train = of_updates or self.measures.of(self.measures.train, penalty)
+            validation = self.measures.of(self.measures.validation, penalty)
         parts = {"training": train, "validation": validation}
         is_measured = {"training": self.running is None, "validation": self.measures.validation is not None}
         for name, metrics in parts.items():
@@ -458,16 +473,14 @@ class _TrainingLoop:
         )
         self.report()
 
-    def _running_metrics(self, lam: float) -> Metrics:
+    def _running_metrics(self, penalty: float) -> Metrics:
         """Return the mean loss of the updates since the last measurement, and start again."""
         assert self.running is not None
         total, count = self.running
         self.running = [0.0, 0]
-        missing = self.measures.of(None, lam)
+        missing = self.measures.of(None, penalty)
         if not count:
             return missing
-        with no_grad():
-            penalty = float(F.l2_penalty(self.model.weights(), lam)) if lam else 0.0
         return Metrics(total / count, total / count + penalty, math.nan, missing.others)
 
     def finish_epoch(self, patience: int | None, *, measure: bool) -> None:
@@ -486,7 +499,8 @@ class _TrainingLoop:
         score = -last.validation_loss if math.isnan(last.validation_accuracy) else last.validation_accuracy
         if score > self.best_score:
             self.best_score = score
-            self.best = self.model.state_dict()
+            with self.optimiser.averaged():
+                self.best = self.model.state_dict()
             self.history.best_epoch = self.epochs_done
         self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.engine.graph import unwrap_value
-from tinygrad_cifar.engine.tensor import Tensor
-from tinygrad_cifar.nn.optim.base import Array, Optimiser
+from tinygrad_cifar.nn.optim.base import Array, Optimiser, Parameters, Setting, check_coefficient
+from tinygrad_cifar.nn.optim.norms import norm_of
 from tinygrad_cifar.nn.schedules import Schedule
 from tinygrad_cifar.system.arguments import explain_calls
 
@@ -57,7 +57,7 @@ def orthogonalise(matrix: Any, iterations: int = 5) -> Array:
         raise ValueError(f"orthogonalise: matrix must have two axes; got the shape {x.shape}")
     _check_iterations("orthogonalise", iterations)
     x = np.array(x, dtype=x.dtype if x.dtype.kind == "f" else np.float64, order="C")
-    if norm := _norm(x):
+    if norm := norm_of(x):
         x /= norm
     return _orthogonalise(x, iterations)
 
@@ -73,23 +73,10 @@ def _orthogonalise(x: Array, iterations: int) -> Array:
         polynomial *= c
         gram *= b
         polynomial += gram
-        np.matmul(*((x, polynomial) if is_tall else (polynomial, x)), out=product)
+        np.matmul(x if is_tall else polynomial, polynomial if is_tall else x, out=product)
         x *= a
         x += product
     return x
-
-
-def _norm(x: Array) -> float:
-    """Return the root of the sum of squares, also if a square overflows or underflows."""
-    flat = x.reshape(-1)
-    with np.errstate(over="ignore", under="ignore"):
-        norm = math.sqrt(np.dot(flat, flat))
-    if norm == 0 or math.isinf(norm):
-        largest = float(np.abs(flat).max(initial=0))
-        if 0 < largest < math.inf:
-            scaled = flat / largest
-            return largest * math.sqrt(np.dot(scaled, scaled))
-    return norm
 
 
 def _check_iterations(name: str, iterations: int) -> None:
@@ -103,7 +90,7 @@ class Muon(Optimiser):
     For the matrices and filters inside a network. The function :func:`orthogonalise` makes all singular values of the
     matrix ``g + m * v`` about 1, so that a step changes all its directions equally. The matrix of a filter has one
     column per output and one row for each element of the other axes. Biases and other vectors, and usually the last
-    layer, need another optimiser.
+    layer, need another optimiser; :class:`Combined` makes one of several.
 
     Weight decay is decoupled: every weight is multiplied by ``1 - eta * weight_decay`` before the step.
 
@@ -112,8 +99,9 @@ class Muon(Optimiser):
 
     Parameters
     ----------
-    parameters : iterable of Tensor
-        Leaves to update, each with at least two axes.
+    parameters : iterable of Tensor, or of groups
+        Leaves to update, each with at least two axes, or groups of them with settings of their own; see
+        :class:`Optimiser`.
     eta : float or schedule
         Learning rate, or a function that maps the step number to it. Default: 0.02.
     momentum : float
@@ -151,10 +139,17 @@ class Muon(Optimiser):
            [ 0.  , -0.05]])
     """
 
+    momentum = Setting[float]()
+    nesterov = Setting[bool]()
+    iterations = Setting[int]()
+    rescale = Setting[bool]()
+    axis = Setting[int]()
+    _is_elementwise = False
+
     @explain_calls
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Parameters,
         eta: float | Schedule = 0.02,
         *,
         momentum: float = 0.95,
@@ -164,41 +159,54 @@ class Muon(Optimiser):
         axis: int = -1,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(parameters, eta, weight_decay=weight_decay)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"Muon: momentum must be in [0, 1); got {momentum}")
-        _check_iterations("Muon", iterations)
-        for i, p in enumerate(self.parameters):
-            if p.ndim < 2:  # noqa: PLR2004 (a matrix)
-                raise ValueError(
-                    f"Muon: parameter {i} must have at least two axes; got the shape {p.shape}: give vectors to "
-                    "another optimiser"
-                )
-            if not -p.ndim <= axis < p.ndim:
-                raise ValueError(f"Muon: axis {axis} is out of range for parameter {i}, which has the shape {p.shape}")
-        self.momentum = float(momentum)
-        self.nesterov, self.iterations, self.rescale, self.axis = nesterov, iterations, rescale, axis
-        self._add_buffers("velocity")
+        settings = {
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "iterations": iterations,
+            "rescale": rescale,
+            "axis": axis,
+        }
+        super().__init__(parameters, eta, weight_decay=weight_decay, settings=settings)
+        i = 0
+        for group in self.groups:
+            for p in group.parameters:
+                _check_shape(i, p.shape, group.settings["axis"])
+                i += 1
 
-    def _update_in_blocks(self, arrays: list[Array], eta: float, decay: float, w: Array) -> None:
-        self._update(w, *arrays, eta=eta, decay=decay)  # the matrix as a whole
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        check_coefficient("Muon: momentum", settings["momentum"])
+        _check_iterations("Muon", settings["iterations"])
+        if settings["rescale"] and settings["weight_decay"]:
+            raise ValueError("Muon: weight_decay has no effect on parameters that are rescaled; give only one of them")
 
-    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
+    def _buffer_names(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        return ("velocity",)
+
+    def _is_decoupled(self, settings: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        return True
+
+    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float, **settings: Any) -> None:  # noqa: ARG002
         (v,) = buffers
-        v *= self.momentum
+        momentum, axis = settings["momentum"], settings["axis"]
+        v *= momentum
         v += g
-        change = np.multiply(v, self.momentum, order="C") if self.nesterov else v.copy()
-        if self.nesterov:
-            change += g
-        if self.rescale and (length := _norm(w)):
-            w *= math.sqrt(w.shape[self.axis]) / length
-        if decay:
-            w *= 1 - eta * decay
-        if not (norm := _norm(change)):
+        change = g + momentum * v if settings["nesterov"] else v.copy()
+        if settings["rescale"] and (length := norm_of(w)):
+            w *= math.sqrt(w.shape[axis]) / length
+        if not (norm := norm_of(change)):
             return
         change /= norm
-        matrix = np.moveaxis(change, self.axis, -1)
+        matrix = np.moveaxis(change, axis, -1)
         shape = matrix.shape
-        result = _orthogonalise(matrix.reshape(-1, shape[-1]), self.iterations)
+        result = _orthogonalise(matrix.reshape(-1, shape[-1]), settings["iterations"])
         result *= eta
-        w -= np.moveaxis(result.reshape(shape), -1, self.axis)
+        w -= np.moveaxis(result.reshape(shape), -1, axis)
+
+
+def _check_shape(i: int, shape: tuple[int, ...], axis: int) -> None:
+    if len(shape) < 2:  # noqa: PLR2004 (a matrix)
+        raise ValueError(
+            f"Muon: parameter {i} must have at least two axes; got the shape {shape}: give vectors to another optimiser"
+        )
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"Muon: axis {axis} is out of range for parameter {i}, which has the shape {shape}")

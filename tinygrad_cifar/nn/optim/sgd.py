@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tinygrad_cifar.engine.tensor import Tensor
-from tinygrad_cifar.nn.optim.base import Array, Optimiser
+from tinygrad_cifar.nn.optim.base import Array, Optimiser, Parameters, Setting, check_coefficient
 from tinygrad_cifar.nn.schedules import Schedule
 from tinygrad_cifar.system.arguments import explain_calls
 
@@ -16,10 +16,13 @@ class SGD(Optimiser):
     The learning rate is part of the velocity, so a changed rate applies to new gradients only. PyTorch multiplies the
     velocity by the rate; with a constant rate both are the same. Without momentum, ``w = w - eta * g``.
 
+    Sources: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013; for the form of
+    Nesterov momentum, Bengio et al., arXiv:1212.0901.
+
     Parameters
     ----------
-    parameters : iterable of Tensor
-        Leaves to update.
+    parameters : iterable of Tensor, or of groups
+        Leaves to update, or groups of them with settings of their own; see :class:`Optimiser`.
     eta : float or schedule
         Learning rate, or a function that maps the step number to it.
     momentum : float
@@ -28,6 +31,9 @@ class SGD(Optimiser):
         If True, use Nesterov momentum: ``w = w - (m * v + eta * g)`` with the new v. Default: False.
     weight_decay : float
         Factor of the decay of the weights: twice the lambda of the L2 term. Default: 0.
+    decoupled : bool
+        If True, weights decay by ``w = w - eta * weight_decay * w`` before the step, so that the momentum does not
+        contain the decay (SGDW; Loshchilov and Hutter, arXiv:1711.05101). Default: False.
 
     Raises
     ------
@@ -50,34 +56,51 @@ class SGD(Optimiser):
     array([0.125])
     """
 
+    momentum = Setting[float]()
+    nesterov = Setting[bool]()
+    decoupled = Setting[bool]()
+
     @explain_calls
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Parameters,
         eta: float | Schedule,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        decoupled: bool = False,
     ) -> None:
-        super().__init__(parameters, eta, weight_decay=weight_decay)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"SGD: momentum must be in [0, 1); got {momentum}")
-        if nesterov and not momentum:
-            raise ValueError("SGD: nesterov requires momentum greater than 0; got 0: use momentum=0.9, for example")
-        self.momentum = float(momentum)
-        self.nesterov = nesterov
-        if momentum:
-            self._add_buffers("velocity")
+        settings = {"momentum": momentum, "nesterov": nesterov, "decoupled": decoupled}
+        super().__init__(parameters, eta, weight_decay=weight_decay, settings=settings)
 
-    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float) -> None:
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        momentum = settings["momentum"]
+        check_coefficient("SGD: momentum", momentum)
+        if settings["nesterov"] and not momentum:
+            raise ValueError("SGD: nesterov requires momentum greater than 0; got 0: use momentum=0.9, for example")
+
+    def _buffer_names(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        return ("velocity",) if settings["momentum"] else ()
+
+    def _is_decoupled(self, settings: Mapping[str, Any]) -> bool:
+        return bool(settings["decoupled"])
+
+    def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float, **settings: Any) -> None:
         if not buffers:
             if decay:
                 w *= 1 - eta * decay
             w -= eta * g
             return
         (v,) = buffers
-        change = eta * (g + decay * w)
-        v *= self.momentum
+        momentum = settings["momentum"]
+        change = decay * w
+        change += g
+        change *= eta
+        v *= momentum
         v += change
-        w -= change + self.momentum * v if self.nesterov else v
+        if not settings["nesterov"]:
+            w -= v
+            return
+        change += momentum * v
+        w -= change
