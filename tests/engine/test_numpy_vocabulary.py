@@ -229,8 +229,11 @@ def numpys(name: str) -> Any:
     return np.linalg.norm if name == "norm" else getattr(np, name)
 
 
+NOT_IN_NUMPY = {"avg_pool2d", "channels_first", "channels_last", "gelu"}  # tested with the layers of images
+
+
 def test_every_composition_is_called():
-    assert set(OPERATIONS) - set(SPECS) - set(CALLS) == set()
+    assert set(OPERATIONS) - set(SPECS) - set(CALLS) == NOT_IN_NUMPY
 
 
 def outputs(result: Any) -> list[Any]:

@@ -166,12 +166,16 @@ def _softmax(x: Array, axis: int) -> Array:
 def classifications(draw: Any) -> Case:
     rng = np.random.default_rng(draw(seeds))
     batch, classes = draw(st.sampled_from([(2, 3), (3, 2), (4, 4), (1, 3), (1, 1)]))
-    return Case((moderate(rng, (batch, classes)),), (rng.integers(0, classes, batch),))
+    smoothing = draw(st.sampled_from([0.0, 0.0, 0.2]))
+    return Case((moderate(rng, (batch, classes)),), (rng.integers(0, classes, batch), smoothing))
 
 
-def _cross_entropy(scores: Array, labels: Array) -> Any:
-    rows = zip(scores.tolist(), labels.tolist(), strict=True)
-    return math.fsum(_log_of_sum(row) - row[label] for row, label in rows) / len(labels)
+def _cross_entropy(scores: Array, labels: Array, smoothing: float) -> Any:
+    terms = []
+    for row, label in zip(scores.tolist(), labels.tolist(), strict=True):
+        for i, score in enumerate(row):
+            terms.append((_log_of_sum(row) - score) * ((1 - smoothing) * (i == label) + smoothing / len(row)))
+    return math.fsum(terms) / len(labels)
 
 
 # -- products --------------------------------------------------------------------------------------------------------

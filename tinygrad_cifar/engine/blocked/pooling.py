@@ -180,13 +180,14 @@ def _elements(padded: Any, window: Pair, output: Pair, geometry: Geometry) -> li
 def _first_maxima(
     padded: Any, largest: Any, window: Pair, output: Pair, geometry: Geometry
 ) -> Iterator[tuple[Place, Any]]:
-    """Yield each element of the windows, and in which windows it is the first that is not less than the maximum."""
+    """Yield each element of the windows, and in which windows it is the first that is the maximum, or NaN."""
     is_found = np.zeros(largest.shape, bool)
     for a, b in np.ndindex(window):
         place = element_of_windows(a, b, output, geometry)
-        is_first = np.less(padded[place].real, largest.real)
-        np.logical_or(is_first, is_found, out=is_first)
-        np.logical_not(is_first, out=is_first)
+        element = padded[place]
+        is_first = np.equal(element, largest)
+        is_first |= np.not_equal(element, element)
+        np.greater(is_first, is_found, out=is_first)  # True and not False
         is_found |= is_first
         yield place, is_first
 

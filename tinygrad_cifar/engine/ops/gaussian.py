@@ -22,9 +22,9 @@ from tinygrad_cifar.engine.ops.trigonometric import tanh
 from tinygrad_cifar.engine.primitives import primitive, unary
 
 _SLOPE = 2 / math.sqrt(math.pi)
-_SERIES_TERMS = 20  # the next one is below 1e-19
+_SERIES_UNTIL, _SERIES_TERMS = 1.0, 20  # the next term is below 1e-19
 _DEGREE, _NODES = 28, 200  # of the polynomial and its fit; its error is that of float64
-_LAST_NODE, _ZERO_FROM = 26.0, 30.0  # erfc(26) is 1e-295; erfc(30) is 0 in float64
+_LAST_NODE, _ZERO_FROM = 26.0, 30.0  # exp(26**2) is finite; erfc(30) is 0 in float64
 
 erf = unary(
     "erf",
@@ -113,36 +113,49 @@ def _gelu_tanh_curvature(x: Any) -> Any:
 
 def _erf(x: Any) -> Any:
     wide = np.asarray(x, np.float64)
-    small = np.clip(wide, -1, 1)
-    series, term, squared = small.copy(), small.copy(), small * small
-    for n in range(1, _SERIES_TERMS):
-        term *= squared
-        term *= -1 / n
-        series += term / (2 * n + 1)
     tail = np.copysign(1 - _erfc_of_positive(np.abs(wide)), wide)
-    return np.where(np.abs(wide) < 1, _SLOPE * series, tail).astype(x.dtype)
+    return np.where(np.abs(wide) < _SERIES_UNTIL, _erf_series(wide), tail).astype(x.dtype)
 
 
 def _erfc(x: Any) -> Any:
     wide = np.asarray(x, np.float64)
     tail = _erfc_of_positive(np.abs(wide))
-    return np.where(wide < 0, 2 - tail, tail).astype(x.dtype)
+    tail = np.where(wide < 0, 2 - tail, tail)
+    return np.where(np.abs(wide) < _SERIES_UNTIL / 2, 1 - _erf_series(wide), tail).astype(x.dtype)
+
+
+def _erf_series(x: Any) -> Any:
+    """Return the sum of ``2 / sqrt(pi) * (-1)**n * x**(2 * n + 1) / (n! * (2 * n + 1))``, for small x."""
+    x = np.clip(x, -_SERIES_UNTIL, _SERIES_UNTIL)
+    series, term, squared = x.copy(), x.copy(), x * x
+    for n in range(1, _SERIES_TERMS):
+        term *= squared
+        term *= -1 / n
+        series += term / (2 * n + 1)
+    return _SLOPE * series
 
 
 def _erfc_of_positive(x: Any) -> Any:
     x = np.minimum(x, _ZERO_FROM)
     high = x.astype(np.float32).astype(np.float64)  # with 24 bits, so that its square is exact
-    smooth = np.polynomial.chebyshev.chebval(6 / (3 + x) - 1, _coefficients())
+    smooth = np.polynomial.chebyshev.chebval(_variable(x), _coefficients())
     return np.exp(-high * high) * np.exp((high - x) * (high + x)) * smooth / (1 + math.sqrt(math.pi) * x)
+
+
+def _variable(x: Any) -> Any:
+    """Return t, mapped from its range for x from 0 to the last node to the range from -1 to 1 of the polynomials."""
+    first = 3 / (3 + _LAST_NODE)
+    return (6 / (3 + x) - (1 + first)) / (1 - first)
 
 
 @cache
 def _coefficients() -> Any:
-    """Return the Chebyshev coefficients of f in 2 t - 1, fitted to ``math.erfc``."""
-    nodes = (np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES) + 1) / 2
-    places: Any = (3 / nodes[3 / nodes - 3 < _LAST_NODE] - 3).astype(np.float32).astype(np.float64)
+    """Return the Chebyshev coefficients of f, fitted to ``math.erfc``."""
+    first = 3 / (3 + _LAST_NODE)
+    nodes = first + (1 - first) * (np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES) + 1) / 2
+    places: Any = (3 / nodes - 3).astype(np.float32).astype(np.float64)  # their squares are exact
     values = [math.erfc(x) * math.exp(x * x) * (1 + math.sqrt(math.pi) * x) for x in places.tolist()]
-    return np.polynomial.chebyshev.chebfit(6 / (3 + places) - 1, values, _DEGREE)
+    return np.polynomial.chebyshev.chebfit(_variable(places), values, _DEGREE)
 
 
 @operation(_gelu_tanh, erfc, multiply, doc=Doc("", "x * (1 + erf(x / sqrt(2))) / 2", x="g * (Phi(x) + x * phi(x))"))
