@@ -40,6 +40,7 @@ Beside them:
 - :mod:`~tinygrad_cifar.engine.operations`, :mod:`~tinygrad_cifar.engine.documentation`: type and help text of an
   operation.
 - :mod:`~tinygrad_cifar.engine.axes`, :mod:`~tinygrad_cifar.engine.signatures`: axis arguments, argument names.
+- :mod:`~tinygrad_cifar.engine.locations`: the line of the program that called an operation.
 - :mod:`~tinygrad_cifar.engine.blocked_matmul`: how matrices are multiplied.
 
 On top of them:
