@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from weakref import ref
 
@@ -13,7 +13,10 @@ from tinygrad_cifar.engine.backprop import _initial_cotangent, propagate
 from tinygrad_cifar.engine.graph import VJP, Array, Edge, Node, Value
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.inspection.building import make_nodes
+from tinygrad_cifar.inspection.diagram import Diagram, make_diagram
 from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode, format_shape
+from tinygrad_cifar.inspection.svg import fits_page, write_svg
+from tinygrad_cifar.inspection.text_formats import write_dot, write_mermaid
 from tinygrad_cifar.nn.module import Module
 
 Override: TypeAlias = Callable[[Array, GraphEdge], Any]
@@ -146,6 +149,60 @@ class Graph:
 
         found = propagate(start, initial, retain_graph=True, targets=targets, replace=replace if replacements else None)
         return {nodes[node]: np.asarray(g) for node, g in found.items()}
+
+    def to_svg(self, fold: Iterable[str] | str | None = None) -> str:
+        """Return a picture of the graph as SVG; notebooks show it by itself.
+
+        Parameters
+        ----------
+        fold : iterable of str, optional
+            Names of the modules to draw as one box; ``[]`` shows every operation. If None, a graph that does not fit a
+            page is folded, by module or else by repeated operations, until it does, and the picture says so.
+
+        Returns
+        -------
+        str
+            An SVG element, which can be written to a file.
+
+        Raises
+        ------
+        ValueError
+            If no node belongs to a module of a given name.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar import Tensor, graph
+        >>> x = Tensor([1.0, -2.0], requires_grad=True)
+        >>> graph((x * x).sum()).to_svg()[:4]
+        '<svg'
+        """
+        return write_svg(self._diagram(fold))
+
+    def to_mermaid(self, fold: Iterable[str] | str | None = None) -> str:
+        """Return the graph as a Mermaid flowchart, which GitHub draws in Markdown; see :meth:`to_svg` for ``fold``.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar import Tensor, graph
+        >>> x = Tensor([1.0, -2.0], requires_grad=True)
+        >>> y = x.sum()
+        >>> print(graph(y).to_mermaid().partition("  classDef")[0], end="")
+        flowchart TD
+          n0{{"x<br/>2<br/>value [1  -2]"}}:::parameter
+          n1("y = sum<br/>scalar<br/>value -1"):::operation
+          n0 --> n1
+        """
+        return write_mermaid(self._diagram(fold))
+
+    def to_dot(self, fold: Iterable[str] | str | None = None) -> str:
+        """Return the graph in the DOT language of Graphviz; see :meth:`to_svg` for ``fold``."""
+        return write_dot(self._diagram(fold))
+
+    def _diagram(self, fold: Iterable[str] | str | None) -> Diagram:
+        return make_diagram(self.nodes, fold, fits_page)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
 
     def __repr__(self) -> str:
         return (
