@@ -1,6 +1,7 @@
 """A diagram as SVG, which needs neither Graphviz nor a network.
 
-The picture has its own background and follows the reader's colour scheme, so it can be read in light and dark
+Boxes and arrows carry their numbers (``data-box``, ``data-arrow``), for the page that highlights them. The picture has
+its own background and follows the reader's colour scheme, so it can be read in light and dark
 notebooks, and prints on white. Parameters, data and operations differ in shape, in the label of the legend and in
 colour.
 """
@@ -38,6 +39,7 @@ font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monosp
 .tg .folded{fill:var(--fold);stroke:var(--line);stroke-width:1.2}
 .tg .result{fill:var(--res);stroke:var(--res-line);stroke-width:1.8}
 .tg .a{fill:none;stroke:var(--line);stroke-width:1.4}.tg .c{stroke-dasharray:4 4}.tg .h{fill:var(--line)}
+.tg .r{display:none}
 """.replace("\n", "")
 
 
@@ -58,9 +60,10 @@ def write_svg(diagram: Diagram) -> str:
         f'<g transform="translate({shift:.1f},{_MARGIN + len(notes) * _LINE:.1f})">',
     ]
     for arrow, points in zip(diagram.arrows, layout.arrows, strict=True):
-        parts.append(_arrow(points, has_gradient=arrow.has_gradient))
+        parts.append(f'<g data-arrow="{arrow.source} {arrow.target}">')
+        parts.append(f"{_arrow(points, has_gradient=arrow.has_gradient)}</g>")
     for i, (box, place) in enumerate(zip(diagram.boxes, layout.boxes, strict=True)):
-        parts.append(_draw_box(box, place, is_result=i == result))
+        parts.append(f'<g data-box="{i}">{_draw_box(box, place, is_result=i == result)}</g>')
     parts.append("</g>")
     for i, line in enumerate(notes):
         parts.append(f'<text class="s" x="{_MARGIN}" y="{_MARGIN + i * _LINE + 4:.1f}">{escape(line)}</text>')
@@ -96,13 +99,18 @@ def _draw_box(box: Box, place: Placed, *, is_result: bool) -> str:
     top = y - height / 2 + _PADDING + 8
     details = escape("\n".join([box.title, *box.lines, *_tooltip(box)]))
     lines = "".join(
-        f'<text class="s" text-anchor="middle" x="{x:.1f}" y="{top + _LINE * (i + 1):.1f}">{escape(line)}</text>'
+        f'<text class="s {_what(line)}" text-anchor="middle" x="{x:.1f}" y="{top + _LINE * (i + 1):.1f}">'
+        f"{escape(line)}</text>"
         for i, line in enumerate(box.lines)
     )
     return (
-        f"<g><title>{details}</title>{_outline(kind, x, y, width, height)}"
-        f'<text class="t" text-anchor="middle" x="{x:.1f}" y="{top:.1f}">{escape(box.title)}</text>{lines}</g>'
+        f"<title>{details}</title>{_outline(kind, x, y, width, height)}"
+        f'<text class="t" text-anchor="middle" x="{x:.1f}" y="{top:.1f}">{escape(box.title)}</text>{lines}'
     )
+
+
+def _what(line: str) -> str:
+    return line.partition(" ")[0] if line.startswith(("value ", "gradient ")) else ""
 
 
 def _tooltip(box: Box) -> list[str]:
@@ -139,8 +147,12 @@ def _rectangle(kind: str, x: float, y: float, width: float, height: float, radiu
 
 
 def _arrow(points: Sequence[tuple[float, float]], *, has_gradient: bool) -> str:
-    """Return a smooth line through the points, vertical at each of them, with a head at its end."""
+    """Return a smooth line through the points, vertical at each of them, with a head at its end.
+
+    A head at its start, for the gradient that flows back, is there but not shown; a page can show it.
+    """
     (x, y), *others = points
+    back = f'<path class="r" d="M{x:.1f},{y:.1f}l-5,10h10z"/>' if has_gradient else ""
     path = [f"M{x:.1f},{y:.1f}"]
     last_x, last_y = others[-1]
     others[-1] = last_x, last_y - 7
@@ -153,7 +165,7 @@ def _arrow(points: Sequence[tuple[float, float]], *, has_gradient: bool) -> str:
             path.append(f"C{x:.1f},{middle:.1f} {to_x:.1f},{middle:.1f} {to_x:.1f},{to_y:.1f}")
         x, y = to_x, to_y
     head = f"M{last_x:.1f},{last_y:.1f}l-4,-8h8z"
-    return f'<path class="a{"" if has_gradient else " c"}" d="{"".join(path)}"/><path class="h" d="{head}"/>'
+    return f'<path class="a{"" if has_gradient else " c"}" d="{"".join(path)}"/><path class="h" d="{head}"/>{back}'
 
 
 def _legend(diagram: Diagram) -> tuple[str, float]:

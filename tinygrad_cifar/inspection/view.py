@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import ref
 
@@ -15,9 +16,11 @@ from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.inspection.building import make_nodes
 from tinygrad_cifar.inspection.diagram import Diagram, make_diagram
 from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode, format_shape
+from tinygrad_cifar.inspection.page import write_page
 from tinygrad_cifar.inspection.svg import fits_page, write_svg
 from tinygrad_cifar.inspection.text_formats import write_dot, write_mermaid
 from tinygrad_cifar.nn.module import Module
+from tinygrad_cifar.system.files import atomic_write
 
 Override: TypeAlias = Callable[[Array, GraphEdge], Any]
 
@@ -124,8 +127,8 @@ class Graph:
         start = self._start()
         if start is None or start.edges is None:
             raise RuntimeError(
-                "cotangents: the graph has been freed by a backward pass, or its result has been deleted; compute the "
-                "result again, or call cotangents before backward()"
+                "the graph has been freed by a backward pass, or its result has been deleted; compute the result "
+                "again, keep it in a variable, and call backward() afterwards"
             )
         out = Value()
         out._array = np.broadcast_to(np.zeros((), start.dtype), start.shape)
@@ -188,7 +191,7 @@ class Graph:
         >>> y = x.sum()
         >>> print(graph(y).to_mermaid().partition("  classDef")[0], end="")
         flowchart TD
-          n0{{"x<br/>2<br/>value [1  -2]"}}:::parameter
+          n0{{"x<br/>2<br/>value [1, -2]"}}:::parameter
           n1("y = sum<br/>scalar<br/>value -1"):::operation
           n0 --> n1
         """
@@ -197,6 +200,41 @@ class Graph:
     def to_dot(self, fold: Iterable[str] | str | None = None) -> str:
         """Return the graph in the DOT language of Graphviz; see :meth:`to_svg` for ``fold``."""
         return write_dot(self._diagram(fold))
+
+    def to_html(self, path: Path | str) -> None:
+        """Write a page that steps through the computation: forward, then backward, one operation at a time.
+
+        The page is one file that needs no network. It shows the formula of each step, the numbers of small tensors,
+        the arrays that are saved and freed, and the memory over time. The arrow keys, Home, End and the space bar move
+        through the steps; so do the buttons. To see the values of all operations, compute the result inside
+        ``trace_graph(values=True)``.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to create or replace.
+
+        Raises
+        ------
+        RuntimeError
+            If the graph has been freed.
+        ValueError
+            If the result has more than one element and the view was made without ``cotangents=True``.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar import Tensor, graph, trace_graph
+        >>> x = Tensor([1.0, -2.0], requires_grad=True)
+        >>> with trace_graph(values=True):
+        ...     loss = (x * x).sum()
+        >>> graph(loss).to_html("loss.html")
+        """
+        cotangents = {node: node.cotangent for node in self.nodes if node.cotangent is not None}
+        if not cotangents or any(node.is_freed for node in self.operations):
+            cotangents = self.cotangents()
+        text = write_page(self.nodes, cotangents)
+        with atomic_write(Path(path)) as file:
+            file.write(text.encode())
 
     def _diagram(self, fold: Iterable[str] | str | None) -> Diagram:
         return make_diagram(self.nodes, fold, fits_page)
@@ -246,8 +284,9 @@ def graph(
 ) -> Graph:
     """Return a read-only view of the graph behind a result.
 
-    The view does not keep the graph or its arrays alive. Made before ``backward()``, it keeps the structure, and shows
-    what has been freed since. Made afterwards, it contains what remains.
+    The view does not keep the graph or its arrays alive, so keep the result in a variable. A view that is made before
+    ``backward()`` keeps the structure and shows what has been freed since; one that is made afterwards contains what
+    remains.
 
     Names are those of the variables that hold the tensors where ``graph`` is called, in containers as well
     (``W[0]``, ``params['W']``), and of the attributes of modules (``model.hidden.W``). For operations that are computed
