@@ -48,7 +48,11 @@ _MODULES = {
     "settings": "course.settings",
     "training": "course.training",
 }
-
+# Functions of modules that are imported when they are first asked for.
+_FUNCTIONS = {
+    "graph": "inspection.view",
+    "trace_graph": "inspection.tracing",
+}
 
 if TYPE_CHECKING:
     from tinygrad_cifar import data as data
@@ -62,6 +66,8 @@ if TYPE_CHECKING:
     from tinygrad_cifar.course import settings as settings
     from tinygrad_cifar.course import training as training
     from tinygrad_cifar.engine import gradcheck as gradcheck
+    from tinygrad_cifar.inspection.tracing import trace_graph as trace_graph
+    from tinygrad_cifar.inspection.view import graph as graph
     from tinygrad_cifar.nn import functional as functional
     from tinygrad_cifar.nn import initialisers as initialisers
     from tinygrad_cifar.nn import optim as optim
@@ -71,13 +77,16 @@ else:  # type checkers would take any name of the package to exist, if they saw 
     __all__ = [
         *("NonFiniteError", "Tensor", "__version__", "count_kinks", "from_numpy", "grad", "hessian", "hvp"),
         *("is_recording", "jacobian", "jvp", "no_grad", "primitive", "runtime", "set_num_threads", "trace_nonfinite"),
+        *_FUNCTIONS,
         *_OPERATIONS,
     ]
 
     def __getattr__(name):
-        """Import a module of the package when it is first asked for: ``tinygrad_cifar.nn``."""
+        """Import a module of the package, or a function of one, when it is first asked for: ``tinygrad_cifar.nn``."""
         if name in _MODULES:
             return import_module(f"{__name__}.{_MODULES[name]}")
+        if name in _FUNCTIONS:
+            return getattr(import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
         return _explain(name)
 
     _explain = _explain_names(__name__, [*__all__, *_MODULES])

@@ -42,6 +42,7 @@ Beside them:
 - :mod:`~tinygrad_cifar.engine.axes`, :mod:`~tinygrad_cifar.engine.signatures`: axis arguments, argument names.
 - :mod:`~tinygrad_cifar.engine.blocked`: how large products, convolutions and normalisations are computed: in blocks, on
   all cores.
+- :mod:`~tinygrad_cifar.engine.locations`: the line of the program that called an operation.
 
 On top of them:
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value, shape_of
-from tinygrad_cifar.engine.modes import observe
+from tinygrad_cifar.engine.graph import Primitive, Value, shape_of
+from tinygrad_cifar.engine.modes import Watcher, observe
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import module_text
 
@@ -95,8 +95,8 @@ def _counting() -> Iterator[_Multiplications]:
         yield counter
 
 
-class _Multiplications:
-    """Watcher that counts the multiplications of matrix products and convolutions."""
+class _Multiplications(Watcher):
+    """Counter of the multiplications of matrix products and convolutions."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -107,15 +107,3 @@ class _Multiplications:
             self.count += out._array.size * arguments[0].shape[-1]
         elif op.name == "conv2d":
             self.count += out._array.size * math.prod(arguments[1].shape[:3])
-
-    def on_vjp_start(self, node: Node, vjp: VJP) -> None:
-        """Ignore the backward pass."""
-
-    def on_vjp_end(self) -> None:
-        """Ignore the backward pass."""
-
-    def on_vjp_result(self, node: Node, vjp: VJP, g: Any, arguments: Sequence[Any], contribution: Any) -> None:
-        """Ignore the backward pass."""
-
-    def on_accumulate(self, node: Node, vjp: VJP, terms: Sequence[Any], total: Any) -> None:
-        """Ignore the backward pass."""
