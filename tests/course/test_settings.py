@@ -114,7 +114,7 @@ CONTRADICTIONS = [
     ({"model": "two-layer", "hidden": (10**9,)}, "hidden must be a tuple of integers from 1 to"),
     ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout 0.5 needs model perceptron, not two-layer"),
     ({"activation": "absolute"}, "activation absolute needs model two-layer, not softmax"),
-    ({"model": "svm", "q": 0.5}, "q 0.5 needs model softmax or two-layer or perceptron, not svm"),
+    ({"model": "svm", "q": 0.5}, "q 0.5 needs model softmax or two-layer or perceptron or patchify, not svm"),
     ({"train_batches": ()}, "train_batches must be different batches, at least one"),
     ({"train_batches": (1, 1)}, "train_batches must be different batches"),
     ({"train_batches": (1, 2)}, "batch 2 must not be in both train_batches and validation_batch"),
@@ -125,7 +125,10 @@ CONTRADICTIONS = [
     ({"loss": "binary-cross-entropy", "model": "svm"}, "loss binary-cross-entropy needs model softmax or two-layer"),
     ({"loss": "binary-cross-entropy", "q": 0.5}, "q 0.5 needs loss cross-entropy, not binary-cross-entropy"),
     ({"optimiser": "nesterov"}, "optimiser nesterov needs a momentum greater than 0"),
-    ({"optimiser": "adam", "momentum": 0.9}, r"momentum 0\.9 needs optimiser sgd or nesterov, not adam"),
+    (
+        {"optimiser": "adam", "momentum": 0.9},
+        r"momentum 0\.9 needs optimiser sgd or nesterov or rmsprop or muon, not adam",
+    ),
 ]
 
 

@@ -123,7 +123,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         Stop when the validation accuracy has not increased for this many epochs (or the validation loss has not
         decreased, if the model is not a classifier), and restore the best parameters.
     augment : callable, optional
-        ``augment(X_batch, rng)`` returns the images to train on instead.
+        ``augment(X_batch, rng)`` returns the images to train on instead. If it has a method ``start_epoch(epoch)``,
+        that is called before each epoch, counted from 0.
     clip_norm : float, optional
         Largest norm of the gradients of an update (:func:`~tinygrad_cifar.nn.optim.clip_grad_norm`). If None, they are
         not clipped.
@@ -394,6 +395,9 @@ class _TrainingLoop:
     def run_epoch(self, measure_every: int | None, patience: int | None) -> None:
         """Make the updates and the measurements of one epoch."""
         self.model.train()
+        start_epoch = getattr(self.augment, "start_epoch", None)
+        if callable(start_epoch):
+            start_epoch(self.epochs_done)
         for X, labels in self.source.epoch(self.rng):
             self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
             if measure_every and self.optimiser.steps % measure_every == 0:

@@ -92,9 +92,7 @@ def mirror(images: _Images) -> _Images:
     return np.ascontiguousarray(_as_pixels(images)[..., ::-1]).reshape(images.shape)
 
 
-def augment_shift(
-    images: _Images, rng: RandomState, most: int, *, border: Literal["edge", "reflect"] = "edge"
-) -> _Images:
+def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str = "edge") -> _Images:
     """Shift each image by up to ``most`` pixels along each axis.
 
     All ``(2 * most + 1) ** 2`` shifts are equally probable. With the border ``"edge"``, pixels shifted in repeat the
@@ -193,9 +191,10 @@ def _iterate_views(images: _Images, pixels: npt.NDArray[Any], kind: str) -> Iter
             yield weight / 2, mirror(moved)
 
 
-def _windows(pixels: npt.NDArray[Any], most: int, border: Literal["edge", "reflect"]) -> npt.NDArray[Any]:
+def _windows(pixels: npt.NDArray[Any], most: int, border: str) -> npt.NDArray[Any]:
     """Return a view with all shifts: axes 2 and 3 are the position of the window in the image and its border."""
-    padded = np.pad(pixels, ((0, 0), (0, 0), (most, most), (most, most)), mode=border)
+    mode: Literal["edge", "reflect"] = "edge" if border == "edge" else "reflect"
+    padded = np.pad(pixels, ((0, 0), (0, 0), (most, most), (most, most)), mode=mode)
     return np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(2, 3))
 
 

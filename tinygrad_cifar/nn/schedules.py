@@ -281,6 +281,37 @@ class WarmUp:
         return self.schedule(step) * min((step + 1) / self.steps, 1.0)
 
 
+@explain_constructor
+@dataclass(frozen=True)
+class Scaled:
+    """Another schedule times a factor, such as for the biases of a model: ``eta(t) = factor * schedule(t)``.
+
+    Parameters
+    ----------
+    schedule : schedule
+        Schedule to follow.
+    factor : float
+        Factor, at least 0.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.nn import schedules
+    >>> rate = schedules.Scaled(schedules.Linear(1.0, steps=4), factor=2.0)
+    >>> [rate(t) for t in range(5)]
+    [2.0, 1.5, 1.0, 0.5, 0.0]
+    """
+
+    schedule: Schedule
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not self.factor >= 0:
+            raise ValueError(f"factor must be at least 0; got {self.factor}")
+
+    def __call__(self, step: int) -> float:
+        return self.factor * self.schedule(step)
+
+
 def _check_positive(name: str, value: int) -> None:
     if value < 1:
         raise ValueError(f"{name} must be at least 1; got {value}")
