@@ -395,9 +395,10 @@ class _TrainingLoop:
     def run_epoch(self, measure_every: int | None, patience: int | None) -> None:
         """Make the updates and the measurements of one epoch."""
         self.model.train()
-        start_epoch = getattr(self.augment, "start_epoch", None)
-        if callable(start_epoch):
-            start_epoch(self.epochs_done)
+        for listener, arguments in ((self.augment, ()), (self.model, (self.steps // self.steps_per_epoch,))):
+            start_epoch = getattr(listener, "start_epoch", None)
+            if callable(start_epoch):
+                start_epoch(self.epochs_done, *arguments)
         for X, labels in self.source.epoch(self.rng):
             self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
             if measure_every and self.optimiser.steps % measure_every == 0:
