@@ -16,7 +16,7 @@ EQUIVALENT: dict[str, str] = {
     "engine/tracing: `2` to `3` in `_NAN, _INFINITE, _FINITE = 2, 1, 0`": "only the order of the severities matters",
     "engine/tracing:_NonFiniteWatcher.__init__: `self.vjp: VJP | None = None` to `pass` in `self.vjp: VJP | None = None`": "the VJP is read only if there is a node, and both are set together",
     "engine/tracing:_NonFiniteWatcher.on_accumulate: `0` to `1` in `if total is terms[0]:`": "a sum that is its first term has its severity",
-    "engine/tracing:_caller_location: `2` to `3` in `frame: FrameType | None = sys._getframe(2)`": "the skipped frame is one of the engine, which the loop skips as well",
+    "engine/locations:caller_location: `2` to `3` in `frame: FrameType | None = sys._getframe(2)`": "the skipped frame is one of the engine, which the loop skips as well",
     "engine/tracing:_is_finite: `0` to `1` in `return bool(total - total == 0) or bool(np.isfinite(x).all())`": "then every element is checked, which is slower",
     "engine/tracing:_is_finite: `total - total` to `total + total` in `return bool(total - total == 0) or bool(np.isfinite(x).all())`": "unless the sum is 0, every element is checked, which is slower",
     "experiments/jobs: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",

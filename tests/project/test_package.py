@@ -68,7 +68,8 @@ def needs_an_example(value: object) -> bool:
 
 def public_objects() -> list[tuple[str, str]]:
     """Return module and name of each public object that needs an example."""
-    return [
+    on_demand = [(f"tinygrad_cifar.{path}", name) for name, path in tinygrad_cifar._FUNCTIONS.items()]
+    return on_demand + [
         (module.__name__, name)
         for module in map(importlib.import_module, PUBLIC_MODULES)
         for name in sorted(public_names(module))
@@ -153,6 +154,12 @@ def test_a_module_is_imported_on_first_use(name):
     assert run_in_new_python(f"import tinygrad_cifar as tg; print(tg.{name}.__name__)").strip() == path
 
 
+@pytest.mark.parametrize("name", tinygrad_cifar._FUNCTIONS)
+def test_a_function_is_imported_on_first_use(name):
+    path = f"tinygrad_cifar.{tinygrad_cifar._FUNCTIONS[name]}"
+    assert run_in_new_python(f"import tinygrad_cifar as tg; print(tg.{name}.__module__)").strip() == path
+
+
 def test_an_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="module 'tinygrad_cifar' has no attribute 'nm'"):
         getattr(tinygrad_cifar, "nm")  # noqa: B009
@@ -213,4 +220,5 @@ def test_type_checkers_see_the_modules_that_are_imported_on_demand():
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {(node.module, alias.name) for node in block.body for alias in node.names}
     paths = [f"tinygrad_cifar.{path}".rpartition(".") for path in tinygrad_cifar._MODULES.values()]
-    assert seen == {(package, name) for package, _, name in paths}
+    functions = {(f"tinygrad_cifar.{path}", name) for name, path in tinygrad_cifar._FUNCTIONS.items()}
+    assert seen == {(package, name) for package, _, name in paths} | functions

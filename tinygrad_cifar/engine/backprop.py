@@ -27,6 +27,7 @@ from tinygrad_cifar.engine.ops.elementwise import astype
 from tinygrad_cifar.engine.ops.shapes import sum_to
 
 Cotangents = dict[Node, Any]
+Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
 
 
 def propagate(
@@ -36,6 +37,7 @@ def propagate(
     retain_graph: bool,
     value_type: type[Value] | None = None,
     targets: frozenset[Node] | None = None,
+    replace: Prepare | None = None,
 ) -> Cotangents:
     """Propagate ``cotangent`` from ``start`` back through the graph.
 
@@ -51,6 +53,9 @@ def propagate(
         Class of the values in which saved arrays are passed to VJPs that are recorded. If None, VJPs receive arrays.
     targets : frozenset of Node, optional
         Nodes whose cotangents are wanted; only paths that lead to them are followed. If None, all leaves are.
+    replace : callable, optional
+        ``replace(node, edges)`` returns the edges of a node with other VJPs; their parents must stay the same. For
+        passes over arrays.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def propagate(
         The cotangent of each target, or leaf, that was reached.
     """
     # What differs between passes is decided here, once: which edges of a node to follow, and how.
-    prepare = _as_saved if value_type is None else partial(_as_values, value_type)
+    prepare = replace or (_as_saved if value_type is None else partial(_as_values, value_type))
     edges_of = _edges_towards(start, targets, prepare) if targets is not None else _all_edges(prepare)
     watchers = active_watchers()
     follow = partial(_follow_watched, watchers) if watchers else _follow
@@ -141,8 +146,6 @@ def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:
 
 # -- which edges to follow ---------------------------------------------------------------------------------------------
 # Another thread may free a node at any time, so the edges of a node are read once.
-
-Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
 
 
 def _as_saved(node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:  # noqa: ARG001

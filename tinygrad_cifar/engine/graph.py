@@ -47,9 +47,11 @@ class Node:
     location : tuple, optional
         File and line of the user's code that computed the value, and of the library's code that it called; present only
         if a watcher has recorded it.
+    trace
+        What ``trace_graph`` has recorded of the operation; present only then.
     """
 
-    __slots__ = ("dtype", "edges", "frozen", "grad", "location", "number", "primitive", "shape")
+    __slots__ = ("__weakref__", "dtype", "edges", "frozen", "grad", "location", "number", "primitive", "shape", "trace")
 
     primitive: Primitive | None
     edges: tuple[Edge, ...] | None
@@ -59,6 +61,7 @@ class Node:
     grad: Any
     frozen: bool
     location: tuple[str, int, str, int]
+    trace: Any
 
 
 class Value:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from functools import partial, wraps
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Watcher(Protocol):
-    """Callbacks for every operation and every VJP, while a block of code is being watched."""
+class Watcher:
+    """Callbacks for every operation and every VJP, while a block of code is being watched; these do nothing."""
 
     def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:
         """Receive the arguments of an operation, as arrays, and its result; also inside a VJP that is recorded."""

@@ -7,26 +7,16 @@ or asynchronous task that enters them and in tasks that are started inside.
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value, unwrap_value
-from tinygrad_cifar.engine.modes import observe
-
-_ROOT = Path(__file__).parents[1]
-_NAME = _ROOT.name
-_PACKAGE = str(_ROOT) + os.sep
-# The library's own frames are skipped when the caller of an operation is located.
-_MACHINERY = (f"engine{os.sep}", f"nn{os.sep}functional.py")
-_ENGINE = tuple(_PACKAGE + name for name in _MACHINERY)
+from tinygrad_cifar.engine.locations import caller_location, format_location
+from tinygrad_cifar.engine.modes import Watcher, observe
 
 # Advice for operations whose non-finite results a well-known rewrite avoids.
 _OVERFLOW = "the values are too large: normalise the inputs, or use smaller initial weights or a smaller learning rate"
@@ -74,7 +64,7 @@ class NonFiniteError(ArithmeticError):
     """An operation, or a VJP, computed a NaN or an infinity from inputs without one."""
 
 
-class _NonFiniteWatcher:
+class _NonFiniteWatcher(Watcher):
     """Raises at the first operation or VJP whose result is less finite than all its inputs.
 
     A NaN is less finite than an infinity, and that than a finite number. An array is taken to be finite if its sum of
@@ -89,7 +79,7 @@ class _NonFiniteWatcher:
     def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:
         node, array = out._node, out._array
         if node is not None:
-            node.location = _caller_location()
+            node.location = caller_location()
         if _is_finite(array) or _severity(array) <= _severity(arguments):
             return
         names = op.inputs if len(op.inputs) == len(arguments) else [f"[{i}]" for i in range(len(arguments))]
@@ -97,7 +87,7 @@ class _NonFiniteWatcher:
             what = f"{op.name}, in {_describe_vjp(self.node, self.vjp)}"
             advice = _vjp_rewrite(self.node)
         else:
-            what = f"{op.name}, at {_format_location(_caller_location())},"
+            what = f"{op.name}, at {format_location(caller_location())},"
             of_infinities = _REWRITES_OF_INFINITIES.get(op.name) if _severity(arguments) == _INFINITE else None
             advice = of_infinities or _REWRITES.get(op.name)
         raise NonFiniteError(_report(what, array, names, arguments, advice))
@@ -151,7 +141,7 @@ def _name(node: Node) -> str:
 
 def _describe_vjp(node: Node, vjp: VJP) -> str:
     location = getattr(node, "location", None)
-    origin = f"at {_format_location(location)}" if location else "outside any trace_nonfinite block"
+    origin = f"at {format_location(location)}" if location else "outside any trace_nonfinite block"
     return f"the derivative of {_name(node)} for {vjp.input}, computed {origin},"
 
 
@@ -193,25 +183,6 @@ def _range(x: Any) -> str:
     return text + "".join(f", {np.count_nonzero(hits)} of them {kind}" for kind, hits in counts.items() if hits.any())
 
 
-def _caller_location() -> tuple[str, int, str, int]:
-    """Return the line of the program that called the operation, and that of the library's layer between, if any."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(_ENGINE):
-        frame = frame.f_back
-    inside = frame
-    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<frozen")):
-        frame = frame.f_back
-    user = frame or inside or sys._getframe(2)
-    layer = inside or user
-    return user.f_code.co_filename, user.f_lineno, layer.f_code.co_filename, layer.f_lineno
-
-
-def _format_location(location: tuple[str, int, str, int]) -> str:
-    file, line, layer, layers_line = location
-    through = f" (through {_NAME}/{layer.removeprefix(_PACKAGE)}:{layers_line})" if (file, line) != location[2:] else ""
-    return f"{file}:{line}{through}"
-
-
 @contextmanager
 def trace_nonfinite() -> Iterator[None]:
     """Raise an error at the first operation, or VJP, that computes a NaN or an infinity from inputs without one.
@@ -242,7 +213,7 @@ def trace_nonfinite() -> Iterator[None]:
         yield
 
 
-class KinkCounter(Counter[str]):
+class KinkCounter(Counter[str], Watcher):
     """The number of elements that lie exactly on a kink, by the name of the primitive."""
 
     _in_vjp = False
@@ -259,12 +230,6 @@ class KinkCounter(Counter[str]):
     def on_vjp_end(self) -> None:
         """Resume counting."""
         self._in_vjp = False
-
-    def on_vjp_result(self, node: Node, vjp: VJP, g: Any, arguments: Sequence[Any], contribution: Any) -> None:
-        """Ignore the results of VJPs."""
-
-    def on_accumulate(self, node: Node, vjp: VJP, terms: Sequence[Any], total: Any) -> None:
-        """Ignore sums of cotangents."""
 
 
 @contextmanager

@@ -87,6 +87,15 @@ assert_type(tg.hessian(loss, t), tg.Tensor)
 cube = tg.primitive("cube_of_a_typed_program", lambda x: x**3, x=lambda g, x: 3 * g * x**2)
 assert_type(cube(t), tg.Tensor)
 
+# The recorded graph.
+with tg.trace_graph(values=True):
+    recorded = loss(t)
+view = tg.graph(recorded, cotangents=True)
+assert_type(view["t"].name, str)
+assert_type(view.cotangents(override={view.result.edges[0]: lambda g, edge: 2 * edge.vjp(g)})[view.result], Array)
+for node in view:
+    assert_type(node.is_freed, bool)
+
 # Models and training.
 net = Net()
 assert_type(net(t), tg.Tensor)
