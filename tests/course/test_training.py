@@ -387,6 +387,24 @@ def test_the_cost_is_the_loss_if_the_decay_is_decoupled():
     assert last.train_cost == last.train_loss
 
 
+def test_an_augmentation_learns_when_an_epoch_starts(tmp_path):
+    class Counting:
+        def __init__(self):
+            self.epochs = []
+
+        def start_epoch(self, epoch):
+            self.epochs.append(epoch)
+
+        def __call__(self, X, _):
+            return X
+
+    first, second = Counting(), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        Session(0, shuffle=True, augment=first).fit(checkpoint=tmp_path / "run.npz", callback=interrupt_at(10))
+    Session(0, shuffle=True, augment=second).fit(checkpoint=tmp_path / "run.npz")
+    assert (first.epochs, second.epochs) == ([0, 1, 2], [2, 3])
+
+
 def test_clip_norm_limits_the_gradients_of_each_update():
     def by_hand(model, X, labels):
         model.loss(X, labels).backward()

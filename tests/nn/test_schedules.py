@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_cifar.nn.schedules import Constant, Cosine, Exponential, Linear, Step, Triangular, WarmUp
+from tinygrad_cifar.nn.schedules import Constant, Cosine, Exponential, Linear, Scaled, Step, Triangular, WarmUp
 
 rates = st.floats(0, 1)
 steps = st.integers(0, 10_000)
@@ -26,7 +26,7 @@ plain = st.one_of(
     st.builds(Linear, rates, st.integers(51, 500), st.integers(0, 50), rates, rates),
     st.builds(Cosine, rates, rates, spans),
 )
-schedules = plain | st.builds(WarmUp, plain, spans)
+schedules = plain | st.builds(WarmUp, plain, spans) | st.builds(Scaled, plain, rates)
 
 
 @given(schedules, st.lists(steps, min_size=1))
@@ -153,6 +153,17 @@ def test_a_warm_up_that_does_not_end_before_the_last_step_raises(warm_up):
 def test_a_negative_decay_of_cycles_raises(decay):
     with pytest.raises(ValueError, match=f"decay must be at least 0; got {decay}"):
         Triangular(0.0, 0.1, 5, decay=decay)
+
+
+@given(plain, st.floats(0, 10), steps)
+def test_a_scaled_schedule_is_the_schedule_times_its_factor(schedule, factor, t):
+    assert Scaled(schedule, factor)(t) == factor * schedule(t)
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan")])
+def test_a_negative_factor_raises(factor):
+    with pytest.raises(ValueError, match=f"factor must be at least 0; got {factor}"):
+        Scaled(Constant(0.1), factor)
 
 
 @given(rates, rates, spans, steps)

@@ -130,12 +130,12 @@ class _OptionalWord(argparse.BooleanOptionalAction):
         self.nargs, self.metavar, self.words = "?", "|".join(words), words
 
     def __call__(
-        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, word: Any, option: str | None = None
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, word: Any, option: str | None = ""
     ) -> None:
         is_off = option is not None and option.startswith("--no-")
         if word is not None and (is_off or word not in self.words):
             wanted = "have no value" if is_off else f"have no value, or be {' or '.join(self.words)}"
-            raise argparse.ArgumentError(self, f"must {wanted}; got {shorten(word)}")
+            parser.error(f"{option} must {wanted}; got {shorten(word)}")
         setattr(namespace, self.dest, not is_off if word is None else word)
 
 
