@@ -24,7 +24,8 @@ from tests.support.command_line import block_matplotlib, command, names, sentenc
 from tests.support.official_format import archive as build_archive
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
-from tinygrad_cifar.course.settings import MODELS, OLD_NAMES
+from tinygrad_cifar.cli.check import CHECKED
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
@@ -244,6 +245,14 @@ def test_options_that_contradict_each_other_are_refused(
 def test_patchify_is_trained_checked_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--filter-size", "16", "--filters", "3", "--views", "six", "--cycles", "1")
     assert train(tmp_path, *options, model="patchify") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path)]) == 0
+    assert f"accuracy {result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_convnet_is_trained_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--hidden", "2", "3", "--depth", "1", "--batch-size", "50", "--train-size", "100")
+    assert train(tmp_path, *options, model="convnet") == 0
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path)]) == 0
     assert f"accuracy {result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
@@ -826,7 +835,7 @@ def test_evaluate_refuses_a_checkpoint(
     assert "not a trained model" in sentence(capsys)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CHECKED)
 def test_check_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", model, "--features", "12"]) == 0
     output = capsys.readouterr().out
@@ -850,7 +859,7 @@ def test_check_fails_if_a_gradient_is_wrong(
     assert output.err == ""
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CHECKED)
 def test_check_fails_if_a_vjp_is_wrong(
     model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ from tinygrad_cifar.cli.common import (
     wrapped,
 )
 from tinygrad_cifar.cli.settings import BASIC, SYNONYMS, add_settings, settings_from, table_of_defaults
+from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.models import Patchify
@@ -279,7 +280,7 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     history = {"": result.history}
     steps = result.history.rows[-1].step
     schedule = build_schedule(settings, -(-len(prepared.train[1]) // settings.batch_size))
-    if isinstance(result.model, Patchify):
+    if isinstance(result.model, (Patchify, ConvNet)):
         weights = result.model.filters_as_images()
     else:
         weights = prepared.preprocessing.of_pixels(result.model.weights()[0].numpy())
@@ -316,5 +317,6 @@ def _template_title(model: str, units: int) -> str:
         "softmax": "Weights of each class as images",
         "svm": "Weights of each class as images",
         "patchify": "Filters as images",
+        "convnet": "Filters of the first layer as images, not trained",
     }.get(model, "Weights of hidden units as images")
     return title + (f" ({_MAX_TEMPLATES} of {units})" if units > _MAX_TEMPLATES else "")

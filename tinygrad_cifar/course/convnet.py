@@ -40,7 +40,8 @@ class ConvNet(Classifier):
     First a convolution of 2 x 2 with 24 filters that are computed from the training images and not trained
     (:meth:`initialise_from`), and a GELU. Then one block per width: a convolution of 3 x 3, the maximum of windows of
     2 x 2, batch normalisation, GELU; and ``depth - 1`` times a convolution of 3 x 3, batch normalisation, GELU. At the
-    end the maximum of windows of 3 x 3, a linear layer without biases, and division by the number of its inputs.
+    end the maximum of windows of 3 x 3, and a linear layer without biases, whose weights have the standard deviation
+    ``1 / inputs`` at first.
 
     Filters are initialised so that each of the first outputs of a convolution repeats one of its inputs. They have no
     biases, and the batch normalisation no factors.
@@ -104,7 +105,7 @@ class ConvNet(Classifier):
         self.pool = MaxPool2d(min(_POOL_AT_END, side))
         *_, shape = shapes_of_weights(widths, depth, classes)
         head = rng.uniform(-1, 1, shape)
-        self.head = Tensor(head / head.std(), requires_grad=True, dtype=dtype)
+        self.head = Tensor(head / (head.std() * len(head)), requires_grad=True, dtype=dtype)
 
     def initialise_from(self, X: npt.ArrayLike) -> None:
         """Compute the filters of the first layer from preprocessed training images, of which 5,000 are used.
@@ -143,12 +144,21 @@ class ConvNet(Classifier):
         for block in self.blocks:
             x = block(x)
         x = ops.reshape(self.pool(x), (x.shape[0], self.head.shape[0]))
-        scores: Tensor = ops.matmul(x, self.head) / self.head.shape[0]
+        scores: Tensor = ops.matmul(x, self.head)
         return scores
 
-    def filters(self) -> list[Tensor]:
-        """Return the filters that are trained."""
-        return [module.W for module in self.modules() if isinstance(module, Conv2d)]
+    def filters_as_images(self) -> Array:
+        """Return the filters of the whitening layer as images, each pixel enlarged: one column for each.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.convnet import ConvNet
+        >>> ConvNet(rng=0).filters_as_images().shape
+        (3072, 24)
+        """
+        filters = self.whitening.numpy().transpose(2, 0, 1, 3)
+        enlarged = filters.repeat(_SIDE // _WINDOW, 1).repeat(_SIDE // _WINDOW, 2)
+        return enlarged.reshape(PIXELS, -1)
 
 
 def shapes_of_weights(widths: Sequence[int], depth: int, classes: int) -> list[tuple[int, ...]]:

@@ -212,11 +212,13 @@ def _muon(settings: Settings, model: models.Classifier, schedule: schedules.Sche
     """Return Muon for all weights but those of the last layer, and SGD with Nesterov momentum for the others."""
     *inner, last = model.weights()
     decay, momentum = 2 * settings.lam, settings.momentum
+    is_convnet = isinstance(model, ConvNet)
+    bias_rate = settings.bias_rate * (settings.batch_size if is_convnet else 1)  # the records add the losses of a batch
     groups = [
         {"parameters": [last], "eta": schedules.Scaled(schedule, settings.last_rate)},
         {
             "parameters": [p for p in model.parameters() if not is_weight(p)],
-            "eta": schedules.Scaled(schedule, settings.bias_rate),
+            "eta": schedules.Scaled(schedule, bias_rate),
         },
     ]
     rest = SGD(
@@ -229,7 +231,7 @@ def _muon(settings: Settings, model: models.Classifier, schedule: schedules.Sche
     )
     if not inner:
         return rest
-    if isinstance(model, ConvNet):  # a normalisation follows each convolution, so only the direction of a filter counts
+    if is_convnet:  # a normalisation follows each convolution, so only the direction of a filter counts
         return Combined(Muon(inner, schedule, momentum=momentum, iterations=3, rescale=True), rest)
     return Combined(Muon(inner, schedule, momentum=momentum, weight_decay=decay), rest)
 

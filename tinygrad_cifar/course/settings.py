@@ -320,7 +320,7 @@ class Settings:
     )
     bias_rate: float = setting(
         1.0,
-        "factor of the learning rate for biases",
+        "factor of the learning rate for biases; of convnet with muon, times the batch size",
         group="training",
         at_least=0,
         at_most=_MAX_FACTOR,
