@@ -188,7 +188,7 @@ class Settings:
         "label smoothing: this share of the target probability is divided among the other classes",
         group="training",
         at_least=0,
-        below=1,
+        at_most=0.9,
         only_with={"model": ("softmax", "two-layer", "perceptron", "patchify")},
         is_strict=True,
         label="smoothing {:g}",
