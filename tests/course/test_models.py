@@ -319,7 +319,7 @@ def test_patches_of_other_arrays_raise(shape):
 # -- label smoothing ---------------------------------------------------------------------------------------------------
 
 
-@given(seeds, st.floats(0.01, 0.9))
+@given(seeds, st.floats(0.01, 0.66))
 def test_smoothing_is_the_cross_entropy_with_the_courses_targets(seed, smoothing):
     X, labels = some_images(seed)
     model = some_model(KINDS["softmax"], seed)
@@ -343,3 +343,12 @@ def test_a_smoothed_loss_stays_float32():
     model = SoftmaxRegression(FEATURES, CLASSES, rng=0, dtype=np.float32)
     model.smoothing = 0.1
     assert model.loss(X.astype(np.float32), labels).dtype == np.float32
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 0.7])
+def test_smoothing_beyond_equal_targets_raises(smoothing):
+    X, labels = some_images(0)
+    model = some_model(KINDS["softmax"], 0)
+    model.smoothing = smoothing
+    with pytest.raises(ValueError, match=f"smoothing must be from 0 to 0.667, with which all 3 .*; got {smoothing}"):
+        model.loss(X, labels)

@@ -26,7 +26,7 @@ def allowed_values(declared: SettingField) -> list[object]:
     if declared.type is bool:
         return [True, False, *declared.words]
     bounds = [bound for bound in (declared.at_least, declared.at_most) if bound is not None]
-    values = [declared.type(bound) for bound in [*bounds, 0.5 if declared.below else declared.at_least or 1]]
+    values = [declared.type(bound) for bound in [*bounds, 0.5 if declared.type is float else declared.at_least or 1]]
     return [(value,) for value in values] if declared.is_tuple else values
 
 

@@ -168,6 +168,10 @@ def test_the_duration_grows_with_the_epochs(epochs, model):
         (Settings(epochs=10, preprocessing="whiten", components=9, flip=True), 0.011 * 100 + 12 * 20 * 0.0015 + 15),
         (FULL, 0.0025 * 45 * FULL.epochs + (FULL.epochs + 2) * 50 * 0.0015),
         (replace(FULL, epochs=2, model="two-layer", hidden=(5,)), 0.009 * 90 + 4 * 50 * 0.0015),
+        (
+            replace(FULL, epochs=2, model="patchify", hidden=(5,), filter_size=8, filters=3),
+            (0.01 + 5e-8 * (3072 * 3 + 16 * 3 * 5)) * 90 + 4 * 50 * 0.0015,
+        ),
         (replace(FULL, epochs=2, model="perceptron", hidden=(5, 4)), 0.01 * 90 + 4 * 50 * 0.0015),
     ],
 )
@@ -199,6 +203,7 @@ PUBLISHED = {
     "002": "425d9a1909de8708",
     "003": "d53e089e87683421",
     "004": "a06820fb2e52ccfb",
+    "a3": "904af8a5a29eef22",
     "record": "fef3fd8bd5f3c006",
 }
 

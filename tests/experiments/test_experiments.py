@@ -51,6 +51,7 @@ REPORTED = {
         *(51.46, 51.96, 52.06, 52.04, 51.46, 51.46, 51.12, 51.12, 50.76, 50.7),
         *(50.52, 49.92, 49.72, 49.24, 49.18, 49.16, 49.08, 48.94, 48.18, 48.02),
     ],
+    "a3": [57.61, 57.61],
     "record": [],
     "004": [35.39, 33.91, 33.56, 32.39, 33.63, 33.33, 39.93, 37.37, 39.54, 37.09, 38.95, 36.95, 54.23, 50.67],
 }
@@ -170,6 +171,12 @@ def test_records_take_at_most_ten_minutes_of_two_cores() -> None:
         assert sum(job.cost for job in experiment.jobs()) <= 2 * 10 * 60
 
 
+def test_the_cycles_of_assignment_3_end_in_the_last_epoch() -> None:
+    for settings in (settings for e in declared() if e.report == "a3" for settings in e.runs.values()):
+        in_an_epoch = 49_000 // settings.batch_size
+        assert 0 <= settings.epochs * in_an_epoch - settings.steps_of_cycles < in_an_epoch
+
+
 def test_experiments_on_request_are_selected_only_by_name() -> None:
     assert select_experiments([]) == [e for e in declared() if not e.on_request]
     assert all(e.on_request for e in select_experiments(["record"]))
@@ -248,6 +255,21 @@ def test_the_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["reproduce", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(EXPERIMENTS)
+
+
+def test_the_page_of_assignment_3_names_its_source(tmp_path: Path) -> None:
+    assert (
+        main(["reproduce", "a3-first", "a3-time", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")])
+        == 0
+    )
+    page = (tmp_path / "docs" / "reports" / "a3.md").read_text()
+    assert page.startswith(f"# {REPORTS['a3']}\n")
+    assert "the course's assignment 3, not one of the five reports" in page
+    assert "| milliseconds of a step | tinygrad_cifar |" in page
+    assert (tmp_path / "docs" / "images" / "reports" / "a3-first-filters.png").exists()
+    (first, time) = json.loads((tmp_path / "out" / "results.json").read_text())["experiments"]
+    assert first["milliseconds_of_a_step"] == {}
+    assert all(found["ours"] > 0 for found in time["milliseconds_of_a_step"].values())
 
 
 def test_an_unknown_name_is_refused_with_the_command_that_lists_the_known_ones(
@@ -370,6 +392,9 @@ def test_the_title_of_all_reports_counts_them(without: tuple[str, ...], title: s
     record = Results(EXPERIMENTS["record-linear"], "CIFAR-10", (), {}, [], small=False)
     assert pages.title([*results, record]) == title
     assert pages.title([record]) == REPORTS["record"]
+    a3 = Results(EXPERIMENTS["a3-first"], "CIFAR-10", (), {}, [], small=False)
+    assert pages.title([*results, a3]) == title
+    assert pages.title([a3, record]) == f"{REPORTS['a3']}; {REPORTS['record']}"
 
 
 def test_tables_have_no_empty_columns() -> None:

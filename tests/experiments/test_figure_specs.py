@@ -262,3 +262,32 @@ def test_the_heading_names_data_origin_and_seeds(seeds, more, mean, expected):
 )
 def test_the_name_of_a_file_has_simple_characters(run, slug):
     assert specs.Templates("", run).slug == f"weights-{slug}"
+
+
+# -- filters and bars --------------------------------------------------------------------------------------------------
+
+
+def test_filters_are_drawn_as_images():
+    outcome = replace(some_outcome(), arrays={"filters": np.random.default_rng(0).normal(size=(3072, 7))})
+    figure = specs.Filters("Filters", run="one").draw(some_results(outcomes={"one": [outcome]}))
+    assert heading(figure)[0] == "Filters: one"
+    assert figure.axes[0].images[0].get_array().shape[1] > 7 * 32
+
+
+@pytest.mark.parametrize("quantity", ["test", "seconds"])
+def test_bars_are_the_means_over_the_seeds(quantity):
+    results = some_results(TWO, seeds=3)
+    figure = specs.Bars("Bars", quantity).draw(results)
+    (axes,) = figure.axes
+    found = [bar.get_height() for bar in axes.patches]
+    expected = [
+        np.mean([run.cpu if quantity == "seconds" else run.accuracy("test") for run in runs])
+        for runs in results.trained.values()
+    ]
+    assert found == pytest.approx(expected)
+    assert axes.get_ylabel() == ("seconds of processor time" if quantity == "seconds" else "test accuracy in %")
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(TWO)
+
+
+def test_the_files_of_bars_differ_by_their_quantity():
+    assert specs.Bars("Bars", "test").slug != specs.Bars("Bars", "seconds").slug

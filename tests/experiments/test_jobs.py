@@ -14,7 +14,8 @@ from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.engine.gradcheck import relative_errors
-from tinygrad_cifar.experiments.declaration import GradientCheckJob, TrainingJob
+from tinygrad_cifar.experiments import timing
+from tinygrad_cifar.experiments.declaration import GradientCheckJob, TimingJob, TrainingJob
 from tinygrad_cifar.experiments.jobs import run_job
 from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
 from tinygrad_cifar.experiments.report_checks import run_report_checks
@@ -74,6 +75,39 @@ def test_the_error_of_a_job_is_returned(store, tmp_path):
     error = run_job(str(tmp_path / "missing"), store, TrainingJob(SMALL))
     assert error.startswith("DataError: ")
     assert not store.has(TrainingJob(SMALL))
+
+
+def test_a_patchify_job_saves_its_filters(store):
+    job = TrainingJob(replace(SMALL, model="patchify", hidden=(3,), filter_size=16, filters=2))
+    assert run_job("builtin", store, job) == ""
+    expected = run(job.settings, prepare(builtin_dataset(), job.settings)).model.filters_as_images()
+    np.testing.assert_array_equal(store.load_training(job).arrays["filters"], expected)
+
+
+def test_the_confusion_matrix_of_a_job_is_that_of_the_views(store):
+    job = TrainingJob(replace(SMALL, views="six"))
+    assert run_job("builtin", store, job) == ""
+    found = store.load_training(job)
+    assert found.arrays["confusion"].trace() == round(found.accuracy("test") / 100 * found.arrays["confusion"].sum())
+
+
+TIMING = TimingJob(16, 2, 3, batch_size=4, steps=2, rounds=1)
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_timing_job_saves_milliseconds_and_those_of_torch_if_it_is_installed(store, monkeypatch, is_installed):
+    torch_step = (lambda *_: lambda _: None) if is_installed else (lambda *_: None)
+    monkeypatch.setattr(timing, "_torch_step", torch_step)
+    assert run_job("builtin", store, TIMING) == ""
+    found = store.load_timing(TIMING)
+    assert found.ours > 0
+    assert (found.torch is not None) == is_installed
+    assert found.cpu > 0
+
+
+def test_a_step_of_torch_is_timed_if_it_is_installed():
+    pytest.importorskip("torch")
+    assert timing.time_steps(TIMING, np.ones((4, 3072), np.float32), np.arange(4))["torch"] > 0
 
 
 @pytest.mark.parametrize(("report", "kind"), [("000", "softmax"), ("002", "softmax"), ("000", "svm")])

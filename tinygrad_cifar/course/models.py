@@ -72,8 +72,15 @@ class Classifier(Module):
         if self.loss_function is not None:
             other: Tensor = self.loss_function(scores, labels)
             return other
-        if self.smoothing and np.ndim(labels) == 1:
-            smoothed: Tensor = F.cross_entropy(scores, _smooth(labels, scores, self.smoothing))
+        if self.smoothing:
+            classes = scores.shape[-1]
+            share = self.smoothing * classes / max(classes - 1, 1)
+            if not 0 <= share <= 1:
+                raise ValueError(
+                    f"{type(self).__name__}: smoothing must be from 0 to {1 - 1 / classes:.3g}, with which all "
+                    f"{classes} classes have the same target; got {self.smoothing}"
+                )
+            smoothed: Tensor = F.cross_entropy(scores, labels, label_smoothing=share)
             return smoothed
         loss: Tensor = F.generalised_cross_entropy(scores, labels, self.q)
         return loss
@@ -92,13 +99,6 @@ class Classifier(Module):
         with self.inference_mode():
             classes: npt.NDArray[np.intp] = np.argmax(np.asarray(self(X)), axis=1)
         return classes
-
-
-def _smooth(labels: npt.ArrayLike, scores: Tensor, smoothing: float) -> npt.NDArray[Any]:
-    """Return the target probabilities of smoothed labels."""
-    classes = scores.shape[1]
-    others = smoothing / max(classes - 1, 1)
-    return F.one_hot(labels, classes, scores.dtype) * (1 - smoothing - others) + others
 
 
 class SoftmaxRegression(Classifier):
@@ -301,13 +301,13 @@ class Patchify(Classifier):
     >>> model = models.Patchify(50, 10, rng=np.random.default_rng(0))
     >>> print(model.summary())
     Patchify
-      F     48 x 10     480
-      c          10      10
-      W1   640 x 50  32,000
-      b1         50      50
-      W2    50 x 10     500
-      b2         10      10
-      total          33,050
+      F       48 x 10     480
+      c            10      10
+      W1     640 x 50  32,000
+      b1           50      50
+      W2      50 x 10     500
+      b2           10      10
+      total            33,050
     >>> images = np.zeros((2, 3072))
     >>> model(images).shape, model(models.patches_of(images, 4)).shape
     ((2, 10), (2, 10))

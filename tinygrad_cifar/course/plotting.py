@@ -247,6 +247,30 @@ def plot_histograms(
     return figure
 
 
+def plot_bars(heading: Heading, values: Mapping[str, Sequence[float]], y_label: str, *, width: float = WIDE) -> Figure:
+    """Draw a bar for each name: the mean of its values, with the standard deviation of several values.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.plotting import Heading, plot_bars
+    >>> figure = plot_bars(Heading("Accuracy", "two seeds"), {"small": [50.0, 52.0], "large": [60.0, 61.0]}, "in %")
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['51', '60.5']
+    """
+    means = [float(np.mean(found)) for found in values.values()]
+    spreads = [float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for found in values.values()]
+    with _style():
+        figure = _figure(heading, 3.4, width)
+        axes = figure.add_subplot()
+        names = [name.replace(", ", "\n") for name in values]
+        colours = [_COLOURS[i % len(_COLOURS)] for i in range(len(means))]
+        bars = axes.bar(names, means, yerr=spreads if any(spreads) else None, color=colours, width=0.6, capsize=4)
+        axes.bar_label(bars, [f"{mean:.3g}" for mean in means], padding=3, fontsize=9)
+        axes.margins(y=0.12)
+        axes.set_ylabel(y_label)
+    return figure
+
+
 def plot_loss(heading: Heading, histories: Mapping[str, History]) -> Figure:
     """Draw loss and cost against the epoch, for the training and validation images of one or several runs.
 

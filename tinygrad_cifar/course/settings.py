@@ -202,7 +202,7 @@ class Settings:
         "label smoothing: this share of the target probability is divided among the other classes",
         group="training",
         at_least=0,
-        below=1,
+        at_most=0.9,
         only_with={"model": _WITH_CROSS_ENTROPY},
         is_strict=True,
         label="smoothing {:g}",

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 from tinygrad_cifar.course.settings import SETTINGS, Settings, describe
+from tinygrad_cifar.data.augmentation import SIDE
 from tinygrad_cifar.data.dataset import PIXELS
 
 NEAR = 2.0  # percentage points: differences from reported accuracies above this are explained
@@ -22,6 +23,7 @@ _FULL_BATCH = 10_000
 
 # Seconds per 1000 images on one core in float32, measured once; for the order of the runs, and --list.
 _UPDATE = {"softmax": 0.0025, "svm": 0.003, "two-layer": 0.009}
+_PER_PRODUCT = 5e-8  # for each multiplication of the forward pass of an image
 _AUGMENTATION = 0.0035
 _WHITENING = 0.005
 _EVALUATION = 0.0015
@@ -64,7 +66,11 @@ class TrainingJob:
         updates = s.epochs * images
         measured = updates / (s.measure_every * s.batch_size) if s.measure_every else s.epochs
         whitens, augments = s.preprocessing == "whiten", bool(s.flip) or s.shift > 0
-        update = _UPDATE.get(s.model, 0.01) + augments * (_AUGMENTATION + whitens * _WHITENING)
+        if s.model == "patchify":
+            update = _seconds_of_patches(s.filter_size, s.filters, s.hidden[0])
+        else:
+            update = _UPDATE.get(s.model, 0.01)
+        update += augments * (_AUGMENTATION + whitens * _WHITENING)
         return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
 
     def smoke_version(self) -> TrainingJob:
@@ -134,7 +140,60 @@ class GradientCheckJob:
         return replace(self, features=_SMALL_FEATURES)
 
 
-Job: TypeAlias = TrainingJob | GradientCheckJob
+@dataclass(frozen=True)
+class TimingJob:
+    """Measurement of the time of a training step of the patchify network, beside PyTorch's, as a job for a worker.
+
+    Attributes
+    ----------
+    filter_size : int
+        Width of the filters.
+    filters : int
+        Number of filters.
+    hidden : int
+        Number of hidden units.
+    batch_size : int
+        Images per step.
+    steps : int
+        Steps of each library in a round.
+    rounds : int
+        Number of rounds, of which the median is taken.
+    """
+
+    filter_size: int
+    filters: int
+    hidden: int
+    batch_size: int = 100
+    steps: int = 200
+    rounds: int = 9
+
+    @cached_property
+    def key(self) -> str:
+        """Name that two measurements share if and only if they are the same."""
+        return f"timing-{_digest(asdict(self))}"
+
+    @property
+    def name(self) -> str:
+        """Description for messages."""
+        return f"time of a step, {self.sizes}"
+
+    @property
+    def sizes(self) -> str:
+        """The sizes of the network, as in the text of the course."""
+        return f"f {self.filter_size}, nf {self.filters}, nh {self.hidden}"
+
+    @property
+    def cost(self) -> float:
+        """Approximate duration in seconds."""
+        images = 2 * self.batch_size * self.steps * (self.rounds + 1)
+        return images * _seconds_of_patches(self.filter_size, self.filters, self.hidden) / 1000
+
+    def smoke_version(self) -> TimingJob:
+        """Return a measurement of few steps."""
+        return replace(self, steps=2, rounds=1)
+
+
+Job: TypeAlias = TrainingJob | GradientCheckJob | TimingJob
 
 
 @dataclass(frozen=True)
@@ -231,6 +290,8 @@ class Experiment:
         If True, the experiment is run only if it is named.
     gradients : tuple of Gradients
         Its gradient checks.
+    timings : tuple of TimingJob
+        Its measurements of time.
     numbers : tuple of PublishedAccuracy
         The reported accuracies.
     figures : tuple of FigureSpec
@@ -250,6 +311,7 @@ class Experiment:
     untested: tuple[str, ...] = ()
     on_request: bool = False
     gradients: tuple[Gradients, ...] = ()
+    timings: tuple[TimingJob, ...] = ()
     numbers: tuple[PublishedAccuracy, ...] = ()
     figures: tuple[FigureSpec, ...] = ()
     remark: str = ""
@@ -280,10 +342,20 @@ class Experiment:
         jobs = [gradients.check for gradients in self.gradients]
         return [job.smoke_version() for job in jobs] if small else jobs
 
+    def time_jobs(self, *, small: bool = False) -> list[TimingJob]:
+        """Return the jobs of the measurements of time."""
+        return [job.smoke_version() for job in self.timings] if small else list(self.timings)
+
     def jobs(self, *, small: bool = False) -> list[Job]:
         """Return all jobs."""
         trainings = [job for run in self.runs for job in self.trainings(run, small=small)]
-        return [*trainings, *self.checks(small=small)]
+        return [*trainings, *self.checks(small=small), *self.time_jobs(small=small)]
+
+
+def _seconds_of_patches(filter_size: int, filters: int, hidden: int) -> float:
+    """Return the approximate seconds of an update per 1000 images on one core."""
+    filtered = (SIDE // filter_size) ** 2 * filters
+    return 0.01 + _PER_PRODUCT * (PIXELS * filters + filtered * hidden)
 
 
 def _digest(values: Mapping[str, object]) -> str:

@@ -122,6 +122,48 @@ class Templates:
 
 
 @dataclass(frozen=True)
+class Filters:
+    """The filters of the first layer, enlarged to images."""
+
+    title: str
+    run: str
+
+    slug = "filters"
+    reflows = True
+
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
+        """Draw the figure."""
+        filters = results.trained[self.run][0].arrays["filters"]
+        heading = _heading(f"{self.title}: {self.run}", results)
+        return plotting.plot_templates(heading, filters, columns=10, width=width)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A bar for each run: an accuracy, or the processor time, as means over the seeds with standard deviations."""
+
+    title: str
+    quantity: str  # as of a published accuracy, or "seconds"
+
+    reflows = True
+
+    @property
+    def slug(self) -> str:
+        """Part of the name of the file."""
+        return f"bars-{_slug(self.quantity)}"
+
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
+        """Draw the figure."""
+        is_time = self.quantity == "seconds"
+        values = {
+            name: [run.cpu if is_time else run.accuracy(self.quantity) for run in runs]
+            for name, runs in results.trained.items()
+        }
+        label = "seconds of processor time" if is_time else f"{self.quantity} accuracy in %"
+        return plotting.plot_bars(_heading(self.title, results, mean=True), values, label, width=width)
+
+
+@dataclass(frozen=True)
 class ClassTemplates:
     """The weights of one class under each of the settings."""
 

@@ -1,4 +1,4 @@
-"""The function that a worker runs for a job: a training run or a gradient check, whose outcome is saved atomically.
+"""The function that a worker runs for a job, such as a training run, whose outcome is saved atomically.
 
 An outcome that is there is not computed again, so a command that was stopped or killed continues where it was.
 """
@@ -13,18 +13,22 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.evaluation import confusion_matrix
+from tinygrad_cifar.course.models import Patchify
 from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare, with_views
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.data import load_dataset
+from tinygrad_cifar.data import Preprocessing, load_dataset
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.gradcheck import relative_errors
 from tinygrad_cifar.engine.tensor import from_numpy
-from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TrainingJob
+from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TimingJob, TrainingJob
 from tinygrad_cifar.experiments.outcomes import OutcomeStore
 from tinygrad_cifar.experiments.report_checks import ReportCheck, run_report_checks
+from tinygrad_cifar.experiments.timing import time_steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_TIMED_BATCHES = 20
 
 
 def run_job(source: str, outcomes: OutcomeStore, job: Job) -> str:
@@ -36,7 +40,7 @@ def run_job(source: str, outcomes: OutcomeStore, job: Job) -> str:
         ``builtin``, or the folder of CIFAR-10.
     outcomes : OutcomeStore
         Store of the outcome.
-    job : TrainingJob or GradientCheckJob
+    job : TrainingJob, GradientCheckJob or TimingJob
         The job.
 
     Returns
@@ -46,11 +50,26 @@ def run_job(source: str, outcomes: OutcomeStore, job: Job) -> str:
     """
     try:
         if not outcomes.has(job):
-            arrays, text = _train(job, source) if isinstance(job, TrainingJob) else _check(job, source)
+            arrays, text = _compute(job, source)
             outcomes.save(job, arrays, text)
     except Exception as error:  # noqa: BLE001 (reported by the caller, with the job's name)
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _compute(job: Job, source: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    if isinstance(job, TrainingJob):
+        return _train(job, source)
+    return _time(job, source) if isinstance(job, TimingJob) else _check(job, source)
+
+
+def _time(job: TimingJob, source: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    started = time.process_time()
+    batch = _dataset(source).batch(1)
+    images = batch.images[: _TIMED_BATCHES * job.batch_size]
+    X = Preprocessing.fit("standardise", images).apply(images, np.float32)
+    milliseconds = time_steps(job, X, batch.labels[: len(X)])
+    return {}, {"milliseconds": milliseconds, "cpu": time.process_time() - started}
 
 
 def _train(job: TrainingJob, source: str) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -62,6 +81,8 @@ def _train(job: TrainingJob, source: str) -> tuple[dict[str, Array], dict[str, A
         test = prepared.test, prepared.dataset.test, prepared.preprocessing
         viewed = with_views(result.model, *test, job.settings)
         arrays["confusion"] = confusion_matrix(*viewed, len(prepared.dataset.class_names))
+    if isinstance(result.model, Patchify):
+        arrays["filters"] = result.model.filters_as_images()
     if not job.settings.hidden:
         (weights,) = result.model.weights()
         X, labels = prepared.train

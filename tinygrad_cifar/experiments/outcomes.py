@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_cifar.course.settings import OLD_NAMES, SETTINGS
 from tinygrad_cifar.course.training import History, Measurement
-from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TrainingJob
+from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TimingJob, TrainingJob
 from tinygrad_cifar.experiments.report_checks import CheckMetric
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.identity import require_same
@@ -44,7 +44,7 @@ class TrainingOutcome:
     arrays : dict
         ``confusion``: the confusion matrix of the test images, if they were used. For a linear model also ``W``, its
         weights with one row for each pixel, and ``gradient``, the gradient of the loss of all training images with
-        respect to its weights.
+        respect to its weights. For the patchify network ``filters``, its filters as images.
     cpu : float
         Processor time in seconds.
     """
@@ -80,6 +80,25 @@ class CheckOutcome:
     setting: str
     metrics: list[CheckMetric]
     errors: Array | None
+    cpu: float
+
+
+@dataclass(frozen=True)
+class TimingOutcome:
+    """The outcome of a measurement of time.
+
+    Attributes
+    ----------
+    ours : float
+        Milliseconds of a training step.
+    torch : float, optional
+        Those of PyTorch; None if it was not installed.
+    cpu : float
+        Processor time of the measurement in seconds.
+    """
+
+    ours: float
+    torch: float | None
     cpu: float
 
 
@@ -126,10 +145,16 @@ class OutcomeStore:
         """Return the outcome of a gradient check; raises as :meth:`load_training`."""
         return self._read(job, _check_outcome)
 
+    def load_timing(self, job: TimingJob) -> TimingOutcome:
+        """Return the outcome of a measurement of time; raises as :meth:`load_training`."""
+        return self._read(job, _timing_outcome)
+
     def require(self, job: Job) -> None:
         """Check that the outcome of a job can be loaded; raises as :meth:`load_training`."""
         if isinstance(job, TrainingJob):
             self.load_training(job)
+        elif isinstance(job, TimingJob):
+            self.load_timing(job)
         else:
             self.load_check(job)
 
@@ -179,3 +204,8 @@ def _check_outcome(arrays: dict[str, Array], text: Any) -> CheckOutcome:
     return CheckOutcome(
         text["setting"], [CheckMetric(**figure) for figure in text["figures"]], arrays.get("errors"), text["cpu"]
     )
+
+
+def _timing_outcome(_: dict[str, Array], text: Any) -> TimingOutcome:
+    ours, torch = text["milliseconds"]["ours"], text["milliseconds"]["torch"]
+    return TimingOutcome(float(ours), None if torch is None else float(torch), float(text["cpu"]))

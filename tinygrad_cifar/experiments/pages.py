@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_cifar.course.settings import SETTINGS, Settings
 from tinygrad_cifar.data.cifar10 import OFFICIAL
-from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, REPORTS
+from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, NOTES, REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
 from tinygrad_cifar.experiments.results import AccuracyComparison, GradientComparison, Results
@@ -107,7 +107,7 @@ def warning(result: Results) -> list[Block]:
 def title(results: Sequence[Results]) -> str:
     """Return the title of all results, which names the reports and says whether one is incomplete."""
     if all(result.experiment.on_request for result in results):
-        return REPORTS["record"]
+        return "; ".join(REPORTS[number] for number in dict.fromkeys(result.experiment.report for result in results))
     subject = _reports(results)
     return f"{subject[0].upper()}{subject[1:]}, reproduced{' in part' * _is_partial(results)}"
 
@@ -138,7 +138,7 @@ def summary(results: Sequence[Results], stats: RunStats) -> list[Block]:
     return [
         Title(1, title(results)),
         *warning(results[0]),
-        *([] if title(results) == REPORTS["record"] else [Text(_about(results))]),
+        *([] if all(result.experiment.on_request for result in results) else [Text(_about(results))]),
         *(Text(sentence) for sentence in _verdict(count_agreement(results))),
         Text(_format_stats(results, stats)),
         _contents(results),
@@ -259,6 +259,7 @@ def report(number: str, results: Sequence[Results], images: dict[str, list[Image
     """
     heading = f"Report {number}. {REPORTS[number]}" if number.isdecimal() else REPORTS[number]
     blocks: list[Block] = [Title(level, heading, f"report-{number}")]
+    blocks += [Text(NOTES[number])] if number in NOTES else []
     for result in results:
         blocks += _experiment(result, images[result.experiment.name], level + 1)
     return blocks
@@ -281,6 +282,8 @@ def _experiment(result: Results, images: Sequence[Image], level: int) -> list[Bl
     gradient_rows = result.gradient_comparisons()
     for setting in dict.fromkeys(row.setting for row in gradient_rows):
         blocks += _gradient_blocks([row for row in gradient_rows if row.setting == setting], setting)
+    if result.timed:
+        blocks.append(_timing_table(result))
     if experiment.remark and not result.small:
         blocks.append(Text(experiment.remark))
     return [*blocks, *images]
@@ -325,6 +328,19 @@ def _gradient_blocks(rows: Sequence[GradientComparison], setting: str) -> list[B
     ]
     header = ["", "reported", "backward pass", "one-sided difference", "centred difference", "within bound"]
     return [Text(f"Inputs: {setting}."), _table(header, lines)]
+
+
+def _timing_table(result: Results) -> Table:
+    lines = [
+        [
+            job.sizes,
+            f"{outcome.ours:.2f}",
+            "" if outcome.torch is None else f"{outcome.torch:.2f}",
+            "" if outcome.torch is None else f"{outcome.ours / outcome.torch:.2f}",
+        ]
+        for job, outcome in zip(result.experiment.timings, result.timed, strict=True)
+    ]
+    return _table(["milliseconds of a step", "tinygrad_cifar", "PyTorch", "ratio"], lines)
 
 
 def _format_settings(result: Results) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment, PublishedAccuracy
-from tinygrad_cifar.experiments.outcomes import CheckOutcome, OutcomeStore, TrainingOutcome
+from tinygrad_cifar.experiments.outcomes import CheckOutcome, OutcomeStore, TimingOutcome, TrainingOutcome
 
 _LAST = 10  # measurements of a run that show whether it has converged
 
@@ -136,6 +136,8 @@ class Results:
         The outcomes of the gradient checks.
     small : bool
         Whether the jobs were the small versions for the built-in data.
+    timed : list of TimingOutcome
+        The outcomes of the measurements of time.
     """
 
     experiment: Experiment
@@ -144,11 +146,13 @@ class Results:
     trained: dict[str, list[TrainingOutcome]]
     checked: list[CheckOutcome]
     small: bool
+    timed: list[TimingOutcome] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
         """Processor time of all jobs in seconds."""
-        return sum(t.cpu for runs in self.trained.values() for t in runs) + sum(c.cpu for c in self.checked)
+        trained = sum(outcome.cpu for runs in self.trained.values() for outcome in runs)
+        return trained + sum(outcome.cpu for outcome in self.checked) + sum(outcome.cpu for outcome in self.timed)
 
     def comparisons(self) -> list[AccuracyComparison]:
         """Return the reported accuracies with their reproductions."""
@@ -208,6 +212,10 @@ class Results:
             "about": experiment.about,
             "numbers": [_comparison_to_json(row) for row in self.comparisons()],
             "gradients": [asdict(row) for row in self.gradient_comparisons()],
+            "milliseconds_of_a_step": {
+                job.sizes: {"ours": outcome.ours, "torch": outcome.torch}
+                for job, outcome in zip(experiment.timings, self.timed, strict=True)
+            },
             "runs": {
                 name: {
                     "settings": trained[0].scores["settings"],
@@ -243,6 +251,7 @@ def load_results(
         },
         [outcomes.load_check(job) for job in experiment.checks(small=small)],
         small,
+        [outcomes.load_timing(job) for job in experiment.time_jobs(small=small)],
     )
 
 
