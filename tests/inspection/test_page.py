@@ -83,7 +83,7 @@ def test_a_step_backward_shows_vjps_contributions_and_what_is_freed(tmp_path):
     step = steps["Backward: tanh"]
     assert rows(step)["gradient of x"] == "g * (1 / cosh(x)**2)"
     assert rows(step)["added to"] == "other contributions to the gradient of x (2)"
-    assert rows(step)["freed"] == "out (16 bytes)"
+    assert rows(step)["freed"] == "x (16 bytes)"
     expected = [f"{v:.4g}" for v in 1 - np.tanh([1.0, 2.0]) ** 2]
     assert named(step, "to the gradient of x")["cells"] == [expected]
 

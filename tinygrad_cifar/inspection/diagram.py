@@ -217,7 +217,7 @@ def _draw(nodes: Sequence[GraphNode], groups: Groups, note: str) -> Diagram:
         members[box].append(node)
         inputs[box] |= sources - {box}
         box_of[node] = box
-    _place_leaves([node for node, _ in shown if node.kind != "operation"], shown, members, box_of)
+    _place_leaves(shown, members, inputs, box_of)
     order = _topological_order(members, box_of)
     number = {box: i for i, box in enumerate(order)}
     prefix = _common_prefix(nodes)
@@ -249,29 +249,35 @@ def _depends(box: int, on: int, inputs: Sequence[set[int]]) -> bool:
 
 
 def _place_leaves(
-    leaves: Sequence[GraphNode],
     shown: Sequence[tuple[GraphNode, Any]],
     members: list[list[GraphNode]],
+    inputs: list[set[int]],
     box_of: dict[GraphNode, int],
 ) -> None:
     """Put the leaves into boxes: those of a folded module or sequence into its box, the others into boxes of their own.
 
-    A leaf that several boxes use goes to the first one. Of a sequence, data are folded as well if there are many.
+    A leaf that several boxes use goes to the first one, unless that depends on another of them. Of a sequence, data are
+    folded as well if there are many.
     """
+    leaves = [node for node, _ in shown if node.kind != "operation"]
     group_of = dict(shown)
-    first_use: dict[GraphNode, GraphNode] = {}
+    users: dict[GraphNode, list[GraphNode]] = {leaf: [] for leaf in leaves}
     for node, _ in shown:
         for given in node.inputs:
-            first_use.setdefault(given.node, node)
-    used_by = Counter(group_of[first_use[leaf]] for leaf in leaves if leaf in first_use and leaf.kind == "data")
+            if given.node in users:
+                users[given.node].append(node)
+    used_by = Counter(group_of[users[leaf][0]] for leaf in leaves if users[leaf] and leaf.kind == "data")
     for leaf in leaves:
-        user = first_use.get(leaf)
-        group = group_of[user] if user is not None else None
+        group = group_of[users[leaf][0]] if users[leaf] else None
         in_module = isinstance(group, str) and group in leaf.modules
         in_sequence = isinstance(group, _Sequence) and (leaf.kind == "parameter" or used_by[group] > _MOST_DATA)
-        if user is not None and (in_module or in_sequence):
-            box_of[leaf] = box_of[user]
-            members[box_of[user]].append(leaf)
+        boxes = [box_of[user] for user in users[leaf]]
+        others = set(boxes[1:]) - set(boxes[:1])
+        if (in_module or in_sequence) and not any(_depends(boxes[0], other, inputs) for other in others):
+            box_of[leaf] = boxes[0]
+            members[boxes[0]].append(leaf)
+            for other in others:
+                inputs[other].add(boxes[0])
         else:
             box_of[leaf] = len(members)
             members.append([leaf])
@@ -350,7 +356,9 @@ def _arguments(node: GraphNode) -> list[str]:
             texts.append(
                 f"{given.name} = {number}" + (f" = {value:.4g}" if given.node.name and value is not None else "")
             )
-    texts += [f"{name} = {_plain(value)}" for name, value in node.options.items() if _is_shown(value)]
+    all_axes = tuple(range(len(node.inputs[0].node.shape))) if node.inputs else ()
+    shown = {name: value for name, value in node.options.items() if _is_shown(value) and value != all_axes}
+    texts += [f"{name} = {_plain(value)}" for name, value in shown.items()]
     return [", ".join(texts)] if texts else []
 
 
