@@ -217,6 +217,7 @@ def run(
         patience=settings.patience,
         augment=_augmentation(settings, prepared.preprocessing) if augments else None,
         measure_on=prepared.train,
+        layer_statistics=settings.layer_statistics,
         checkpoint=checkpoint,
         run_id=None if checkpoint is None else _identity(settings, prepared.dataset),
         callback=callback,
