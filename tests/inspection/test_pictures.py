@@ -139,6 +139,20 @@ def test_boxes_show_shape_values_and_gradients():
     }
 
 
+def test_operations_show_their_module():
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.ReLU())
+    with tg.trace_graph():
+        loss = model(np.ones((1, 4))).sum()
+    boxes = tg.graph(loss)._diagram([]).boxes
+    lines = {box.title: box.lines[0] for box in boxes if box.kind == "operation"}
+    assert lines == {
+        "matmul": "1 x 3 in layers.0",
+        "add": "1 x 3 in layers.0",
+        "relu": "1 x 3 in layers.1",
+        "loss = sum": "scalar",
+    }
+
+
 def test_large_arrays_are_shown_by_their_range():
     W = variable(np.arange(10.0))
     loss = W.sum()
