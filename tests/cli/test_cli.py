@@ -104,6 +104,15 @@ def test_the_weights_of_whitened_features_are_drawn_as_images(
     assert f"{result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
 
 
+def test_statistics_of_the_layers_are_stored_and_drawn(tmp_path: Path) -> None:
+    small = [option for option in SMALL if option != "--no-figures"]
+    assert train(tmp_path, *small, "--layer-statistics", model="perceptron", small=False) == 0
+    assert names(tmp_path) == FILES | FIGURES | {"layers.png"}
+    header, *rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert "layers.0_activation_zeros" in header.split(",")
+    assert len(rows) == 3
+
+
 def test_the_printed_metrics_are_those_in_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     printed = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if "%" in line}

@@ -51,7 +51,8 @@ from tinygrad_cifar.system.identity import require_same
 from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
-FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
+LAYERS = "layers.png"  # only with --layer-statistics
+FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png", LAYERS)
 _MAX_TEMPLATES = 100
 
 _EXAMPLE = "example: tinygrad-cifar train two-layer --out runs/first"
@@ -286,7 +287,7 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
         weights = prepared.preprocessing.of_pixels(result.model.weights()[0].numpy())
     units = weights.shape[1]
     linear = not settings.hidden
-    drawn = (
+    drawn = [
         plotting.plot_loss(plotting.Heading("Loss and cost", details), history),
         plotting.plot_accuracy(plotting.Heading("Accuracy", details), history),
         plotting.plot_learning_rate(
@@ -306,10 +307,13 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
             ),
             dataset.class_names,
         ),
-    )
-    for name, figure in zip(FIGURES, drawn, strict=True):
+    ]
+    names = [name for name in FIGURES if name != LAYERS or result.history.layers]
+    if result.history.layers:
+        drawn.append(plotting.plot_layers(plotting.Heading("Activations and gradients", details), result.history))
+    for name, figure in zip(names, drawn, strict=True):
         plotting.save_figure(figure, out / name)
-    return FIGURES
+    return tuple(names)
 
 
 def _template_title(model: str, units: int) -> str:

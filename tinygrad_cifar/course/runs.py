@@ -305,6 +305,7 @@ def run(
         augment=augmentation,
         clip_norm=settings.clip_norm,
         measure_on=measured,
+        layer_statistics=settings.layer_statistics,
         checkpoint=checkpoint,
         run_id=None if checkpoint is None else _identity(settings, prepared.dataset),
         callback=callback,

@@ -385,6 +385,12 @@ class Settings:
     measure_every: int | None = setting(
         None, "updates between measurements, instead of an epoch", group="training", at_least=1, old_name="every"
     )
+    layer_statistics: bool = setting(
+        False,
+        "measure mean, spread and zeros of the activations and gradients of each layer",
+        group="training",
+        was_added=True,
+    )
     patience: int | None = setting(
         None, "epochs without a higher validation accuracy before training stops early", group="training", at_least=1
     )

@@ -332,6 +332,8 @@ def _single_box(node: GraphNode, prefix: str, module: str) -> Box:
     lines = [format_shape(node.shape) if node.dtype == np.float64 else f"{format_shape(node.shape)} {node.dtype}"]
     if node.kind == "operation":
         title = _operation_title(node, prefix)
+        if module and f"{module}." != prefix:
+            lines[0] += f" in {module}"
         lines += _arguments(node)
     else:
         title = node.label.removeprefix(prefix)
