@@ -26,7 +26,7 @@ from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.cli.check import CHECKED
 from tinygrad_cifar.course.settings import OLD_NAMES
-from tinygrad_cifar.data import builtin_dataset, fetch
+from tinygrad_cifar.data import fetch
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
@@ -35,14 +35,6 @@ from tinygrad_cifar.system.locks import exclusive_lock
 SMALL = ["--train-batches", "1", "--train-size", "300", "--validation-batch", "2", "--no-figures"]
 FIGURES = {"loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png"}
 FILES = {"result.json", "history.csv", "parameters.npz"}
-
-
-@pytest.fixture(autouse=True)
-def builtin_dataset_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _builtin_dataset)
-
-
-_builtin_dataset = functools.cache(builtin_dataset)
 
 
 @pytest.fixture

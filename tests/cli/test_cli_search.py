@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import json
 import os
 import shlex
@@ -22,7 +21,6 @@ from tests.support.command_line import block_matplotlib, command, names, sentenc
 from tinygrad_cifar.cli import _build_parser, main
 from tinygrad_cifar.cli.settings import explicit_settings, format_options
 from tinygrad_cifar.cli.vary import parse_vary
-from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.search import Choice, LogUniform, Uniform
 from tinygrad_cifar.search.trial_store import lock_storage
 
@@ -32,13 +30,10 @@ SMALL = ["--train-batches", "1", "--train-size", "200", "--validation-batch", "2
 GRID = ["--vary", "eta=log:0.001:0.1:3", "--vary", "lam=grid:0,0.1"]
 FILES = {"trials.csv", "trials.json", "search.db", "search.db.lock"}
 
-_builtin_dataset = functools.cache(builtin_dataset)
-
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generate the data once, and run the trials in threads; processes have their own tests."""
-    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _builtin_dataset)
+    """Run the trials in threads; processes have their own tests."""
     monkeypatch.setattr("tinygrad_cifar.cli.search.ProcessExecutor", lambda count, **_: ThreadPoolExecutor(count))
 
 

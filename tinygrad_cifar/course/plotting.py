@@ -537,8 +537,9 @@ def save_figure(figure: Figure, path: Path, *, colours: int | None = None) -> No
         If the file cannot be written.
     """
     content = io.BytesIO()
+    intermediate = {} if colours is None else {"compress_level": 0}  # compressed below, with a palette
     with _style():
-        figure.savefig(content, format="png", metadata={"Software": None})
+        figure.savefig(content, format="png", metadata={"Software": None}, pil_kwargs=intermediate)
     if colours is not None:
         image = Image.open(content).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         content = io.BytesIO()

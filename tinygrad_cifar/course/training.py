@@ -205,8 +205,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     rng = None if rng is None else make_generator("fit", rng)
     if augment is not None and rng is None:
         raise ValueError("fit: augment needs a random generator; give rng")
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")
+    _check_clip_norm(clip_norm)
     source = open_source(train, batch_size, steps_per_epoch, shuffle=shuffle, restarts=checkpoint is not None)
     for examples in (validation, measure_on):
         if examples is not None:
@@ -332,6 +331,11 @@ def _check_at_least_one(**numbers: int | None) -> None:
             raise TypeError(f"fit: {name} must be an integer; got {number!r:.40}")
         if number is not None and number < 1:
             raise ValueError(f"fit: {name} must be at least 1; got {number}")
+
+
+def _check_clip_norm(clip_norm: float | None) -> None:
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")
 
 
 @dataclass(frozen=True)
