@@ -4,8 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tinygrad_cifar._version import __version__ as __version__
-from tinygrad_cifar.engine import blocked_matmul as _blocked_matmul
 from tinygrad_cifar.engine.backprop import grad as grad
+from tinygrad_cifar.engine.blocked import products as _products
+from tinygrad_cifar.engine.blocked import threads as _threads
+from tinygrad_cifar.engine.blocked.threads import set_num_threads as set_num_threads
 from tinygrad_cifar.engine.derivatives import hessian as hessian
 from tinygrad_cifar.engine.derivatives import hvp as hvp
 from tinygrad_cifar.engine.derivatives import jacobian as jacobian
@@ -24,7 +26,8 @@ from tinygrad_cifar.system import blas as _blas
 from tinygrad_cifar.system.arguments import explain_names as _explain_names
 from tinygrad_cifar.system.blas import runtime as runtime
 
-_blocked_matmul.set_kernel_test(_blas.multiplies_small_matrices_directly)
+_products.set_kernel_test(_blas.multiplies_small_matrices_directly)
+_threads.set_system(_blas.usable_cores, _blas.one_thread)
 
 # Modules that are imported when they are first asked for.
 _MODULES = {
@@ -75,7 +78,7 @@ if TYPE_CHECKING:
 else:  # type checkers would take any name of the package to exist, if they saw __getattr__
     __all__ = [
         *("NonFiniteError", "Tensor", "__version__", "count_kinks", "from_numpy", "grad", "hessian", "hvp"),
-        *("is_recording", "jacobian", "jvp", "no_grad", "primitive", "runtime", "trace_nonfinite"),
+        *("is_recording", "jacobian", "jvp", "no_grad", "primitive", "runtime", "set_num_threads", "trace_nonfinite"),
         *_FUNCTIONS,
         *_OPERATIONS,
     ]

@@ -24,7 +24,8 @@ from tests.support.command_line import block_matplotlib, command, names, sentenc
 from tests.support.official_format import archive as build_archive
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
-from tinygrad_cifar.course.settings import MODELS, OLD_NAMES
+from tinygrad_cifar.cli.check import CHECKED
+from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.data import builtin_dataset, fetch
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
@@ -213,6 +214,57 @@ def test_half_a_cycle_is_half_the_run_by_default(tmp_path: Path) -> None:
     train(tmp_path / "b", "--batch-size", "10", "--n-s", "7", model="two-layer")
     assert result(tmp_path / "a")["settings"]["n_s"] == 30
     assert result(tmp_path / "b")["settings"]["n_s"] == 7
+
+
+@pytest.mark.parametrize(("growth", "half"), [("1", 10), ("2", 4)])
+def test_counted_cycles_fill_the_run_by_default(tmp_path: Path, growth: str, half: int) -> None:
+    options = ("--batch-size", "10", "--cycles", "3", "--cycle-growth", growth)
+    assert train(tmp_path, *options, model="two-layer") == 0
+    assert (result(tmp_path)["steps"], result(tmp_path)["settings"]["n_s"]) == (60, half)
+
+
+@pytest.mark.parametrize(
+    ("options", "flip"),
+    [((), False), (("--flip",), True), (("--flip", "alternate"), "alternate"), (("--no-flip",), False)],
+)
+def test_flip_may_name_its_form(tmp_path: Path, options: tuple[str, ...], flip: object) -> None:
+    assert train(tmp_path, *options) == 0
+    assert result(tmp_path)["settings"]["flip"] == flip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--flip", "twice"), "--flip must have no value, or be alternate; got 'twice'"),
+        (("--no-flip", "alternate"), "--no-flip must have no value; got 'alternate'"),
+        (("--smoothing", "0.1", "--q", "0.5"), "--smoothing 0.1 needs the cross-entropy, not --q 0.5"),
+        (("--border", "reflect"), "--border reflect needs a --shift greater than 0"),
+        (("--cycles", "2", "--schedule", "cosine"), "--cycles 2 needs --schedule triangular, not cosine"),
+        (("--clip-norm", "0"), "--clip-norm must be greater than 0; got 0"),
+        (("--filters", "3"), "--filters 3 needs the model patchify, not softmax"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert train(tmp_path, *options) == 2
+    assert message in sentence(capsys)
+
+
+def test_patchify_is_trained_checked_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--filter-size", "16", "--filters", "3", "--views", "six", "--cycles", "1")
+    assert train(tmp_path, *options, model="patchify") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path)]) == 0
+    assert f"accuracy {result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_convnet_is_trained_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--hidden", "2", "3", "--depth", "1", "--batch-size", "50", "--train-size", "100")
+    assert train(tmp_path, *options, model="convnet") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path)]) == 0
+    assert f"accuracy {result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
 
 
 # -- resuming ----------------------------------------------------------------------------------------------------------
@@ -792,7 +844,7 @@ def test_evaluate_refuses_a_checkpoint(
     assert "not a trained model" in sentence(capsys)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CHECKED)
 def test_check_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", model, "--features", "12"]) == 0
     output = capsys.readouterr().out
@@ -816,7 +868,7 @@ def test_check_fails_if_a_gradient_is_wrong(
     assert output.err == ""
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", CHECKED)
 def test_check_fails_if_a_vjp_is_wrong(
     model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -443,7 +443,7 @@ def test_without_matplotlib_there_is_no_figure(
         (["--vary", "model=grid:svm"], "unknown setting 'model'"),
         (["--vary", "eta=grid:"], "eta must be a finite number"),
         (["--vary", "eta=grid:much"], "eta must be a finite number"),
-        (["--vary", "flip=grid:maybe"], "yes or no"),
+        (["--vary", "flip=grid:maybe"], "yes, no or alternate"),
         (["--vary", "eta=grid:0.1,0.1"], "different values"),
         (["--vary", "eta=log:0:1"], "above 0"),
         (["--vary", "eta=log:1:0.1"], "from a lower to a higher"),

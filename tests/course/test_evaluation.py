@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.some_models import CLASSES, FEATURES, some_images, some_model
 from tests.support.some_runs import DATA, SMALL, each_kind
 from tinygrad_cifar import runs
-from tinygrad_cifar.course.evaluation import confusion_matrix, evaluate
+from tinygrad_cifar.course.evaluation import ViewAverage, confusion_matrix, evaluate
 from tinygrad_cifar.course.models import SVM, Perceptron, SoftmaxRegression
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.nn.initialisers import Normal
@@ -101,3 +101,31 @@ def test_the_confusion_matrix_refuses_images_and_labels_of_different_lengths(cou
 
 def test_the_confusion_matrix_has_ten_classes_by_default():
     assert confusion_matrix(some_model(), some_images()).shape == (10, 10)
+
+
+# -- views -------------------------------------------------------------------------------------------------------------
+
+
+def weighted(X):
+    return [(0.75, X), (0.25, 2 * X)]
+
+
+def test_the_scores_of_views_are_averaged_with_their_weights():
+    model, (X, _) = some_model(), some_images()
+    expected = 0.75 * model(X).data + 0.25 * model(2 * X).data
+    np.testing.assert_allclose(ViewAverage(model, weighted)(X).data, expected, rtol=1e-12)
+
+
+def test_the_loss_of_views_is_that_of_the_model_on_the_mean_scores():
+    model, (X, labels) = SVM(FEATURES, CLASSES, rng=0), some_images()
+    viewed = ViewAverage(model, weighted)
+    found = evaluate(viewed, (X, labels), 0.5)
+    assert found.loss == model.loss_of(viewed(X), labels).item()
+    assert found.cost - found.loss == pytest.approx(0.5 * (model.W.data**2).sum())
+
+
+def test_predictions_of_views_are_those_of_the_mean_scores():
+    model, (X, labels) = some_model(), some_images()
+    viewed = ViewAverage(model, lambda X: [(0.5, X), (0.5, -X)])
+    np.testing.assert_array_equal(viewed.predict(X), viewed(X).data.argmax(axis=1))
+    assert confusion_matrix(viewed, (X, labels), CLASSES).sum() == len(X)

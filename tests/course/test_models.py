@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tinygrad_cifar import Tensor
-from tinygrad_cifar.course.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
-from tinygrad_cifar.engine.gradcheck import check_gradients
+from tinygrad_cifar.course.models import SVM, Classifier, Patchify, Perceptron, SoftmaxRegression, TwoLayer, patches_of
+from tinygrad_cifar.engine.gradcheck import check_gradients, check_model
 from tinygrad_cifar.engine.ops import absolute
 from tinygrad_cifar.nn.functional import generalised_cross_entropy
 from tinygrad_cifar.nn.initialisers import Normal, Zeros
@@ -238,3 +238,108 @@ def test_images_with_other_features_are_refused_with_their_shape(make):
 def test_labels_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match="label 3 is out of range; with 3 classes"):
         make(rng=np.random.default_rng(0)).loss(np.ones((1, FEATURES)), [3])
+
+
+# -- patches -----------------------------------------------------------------------------------------------------------
+
+
+def patchify_by_hand(model: Patchify, X: np.ndarray) -> np.ndarray:
+    """Return the scores, with a convolution by loops over the positions of the filters."""
+    size, count = model.filter_size, len(X)
+    images = X.reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
+    filters = model.F.data.reshape(size, size, 3, -1)
+    maps = []
+    for i in range(0, 32, size):
+        for j in range(0, 32, size):
+            window = images[:, i : i + size, j : j + size]
+            maps.append(np.maximum(np.einsum("nhwc,hwcf->nf", window, filters) + model.c.data, 0))
+    hidden = np.maximum(np.concatenate(maps, axis=1) @ model.W1.data + model.b1.data, 0)
+    return hidden @ model.W2.data + model.b2.data
+
+
+def some_patchify(seed: int, size: int) -> Patchify:
+    rng = np.random.default_rng(seed)
+    model = Patchify(5, CLASSES, filter_size=size, filters=2, rng=rng)
+    for p in model.parameters():
+        p.data = rng.normal(size=p.shape) / np.sqrt(len(p.data))
+    return model
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 32])
+@given(seeds, st.integers(1, 3))
+def test_patchify_is_a_convolution_whose_stride_is_the_width_of_its_filters(size, seed, count):
+    model, X = some_patchify(seed, size), np.random.default_rng(seed).normal(size=(count, 3072))
+    np.testing.assert_allclose(model(X).data, patchify_by_hand(model, X), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 4, 32])
+def test_scores_of_patches_are_those_of_the_images(size):
+    model, X = some_patchify(0, size), np.random.default_rng(1).normal(size=(3, 3072))
+    assert model(patches_of(X, size)).data.tobytes() == model(X).data.tobytes()
+
+
+def test_gradients_of_patchify_match_centred_differences():
+    model, X = some_patchify(0, 16), np.random.default_rng(1).normal(size=(2, 3072))
+    assert check_model(model, X, np.array([0, 2]), lam=0.1, rng=0).passed
+
+
+def test_patches_of_a_tensor_have_a_gradient():
+    X = Tensor(np.random.default_rng(0).normal(size=(2, 3072)), requires_grad=True)
+    weights = np.random.default_rng(1).normal(size=(2, 16, 192))
+    (patches_of(X, 8) * weights).sum().backward()
+    np.testing.assert_array_equal(patches_of(X.grad.data, 8), weights)
+
+
+def test_filters_as_images_enlarge_each_pixel():
+    model = some_patchify(0, 8)
+    images = model.filters_as_images().T.reshape(2, 3, 32, 32)
+    filters = model.F.data.reshape(8, 8, 3, 2).transpose(3, 2, 0, 1)
+    np.testing.assert_array_equal(images, np.kron(filters, np.ones((4, 4))))
+
+
+def test_patchify_decays_filters_and_weights_only():
+    model = Patchify(5, CLASSES, rng=0)
+    assert [id(p) for p in model.weights()] == [id(p) for p in (model.F, model.W1, model.W2)]
+
+
+@pytest.mark.parametrize("size", [0, 3, 33, 64])
+def test_a_filter_size_that_does_not_divide_32_raises(size):
+    with pytest.raises(
+        ValueError, match=f"Patchify: the filter size must divide 32, the width of an image; got {size}"
+    ):
+        Patchify(5, CLASSES, filter_size=size)
+
+
+@pytest.mark.parametrize("shape", [(2, 3071), (3072,), (2, 3, 1024)])
+def test_patches_of_other_arrays_raise(shape):
+    with pytest.raises(ValueError, match=r"patches_of: images must have the shape \(N, 3072\); got"):
+        patches_of(np.zeros(shape), 4)
+
+
+# -- label smoothing ---------------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.floats(0.01, 0.9))
+def test_smoothing_is_the_cross_entropy_with_the_courses_targets(seed, smoothing):
+    X, labels = some_images(seed)
+    model = some_model(KINDS["softmax"], seed)
+    model.smoothing = smoothing
+    scores = model(X).data
+    log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    targets = np.where(np.arange(CLASSES) == labels[:, np.newaxis], 1 - smoothing, smoothing / (CLASSES - 1))
+    assert model.loss(X, labels).item() == pytest.approx(-(targets * log_p).sum() / len(labels))
+
+
+def test_smoothing_0_is_the_cross_entropy():
+    X, labels = some_images(0)
+    model = some_model(KINDS["softmax"], 0)
+    plain = model.loss(X, labels).item()
+    model.smoothing = 0.0
+    assert model.loss(X, labels).item() == plain
+
+
+def test_a_smoothed_loss_stays_float32():
+    X, labels = some_images(0)
+    model = SoftmaxRegression(FEATURES, CLASSES, rng=0, dtype=np.float32)
+    model.smoothing = 0.1
+    assert model.loss(X.astype(np.float32), labels).dtype == np.float32

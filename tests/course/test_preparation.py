@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.some_runs import DATA, SMALL
+from tinygrad_cifar.course.models import patches_of
 from tinygrad_cifar.course.preparation import data_settings, prepare, split_dataset
 from tinygrad_cifar.course.settings import Settings, SettingsError
 
@@ -54,6 +55,10 @@ def test_a_run_without_validation_images_is_allowed():
         ),
         ({"train_size": 31}, "train_size must be at most 30, the number of training images of .*; got 31"),
         ({"batch_size": 31}, "batch_size must be at most 30"),
+        (
+            {"schedule": "triangular", "n_s": 2, "cycles": 2, "batch_size": 10, "epochs": 2},
+            "cycles 2 with n_s 2 need 8 updates; the run has 6: increase epochs, or give fewer or shorter cycles",
+        ),
     ],
 )
 def test_settings_that_need_more_images_than_the_data_has_are_refused(values, sentence):
@@ -113,6 +118,20 @@ def test_the_settings_of_the_data_contain_what_the_images_depend_on(name):
 @pytest.mark.parametrize("name", OF_THE_RUN)
 def test_runs_with_the_same_data_share_its_settings(name):
     assert data_settings(replace(SMALL, **{name: OF_THE_RUN[name]})) == data_settings(SMALL)
+
+
+def test_the_settings_of_patches_contain_the_width_of_the_filters_only():
+    settings = replace(SMALL, model="patchify", hidden=(5,), filter_size=8)
+    assert data_settings(replace(settings, filters=3, hidden=(9,), smoothing=0.1)) == data_settings(settings)
+    assert data_settings(replace(settings, filter_size=4)) != data_settings(settings) != data_settings(SMALL)
+
+
+@pytest.mark.parametrize("size", [4, 16])
+def test_inputs_of_patchify_are_the_patches_of_the_preprocessed_images(size):
+    settings = replace(SMALL, model="patchify", hidden=(5,), filter_size=size, preprocessing="standardise")
+    patches, plain = prepare(DATA, settings), prepare(DATA, replace(SMALL, preprocessing="standardise"))
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(patches, part)[0], patches_of(getattr(plain, part)[0], size))
 
 
 def test_the_settings_of_the_data_prepare_the_same_images():

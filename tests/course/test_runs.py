@@ -15,12 +15,14 @@ from hypothesis import given
 from tests.support.some_runs import DATA, KINDS, SMALL, bits, each_kind, run, seeds, some_data
 from tinygrad_cifar import functional as F
 from tinygrad_cifar import grad, models, runs, schedules
+from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.settings import OLD_NAMES, Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset
-from tinygrad_cifar.data.batches import augment_flip, augment_shift, minibatches
+from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror, weighted_views
+from tinygrad_cifar.data.batches import minibatches
 from tinygrad_cifar.nn.initialisers import Normal
-from tinygrad_cifar.nn.optim import SGD, Adam
+from tinygrad_cifar.nn.optim import SGD, AdaGrad, Adam, AdamW, Muon, RMSprop
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
 CLASSES_OF = {
@@ -28,6 +30,8 @@ CLASSES_OF = {
     "svm": models.SVM,
     "two-layer": models.TwoLayer,
     "perceptron": models.Perceptron,
+    "convnet": ConvNet,
+    "patchify": models.Patchify,
 }
 
 
@@ -56,6 +60,11 @@ SCHEDULES = [
     ({"schedule": "exponential", "decay": 0.9}, schedules.Exponential(0.01, 0.9, 7)),
     ({"schedule": "step", "decay": 0.5, "n_s": 30}, schedules.Step(0.01, 0.5, 30)),
     ({"schedule": "triangular", "n_s": 30}, schedules.Triangular(1e-5, 0.01, 30)),
+    (
+        {"schedule": "triangular", "n_s": 30, "cycle_growth": 2, "cycle_decay": 0.5, "cycles": 3},
+        schedules.Triangular(1e-5, 0.01, 30, growth=2, decay=0.5, cycles=3),
+    ),
+    ({"schedule": "linear"}, schedules.Linear(0.01, 280)),
     ({"schedule": "cosine", "eta_min": 0.0}, schedules.Cosine(0.01, 0.0, 280)),
     ({"warm_up": 5}, schedules.WarmUp(schedules.Constant(0.01), 5)),
 ]
@@ -73,6 +82,9 @@ def test_the_schedule_is_that_of_the_settings(values, schedule):
         ({"momentum": 0.9}, SGD, 0.9, False),
         ({"optimiser": "nesterov", "momentum": 0.5}, SGD, 0.5, True),
         ({"optimiser": "adam"}, Adam, None, None),
+        ({"optimiser": "adamw"}, AdamW, None, None),
+        ({"optimiser": "adagrad"}, AdaGrad, None, None),
+        ({"optimiser": "rmsprop", "momentum": 0.3}, RMSprop, 0.3, None),
     ],
 )
 def test_the_optimiser_is_that_of_the_settings(values, kind, momentum, nesterov):
@@ -81,6 +93,47 @@ def test_the_optimiser_is_that_of_the_settings(values, kind, momentum, nesterov)
     found = type(optimiser), getattr(optimiser, "momentum", None), getattr(optimiser, "nesterov", None)
     assert found == (kind, momentum, nesterov)
     assert optimiser.weight_decay == 0.5
+
+
+def build_optimiser(**values):
+    settings = Settings(model="perceptron", hidden=(5, 4), lam=0.25, **values)
+    model = runs.build_model(settings, 6, 3)
+    return model, runs.build_optimiser(settings, model, 7)
+
+
+def test_sgd_has_the_decay_of_the_settings():
+    assert build_optimiser(decoupled=True)[1].decoupled
+    assert not build_optimiser()[1].decoupled
+
+
+def test_muon_updates_all_weights_but_the_last_and_sgd_the_rest():
+    model, optimiser = build_optimiser(optimiser="muon", momentum=0.6, bias_rate=3.0, last_rate=2.0)
+    muon, sgd = optimiser.optimisers
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert (type(muon), type(sgd)) == (Muon, SGD)
+    assert [names[id(p)] for p in muon.parameters] == ["layers.0.W", "layers.1.W"]
+    assert sorted(names[id(p)] for p in sgd.parameters) == ["layers.0.b", "layers.1.b", "layers.2.W", "layers.2.b"]
+    assert (muon.momentum, sgd.momentum, sgd.nesterov) == (0.6, 0.85, True)
+    assert [group.schedule(0) / muon.eta for group in sgd.groups] == [2.0, 3.0]
+
+
+def test_muon_of_a_linear_classifier_is_sgd():
+    settings = Settings(optimiser="muon")
+    assert type(runs.build_optimiser(settings, runs.build_model(settings, 6, 3), 7)) is SGD
+
+
+def test_the_rate_of_biases_is_that_of_the_settings():
+    model, optimiser = build_optimiser(bias_rate=2.0, schedule="cosine")
+    weights, biases = optimiser.groups
+    assert [id(p) for p in weights.parameters] == [id(p) for p in model.weights()]
+    assert len(biases.parameters) == 3
+    assert [biases.schedule(t) for t in (0, 100)] == [2 * weights.schedule(t) for t in (0, 100)]
+
+
+def test_lookahead_and_the_moving_average_are_those_of_the_settings():
+    _, optimiser = build_optimiser(average=0.9, lookahead=7)
+    assert optimiser.name == "MovingAverage(Lookahead(SGD))"
+    assert (optimiser.decay, optimiser.optimisers[0].every) == (0.9, 7)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +210,7 @@ def test_an_interrupted_run_ends_bit_for_bit_identical(settings, tmp_path):
     [
         ({"eta": 0.002}, "its eta is 0.001, not 0.002"),
         ({"lam": 0.1}, "its lam is 0.0, not 0.1"),
+        ({"flip": "alternate"}, "its flip is False, not alternate"),
         ({"seed": 3, "flip": True}, "its flip is False, not True and its seed is 0, not 3"),
     ],
 )
@@ -247,13 +301,18 @@ def train_by_hand(settings) -> models.SoftmaxRegression:
     model = runs.build_model(settings, 3072, 3)
     images, (X, labels) = prepared.images.images, prepared.train
     augments = settings.flip or settings.shift > 0
+    if settings.flip == "alternate":
+        images = augment_flip(images, np.random.default_rng([settings.seed, 2]))
     rng = np.random.default_rng([settings.seed, 1])
-    for _ in range(settings.epochs):
+    for epoch in range(settings.epochs):
         for batch in minibatches(len(labels), settings.batch_size, rng if settings.shuffle else None):
             inputs = X[batch]
             if augments:
-                pixels = augment_flip(images[batch], rng) if settings.flip else images[batch]
-                pixels = augment_shift(pixels, rng, settings.shift) if settings.shift else pixels
+                pixels = augment_flip(images[batch], rng) if settings.flip is True else images[batch]
+                pixels = mirror(pixels) if settings.flip == "alternate" and epoch % 2 else pixels
+                pixels = (
+                    augment_shift(pixels, rng, settings.shift, border=settings.border) if settings.shift else pixels
+                )
                 inputs = prepared.preprocessing.apply(pixels, X.dtype)
             gradients = grad(model.loss(inputs, labels[batch]), list(model.parameters()))
             for parameter, gradient in zip(model.parameters(), gradients, strict=True):
@@ -270,6 +329,8 @@ def train_by_hand(settings) -> models.SoftmaxRegression:
         {"shuffle": True, "seed": 3, "lam": 0.1},
         {"shuffle": True, "shift": 1},
         {"shuffle": False, "flip": True},
+        {"shuffle": True, "flip": "alternate", "epochs": 3},
+        {"shuffle": True, "flip": "alternate", "shift": 3, "border": "reflect"},
         {"shuffle": True, "flip": True, "shift": 2, "batch_size": 7, "dtype": "float32"},
     ],
 )
@@ -279,6 +340,32 @@ def test_a_run_does_the_updates_of_its_settings(values):
     for name, array in expected.state_dict().items():
         tolerance = 1e-12 if settings.dtype == "float64" else 1e-5
         np.testing.assert_allclose(result.model.state_dict()[name], array, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", ["mirror", "six"])
+def test_validation_and_test_images_are_evaluated_with_the_views_of_the_settings(kind):
+    settings = replace(SMALL, views=kind)
+    result, prepared = run(settings), prepare(DATA, settings)
+    for split, found in ((prepared.dataset.test, result.test), (prepared.validation_images, result.validation)):
+        scores = sum(
+            weight * result.model(prepared.preprocessing.apply(images)).data
+            for weight, images in weighted_views(split.images, kind)
+        )
+        assert found.accuracy == (scores.argmax(axis=1) == split.labels).mean()
+        assert found.loss == pytest.approx(F.cross_entropy(scores, split.labels))
+
+
+@pytest.mark.parametrize("pause", [1, 2])
+def test_alternating_flips_continue_in_the_epoch_in_which_a_run_was_interrupted(pause, tmp_path):
+    settings = replace(SMALL, flip="alternate", epochs=4)
+
+    def interrupt(progress):
+        if progress.step == 3 * pause + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, checkpoint=tmp_path / "run.npz", callback=interrupt)
+    assert bits(run(settings, checkpoint=tmp_path / "run.npz").model) == bits(run(settings).model)
 
 
 def test_the_metrics_of_a_result_are_written_with_their_names(tmp_path):

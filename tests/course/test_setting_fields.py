@@ -24,7 +24,7 @@ def allowed_values(declared: SettingField) -> list[object]:
     if declared.choices:
         return list(declared.choices)
     if declared.type is bool:
-        return [True, False]
+        return [True, False, *declared.words]
     bounds = [bound for bound in (declared.at_least, declared.at_most) if bound is not None]
     values = [declared.type(bound) for bound in [*bounds, 0.5 if declared.below else declared.at_least or 1]]
     return [(value,) for value in values] if declared.is_tuple else values
@@ -125,6 +125,7 @@ def declare(annotation: str, default: object = None, **options: object) -> Setti
         (declare("float", at_least=0, at_most=2), "a finite number from 0 to 2", [0, 2.0], [-1e-9, 2.0001]),
         (declare("float", at_least=0, below=1), "a finite number from 0 up to, but excluding, 1", [0, 0.99], [1, -0.1]),
         (declare("bool"), "True or False", [True, False], [0, 1, None, "yes"]),
+        (declare("bool | str", words=("a",)), "True, False or a", [True, False, "a"], [0, None, "yes", "b"]),
         (declare("str", choices=("a", "b")), "one of a, b", ["a", "b"], ["c", "", 1, None]),
         (
             declare("tuple[int, ...]", at_least=1),
@@ -149,6 +150,8 @@ def test_a_declaration_accepts_what_its_requirement_says(declared, requirement, 
         (declare("bool"), "FALSE", False),
         (declare("bool"), "True", True),
         (declare("bool"), "no", False),
+        (declare("bool | str", words=("a",)), "a", "a"),
+        (declare("bool | str", words=("a",)), "no", False),
         (declare("str", choices=("a",)), "b", "b"),
         (declare("tuple[int, ...]"), "3+2", (3, 2)),
         (declare("int | None"), "7", 7),
@@ -164,6 +167,7 @@ def test_a_text_is_parsed_by_the_type(declared, text, value):
         (declare("int"), "1.5", "an integer"),
         (declare("float", at_least=0), "x", "a finite number, at least 0"),
         (declare("bool"), "maybe", "yes or no"),
+        (declare("bool | str", words=("a",)), "maybe", "yes, no or a"),
         (declare("tuple[int, ...]"), "3,2", "integers joined by +"),
     ],
 )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.some_runs import KINDS
 from tinygrad_cifar.course.settings import INITIALISERS, SETTINGS, Settings, SettingsError, describe
+from tinygrad_cifar.nn import schedules
 
 whole = st.integers(1, 1000)
 sizes = st.floats(0, 10)
@@ -34,7 +35,11 @@ any_settings = st.builds(
     shuffle=st.booleans(),
     measure_every=st.none() | whole,
     patience=st.none() | whole,
-    flip=st.booleans(),
+    flip=st.booleans() | st.just("alternate"),
+    views=st.sampled_from(["one", "mirror", "six"]),
+    bias_rate=sizes,
+    average=st.floats(0, 0.999),
+    lookahead=st.integers(0, 9),
     shift=st.integers(0, 31),
     seed=st.integers(0, 2**63 - 1),
     dtype=st.sampled_from(["float32", "float64"]),
@@ -56,7 +61,7 @@ def test_settings_are_hashable(settings):
     assert {settings: 1}[copy.deepcopy(settings)] == 1
 
 
-CHOICES = ["model", "activation", "schedule", "optimiser", "init", "preprocessing", "dtype"]
+CHOICES = ["model", "activation", "schedule", "optimiser", "init", "preprocessing", "dtype", "border", "views"]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -66,14 +71,38 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(name, value):
         Settings(**{name: value})
 
 
-BELOW_1 = ["components", "epochs", "batch_size", "n_s", "measure_every", "patience", "train_size"]
-NOT_FINITE = ["q", "eta", "eta_min", "lam", "sigma", "decay", "momentum", "dropout"]
-BELOW_0 = ["validation_size", "warm_up", "seed", "shift", *NOT_FINITE]
+BELOW_1 = [
+    "components",
+    "epochs",
+    "batch_size",
+    "n_s",
+    "measure_every",
+    "patience",
+    "train_size",
+    "cycles",
+    "cycle_growth",
+    "filters",
+]
+NOT_FINITE = [
+    "q",
+    "eta",
+    "eta_min",
+    "lam",
+    "sigma",
+    "decay",
+    "momentum",
+    "dropout",
+    "smoothing",
+    "bias_rate",
+    "average",
+    "cycle_decay",
+]
+BELOW_0 = ["validation_size", "warm_up", "seed", "shift", "lookahead", *NOT_FINITE]
 OUT_OF_RANGE = [
     *((name, value) for name in BELOW_1 for value in (0, -1)),
     *((name, -1) for name in BELOW_0),
     *((name, value) for name in NOT_FINITE for value in (float("nan"), float("inf"))),
-    *((name, 1.0) for name in ("momentum", "dropout")),
+    *((name, 1.0) for name in ("momentum", "dropout", "smoothing", "average")),
     ("shift", 32),
     ("components", 3073),
     ("q", 1.1),
@@ -90,7 +119,7 @@ WRONG_TYPES = [
     *((name, "3") for name in (*BELOW_1, *BELOW_0)),
     *((name, 2.5) for name in (*BELOW_1, "validation_size", "warm_up", "seed", "shift")),
     *((name, None) for name in ("epochs", "batch_size", "eta", "seed")),
-    *((name, "no") for name in ("shuffle", "flip")),
+    *((name, "no") for name in ("shuffle", "flip", "decoupled")),
     ("validation_batch", "2"),
     ("hidden", 5),
     ("hidden", ("5",)),
@@ -114,7 +143,27 @@ CONTRADICTIONS = [
     ({"model": "two-layer", "hidden": (10**9,)}, "hidden must be a tuple of integers from 1 to"),
     ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout 0.5 needs model perceptron, not two-layer"),
     ({"activation": "absolute"}, "activation absolute needs model two-layer, not softmax"),
-    ({"model": "svm", "q": 0.5}, "q 0.5 needs model softmax or two-layer or perceptron, not svm"),
+    (
+        {"model": "svm", "q": 0.5},
+        "q 0.5 needs model softmax or two-layer or perceptron or patchify or convnet, not svm",
+    ),
+    ({"model": "patchify"}, "patchify has 1 hidden layer; hidden gives none"),
+    ({"model": "patchify", "hidden": (5,), "filter_size": 5}, r"filter_size must divide 32, .* \(1, 2, 4, 8, 16, 32\)"),
+    ({"model": "patchify", "hidden": (5,), "preprocessing": "whiten"}, "patchify needs pixels, which preprocessing wh"),
+    ({"filters": 3}, "filters 3 needs model patchify, not softmax"),
+    ({"filter_size": 8}, "filter_size 8 needs model patchify, not softmax"),
+    ({"smoothing": 0.1, "q": 0.5}, "smoothing 0.1 needs the cross-entropy, not q 0.5"),
+    (
+        {"smoothing": 0.1, "loss": "binary-cross-entropy"},
+        "smoothing 0.1 needs the cross-entropy, not loss binary-cross-entropy",
+    ),
+    ({"smoothing": 0.1, "model": "svm"}, "smoothing 0.1 needs model softmax or two-layer"),
+    ({"cycles": 2}, "cycles 2 needs schedule triangular, not constant"),
+    ({"cycle_growth": 2}, "cycle_growth 2 needs schedule triangular, not constant"),
+    ({"cycle_decay": 0.5}, "cycle_decay 0.5 needs schedule triangular, not constant"),
+    ({"decoupled": True, "optimiser": "adamw"}, "decoupled True needs optimiser sgd or nesterov, not adamw"),
+    ({"border": "reflect"}, "border reflect needs a shift greater than 0"),
+    ({"clip_norm": 0.0}, "clip_norm must be greater than 0; got 0"),
     ({"train_batches": ()}, "train_batches must be different batches, at least one"),
     ({"train_batches": (1, 1)}, "train_batches must be different batches"),
     ({"train_batches": (1, 2)}, "batch 2 must not be in both train_batches and validation_batch"),
@@ -125,7 +174,10 @@ CONTRADICTIONS = [
     ({"loss": "binary-cross-entropy", "model": "svm"}, "loss binary-cross-entropy needs model softmax or two-layer"),
     ({"loss": "binary-cross-entropy", "q": 0.5}, "q 0.5 needs loss cross-entropy, not binary-cross-entropy"),
     ({"optimiser": "nesterov"}, "optimiser nesterov needs a momentum greater than 0"),
-    ({"optimiser": "adam", "momentum": 0.9}, r"momentum 0\.9 needs optimiser sgd or nesterov, not adam"),
+    (
+        {"optimiser": "adam", "momentum": 0.9},
+        r"momentum 0\.9 needs optimiser sgd or nesterov or rmsprop or muon, not adam",
+    ),
 ]
 
 
@@ -149,7 +201,7 @@ def test_settings_are_described_in_one_line(settings):
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("other", [{"flip": True}, {"shift": 3}, {"warm_up": 100}])
+@pytest.mark.parametrize("other", [{"flip": True}, {"flip": "alternate"}, {"shift": 3}, {"warm_up": 100}])
 def test_runs_that_differ_in_augmentation_or_warm_up_are_described_differently(other):
     assert describe(Settings(**other)) != describe(Settings())
 
@@ -176,6 +228,16 @@ NUMBERS = {
     "measure_every": (None, 1, HUGE),
     "patience": (None, 1, HUGE),
     "dropout": (0.0, 0, 1),
+    "filter_size": (4, 1, 32),
+    "filters": (10, 1, 100_000),
+    "smoothing": (0.0, 0, 1),
+    "cycle_growth": (1, 1, 10),
+    "cycle_decay": (1.0, 0, 1),
+    "cycles": (None, 1, 1000),
+    "bias_rate": (1.0, 0, None),
+    "clip_norm": (None, 0, None),
+    "average": (0.0, 0, 1),
+    "lookahead": (0, 0, HUGE),
     "shift": (0, 0, 31),
     "seed": (0, 0, HUGE),
 }
@@ -191,6 +253,9 @@ OTHERS = {
     "optimiser": "sgd",
     "shuffle": False,
     "flip": False,
+    "border": "edge",
+    "views": "one",
+    "decoupled": False,
     "dtype": "float64",
 }
 
@@ -210,7 +275,7 @@ def test_a_number_may_be_as_small_and_as_large_as_its_bounds(name):
     if most is None:
         assert declared.accepts(1e30)
     else:
-        assert declared.accepts(declared.type(most)) == (name not in ("momentum", "dropout"))
+        assert declared.accepts(declared.type(most)) == (declared.below is None)
         assert not declared.accepts(declared.type(most + step))
         assert declared.type is int or declared.accepts(most - 1e-9)
 
@@ -258,6 +323,9 @@ def test_a_description_has_what_matters_and_what_differs(values, line):
         {"eta_min": 0.01, "schedule": "cosine"},
         {"eta_min": 0.01, "schedule": "triangular"},
         {"eta_min": 5.0, "schedule": "step"},
+        {"border": "reflect", "shift": 1},
+        {"flip": "alternate"},
+        {"clip_norm": 1e-9},
         {"optimiser": "nesterov", "momentum": 1e-9},
         {"validation_size": 5, "validation_batch": None, "patience": 1},
         {"patience": 1},
@@ -266,3 +334,25 @@ def test_a_description_has_what_matters_and_what_differs(values, line):
 )
 def test_settings_at_their_limits_are_accepted(values):
     assert asdict(Settings(**values)) == asdict(Settings()) | values
+
+
+@given(st.integers(1, 50), st.integers(1, 4), st.integers(1, 4))
+def test_the_steps_of_cycles_are_those_of_their_schedule(n_s, cycles, growth):
+    settings = Settings(schedule="triangular", n_s=n_s, cycles=cycles, cycle_growth=growth)
+    schedule = schedules.Triangular(0.0, 1.0, n_s, growth, cycles=cycles)
+    end = settings.steps_of_cycles
+    assert schedule(end - 1) > schedule(end) == 0 == schedule(end + 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "factor"),
+    [
+        ({}, 0.5),
+        ({"decoupled": True}, 0),
+        ({"optimiser": "adam"}, 0.5),
+        ({"optimiser": "adamw"}, 0),
+        ({"optimiser": "muon"}, 0),
+    ],
+)
+def test_a_decoupled_decay_is_not_part_of_the_cost(values, factor):
+    assert Settings(lam=0.5, **values).penalty_factor == factor

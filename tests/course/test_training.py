@@ -20,7 +20,7 @@ from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
 from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, fit, read_divergence
 from tinygrad_cifar.nn.initialisers import Zeros
-from tinygrad_cifar.nn.optim import SGD, Adam
+from tinygrad_cifar.nn.optim import SGD, Adam, AdamW, Combined, Lookahead, MovingAverage, Muon, RMSprop, clip_grad_norm
 from tinygrad_cifar.nn.schedules import Triangular
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
@@ -262,6 +262,9 @@ KINDS_OF_RUN = {
     "shuffled": {"shuffle": True},
     "momentum": {"shuffle": True, "optimiser": "momentum"},
     "adam": {"shuffle": True, "optimiser": "adam"},
+    "average with patience": {"shuffle": True, "optimiser": "average", "patience": 2},
+    "average": {"shuffle": True, "optimiser": "average", "clip_norm": 0.5},
+    "combined": {"shuffle": True, "optimiser": "combined"},
     "dropout": {"shuffle": True, "optimiser": "momentum", "dropout": 0.5},
     "one generator": {"shuffle": True, "dropout": 0.5, "one_generator": True},
     "augmented": {"shuffle": True, "augment": noise},
@@ -304,6 +307,8 @@ class Session:
             "sgd": lambda p: SGD(p, rate, weight_decay=0.01),
             "momentum": lambda p: SGD(p, rate, momentum=0.9, weight_decay=0.01),
             "adam": lambda p: Adam(p, rate),
+            "average": lambda p: MovingAverage(AdamW(p, rate), 0.9),
+            "combined": lambda p: Lookahead(Combined(Muon(p[::2], rate), RMSprop(p[1::2], rate)), every=3),
         }[optimiser](self.model.parameters())
         self.rng = (rng if one_generator else np.random.Generator(bits(seed + 1))) if shuffle else None
         self.options = {"epochs": epochs, "batch_size": batch_size, **options}
@@ -347,6 +352,85 @@ def test_an_interrupted_run_ends_bit_for_bit_identical(kind, seed, steps, tmp_pa
             Session(seed + 10 * others, **kind).fit(checkpoint=checkpoint, callback=interrupt_at(step))
     resumed = Session(seed + 7, **kind).fit(checkpoint=checkpoint)
     assert resumed.outcome() == Session(seed, **kind).fit().outcome()
+
+
+def test_averages_are_measured_and_are_the_parameters_at_the_end():
+    model, data = some_model(), some_images()
+    optimiser = MovingAverage(SGD(model.parameters(), 0.5, weight_decay=0.1), 0.9)
+    history = fit(model, optimiser, data, epochs=2, batch_size=5)
+    for p, average in zip(optimiser.parameters, optimiser.averages, strict=True):
+        np.testing.assert_array_equal(p.data, average)
+    last = history.rows[-1]
+    assert Metrics(last.train_loss, last.train_cost, last.train_accuracy) == evaluate(model, data, 0.05)
+
+
+def test_with_patience_the_best_averages_are_the_parameters_at_the_end():
+    model, data, validation = some_model(), some_images(0), some_images(1)
+    optimiser = MovingAverage(SGD(model.parameters(), 5.0), 0.9)
+    history = fit(model, optimiser, data, validation, epochs=5, batch_size=5, patience=2)
+    best = max(row.validation_accuracy for row in history.rows[1:])
+    assert evaluate(model, validation).accuracy == best
+
+
+def test_the_cost_contains_the_l2_terms_of_all_groups():
+    model, data = some_model(), some_images()
+    W, b = model.parameters()
+    optimiser = SGD([{"parameters": [W], "weight_decay": 0.5}, {"parameters": [b], "weight_decay": 0.25}], 0.1)
+    last = fit(model, optimiser, data, epochs=1, batch_size=5).rows[-1]
+    penalty = 0.25 * (W.data**2).sum() + 0.125 * (b.data**2).sum()
+    assert last.train_cost - last.train_loss == pytest.approx(penalty)
+
+
+def test_the_cost_is_the_loss_if_the_decay_is_decoupled():
+    model = some_model()
+    last = fit(model, AdamW(model.parameters(), weight_decay=0.5), some_images(), epochs=1, batch_size=5).rows[-1]
+    assert last.train_cost == last.train_loss
+
+
+def test_an_augmentation_learns_when_an_epoch_starts(tmp_path):
+    class Counting:
+        def __init__(self):
+            self.epochs = []
+
+        def start_epoch(self, epoch):
+            self.epochs.append(epoch)
+
+        def __call__(self, X, _):
+            return X
+
+    first, second = Counting(), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        Session(0, shuffle=True, augment=first).fit(checkpoint=tmp_path / "run.npz", callback=interrupt_at(10))
+    Session(0, shuffle=True, augment=second).fit(checkpoint=tmp_path / "run.npz")
+    assert (first.epochs, second.epochs) == ([0, 1, 2], [2, 3])
+
+
+def test_clip_norm_limits_the_gradients_of_each_update():
+    def by_hand(model, X, labels):
+        model.loss(X, labels).backward()
+        clip_grad_norm(model.parameters(), 0.01)
+        SGD(model.parameters(), 1.0).step()
+        return bits(model.state_dict())
+
+    X, labels = some_images()
+    model = some_model()
+    fit(model, SGD(model.parameters(), 1.0), (X, labels), epochs=1, batch_size=len(X), clip_norm=0.01)
+    assert bits(model.state_dict()) == by_hand(some_model(), X, labels)
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0, math.nan])
+def test_a_clip_norm_that_is_not_positive_raises(norm):
+    with pytest.raises(ValueError, match=f"fit: clip_norm must be greater than 0; got {norm}"):
+        train(clip_norm=norm)
+
+
+def test_divergence_names_the_largest_rate_of_all_groups():
+    model = some_model()
+    W, b = model.parameters()
+    optimiser = SGD([{"parameters": [W]}, {"parameters": [b], "eta": 1e308}], 0.1)
+    X, labels = some_images()
+    with pytest.raises(TrainingDiverged, match=r"learning rates up to 1e\+308"):
+        fit(model, optimiser, (100 * X, labels), epochs=5, batch_size=5)
 
 
 def test_a_checkpoint_does_not_change_the_run(tmp_path):

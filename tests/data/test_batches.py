@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_cifar.data import DataError
-from tinygrad_cifar.data.batches import augment_flip, augment_shift, iterate_batches, minibatches
+from tinygrad_cifar.data.batches import iterate_batches, minibatches
 
 counts = st.integers(0, 70)
 sizes = st.integers(1, 80)
@@ -21,10 +21,6 @@ def generator(seed: int | None) -> np.random.Generator | None:
 def epoch(count: int, size: int, seed: int | None, *, drop_last: bool = False) -> list[np.ndarray]:
     batches = minibatches(count, size, generator(seed), drop_last=drop_last)
     return [np.arange(count)[batch] for batch in batches]
-
-
-def some_images(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, 3072), dtype=np.uint8)
 
 
 @given(counts, sizes, maybe_seeds)
@@ -118,79 +114,6 @@ def test_different_numbers_of_images_and_labels_raise(X, y):
         iterate_batches(np.zeros(X), np.zeros(y), 2)
 
 
-@given(st.integers(0, 6), seeds)
-def test_flip_returns_each_image_or_its_mirror_image(count, seed):
-    images = some_images(count)
-    flipped = augment_flip(images, np.random.default_rng(seed)).reshape(-1, 3, 32, 32)
-    for before, after in zip(images.reshape(-1, 3, 32, 32), flipped, strict=True):
-        assert (after == before).all() or (after == before[:, :, ::-1]).all()
-
-
-def test_about_half_of_the_images_are_flipped():
-    images = some_images(1000)
-    flipped = (augment_flip(images, np.random.default_rng(0)) != images).any(axis=1)
-    assert 420 < flipped.sum() < 580  # five standard deviations
-
-
-@given(st.integers(0, 4), st.integers(0, 3), seeds)
-def test_shift_returns_a_shifted_image_with_repeated_edges(count, most, seed):
-    images = some_images(count)
-    moved = augment_shift(images, np.random.default_rng(seed), most).reshape(-1, 3, 32, 32)
-    for before, after in zip(images.reshape(-1, 3, 32, 32), moved, strict=True):
-        assert any(
-            (after == moved_by(before, down, right)).all()
-            for down in range(-most, most + 1)
-            for right in range(-most, most + 1)
-        )
-
-
-def moved_by(picture: np.ndarray, down: int, right: int) -> np.ndarray:
-    rows = np.clip(np.arange(32) - down, 0, 31)
-    columns = np.clip(np.arange(32) - right, 0, 31)
-    return picture[:, rows][:, :, columns]
-
-
-def test_every_shift_occurs():
-    """A white pixel in the centre shows the shift of its image."""
-    images = np.zeros((1000, 3, 32, 32), np.uint8)
-    images[:, :, 16, 16] = 255
-    moved = augment_shift(images.reshape(-1, 3072), np.random.default_rng(0), 2).reshape(-1, 3, 32, 32)
-    places = np.argwhere(moved[:, 0])[:, 1:]
-    assert np.unique(places, axis=0).tolist() == [[i, j] for i in range(14, 19) for j in range(14, 19)]
-
-
-@pytest.mark.parametrize("augment", [augment_flip, lambda images, rng: augment_shift(images, rng, 4)])
-class TestEveryAugmentation:
-    def test_returns_new_contiguous_uint8_rows(self, augment):
-        images = some_images(20)
-        before = images.copy()
-        new = augment(images, np.random.default_rng(0))
-        assert (new.dtype, new.shape, new.flags.c_contiguous) == (np.uint8, images.shape, True)
-        assert not np.shares_memory(new, images)
-        assert (images == before).all()
-
-    def test_is_deterministic_for_a_seed(self, augment):
-        images = some_images(20)
-        one, other = (augment(images, np.random.default_rng(3)) for _ in range(2))
-        assert (one == other).all()
-
-    def test_accepts_read_only_images(self, augment):
-        images = some_images(20)
-        images.flags.writeable = False
-        assert augment(images, np.random.default_rng(0)).flags.writeable
-
-    @pytest.mark.parametrize("wrong", [np.zeros((2, 3072)), np.zeros((2, 3, 32, 32), np.uint8)])
-    def test_rejects_arrays_that_are_not_images(self, augment, wrong):
-        with pytest.raises(DataError, match="uint8 with the shape"):
-            augment(wrong, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("most", [-1, 32])
-def test_a_shift_out_of_range_raises(most):
-    with pytest.raises(DataError, match=f"got {most}"):
-        augment_shift(some_images(2), np.random.default_rng(0), most)
-
-
 def test_a_large_batch_does_not_overwrite_a_referenced_buffer():
     X, y = np.arange(60_000, dtype=float).reshape(6, 10_000).repeat(60, axis=1), np.arange(6)
     buffers = []
@@ -218,8 +141,6 @@ def test_large_batches_share_two_buffers():
     [
         lambda rng: np.concatenate(list(minibatches(50, 8, rng))),
         lambda rng: np.concatenate([X for X, _ in iterate_batches(np.arange(50), np.arange(50), 8, rng)]),
-        lambda rng: augment_flip(some_images(8), rng),
-        lambda rng: augment_shift(some_images(8), rng, 3),
     ],
 )
 def test_an_integer_is_the_seed_of_a_generator(sample):
@@ -259,26 +180,6 @@ def test_a_buffer_of_another_shape_is_not_reused():
         for X_batch, y_batch in iterate_batches(X, y, size, np.random.default_rng(0), buffers=buffers):
             assert X_batch.shape == (len(y_batch), 2**24)
             assert (X_batch[:, :: 2**20] == y_batch[:, np.newaxis]).all()
-
-
-@given(st.integers(0, 9), seeds)
-def test_an_image_is_flipped_if_its_number_is_below_one_half(count, seed):
-    images = some_images(count)
-    numbers = np.random.default_rng(seed).random(count)
-    expected = images.reshape(-1, 3, 32, 32).copy()
-    expected[numbers < 0.5] = expected[numbers < 0.5][..., ::-1]
-    assert (augment_flip(images, np.random.default_rng(seed)) == expected.reshape(images.shape)).all()
-
-
-@pytest.mark.parametrize("shape", [(), (2,), (2, 3071), (2, 3073), (2, 3072, 1)])
-def test_images_of_another_shape_are_rejected(shape):
-    with pytest.raises(DataError, match="shape"):
-        augment_flip(np.zeros(shape, np.uint8), np.random.default_rng(0))
-
-
-def test_the_largest_shift_is_31_pixels():
-    moved = augment_shift(some_images(3), np.random.default_rng(0), 31)
-    assert moved.shape == (3, 3072)
 
 
 def test_batches_may_be_empty():

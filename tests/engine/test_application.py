@@ -107,9 +107,21 @@ VALUES = {
     "value": lambda: 0.25,
     "condition": lambda: [[True, False], [False, True]],
     "dtype": lambda: np.float32,
+    "bias": lambda: variable([0.3, 0.6]),
+    "filters": lambda: variable([[[[0.3, 0.6]]]]),
+    "scale": lambda: variable([0.3, 0.6]),
+    "window": lambda: 1,
 }
 # The shapes of x and y, for operations that do not take matrices of two rows and columns.
-SHAPES = {"convolve": (4,), "correlate": (4,), "cross": (2, 3), "dsplit": (2, 1, 2), "vander": (4,)}
+SHAPES = {
+    **dict.fromkeys(["avg_pool2d", "channels_first", "channels_last", "max_pool2d"], (1, 2, 2, 2)),
+    "conv2d": (1, 2, 2, 1),
+    "convolve": (4,),
+    "correlate": (4,),
+    "cross": (2, 3),
+    "dsplit": (2, 1, 2),
+    "vander": (4,),
+}
 OPERATIONS = {
     f"{page.__name__.rpartition('.')[2]}.{name}": function
     for page in (ops, functional)

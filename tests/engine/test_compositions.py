@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
+from tests.evidence.drawing import seeds, shapes
 from tests.evidence.oracle import LAYOUTS, cotangent_of
-from tests.evidence.specs import seeds, shapes
 from tests.support.tensors import variable
 from tinygrad_cifar import Tensor, grad
 from tinygrad_cifar.engine.gradcheck import check_gradients, complex_step

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 import tinygrad_cifar as tg
-from tests.evidence.specs import seeds
+from tests.evidence.drawing import seeds
 from tinygrad_cifar import Tensor, grad, hessian, hvp, jacobian, jvp, no_grad
 from tinygrad_cifar.engine.gradcheck import complex_step, numerical_gradient
 

@@ -42,7 +42,7 @@ def draw_point(data, name: str) -> dict[str, np.ndarray]:
 
 def function_of(name: str):
     """Return the function of a primitive: the operation, or a private one."""
-    pages = (tg.engine.ops.exponential, tg.engine.ops.trigonometric)
+    pages = (tg.engine.ops.exponential, tg.engine.ops.gaussian, tg.engine.ops.trigonometric)
     return getattr(tg, name, None) or next(vars(page)[f"_{name}"] for page in pages if f"_{name}" in vars(page))
 
 

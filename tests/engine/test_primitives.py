@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
 from tests.evidence import oracle
-from tests.evidence.specs import SPECS, Kink, Spec, seeds
+from tests.evidence.drawing import Kink, Spec, seeds
+from tests.evidence.specs import SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import complex_step
 from tinygrad_cifar.engine.primitives import PRIMITIVES

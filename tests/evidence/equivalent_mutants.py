@@ -8,7 +8,7 @@ They are judged by hand, one by one. The keys are the identities that ``python -
 
 EQUIVALENT: dict[str, str] = {
     "course/evaluation: `10000` to `10001` in `_BLOCK_SIZE = 10_000  # images evaluated together; it bounds the memory of an evaluation`": "the size of a block changes the memory only",
-    "data/batches:augment_flip: `rng.random(len(pixels)) < 0.5` to `rng.random(len(pixels)) <= 0.5` in `flipped = rng.random(len(pixels)) < 0.5  # noqa: PLR2004`": "a number equals 0.5 with a probability of 2**-53",
+    "data/augmentation:augment_flip: `rng.random(len(pixels)) < 0.5` to `rng.random(len(pixels)) <= 0.5` in `flipped = rng.random(len(pixels)) < 0.5  # noqa: PLR2004`": "a number equals 0.5 with a probability of 2**-53",
     "data/cifar10:_read_binary_batch: `1` to `2` in `records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)`": "NumPy takes any negative length as the unknown one",
     "data/cifar10:read_cifar10: `True` to `False` in `for name, batch in zip(version.batches, batches, strict=True):`": "the two always have the same length",
     "data/fetch:_Download.discard: `True` to `False` in `self.part.unlink(missing_ok=True)`": "there is a file whenever it is called",
@@ -22,8 +22,8 @@ EQUIVALENT: dict[str, str] = {
     "experiments/jobs: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",
     "nn/functional:cross_entropy: `0.0` to `1.0` in `return ops.sum(ops.multiply(ops.where(p > 0, log_p, 0.0), p)) / -batch  # 0 * log(0) is 0`": "the value is multiplied by 0",
     "nn/functional:cross_entropy: `False` to `True` in `p = rows.astype(log_p.dtype, copy=False)  # so that float64 rows do not promote a float32 loss`": "a copy has the same values",
-    "nn/optim:_blocks: `1` to `2` in `flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]`": "NumPy takes any negative length as the unknown one",
-    "nn/optim:_blocks: `_BLOCK_BYTES // w.itemsize` to `_BLOCK_BYTES * w.itemsize` in `size = _BLOCK_BYTES // w.itemsize`": "the size of the blocks changes the speed only",
+    "nn/optim/base:blocks: `1` to `2` in `flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]`": "NumPy takes any negative length as the unknown one",
+    "nn/optim/base:blocks: `_BLOCK_BYTES // w.itemsize` to `_BLOCK_BYTES * w.itemsize` in `size = _BLOCK_BYTES // w.itemsize`": "the size of the blocks changes the speed only",
     "nn/schedules:Triangular.__call__: `position <= self.n_s` to `position < self.n_s` in `height = position if position <= self.n_s else 2 * self.n_s - position`": "at the peak both heights are n_s",
     "search/objective: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",
     "search/objective:_prepare_without_test: `0` to `1` in `(preprocessed[0][:0], preprocessed[1][:0]),`": "the test images are not used",

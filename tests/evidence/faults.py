@@ -443,7 +443,7 @@ ENGINE_FAULTS = {
         "system.interrupts", "deferred_interrupt", "if A or B:\n    ...", "if True:\n    ..."
     ),
     "updates a frozen parameter": EngineFault(
-        "nn.optim", "Optimiser.step", "A is not None and B.requires_grad", "A is not None"
+        "nn.optim.base", "Optimiser.step", "A is not None and B.requires_grad", "A is not None"
     ),
     # products with the Jacobian and the Hessian
     "does not record derivatives of derivatives under no_grad": EngineFault(

@@ -75,7 +75,8 @@ def run_oracle(name: str, check: str, cases: int) -> OracleResult:
     from hypothesis import HealthCheck, given, settings
 
     from tests.evidence import oracle
-    from tests.evidence.specs import SPECS, seeds
+    from tests.evidence.drawing import seeds
+    from tests.evidence.specs import SPECS
     from tinygrad_cifar.engine.primitives import PRIMITIVES
 
     spec = SPECS[name]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_cifar as tg
-from tests.evidence.specs import Array, Case, Spec
+from tests.evidence.drawing import Array, Case, Spec
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import check_gradients, complex_step
 from tinygrad_cifar.engine.graph import Node

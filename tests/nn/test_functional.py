@@ -319,11 +319,52 @@ def test_only_the_cross_entropy_mentions_one_hot_rows(loss):
     assert "one-hot" not in str(refused.value)
 
 
-@pytest.mark.parametrize("loss", TAKES_LABELS)
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,), (), (1, 3, 1)])
+@pytest.mark.parametrize(
+    ("loss", "shape"),
+    [
+        (loss, shape)
+        for loss in TAKES_LABELS
+        for shape in [(0, 3), (3, 0), (), *([] if loss is F.cross_entropy else [(3,), (1, 3, 1)])]
+    ],
+)
 def test_scores_must_be_a_nonempty_matrix(loss, shape):
     with pytest.raises(ValueError, match=rf"{loss.__name__}: scores must have the shape \(batch, classes\)"):
         loss(Tensor(np.zeros(shape)), np.zeros(shape[:1], int))
+
+
+# -- label smoothing, and scores with any number of axes ---------------------------------------------------------------
+
+
+@given(problems(), st.floats(0, 1))
+def test_label_smoothing_divides_a_share_of_the_probability_among_all_classes(problem, share):
+    scores, labels = problem
+    rows = (1 - share) * F.one_hot(labels, scores.shape[1]) + share / scores.shape[1]
+    expected = F.cross_entropy(scores, rows)
+    assert F.cross_entropy(scores, labels, label_smoothing=share) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    one_hot = F.one_hot(labels, scores.shape[1])
+    assert F.cross_entropy(scores, one_hot, label_smoothing=share) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])
+def test_the_share_of_label_smoothing_is_from_0_to_1(share):
+    with pytest.raises(ValueError, match="cross_entropy: label_smoothing must be from 0 to 1; got"):
+        F.cross_entropy(np.zeros((1, 2)), [0], label_smoothing=share)
+
+
+@given(problems())
+def test_scores_of_any_number_of_axes_are_a_matrix_of_rows(problem):
+    scores, labels = problem
+    expected = F.cross_entropy(scores, labels)
+    batch, classes = scores.shape
+    assert F.cross_entropy(scores.reshape(batch, 1, classes), labels.reshape(batch, 1)) == expected
+    one_hot = F.one_hot(labels, classes)[:, None]
+    assert F.cross_entropy(scores[:, None], one_hot) == F.cross_entropy(scores, one_hot[:, 0])
+    assert F.cross_entropy(scores[0], labels[0]) == F.cross_entropy(scores[:1], labels[:1])
+
+
+def test_labels_of_more_axes_must_fit_the_scores():
+    with pytest.raises(ValueError, match=r"labels must have the shape \(2, 4\), one per row of scores, or \(2, 4, 3\)"):
+        F.cross_entropy(np.zeros((2, 4, 3)), np.zeros((4, 2), int))
 
 
 # -- one_hot and accuracy --------------------------------------------------------------------------------------------

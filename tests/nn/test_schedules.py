@@ -6,11 +6,12 @@ import copy
 import math
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_cifar.nn.schedules import Constant, Cosine, Exponential, Step, Triangular, WarmUp
+from tinygrad_cifar.nn.schedules import Constant, Cosine, Exponential, Linear, Scaled, Step, Triangular, WarmUp
 
 rates = st.floats(0, 1)
 steps = st.integers(0, 10_000)
@@ -21,9 +22,11 @@ plain = st.one_of(
     st.builds(Exponential, rates, st.floats(0.5, 1), spans),
     st.builds(Step, rates, st.floats(0, 1), spans),
     st.builds(Triangular, rates, rates, spans),
+    st.builds(Triangular, rates, rates, spans, st.integers(1, 3), st.floats(0, 2), st.none() | st.integers(1, 4)),
+    st.builds(Linear, rates, st.integers(51, 500), st.integers(0, 50), rates, rates),
     st.builds(Cosine, rates, rates, spans),
 )
-schedules = plain | st.builds(WarmUp, plain, spans)
+schedules = plain | st.builds(WarmUp, plain, spans) | st.builds(Scaled, plain, rates)
 
 
 @given(schedules, st.lists(steps, min_size=1))
@@ -103,6 +106,66 @@ def test_triangular_matches_report_003(cycle):
     assert at == pytest.approx([1e-5, 0.050005, 0.1, 0.050005, 1e-5], rel=1e-12)
 
 
+def cycles_by_concatenation(low, high, n_s, growth, decay, cycles):
+    """Return the rates of all steps of the cycles, each interpolated on its own."""
+    parts = []
+    for cycle in range(cycles):
+        half, top = n_s * growth**cycle, low + (high - low) * decay**cycle
+        parts.append(np.interp(np.arange(2 * half), [0, half, 2 * half], [low, top, low]))
+    return np.concatenate(parts)
+
+
+@given(rates, rates, st.integers(1, 20), st.integers(1, 3), st.floats(0, 1.5), st.integers(1, 4))
+def test_cycles_grow_in_length_and_decay_in_height(low, high, n_s, growth, decay, cycles):
+    expected = cycles_by_concatenation(low, high, n_s, growth, decay, cycles)
+    schedule = Triangular(low, high, n_s, growth=growth, decay=decay)
+    np.testing.assert_allclose([schedule(t) for t in range(len(expected))], expected, atol=1e-12)
+
+
+@given(rates, rates, st.integers(1, 20), st.integers(1, 3), st.integers(1, 4), st.integers(0, 100))
+def test_after_the_last_cycle_the_rate_remains_the_lowest(low, high, n_s, growth, cycles, further):
+    end = len(cycles_by_concatenation(low, high, n_s, growth, 1.0, cycles))
+    endless, ending = Triangular(low, high, n_s, growth), Triangular(low, high, n_s, growth, cycles=cycles)
+    assert [ending(t) for t in range(end)] == [endless(t) for t in range(end)]
+    assert ending(end + further) == low
+
+
+def test_doubling_cycles_match_assignment_3():
+    """Three cycles from half a cycle of 800 steps: 1600, 3200 and 6400 steps."""
+    schedule = Triangular(1e-5, 0.1, 800, growth=2)
+    at = [schedule(t) for t in (0, 800, 1600, 3200, 4800, 8000, 11200)]
+    assert at == pytest.approx([1e-5, 0.1, 1e-5, 0.1, 1e-5, 0.1, 1e-5], rel=1e-12)
+
+
+@given(rates, rates, rates, st.integers(51, 500), st.integers(0, 50), steps)
+def test_linear_interpolates_between_its_rates(eta, start, end, n, warm_up, t):
+    corners = {0: start} | {warm_up: eta, n: end}
+    assert Linear(eta, n, warm_up, start, end)(t) == pytest.approx(np.interp(t, [*corners], [*corners.values()]))
+
+
+@pytest.mark.parametrize("warm_up", [-1, 10, 11])
+def test_a_warm_up_that_does_not_end_before_the_last_step_raises(warm_up):
+    with pytest.raises(ValueError, match=f"warm_up must be from 0 to 9, less than steps; got {warm_up}"):
+        Linear(0.1, 10, warm_up)
+
+
+@pytest.mark.parametrize("decay", [-0.5, float("nan")])
+def test_a_negative_decay_of_cycles_raises(decay):
+    with pytest.raises(ValueError, match=f"decay must be at least 0; got {decay}"):
+        Triangular(0.0, 0.1, 5, decay=decay)
+
+
+@given(plain, st.floats(0, 10), steps)
+def test_a_scaled_schedule_is_the_schedule_times_its_factor(schedule, factor, t):
+    assert Scaled(schedule, factor)(t) == factor * schedule(t)
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan")])
+def test_a_negative_factor_raises(factor):
+    with pytest.raises(ValueError, match=f"factor must be at least 0; got {factor}"):
+        Scaled(Constant(0.1), factor)
+
+
 @given(rates, rates, spans, steps)
 def test_cosine_follows_half_a_cosine_and_is_then_constant(high, low, n, t):
     way = min(t, n) / n
@@ -145,6 +208,9 @@ def test_warm_up_starts_above_zero(eta, n):
         ("steps_per_epoch", lambda n: Exponential(0.1, 0.9, n)),
         ("every", lambda n: Step(0.1, 0.9, n)),
         ("n_s", lambda n: Triangular(0.0, 0.1, n)),
+        ("growth", lambda n: Triangular(0.0, 0.1, 5, growth=n)),
+        ("cycles", lambda n: Triangular(0.0, 0.1, 5, cycles=n)),
+        ("steps", lambda n: Linear(0.1, n)),
         ("steps", lambda n: Cosine(0.1, 0.0, n)),
         ("steps", lambda n: WarmUp(Constant(0.1), n)),
     ],

@@ -48,6 +48,32 @@ KINDS = {
         q=0.5,
         shift=1,
     ),
+    "convnet": replace(
+        SMALL, model="convnet", hidden=(2, 3), depth=1, optimiser="muon", eta=0.05, momentum=0.6, bias_rate=0.01
+    ),
+    "patchify": replace(SMALL, model="patchify", hidden=(3,), filter_size=16, filters=2, init="he", smoothing=0.1),
+    "recipe": replace(
+        SMALL,
+        model="two-layer",
+        hidden=(4,),
+        smoothing=0.2,
+        flip="alternate",
+        shift=1,
+        border="reflect",
+        views="six",
+        optimiser="muon",
+        momentum=0.6,
+        lam=0.01,
+        bias_rate=2.0,
+        clip_norm=0.5,
+        average=0.5,
+        lookahead=2,
+        schedule="triangular",
+        n_s=1,
+        cycles=2,
+        cycle_growth=2,
+        cycle_decay=0.5,
+    ),
     "patient": replace(SMALL, patience=1, epochs=4, optimiser="nesterov", momentum=0.9, schedule="cosine", warm_up=2),
 }
 each_kind = pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)

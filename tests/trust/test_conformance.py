@@ -668,3 +668,52 @@ def test_frozen_leaf():
     w.requires_grad = True
     out.backward()
     assert w.grad.data.tolist() == [4, 8]
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def test_channels_are_last():
+    filters = np.ones((1, 1, 3, 5))
+    assert tg.conv2d(np.ones((2, 4, 6, 3)), filters).shape == (2, 4, 6, 5)
+    with pytest.raises(ValueError, match="the filters are for 3 channels; the images have 6: images must have"):
+        tg.conv2d(np.ones((2, 3, 4, 6)), filters)
+    assert tg.conv2d(tg.channels_last(np.ones((2, 3, 4, 6))), filters).shape == (2, 4, 6, 5)
+
+
+def test_same_padding():
+    column = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 4, 1, 1)
+    sums = np.ones((2, 1, 1, 1))
+    assert tg.conv2d(column, sums, padding="same").ravel().tolist() == [3.0, 5.0, 7.0, 4.0]
+    assert tg.conv2d(column[:, :3], sums, padding="same", stride=(2, 1)).ravel().tolist() == [3.0, 3.0]
+
+
+def test_equal_maxima_of_a_window():
+    equal = Tensor(np.ones((1, 2, 2, 1)), requires_grad=True)
+    assert grad(tg.max_pool2d(equal, 2).sum(), equal).data.ravel().tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert grad(equal.max((1, 2)).sum(), equal).data.ravel().tolist() == [0.25, 0.25, 0.25, 0.25]
+
+
+def test_mean_of_a_window_at_the_border():
+    assert tg.avg_pool2d(np.full((1, 1, 1, 1), 4.0), 2, padding=1).ravel().tolist() == [1.0]
+
+
+def test_running_statistics():
+    layer = nn.BatchNorm(1)
+    out = layer(np.array([[0.0], [2.0]]))
+    np.testing.assert_allclose(out.data, [[-1.0], [1.0]], rtol=1e-4)
+    np.testing.assert_allclose(layer.running_mean.data, [0.1], rtol=1e-12)
+    np.testing.assert_allclose(layer.running_var.data, [0.9 + 0.1 * 2.0], rtol=1e-12)
+
+
+def test_batch_norm_of_one_number():
+    with pytest.raises(ValueError, match="the variance of one is 0"):
+        nn.BatchNorm(2)(np.ones((1, 2)))
+
+
+def test_label_smoothing():
+    scores = np.array([[1.0, 2.0, 4.0, 0.0]])
+    log_p = scores - np.log(np.exp(scores).sum())
+    course = np.array([[0.1 / 3, 0.9, 0.1 / 3, 0.1 / 3]])
+    smoothed = F.cross_entropy(scores, [1], label_smoothing=0.1 * 4 / 3)
+    assert smoothed == pytest.approx(-(course * log_p).sum(), rel=1e-12)

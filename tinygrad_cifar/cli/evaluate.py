@@ -20,7 +20,7 @@ from tinygrad_cifar.cli.train import CHECKPOINT, PARAMETERS
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.evaluation import evaluate as measure
 from tinygrad_cifar.course.model_files import TrainedModel, load_model
-from tinygrad_cifar.course.preparation import preprocess_split, split_dataset
+from tinygrad_cifar.course.preparation import preprocess_split, split_dataset, with_views
 from tinygrad_cifar.course.setting_fields import shorten
 from tinygrad_cifar.course.settings import describe
 from tinygrad_cifar.data import Dataset, Split, load_dataset
@@ -69,9 +69,11 @@ def evaluate(options: argparse.Namespace) -> int:
             f"{path} was trained on {trained.trained_on.get('name')}, whose classes differ from those of "
             f"{dataset.name}; give its data with --data"
         )
-    examples = preprocess_split(_images(dataset, trained, options.split), trained.preprocessing, trained.settings)
-    metrics = measure(trained.model, examples, trained.settings.lam)
-    counts = confusion_matrix(trained.model, examples, len(dataset.class_names))
+    images = _images(dataset, trained, options.split)
+    examples = preprocess_split(images, trained.preprocessing, trained.settings)
+    model, examples = with_views(trained.model, examples, images, trained.preprocessing, trained.settings)
+    metrics = measure(model, examples, trained.settings.penalty_factor)
+    counts = confusion_matrix(model, examples, len(dataset.class_names))
 
     print(wrapped(describe(trained.settings)))
     print(f"trained on {escape_unprintable(str(trained.trained_on.get('name')))}\n")

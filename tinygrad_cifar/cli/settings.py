@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from tinygrad_cifar.cli.common import table
-from tinygrad_cifar.course.setting_fields import SettingField, option_of
+from tinygrad_cifar.course.setting_fields import SettingField, option_of, shorten
 from tinygrad_cifar.course.settings import MODELS, OLD_NAMES, SETTINGS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset
 
@@ -39,6 +39,30 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "epochs": 12,
     },
     "perceptron": {"hidden": (200, 100), "init": "he", "eta": 0.03, "lam": 0.001, "momentum": 0.9, "epochs": 12},
+    "patchify": {
+        "hidden": (50,),
+        "init": "he",
+        "eta": 0.1,
+        "lam": 0.003,
+        "schedule": "triangular",
+        "cycles": 3,
+        "epochs": 12,
+    },
+    "convnet": {
+        "hidden": (64, 256, 256),
+        "optimiser": "muon",
+        "eta": 0.24,
+        "momentum": 0.6,
+        "bias_rate": 0.22,
+        "last_rate": 0.085,
+        "schedule": "linear",
+        "smoothing": 0.18,
+        "batch_size": 2000,
+        "flip": "alternate",
+        "shift": 2,
+        "border": "reflect",
+        "epochs": 8,
+    },
 }
 # Options of the short help, and the names that other programs give to options.
 BASIC = tuple(field.option for field in OPTIONS.values() if field.is_basic)
@@ -81,6 +105,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _arguments(field: SettingField) -> dict[str, Any]:
     """Return the arguments of ``add_argument`` that follow from the type of a setting."""
+    if field.words:
+        return {"action": _OptionalWord, "words": field.words}
     if field.type is bool:
         return {"action": argparse.BooleanOptionalAction}
     if field.choices:
@@ -94,6 +120,23 @@ def _parse(field: SettingField, text: str) -> Any:
         return field.parse_element(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+class _OptionalWord(argparse.BooleanOptionalAction):
+    """An option that switches something on or off, or selects a form of it: ``--flip``, ``--flip alternate``."""
+
+    def __init__(self, *, words: Sequence[str], **declared: Any) -> None:
+        super().__init__(**declared)
+        self.nargs, self.metavar, self.words = "?", "|".join(words), words
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, word: Any, option: str | None = ""
+    ) -> None:
+        is_off = option is not None and option.startswith("--no-")
+        if word is not None and (is_off or word not in self.words):
+            wanted = "have no value" if is_off else f"have no value, or be {' or '.join(self.words)}"
+            parser.error(f"{option} must {wanted}; got {shorten(word)}")
+        setattr(namespace, self.dest, not is_off if word is None else word)
 
 
 class _OldOption(argparse.Action):
@@ -214,7 +257,8 @@ def complete_settings(model: str, given: Mapping[str, Any], sizes: Sequence[int]
         raise SettingsError(f"<schedule> {settings.schedule} needs <decay>, the factor of the learning rate")
     if settings.schedule in ("triangular", "step") and "n_s" not in given:
         steps = settings.epochs * -(-(settings.train_size or images - settings.validation_size) // settings.batch_size)
-        settings = replace(settings, n_s=max(1, steps // 2))
+        half_cycles = replace(settings, n_s=1).steps_of_cycles or 2
+        settings = replace(settings, n_s=max(1, steps // half_cycles))
     return settings
 
 

@@ -36,9 +36,11 @@ from tinygrad_cifar.cli.common import (
     wrapped,
 )
 from tinygrad_cifar.cli.settings import BASIC, SYNONYMS, add_settings, settings_from, table_of_defaults
+from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
-from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
+from tinygrad_cifar.course.models import Patchify
+from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset, with_views
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
 from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, read_divergence
@@ -279,7 +281,10 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     history = {"": result.history}
     steps = result.history.rows[-1].step
     schedule = build_schedule(settings, -(-len(prepared.train[1]) // settings.batch_size))
-    weights = prepared.preprocessing.of_pixels(result.model.weights()[0].numpy())
+    if isinstance(result.model, (Patchify, ConvNet)):
+        weights = result.model.filters_as_images()
+    else:
+        weights = prepared.preprocessing.of_pixels(result.model.weights()[0].numpy())
     units = weights.shape[1]
     linear = not settings.hidden
     drawn = [
@@ -289,14 +294,17 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
             plotting.Heading("Learning rate", details), np.array([schedule(step) for step in range(steps)])
         ),
         plotting.plot_templates(
-            plotting.Heading(_template_title(units, linear=linear), details),
+            plotting.Heading(_template_title(settings.model, units), details),
             weights[:, :_MAX_TEMPLATES],
             dataset.class_names if linear else None,
             columns=5 if linear else 10,
         ),
         plotting.plot_confusion_matrix(
             plotting.Heading("Confusion matrix of the test images", details),
-            confusion_matrix(result.model, prepared.test, len(dataset.class_names)),
+            confusion_matrix(
+                *with_views(result.model, prepared.test, dataset.test, prepared.preprocessing, settings),
+                len(dataset.class_names),
+            ),
             dataset.class_names,
         ),
     ]
@@ -308,7 +316,11 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _template_title(units: int, *, linear: bool) -> str:
-    if linear:
-        return "Weights of each class as images"
-    return "Weights of hidden units as images" + (f" ({_MAX_TEMPLATES} of {units})" if units > _MAX_TEMPLATES else "")
+def _template_title(model: str, units: int) -> str:
+    title = {
+        "softmax": "Weights of each class as images",
+        "svm": "Weights of each class as images",
+        "patchify": "Filters as images",
+        "convnet": "Filters of the first layer as images, not trained",
+    }.get(model, "Weights of hidden units as images")
+    return title + (f" ({_MAX_TEMPLATES} of {units})" if units > _MAX_TEMPLATES else "")

@@ -8,7 +8,7 @@ integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,50 @@ Loss = Callable[[Any, Any], Tensor]
 Metric = Callable[[Any, Any], float]
 
 _BLOCK_SIZE = 10_000  # images evaluated together; it bounds the memory of an evaluation
+
+
+class ViewAverage(Classifier):
+    """A classifier whose scores are weighted means of those of another one, over views of each image.
+
+    Views are, for example, the image, its mirror image and shifted ones (:func:`tinygrad_cifar.data.weighted_views`).
+    The loss is that of the mean scores.
+
+    Parameters
+    ----------
+    model : Classifier
+        Model of the single views.
+    views : callable
+        ``views(images)`` yields pairs of a weight and inputs of the model; the weights have the sum 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course import models
+    >>> from tinygrad_cifar.course.evaluation import ViewAverage, evaluate
+    >>> model = models.SoftmaxRegression(4, 2, rng=np.random.default_rng(0))
+    >>> both = ViewAverage(model, lambda X: [(0.5, X), (0.5, X[:, ::-1])])
+    >>> image = np.array([[1.0, 2.0, 3.0, 4.0]])
+    >>> bool((both(image).data == both(image[:, ::-1]).data).all())
+    True
+    >>> evaluate(both, (image, np.array([1]))).loss == both.loss(image, [1]).item()
+    True
+    """
+
+    def __init__(self, model: Classifier, views: Callable[[Array], Iterable[tuple[float, Array]]]) -> None:
+        self.model = model
+        self.views = views
+
+    def forward(self, X: Any) -> Tensor:
+        """Return the weighted mean of the scores of the views."""
+        total: Any = 0.0
+        for weight, inputs in self.views(np.asarray(unwrap_value(X))):
+            total = total + weight * self.model(inputs)
+        scores: Tensor = total
+        return scores
+
+    def loss_of(self, scores: Tensor, labels: Any) -> Tensor:
+        """Return the mean loss of a batch of scores, that of the model."""
+        return self.model.loss_of(scores, labels)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_cifar.course import models
+from tinygrad_cifar.course.convnet import shapes_of_weights
 from tinygrad_cifar.course.runs import Result, build_model
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import Dataset
+from tinygrad_cifar.data.augmentation import COLOURS
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
@@ -94,7 +96,7 @@ def load_model(path: Path) -> TrainedModel:
         # The sizes come from the arrays in the file, so a malformed file cannot request a large allocation.
         features = preprocessing.features
         shapes = [array.shape for array in state.values() if array.ndim > 1]
-        if shapes != list(pairwise((features, *settings.hidden, len(class_names)))):
+        if shapes != _shapes_of_weights(settings, features, len(class_names)):
             raise ValueError(f"the weights have the shapes {shapes}")  # noqa: TRY301 (converted below)
         model = build_model(replace(settings, init="zeros"), features, len(class_names))
         model.load_state_dict(state)
@@ -103,3 +105,14 @@ def load_model(path: Path) -> TrainedModel:
         raise CheckpointError(f"{path} is not a trained model: the entry {error} is missing") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a trained model: {error}") from error
+
+
+def _shapes_of_weights(settings: Settings, features: int, classes: int) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights of a model of the settings."""
+    if settings.model == "convnet":
+        return shapes_of_weights(settings.hidden, settings.depth, classes)
+    if settings.model != "patchify":
+        return list(pairwise((features, *settings.hidden, classes)))
+    patch = COLOURS * settings.filter_size**2
+    filtered = features // patch * settings.filters
+    return [(patch, settings.filters), *pairwise((filtered, *settings.hidden, classes))]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.evaluation import Examples
+from tinygrad_cifar.course.evaluation import Examples, ViewAverage
+from tinygrad_cifar.course.models import Classifier, patches_of
 from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.data import Dataset, Split
+from tinygrad_cifar.data.augmentation import COLOURS, SIDE, weighted_views
 from tinygrad_cifar.data.preprocess import Preprocessing
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Images = np.ndarray[Any, np.dtype[np.uint8]]
+
+_BLOCK_SIZE = 256  # images rearranged together
 
 
 def split_dataset(dataset: Dataset, settings: Settings) -> tuple[Split, Split | None]:
@@ -76,6 +85,12 @@ def check_sizes(dataset: Dataset, settings: Settings) -> int:
             f"<batch_size> must be at most {size}, the number of training images; got {settings.batch_size}"
         )
     steps = settings.epochs * -(-size // settings.batch_size)
+    cycle_steps = settings.steps_of_cycles
+    if cycle_steps > steps:
+        raise SettingsError(
+            f"<cycles> {settings.cycles} with <n_s> {settings.n_s} need {cycle_steps} updates; the run has {steps}: "
+            "increase <epochs>, or give fewer or shorter cycles"
+        )
     if settings.warm_up > steps:
         raise SettingsError(
             f"<warm_up> must be at most {steps}, the number of updates of the run; got {settings.warm_up}"
@@ -94,7 +109,7 @@ def data_settings(settings: Settings) -> Settings:
     >>> data_settings(one) == data_settings(other)
     True
     """
-    return Settings(
+    shared = Settings(
         preprocessing=settings.preprocessing,
         components=settings.components,
         train_batches=settings.train_batches,
@@ -104,6 +119,9 @@ def data_settings(settings: Settings) -> Settings:
         dtype=settings.dtype,
         batch_size=1,
     )
+    if settings.model != "patchify":
+        return shared
+    return replace(shared, model="patchify", hidden=(1,), filter_size=settings.filter_size)
 
 
 def preprocess_split(split: Split, preprocessing: Preprocessing, settings: Settings) -> Examples:
@@ -120,7 +138,72 @@ def preprocess_split(split: Split, preprocessing: Preprocessing, settings: Setti
     >>> X[0, :3], X.dtype
     (array([1., 1., 1.], dtype=float32), dtype('float32'))
     """
-    return preprocessing.apply(split.images, np.dtype(settings.dtype)), split.labels
+    return preprocess_images(split.images, preprocessing, settings), split.labels
+
+
+def preprocess_images(images: Images, preprocessing: Preprocessing, settings: Settings) -> Array:
+    """Return the inputs of the model for images: the preprocessed pixels, for ``patchify`` arranged in patches.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.data import Preprocessing
+    >>> from tinygrad_cifar.course.preparation import preprocess_images
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> white = np.full((1, 3072), 255, np.uint8)
+    >>> preprocess_images(white, Preprocessing.fit("scale", white), Settings(model="patchify", hidden=(50,))).shape
+    (1, 64, 48)
+    """
+    X = preprocessing.apply(images, np.dtype(settings.dtype))
+    if settings.model != "patchify":
+        return X
+    for start in range(0, len(X), _BLOCK_SIZE):  # in place, since the training images take most of the memory
+        block = X[start : start + _BLOCK_SIZE]
+        patches = patches_of(block, settings.filter_size)
+        block[:] = patches.reshape(block.shape)
+    return X.reshape(-1, (SIDE // settings.filter_size) ** 2, COLOURS * settings.filter_size**2)
+
+
+def views_of(preprocessing: Preprocessing, settings: Settings) -> Callable[[Images], Iterator[tuple[float, Array]]]:
+    """Return the function of images that yields the views of the settings, preprocessed, with their weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.data import Preprocessing
+    >>> from tinygrad_cifar.course.preparation import views_of
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> white = np.full((1, 3072), 255, np.uint8)
+    >>> views = views_of(Preprocessing.fit("scale", white), Settings(views="mirror"))
+    >>> [(weight, X.shape) for weight, X in views(white)]
+    [(0.5, (1, 3072)), (0.5, (1, 3072))]
+    """
+    return lambda images: (
+        (weight, preprocess_images(view, preprocessing, settings))
+        for weight, view in weighted_views(images, settings.views)
+    )
+
+
+def with_views(
+    model: Classifier, examples: Examples, images: Split, preprocessing: Preprocessing, settings: Settings
+) -> tuple[Classifier, Examples]:
+    """Return a model and examples to evaluate: if the settings have several views, their mean on the images.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.course.preparation import prepare, with_views
+    >>> from tinygrad_cifar.course.runs import build_model
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> settings = Settings(views="six")
+    >>> prepared, model = prepare(builtin_dataset(), settings), build_model(settings, 3072, 10)
+    >>> viewed, (X, labels) = with_views(model, prepared.test, prepared.dataset.test, prepared.preprocessing, settings)
+    >>> type(viewed).__name__, X.dtype
+    ('ViewAverage', dtype('uint8'))
+    """
+    if settings.views == "one":
+        return model, examples
+    return ViewAverage(model, views_of(preprocessing, settings)), (images.images, images.labels)
 
 
 @dataclass(frozen=True)
@@ -139,6 +222,8 @@ class Prepared:
         Those of the test set.
     images : Split
         Training images before preprocessing, for augmentation.
+    validation_images : Split
+        Validation images before preprocessing, for views; None if the run has none.
     preprocessing : Preprocessing
         Fitted on the training images.
     """
@@ -148,6 +233,7 @@ class Prepared:
     validation: Examples | None
     test: Examples
     images: Split
+    validation_images: Split | None
     preprocessing: Preprocessing
 
 
@@ -164,5 +250,6 @@ def prepare(dataset: Dataset, settings: Settings) -> Prepared:
         None if validation is None else preprocess_split(validation, preprocessing, settings),
         preprocess_split(dataset.test, preprocessing, settings),
         train,
+        validation,
         preprocessing,
     )

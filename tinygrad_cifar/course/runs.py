@@ -16,20 +16,37 @@ import numpy as np
 
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
-from tinygrad_cifar.course.evaluation import Metrics, evaluate
-from tinygrad_cifar.course.preparation import Prepared
+from tinygrad_cifar.course.convnet import ConvNet
+from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate
+from tinygrad_cifar.course.preparation import Prepared, preprocess_images, with_views
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
 from tinygrad_cifar.course.training import History, TrainingProgress, fit
-from tinygrad_cifar.data import Dataset
-from tinygrad_cifar.data.batches import augment_flip, augment_shift
+from tinygrad_cifar.data import Dataset, Split
+from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror
 from tinygrad_cifar.data.preprocess import Preprocessing
+from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import schedules
-from tinygrad_cifar.nn.optim import SGD, Adam, Optimiser
+from tinygrad_cifar.nn.optim import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    Combined,
+    Lookahead,
+    MovingAverage,
+    Muon,
+    Optimiser,
+    RMSprop,
+)
+from tinygrad_cifar.nn.weights import is_weight
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint
 from tinygrad_cifar.system.files import atomic_write
 from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_MOMENTUM_BESIDE_MUON = 0.85  # of the records on CIFAR-10
+_MEASURED_BY_CONVNET = 5000  # training images
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,12 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
         "dtype": np.dtype(settings.dtype),
     }
     model: models.Classifier
-    if settings.model == "two-layer":
+    if settings.model == "convnet":
+        model = ConvNet(settings.hidden, classes, depth=settings.depth, rng=rng, dtype=shared["dtype"])
+    elif settings.model == "patchify":
+        size, filters = settings.filter_size, settings.filters
+        model = models.Patchify(settings.hidden[0], classes, filter_size=size, filters=filters, **shared)
+    elif settings.model == "two-layer":
         activation = ACTIVATIONS[settings.activation]
         model = models.TwoLayer(features, settings.hidden[0], classes, activation=activation, **shared)
     elif settings.model == "perceptron":
@@ -103,6 +125,7 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
     else:
         model = (models.SVM if settings.model == "svm" else models.SoftmaxRegression)(features, classes, **shared)
     model.q = settings.q
+    model.smoothing = settings.smoothing
     model.loss_function = LOSSES[settings.loss]
     return model
 
@@ -121,8 +144,16 @@ def build_schedule(settings: Settings, steps_per_epoch: int) -> schedules.Schedu
         "constant": lambda: schedules.Constant(settings.eta),
         "exponential": lambda: schedules.Exponential(settings.eta, settings.decay, steps_per_epoch),
         "step": lambda: schedules.Step(settings.eta, settings.decay, settings.n_s),
-        "triangular": lambda: schedules.Triangular(settings.eta_min, settings.eta, settings.n_s),
+        "triangular": lambda: schedules.Triangular(
+            settings.eta_min,
+            settings.eta,
+            settings.n_s,
+            settings.cycle_growth,
+            settings.cycle_decay,
+            settings.cycles,
+        ),
         "cosine": lambda: schedules.Cosine(settings.eta, settings.eta_min, settings.epochs * steps_per_epoch),
+        "linear": lambda: schedules.Linear(settings.eta, settings.epochs * steps_per_epoch),
     }
     schedule = kinds[settings.schedule]()
     return schedules.WarmUp(schedule, settings.warm_up) if settings.warm_up else schedule
@@ -141,15 +172,68 @@ def build_optimiser(settings: Settings, model: models.Classifier, steps_per_epoc
     ('SGD', 0.9, 0.2)
     """
     schedule = build_schedule(settings, steps_per_epoch)
-    if settings.optimiser == "adam":
-        return Adam(model.parameters(), schedule, weight_decay=2 * settings.lam)
-    return SGD(
-        model.parameters(),
+    groups = _groups(model.parameters(), schedule, settings.bias_rate)
+    decay, momentum = 2 * settings.lam, settings.momentum
+    optimiser: Optimiser
+    if settings.optimiser == "muon":
+        optimiser = _muon(settings, model, schedule)
+    elif settings.optimiser == "rmsprop":
+        optimiser = RMSprop(groups, schedule, momentum=momentum, weight_decay=decay)
+    elif settings.optimiser in _ADAPTIVE:
+        optimiser = _ADAPTIVE[settings.optimiser](groups, schedule, weight_decay=decay)
+    else:
+        optimiser = SGD(
+            groups,
+            schedule,
+            momentum=momentum,
+            nesterov=settings.optimiser == "nesterov",
+            weight_decay=decay,
+            decoupled=settings.decoupled,
+        )
+    if settings.lookahead:
+        optimiser = Lookahead(optimiser, every=settings.lookahead)
+    return MovingAverage(optimiser, settings.average) if settings.average else optimiser
+
+
+_ADAPTIVE: dict[str, type[Adam | AdaGrad]] = {"adam": Adam, "adamw": AdamW, "adagrad": AdaGrad}
+
+
+def _groups(parameters: list[Tensor], schedule: schedules.Schedule, bias_rate: float) -> list[dict[str, Any]]:
+    """Return one group, or two if the rate of the biases differs."""
+    if bias_rate == 1:
+        return [{"parameters": parameters}]
+    return [
+        {"parameters": [p for p in parameters if is_weight(p)]},
+        {"parameters": [p for p in parameters if not is_weight(p)], "eta": schedules.Scaled(schedule, bias_rate)},
+    ]
+
+
+def _muon(settings: Settings, model: models.Classifier, schedule: schedules.Schedule) -> Optimiser:
+    """Return Muon for all weights but those of the last layer, and SGD with Nesterov momentum for the others."""
+    *inner, last = model.weights()
+    decay, momentum = 2 * settings.lam, settings.momentum
+    is_convnet = isinstance(model, ConvNet)
+    bias_rate = settings.bias_rate * (settings.batch_size if is_convnet else 1)  # the records add the losses of a batch
+    groups = [
+        {"parameters": [last], "eta": schedules.Scaled(schedule, settings.last_rate)},
+        {
+            "parameters": [p for p in model.parameters() if not is_weight(p)],
+            "eta": schedules.Scaled(schedule, bias_rate),
+        },
+    ]
+    rest = SGD(
+        [group for group in groups if group["parameters"]],
         schedule,
-        momentum=settings.momentum,
-        nesterov=settings.optimiser == "nesterov",
-        weight_decay=2 * settings.lam,
+        momentum=_MOMENTUM_BESIDE_MUON,
+        nesterov=True,
+        weight_decay=decay,
+        decoupled=True,
     )
+    if not inner:
+        return rest
+    if is_convnet:  # a normalisation follows each convolution, so only the direction of a filter counts
+        return Combined(Muon(inner, schedule, momentum=momentum, iterations=3, rescale=True), rest)
+    return Combined(Muon(inner, schedule, momentum=momentum, weight_decay=decay), rest)
 
 
 def run(
@@ -200,37 +284,54 @@ def run(
     >>> result.train.loss < result.history.rows[0].train_loss
     True
     """
-    X, labels = prepared.train
-    model = build_model(settings, X.shape[1], len(prepared.dataset.class_names))
+    labels = prepared.images.labels
+    model = build_model(settings, prepared.preprocessing.features, len(prepared.dataset.class_names))
     optimiser = build_optimiser(settings, model, -(-len(labels) // settings.batch_size))
-    augments = settings.flip or settings.shift > 0
+    if isinstance(model, ConvNet):
+        model.initialise_from(prepared.train[0])
+    measured = _measured(prepared.train, settings)
+    augmentation = _Augmentation(settings, prepared.preprocessing) if settings.flip or settings.shift else None
     history = fit(
         model,
         optimiser,
-        (prepared.images.images, labels) if augments else prepared.train,
+        prepared.train if augmentation is None else (augmentation.start_from(prepared.images.images), labels),
         prepared.validation,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        rng=np.random.default_rng([settings.seed, 1]) if settings.shuffle or augments else None,
+        rng=np.random.default_rng([settings.seed, 1]) if settings.shuffle or augmentation else None,
         shuffle=settings.shuffle,
         measure_every=settings.measure_every,
         patience=settings.patience,
-        augment=_augmentation(settings, prepared.preprocessing) if augments else None,
-        measure_on=prepared.train,
+        augment=augmentation,
+        clip_norm=settings.clip_norm,
+        measure_on=measured,
         layer_statistics=settings.layer_statistics,
         checkpoint=checkpoint,
         run_id=None if checkpoint is None else _identity(settings, prepared.dataset),
         callback=callback,
     )
+
+    def measure(examples: Examples | None, images: Split | None) -> Metrics | None:
+        if examples is None or images is None:
+            return None
+        viewed = with_views(model, examples, images, prepared.preprocessing, settings)
+        return evaluate(*viewed, settings.penalty_factor)
+
     return Result(
         settings,
         model,
         history,
-        evaluate(model, prepared.train, settings.lam),
-        None if prepared.validation is None else evaluate(model, prepared.validation, settings.lam),
-        evaluate(model, prepared.test, settings.lam) if test else None,
+        evaluate(model, measured, settings.penalty_factor),
+        measure(prepared.validation, prepared.validation_images),
+        measure(prepared.test, prepared.dataset.test) if test else None,
         history.seconds,
     )
+
+
+def _measured(train: Examples, settings: Settings) -> Examples:
+    """Return the training examples on which the model is measured: not all for ``convnet``, which takes longer."""
+    X, labels = train
+    return (X[:_MEASURED_BY_CONVNET], labels[:_MEASURED_BY_CONVNET]) if settings.model == "convnet" else train
 
 
 def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> None:
@@ -276,15 +377,31 @@ def _name_and_digest(dataset: Dataset) -> str:
     return f"{identity['name']} with the digest {str(identity['sha256'])[:16]}"
 
 
-def _augmentation(settings: Settings, preprocessing: Preprocessing) -> Callable[[Array, np.random.Generator], Array]:
-    def augment(images: Array, rng: np.random.Generator) -> Array:
-        if settings.flip:
-            images = augment_flip(images, rng)
-        if settings.shift:
-            images = augment_shift(images, rng, settings.shift)
-        return preprocessing.apply(images, np.dtype(settings.dtype))
+class _Augmentation:
+    """The augmentation of the settings: random flips and shifts of a batch, and its preprocessing."""
 
-    return augment
+    def __init__(self, settings: Settings, preprocessing: Preprocessing) -> None:
+        self.settings, self.preprocessing = settings, preprocessing
+        self.is_mirrored = False
+
+    def start_from(self, images: Array) -> Array:
+        """Return the images of the first epoch: with alternating flips, each is flipped at random."""
+        if self.settings.flip != "alternate":
+            return images
+        return augment_flip(images, np.random.default_rng([self.settings.seed, 2]))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Flip all images of every second epoch."""
+        self.is_mirrored = self.settings.flip == "alternate" and epoch % 2 == 1
+
+    def __call__(self, images: Array, rng: np.random.Generator) -> Array:
+        if self.settings.flip is True:
+            images = augment_flip(images, rng)
+        elif self.is_mirrored:
+            images = mirror(images)
+        if self.settings.shift:
+            images = augment_shift(images, rng, self.settings.shift, border=self.settings.border)
+        return preprocess_images(images, self.preprocessing, self.settings)
 
 
 def versions() -> dict[str, str]:

@@ -40,6 +40,8 @@ class SettingField:
         Title under which the option is listed. If empty, the setting is not an option.
     choices : sequence of str
         The allowed values of a setting of type str.
+    words : sequence of str
+        The allowed values of a setting of type bool besides True and False.
     at_least : float, optional
         Lower bound of a number, or of each element of a tuple.
     at_most : float, optional
@@ -72,6 +74,7 @@ class SettingField:
     meaning: str
     group: str = ""
     choices: Sequence[str] = ()
+    words: Sequence[str] = ()
     at_least: float | None = None
     at_most: float | None = None
     below: float | None = None
@@ -107,7 +110,7 @@ class SettingField:
     @property
     def type(self) -> type:
         """The type of the value, or of the elements of a tuple."""
-        return _TYPES[self.annotation.removesuffix(" | None")]
+        return _TYPES[self.annotation.removesuffix(" | None").removesuffix(" | str")]
 
     @property
     def requirement(self) -> str:
@@ -125,8 +128,12 @@ class SettingField:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.type is bool:
-            return "True or False"
+            return self._truths("True", "False")
         return "an integer" if self.type is int else "a finite number"
+
+    def _truths(self, yes: str, no: str) -> str:
+        *others, last = [yes, no, *self.words]
+        return f"{', '.join(others)} or {last}"
 
     def _range(self) -> str:
         if self.at_least is None:
@@ -154,6 +161,8 @@ class SettingField:
         """Return whether a value has the type and is in the range."""
         if value is None or self.choices:
             return self.is_optional if value is None else value in self.choices
+        if isinstance(value, str) and value in self.words:
+            return True
         if self.is_tuple:
             return isinstance(value, tuple) and all(map(self._accepts_element, value))
         return self._accepts_element(value)
@@ -189,9 +198,12 @@ class SettingField:
         try:
             if self.is_tuple:
                 return tuple(map(self.type, text.split("+")))
+            if text in self.words:
+                return text
             return _TRUTHS[text.lower()] if self.type is bool else self.type(text)
         except (KeyError, ValueError):
-            wanted = "integers joined by +" if self.is_tuple else "yes or no" if self.type is bool else self._noun
+            truths = self._truths("yes", "no")
+            wanted = "integers joined by +" if self.is_tuple else truths if self.type is bool else self._noun
             wanted += "" if self.is_tuple else self._range()
             raise ValueError(f"{self.name} must be {wanted}; got {text!r}") from None
 

@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tinygrad_cifar.course.setting_fields import SettingField, declared_fields, document_fields, setting
-from tinygrad_cifar.data.batches import SIDE
+from tinygrad_cifar.data.augmentation import BORDERS, SIDE, VIEWS
 from tinygrad_cifar.data.dataset import PIXELS, TRAINING_BATCHES
 from tinygrad_cifar.data.preprocess import KINDS
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.nn import functional, initialisers
 from tinygrad_cifar.system.arguments import explain_constructor, suggest
 
-MODELS = ("softmax", "svm", "two-layer", "perceptron")
-SCHEDULES = ("constant", "exponential", "step", "triangular", "cosine")
-OPTIMISERS = ("sgd", "nesterov", "adam")
+MODELS = ("softmax", "svm", "two-layer", "perceptron", "patchify", "convnet")
+SCHEDULES = ("constant", "exponential", "step", "triangular", "cosine", "linear")
+OPTIMISERS = ("sgd", "nesterov", "adam", "adamw", "adagrad", "rmsprop", "muon")
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": ops.relu, "absolute": ops.absolute}
 LOSSES: dict[str, Callable[[Any, Any], Any] | None] = {
     "cross-entropy": None,  # that of the models, which have its generalisation by q
@@ -37,6 +37,9 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
 
 # Larger factors are never useful, and their multiples may not be representable as float32.
 _MAX_FACTOR = 1e30
+_WITH_CROSS_ENTROPY = tuple(model for model in MODELS if model != "svm")
+_FILTER_SIZES = tuple(size for size in range(1, SIDE + 1) if SIDE % size == 0)
+_MOST_BLOCKS = 4  # of convnet: each halves the image
 _MARKED_NAME = re.compile(r"<([a-z_]+)>")
 
 
@@ -89,7 +92,8 @@ class Settings:
     model: str = setting("softmax", "classifier", choices=MODELS, label="{}", is_always_shown=True)
     hidden: tuple[int, ...] = setting(
         (),
-        "units of each hidden layer (two-layer: one layer; perceptron: any number)",
+        "units of each hidden layer (two-layer and patchify: one layer; perceptron: any number), or filters of each "
+        "block of convnet",
         group="model",
         at_least=1,
         at_most=100_000,
@@ -104,6 +108,38 @@ class Settings:
         only_with={"model": ("two-layer",)},
         is_strict=True,
         label="{}",
+    )
+    filter_size: int = setting(
+        4,
+        "width of the filters of the first layer in pixels, a divisor of 32",
+        group="model",
+        at_least=1,
+        at_most=SIDE,
+        only_with={"model": ("patchify",)},
+        is_strict=True,
+        was_added=True,
+    )
+    filters: int = setting(
+        10,
+        "number of filters of the first layer",
+        group="model",
+        at_least=1,
+        at_most=100_000,
+        only_with={"model": ("patchify",)},
+        is_strict=True,
+        label="{} filters",
+        was_added=True,
+    )
+    depth: int = setting(
+        2,
+        "number of convolutions of each block",
+        group="model",
+        at_least=1,
+        at_most=100,
+        only_with={"model": ("convnet",)},
+        is_strict=True,
+        label="depth {}",
+        was_added=True,
     )
     init: str = setting("normal", "initialisation of the weights", group="model", choices=tuple(INITIALISERS))
     sigma: float = setting(
@@ -156,9 +192,20 @@ class Settings:
         "loss of an image: of the softmax, or of a sigmoid for each class (the mean over the classes)",
         group="training",
         choices=tuple(LOSSES),
-        only_with={"model": ("softmax", "two-layer", "perceptron")},
+        only_with={"model": _WITH_CROSS_ENTROPY},
         is_strict=True,
         label="{}",
+        was_added=True,
+    )
+    smoothing: float = setting(
+        0.0,
+        "label smoothing: this share of the target probability is divided among the other classes",
+        group="training",
+        at_least=0,
+        below=1,
+        only_with={"model": _WITH_CROSS_ENTROPY},
+        is_strict=True,
+        label="smoothing {:g}",
         was_added=True,
     )
     q: float = setting(
@@ -167,7 +214,7 @@ class Settings:
         group="training",
         at_least=0,
         at_most=1,
-        only_with={"model": ("softmax", "two-layer", "perceptron")},
+        only_with={"model": _WITH_CROSS_ENTROPY},
         is_strict=True,
         label="q {:g}",
         long_name="loss_exponent",
@@ -215,6 +262,39 @@ class Settings:
         only_with={"schedule": ("triangular", "step")},
         long_name="schedule_steps",
     )
+    cycle_growth: int = setting(
+        1,
+        "factor of the length of each cycle; with 2, the cycles double in length",
+        group="training",
+        at_least=1,
+        at_most=10,
+        only_with={"schedule": ("triangular",)},
+        is_strict=True,
+        label="cycles times {}",
+        was_added=True,
+    )
+    cycle_decay: float = setting(
+        1.0,
+        "factor of the height of each cycle; with 0.5, each maximum is half as far above the minimum",
+        group="training",
+        at_least=0,
+        at_most=1,
+        only_with={"schedule": ("triangular",)},
+        is_strict=True,
+        label="cycle decay {:g}",
+        was_added=True,
+    )
+    cycles: int | None = setting(
+        None,
+        "number of cycles, after which the learning rate remains at its minimum",
+        group="training",
+        at_least=1,
+        at_most=1000,
+        only_with={"schedule": ("triangular",)},
+        is_strict=True,
+        label="cycles {}",
+        was_added=True,
+    )
     warm_up: int = setting(
         0, "steps of linear warm-up of the learning rate", group="training", at_least=0, label="warm-up {}"
     )
@@ -225,9 +305,63 @@ class Settings:
         group="training",
         at_least=0,
         below=1,
-        only_with={"optimiser": ("sgd", "nesterov")},
+        only_with={"optimiser": ("sgd", "nesterov", "rmsprop", "muon")},
         is_strict=True,
         label="momentum {:g}",
+    )
+    decoupled: bool = setting(
+        False,
+        "apply the weight decay to the weights, not to their gradients; adamw and muon always do",
+        group="training",
+        only_with={"optimiser": ("sgd", "nesterov")},
+        is_strict=True,
+        label="decoupled",
+        was_added=True,
+    )
+    bias_rate: float = setting(
+        1.0,
+        "factor of the learning rate for biases; of convnet with muon, times the batch size",
+        group="training",
+        at_least=0,
+        at_most=_MAX_FACTOR,
+        label="bias rate {:g}",
+        was_added=True,
+    )
+    last_rate: float = setting(
+        1.0,
+        "factor of the learning rate for the last layer, which muon does not update",
+        group="training",
+        at_least=0,
+        at_most=_MAX_FACTOR,
+        only_with={"optimiser": ("muon",)},
+        is_strict=True,
+        label="last rate {:g}",
+        was_added=True,
+    )
+    clip_norm: float | None = setting(
+        None,
+        "largest norm of the gradients of an update, greater than 0",
+        group="training",
+        at_least=0,
+        label="clip norm {:g}",
+        was_added=True,
+    )
+    average: float = setting(
+        0.0,
+        "coefficient of a moving average of the parameters, which is evaluated; 0 for none",
+        group="training",
+        at_least=0,
+        below=1,
+        label="average {:g}",
+        was_added=True,
+    )
+    lookahead: int = setting(
+        0,
+        "updates between two lookaheads, each of which goes back half of the way; 0 for none",
+        group="training",
+        at_least=0,
+        label="lookahead {}",
+        was_added=True,
     )
     epochs: int = setting(
         40,
@@ -270,7 +404,13 @@ class Settings:
         is_strict=True,
         label="dropout {:g}",
     )
-    flip: bool = setting(False, "mirror images at random", group="images", label="flip")
+    flip: bool | str = setting(
+        False,
+        "mirror images at random; alternate: at random before the first epoch, then all of them after each epoch",
+        group="images",
+        words=("alternate",),
+        label=lambda flip: "flip" if flip is True else f"flip {flip}",
+    )
     shift: int = setting(
         0,
         "move images at random by up to this number of pixels",
@@ -278,6 +418,22 @@ class Settings:
         at_least=0,
         at_most=SIDE - 1,
         label="shift {}",
+    )
+    border: str = setting(
+        "edge",
+        "pixels that are shifted in: repeat the edge, or reflect the pixels next to it",
+        group="images",
+        choices=BORDERS,
+        label="border {}",
+        was_added=True,
+    )
+    views: str = setting(
+        "one",
+        "views of an image whose scores are averaged at the end: one, its mirror image too, or six with shifts",
+        group="images",
+        choices=VIEWS,
+        label="views {}",
+        was_added=True,
     )
     seed: int = setting(
         0, "random seed", group="training", at_least=0, label="seed {}", is_always_shown=True, is_basic=True
@@ -306,12 +462,22 @@ class Settings:
         self._check_rates()
 
     def _check_layers(self) -> None:
-        layers = {"softmax": 0, "svm": 0, "two-layer": 1}.get(self.model, len(self.hidden))
+        layers = {"softmax": 0, "svm": 0, "two-layer": 1, "patchify": 1}.get(self.model, len(self.hidden))
         if len(self.hidden) != layers:
             given = len(self.hidden)
             raise SettingsError(
                 f"{self.model} has {layers} hidden layer{'s' * (layers != 1)}; <hidden> gives {given or 'none'}"
             )
+
+        if self.filter_size not in _FILTER_SIZES:
+            raise SettingsError(
+                f"<filter_size> must divide {SIDE}, the width of an image ({', '.join(map(str, _FILTER_SIZES))}); "
+                f"got {self.filter_size}"
+            )
+        if self.model in ("patchify", "convnet") and self.preprocessing == "whiten":
+            raise SettingsError(f"{self.model} needs pixels, which <preprocessing> whiten mixes; choose another")
+        if self.model == "convnet" and not 1 <= len(self.hidden) <= _MOST_BLOCKS:
+            raise SettingsError(f"convnet has 1 to {_MOST_BLOCKS} blocks; <hidden> gives {len(self.hidden) or 'none'}")
 
     def _check_images(self) -> None:
         if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):
@@ -322,16 +488,40 @@ class Settings:
             )
         if self.validation_size and self.validation_batch is not None:
             raise SettingsError("<validation_size> and <validation_batch> exclude each other; give one of them")
+        if self.border != "edge" and not self.shift:
+            raise SettingsError(f"<border> {self.border} needs a <shift> greater than 0")
         if self.patience is not None and not self.validation_size and self.validation_batch is None:
             raise SettingsError("<patience> needs validation images; give <validation_size> or <validation_batch>")
 
     def _check_rates(self) -> None:
         if self.schedule in ("triangular", "cosine") and self.eta_min > self.eta:
             raise SettingsError(f"<eta_min> must be at most <eta>; they are {self.eta_min:g} and {self.eta:g}")
+        if self.clip_norm == 0:
+            raise SettingsError("<clip_norm> must be greater than 0; got 0")
         if self.optimiser == "nesterov" and not self.momentum:
             raise SettingsError("<optimiser> nesterov needs a <momentum> greater than 0")
         if self.loss != "cross-entropy" and self.q:
             raise SettingsError(f"<q> {self.q:g} needs <loss> cross-entropy, not {self.loss}")
+        if self.smoothing and (self.loss != "cross-entropy" or self.q):
+            other = f"<loss> {self.loss}" if self.loss != "cross-entropy" else f"<q> {self.q:g}"
+            raise SettingsError(f"<smoothing> {self.smoothing:g} needs the cross-entropy, not {other}")
+
+    @property
+    def penalty_factor(self) -> float:
+        """Factor of the sum of squared weights in the cost: ``lam``, or 0 if the weight decay is decoupled."""
+        return 0.0 if self.decoupled or self.optimiser in ("adamw", "muon") else self.lam
+
+    @property
+    def steps_of_cycles(self) -> int:
+        """Number of updates until the last cycle of the learning rate ends; 0 if cycles are not counted.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.settings import Settings
+        >>> Settings(schedule="triangular", n_s=800, cycles=3, cycle_growth=2).steps_of_cycles
+        11200
+        """
+        return sum(2 * self.n_s * self.cycle_growth**cycle for cycle in range(self.cycles or 0))
 
     def identity(self) -> dict[str, Any]:
         """Return the settings by name, without those that earlier versions did not have if they have their defaults.

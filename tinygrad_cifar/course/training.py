@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,9 @@ from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PL
 from tinygrad_cifar.course.layer_statistics import LayerStatistics, measure_layers
 from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
-from tinygrad_cifar.engine.modes import no_grad
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import Module
-from tinygrad_cifar.nn import functional as F
-from tinygrad_cifar.nn.optim import Optimiser
+from tinygrad_cifar.nn.optim import Optimiser, clip_grad_norm
 from tinygrad_cifar.system.arguments import explain_calls
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.generators import RandomState, make_generator
@@ -81,6 +79,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     measure_every: int | None = None,
     patience: int | None = None,
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
+    clip_norm: float | None = None,
     measure_on: Examples | None = None,
     layer_statistics: bool = False,
     checkpoint: Path | str | None = None,
@@ -95,8 +94,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     model : Module
         Trained in place: a classifier, another module with a method ``loss(X, targets)``, or with ``loss`` any module.
     optimiser : Optimiser
-        Optimiser of the model's parameters. Its weight decay is ``2 * lam``, where ``lam`` is the weight of the L2 term
-        in the cost.
+        Optimiser of the model's parameters. The cost contains its L2 term, ``lam = weight_decay / 2`` times the sum of
+        the squared weights, unless the decay is decoupled. If it averages parameters
+        (:class:`~tinygrad_cifar.nn.optim.MovingAverage`), the averages are measured, and the model has them at the end.
     train : (X, labels) or batches
         Training images, one per row, and their classes; or any inputs and targets, such as ``(X, X)`` for an
         autoencoder. Or the batches themselves, each a pair (inputs, targets): a list, another iterable, or a function
@@ -127,7 +127,11 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         Stop when the validation accuracy has not increased for this many epochs (or the validation loss has not
         decreased, if the model is not a classifier), and restore the best parameters.
     augment : callable, optional
-        ``augment(X_batch, rng)`` returns the images to train on instead.
+        ``augment(X_batch, rng)`` returns the images to train on instead. If it has a method ``start_epoch(epoch)``,
+        that is called before each epoch, counted from 0.
+    clip_norm : float, optional
+        Largest norm of the gradients of an update (:func:`~tinygrad_cifar.nn.optim.clip_grad_norm`). If None, they are
+        not clipped.
     measure_on : (X, labels), optional
         Images and labels for the ``train_`` columns of the history. Default: ``train``; if that consists of batches,
         the mean loss of the updates.
@@ -201,6 +205,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     rng = None if rng is None else make_generator("fit", rng)
     if augment is not None and rng is None:
         raise ValueError("fit: augment needs a random generator; give rng")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")
     source = open_source(train, batch_size, steps_per_epoch, shuffle=shuffle, restarts=checkpoint is not None)
     for examples in (validation, measure_on):
         if examples is not None:
@@ -217,12 +223,12 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         **({} if loss is None else {"loss": getattr(loss, "__name__", type(loss).__name__)}),
         **({} if not metrics else {"metrics": list(metrics)}),
         **({"layer_statistics": True} if layer_statistics else {}),
+        **({} if clip_norm is None else {"clip_norm": float(clip_norm)}),
         **(run_id or {}),
     }
     measures = _Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
-    if layer_statistics and measures.train is None and validation is None:
-        raise ValueError("fit: layer_statistics needs images to measure on; give measure_on, since train has batches")
     loop = _TrainingLoop(model, optimiser, loss_of_batch, measures, source, plan, rng, augment)
+    loop.clip_norm = clip_norm
     checkpoint = None if checkpoint is None else Path(checkpoint)
     with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
         loop.callback = report
@@ -238,7 +244,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
                     raise
                 if checkpoint is not None:
                     loop.save(checkpoint)
-    if patience is not None:
+    if patience is None:
+        optimiser.adopt_average()
+    else:
         model.load_state_dict(loop.best)
     return loop.history
 
@@ -334,11 +342,12 @@ class _Measures:
     train: Examples | None
     validation: Examples | None
 
-    def of(self, examples: Examples | None, lam: float) -> Metrics:
+    def of(self, examples: Examples | None, penalty: float) -> Metrics:
         """Return the metrics on examples; NaN if there are none."""
         if examples is None:
             return Metrics(math.nan, math.nan, math.nan, dict.fromkeys(self.names(), math.nan))
-        return evaluate(self.model, examples, lam, loss=self.loss, metrics=self.metrics)
+        found = evaluate(self.model, examples, loss=self.loss, metrics=self.metrics)
+        return replace(found, cost=found.loss + penalty)
 
     def names(self) -> list[str]:
         """Return the names of the metrics other than the accuracy."""
@@ -362,6 +371,7 @@ class _TrainingLoop:
         self.model, self.optimiser = model, optimiser
         self.loss_of_batch, self.measures = loss_of_batch, measures
         self.source, self.rng, self.augment = source, rng, augment
+        self.clip_norm: float | None = None
         self.callback: Callable[[TrainingProgress], None] | None = None
         self.measures_layers = False
         self.steps_per_epoch = source.steps_per_epoch
@@ -371,7 +381,7 @@ class _TrainingLoop:
             self.generators.append(rng)
         self.identity: dict[str, Any] = {
             "model": type(model).__name__,
-            "optimiser": type(optimiser).__name__,
+            "optimiser": optimiser.name,
             **plan,
             "random generators": [type(rng.bit_generator).__name__ for rng in self.generators],
         }
@@ -396,6 +406,10 @@ class _TrainingLoop:
     def run_epoch(self, measure_every: int | None, patience: int | None) -> None:
         """Make the updates and the measurements of one epoch."""
         self.model.train()
+        for listener, arguments in ((self.augment, ()), (self.model, (self.steps // self.steps_per_epoch,))):
+            start_epoch = getattr(listener, "start_epoch", None)
+            if callable(start_epoch):
+                start_epoch(self.epochs_done, *arguments)
         for X, labels in self.source.epoch(self.rng):
             self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
             if measure_every and self.optimiser.steps % measure_every == 0:
@@ -414,6 +428,8 @@ class _TrainingLoop:
         if not math.isfinite(self.loss):
             raise self.diverged(f"the loss became {self.loss}", self.optimiser.steps + 1)
         loss.backward()
+        if self.clip_norm is not None:
+            clip_grad_norm(self.optimiser.parameters, self.clip_norm)
         self.optimiser.step()
         if self.running is not None:
             self.running[0] += self.loss
@@ -428,7 +444,7 @@ class _TrainingLoop:
                 "weights or a smaller lambda"
             )
         epoch = -(-step // self.steps_per_epoch)
-        rates = [self.optimiser.schedule(i) for i in range(step)]
+        rates = [float(group.schedule(i)) for group in self.optimiser.groups for i in range(step)]
         rate = max(rates, key=lambda eta: (math.isnan(eta), eta))
         up_to = "learning rate" if min(rates) == rate or math.isnan(rate) else "learning rates up to"
         return TrainingDiverged(
@@ -445,9 +461,11 @@ class _TrainingLoop:
         step = self.optimiser.steps
         if self.history.rows and self.history.rows[-1].step == step:
             return
-        lam = self.optimiser.weight_decay / 2
-        train = self.measures.of(self.measures.train, lam) if self.running is None else self._running_metrics(lam)
-        validation = self.measures.of(self.measures.validation, lam)
+        with self.optimiser.averaged():
+            penalty = self.optimiser.penalty()
+            of_updates = None if self.running is None else self._running_metrics(penalty)
+            train = of_updates or self.measures.of(self.measures.train, penalty)
+            validation = self.measures.of(self.measures.validation, penalty)
         parts = {"training": train, "validation": validation}
         is_measured = {"training": self.running is None, "validation": self.measures.validation is not None}
         for name, metrics in parts.items():
@@ -475,20 +493,21 @@ class _TrainingLoop:
     def _layers(self) -> dict[str, LayerStatistics]:
         """Return the statistics of the layers on the first examples that are measured."""
         examples = self.measures.train if self.measures.train is not None else self.measures.validation
-        assert examples is not None
+        if examples is None:
+            raise ValueError(
+                "fit: layer_statistics needs images to measure on; give measure_on, since train has batches"
+            )
         X, targets = (part[:_EXAMPLES_OF_LAYERS] for part in examples)
         return measure_layers(self.model, self.loss_of_batch, X, targets)
 
-    def _running_metrics(self, lam: float) -> Metrics:
+    def _running_metrics(self, penalty: float) -> Metrics:
         """Return the mean loss of the updates since the last measurement, and start again."""
         assert self.running is not None
         total, count = self.running
         self.running = [0.0, 0]
-        missing = self.measures.of(None, lam)
+        missing = self.measures.of(None, penalty)
         if not count:
             return missing
-        with no_grad():
-            penalty = float(F.l2_penalty(self.model.weights(), lam)) if lam else 0.0
         return Metrics(total / count, total / count + penalty, math.nan, missing.others)
 
     def finish_epoch(self, patience: int | None, *, measure: bool) -> None:
@@ -507,7 +526,8 @@ class _TrainingLoop:
         score = -last.validation_loss if math.isnan(last.validation_accuracy) else last.validation_accuracy
         if score > self.best_score:
             self.best_score = score
-            self.best = self.model.state_dict()
+            with self.optimiser.averaged():
+                self.best = self.model.state_dict()
             self.history.best_epoch = self.epochs_done
         self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygrad_cifar.data.batches import augment_flip, augment_shift, iterate_batches, minibatches
+from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror, weighted_views
+from tinygrad_cifar.data.batches import iterate_batches, minibatches
 from tinygrad_cifar.data.builtin import builtin_dataset
 from tinygrad_cifar.data.cifar10 import read_cifar10
 from tinygrad_cifar.data.dataset import DataError, Dataset, Split
@@ -27,8 +28,10 @@ __all__ = [
     "iterate_batches",
     "load_dataset",
     "minibatches",
+    "mirror",
     "read_cifar10",
     "unpack_cifar10",
+    "weighted_views",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Mini-batches of an epoch, in file order or shuffled, and augmentation: flips and shifts.
+"""Mini-batches of an epoch, in file order or shuffled.
 
 All random numbers come from the generator that the caller passes, so a run that saves the state of the generator can be
 resumed with the same batches.
@@ -7,12 +7,12 @@ resumed with the same batches.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_cifar.data.dataset import PIXELS, DataError
+from tinygrad_cifar.data.dataset import DataError
 from tinygrad_cifar.system.generators import make_generator
 
 if TYPE_CHECKING:
@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 
     from tinygrad_cifar.system.generators import RandomState
 
-__all__ = ["augment_flip", "augment_shift", "iterate_batches", "minibatches"]
-
-SIDE = 32
-COLOURS = 3
+__all__ = ["iterate_batches", "minibatches"]
 
 _Index: TypeAlias = "slice | npt.NDArray[np.int64]"
-_Images: TypeAlias = npt.NDArray[np.uint8]
 _X = TypeVar("_X", bound=np.generic)
 _Y = TypeVar("_Y", bound=np.generic)
 
@@ -168,84 +164,3 @@ def _get_buffer(buffers: list[npt.NDArray[_X]], shape: tuple[int, ...], dtype: n
 # getrefcount of an array to which only a list refers depends on the version of Python, so it is measured.
 _PROBE = [np.empty(0)]
 _UNSHARED_REFERENCES = sys.getrefcount(_PROBE[0])
-
-
-def augment_flip(images: _Images, rng: RandomState = None) -> _Images:
-    """Flip each image horizontally with probability 1/2.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (N, 3072)
-        Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
-    rng : numpy.random.Generator or int, optional
-        Generator from which one number per image is drawn, or its seed.
-
-    Returns
-    -------
-    ndarray of uint8, shape (N, 3072)
-        New array.
-
-    Raises
-    ------
-    DataError
-        If ``images`` has another shape or type.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> images = np.zeros((1000, 3072), np.uint8)
-    >>> images[:, 0] = 255  # a red pixel, top left
-    >>> flipped = augment_flip(images, np.random.default_rng(0))
-    >>> bool((flipped[:, 0] ^ flipped[:, 31] == 255).all())  # top left or top right
-    True
-    """
-    pixels = _as_pixels(images).copy()
-    flipped = make_generator("augment_flip", rng).random(len(pixels)) < 0.5  # noqa: PLR2004
-    pixels[flipped] = pixels[flipped, :, :, ::-1]
-    return pixels.reshape(images.shape)
-
-
-def augment_shift(images: _Images, rng: RandomState, most: int) -> _Images:
-    """Shift each image by up to ``most`` pixels along each axis.
-
-    All ``(2 * most + 1) ** 2`` shifts are equally probable. Pixels shifted in repeat the nearest pixel of the edge.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (N, 3072)
-        Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
-    rng : numpy.random.Generator, int or None
-        Generator from which two numbers per image are drawn, or its seed.
-    most : int
-        Largest shift, from 0 to 31 pixels.
-
-    Returns
-    -------
-    ndarray of uint8, shape (N, 3072)
-        New array.
-
-    Raises
-    ------
-    DataError
-        If ``images`` has another shape or type, or ``most`` is out of range.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> image = np.arange(3072, dtype=np.int64).astype(np.uint8)[np.newaxis]
-    >>> bool((augment_shift(image, np.random.default_rng(0), 0) == image).all())
-    True
-    """
-    pixels = _as_pixels(images)
-    if not 0 <= most < SIDE:
-        raise DataError(f"most must be from 0 to {SIDE - 1} pixels; got {most}")
-    padded = np.pad(pixels, ((0, 0), (0, 0), (most, most), (most, most)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(2, 3))
-    top, left = make_generator("augment_shift", rng).integers(0, 2 * most + 1, (2, len(pixels)))
-    return windows[np.arange(len(pixels)), :, top, left].reshape(images.shape)
-
-
-def _as_pixels(images: _Images) -> npt.NDArray[Any]:
-    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != PIXELS:  # noqa: PLR2004
-        raise DataError(f"images must be uint8 with the shape (N, {PIXELS}); got {images.dtype} with {images.shape}")
-    return images.reshape(-1, COLOURS, SIDE, SIDE)

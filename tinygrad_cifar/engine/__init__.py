@@ -41,8 +41,9 @@ Beside them:
 - :mod:`~tinygrad_cifar.engine.operations`, :mod:`~tinygrad_cifar.engine.documentation`: type and help text of an
   operation.
 - :mod:`~tinygrad_cifar.engine.axes`, :mod:`~tinygrad_cifar.engine.signatures`: axis arguments, argument names.
+- :mod:`~tinygrad_cifar.engine.blocked`: how large products, convolutions and normalisations are computed: in blocks, on
+  all cores.
 - :mod:`~tinygrad_cifar.engine.locations`: the line of the program that called an operation.
-- :mod:`~tinygrad_cifar.engine.blocked_matmul`: how matrices are multiplied.
 
 On top of them:
 

@@ -25,6 +25,11 @@ def apply(op: Primitive, arguments: tuple[Any, ...]) -> Any:
 
     The inputs are the arguments themselves or, for a variadic primitive, the elements of the first one.
     """
+    return apply_with_aux(op, arguments)[0]
+
+
+def apply_with_aux(op: Primitive, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Do as :func:`apply` does, and also return the auxiliary output: an array, or None if the primitive has none."""
     inputs = arguments[0] if op.variadic else arguments
     vjps = op.vjps_by_position[:1] * len(inputs) if op.variadic else op.vjps_by_position
     value_type = next((type(x) for x in inputs if isinstance(x, Value)), None)
@@ -36,7 +41,7 @@ def apply(op: Primitive, arguments: tuple[Any, ...]) -> Any:
                     for x, vjp in zip(inputs, vjps, strict=True)
                 ]
             )
-        return op.forward(*arguments) if op.aux is None else op.forward(*arguments)[0]
+        return op.forward(*arguments) if op.aux is not None else (op.forward(*arguments), None)
 
     # Take the arrays out of the values. An input that has a VJP and needs a gradient is a parent of the result.
     operands: list[Any] = []
@@ -66,7 +71,7 @@ def apply(op: Primitive, arguments: tuple[Any, ...]) -> Any:
 
     if mode is not None:
         notify(mode, op, (*operands, *arguments[1:]) if op.variadic else arrays, out)
-    return out
+    return out, aux
 
 
 def compute(op: Primitive, arrays: tuple[Any, ...]) -> tuple[Array, Any]:

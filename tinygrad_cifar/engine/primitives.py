@@ -59,9 +59,8 @@ def primitive(
         Whether inputs are broadcast against each other. If True, cotangents are summed to the shapes of the inputs; if
         False, each VJP must return the shape of its input. Default: False.
     aux : str, optional
-        The name of a second result of ``forward``, which only the VJP receives; for primitives whose first argument is
-        the only differentiable one. It is not recorded: a VJP that is itself differentiated receives None instead, and
-        must compute it from the arguments.
+        The name of a second result of ``forward``, which only the VJPs receive. It is not recorded: a VJP that is
+        itself differentiated receives None instead, and must compute it from the arguments.
     kink : callable, optional
         Function of the arguments that returns which elements lie on a point without a derivative, for ``count_kinks``.
     doc : Doc, optional
@@ -82,7 +81,7 @@ def primitive(
     TypeError
         If a VJP has a parameter that is not an argument of ``forward``, if arguments have no names, if a name has two
         meanings (an input named ``out`` that a VJP needs, or a differentiable one named ``kink``), or if there is an
-        auxiliary output and more than one VJP.
+        auxiliary output and no VJP.
 
     Examples
     --------
@@ -104,8 +103,8 @@ def primitive(
     for column, given in columns.items():
         if callable(given) and (column in inputs or column != "kink"):
             raise TypeError(f"{name}: {column}= is an option of primitive, not the VJP of an input; rename the input")
-    if aux is not None and tuple(vjps) != inputs[:1]:
-        raise TypeError(f"{name}: an auxiliary output needs a VJP for {inputs[0]} and for no other input")
+    if aux is not None and not vjps:
+        raise TypeError(f"{name}: an auxiliary output is for VJPs, but there is none")
     module = _calling_module()
     if not _is_ours(module):
         forward = isolate(require_results(require_float_result(forward) if vjps else forward, aux))

@@ -63,7 +63,7 @@ class TrainingJob:
         validated = s.validation_size or (_FULL_BATCH if s.validation_batch else 0)
         updates = s.epochs * images
         measured = updates / (s.measure_every * s.batch_size) if s.measure_every else s.epochs
-        whitens, augments = s.preprocessing == "whiten", s.flip or s.shift > 0
+        whitens, augments = s.preprocessing == "whiten", bool(s.flip) or s.shift > 0
         update = _UPDATE.get(s.model, 0.01) + augments * (_AUGMENTATION + whitens * _WHITENING)
         return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.evaluation import confusion_matrix
-from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare
+from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare, with_views
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import load_dataset
@@ -59,7 +59,9 @@ def _train(job: TrainingJob, source: str) -> tuple[dict[str, Array], dict[str, A
     result = run(job.settings, prepared, test=job.test)
     arrays = {}
     if job.test:
-        arrays["confusion"] = confusion_matrix(result.model, prepared.test, len(prepared.dataset.class_names))
+        test = prepared.test, prepared.dataset.test, prepared.preprocessing
+        viewed = with_views(result.model, *test, job.settings)
+        arrays["confusion"] = confusion_matrix(*viewed, len(prepared.dataset.class_names))
     if not job.settings.hidden:
         (weights,) = result.model.weights()
         X, labels = prepared.train

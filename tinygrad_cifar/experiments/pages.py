@@ -370,7 +370,11 @@ def _used_settings(result: Results) -> list[list[Settings]]:
 def _is_listed(name: str, settings: dict[str, object]) -> bool:
     """Whether a setting is listed on a page, given all settings of the run."""
     value, declared = settings[name], SETTINGS[name]
-    if name in _OMITTED or value in (None, ()) or (name in _OMITTED_AT_DEFAULT and value == declared.default):
+    if (
+        name in _OMITTED
+        or value in (None, ())
+        or ((name in _OMITTED_AT_DEFAULT or declared.was_added) and value == declared.default)
+    ):
         return False
     return declared.has_effect(settings)
 

@@ -17,18 +17,27 @@ from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import initialisers
+from tinygrad_cifar.nn.convolution import AvgPool2d, Conv2d, MaxPool2d
 from tinygrad_cifar.nn.module import Module
+from tinygrad_cifar.nn.normalization import BatchNorm, LayerNorm
 from tinygrad_cifar.system.arguments import explain_names
 from tinygrad_cifar.system.generators import RandomState, make_generator
 
 __all__ = [
+    "GELU",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv2d",
     "Dropout",
     "Embedding",
     "Flatten",
+    "LayerNorm",
     "Linear",
+    "MaxPool2d",
     "Module",
     "Normalize",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "Tanh",
@@ -222,6 +231,33 @@ class Tanh(Module):
         return result
 
 
+class GELU(Module):
+    """Gaussian error linear unit: ``x`` times the probability that a standard normal number is below it.
+
+    Parameters
+    ----------
+    approximate : str
+        "none" for the exact function; "tanh" for one that is several times faster and differs by at most 0.0005.
+        Default: "none".
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import Tensor, nn
+    >>> nn.GELU()(Tensor([0.0, 1.0]))
+    Tensor([0.        , 0.84134475])
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'GELU: approximate must be "none" or "tanh"; got {approximate!r}')
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the GELU of ``x``."""
+        result: Tensor = ops.gelu(x, self.approximate)
+        return result
+
+
 class Flatten(Module):
     """All axes but the first in one: ``(batch, ...)`` becomes ``(batch, features)``.
 
@@ -362,6 +398,48 @@ class Sequential(Module):
 
     def _arguments(self) -> str:
         return ", ".join(repr(layer) if isinstance(layer, Module) else _name(layer) for layer in self.layers)
+
+
+class Residual(Module):
+    """Residual connection: ``x + body(x)`` (He et al., arXiv:1512.03385).
+
+    Parameters
+    ----------
+    *body : Module or callable
+        Layers, as for :class:`Sequential`. Their result must have the shape of the input, or that of the shortcut.
+    shortcut : Module or callable, optional
+        Applied to the input before it is added, for example a convolution of 1 x 1 that changes the number of channels.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of the two terms differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar import nn
+    >>> block = nn.Residual(nn.Conv2d(8, 8, 3, padding="same", rng=0), nn.ReLU())
+    >>> block(np.zeros((10, 4, 4, 8))).shape
+    (10, 4, 4, 8)
+    """
+
+    def __init__(
+        self, *body: Module | Callable[[Any], Any], shortcut: Module | Callable[[Any], Any] | None = None
+    ) -> None:
+        self.body = Sequential(*body)
+        self.shortcut = shortcut
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the sum of the input, or its shortcut, and the result of the body."""
+        term = x if self.shortcut is None else self.shortcut(x)
+        result = self.body(x)
+        if shape_of(term) != shape_of(result):
+            raise ValueError(
+                f"Residual: the body returned the shape {shape_of(result)}, but {shape_of(term)} is to be added to it; "
+                "give a shortcut that returns the shape of the body's result"
+            )
+        return result + term
 
 
 def _name(function: Any) -> str:

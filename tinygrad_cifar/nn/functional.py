@@ -7,6 +7,7 @@ arrays returns arrays; if a floating-point input is a tensor, the result is a te
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -150,6 +151,18 @@ def _check_rows(labels: Any, shape: tuple[int, int]) -> Array:
     return p
 
 
+def _flatten_labels(labels: Any, scores: tuple[int, ...]) -> Any:
+    """Return labels, or rows of probabilities, of scores with any number of axes as those of a matrix of scores."""
+    given = shape_of(labels)
+    if given not in (scores[:-1], scores):
+        raise ValueError(
+            f"cross_entropy: labels must have the shape {scores[:-1]}, one per row of scores, or {scores}, one "
+            f"probability per score; got {given}"
+        )
+    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    return labels.reshape(math.prod(scores[:-1]), *given[len(scores) - 1 :])
+
+
 def _check_scores(name: str, scores: Any) -> tuple[int, int]:
     shape = shape_of(scores)
     if len(shape) != 2 or 0 in shape:  # noqa: PLR2004 (a matrix)
@@ -158,15 +171,22 @@ def _check_scores(name: str, scores: Any) -> tuple[int, int]:
 
 
 @operation(losses._cross_entropy)
-def cross_entropy(scores: TensorLike, labels: Any) -> TensorLike:
+def cross_entropy(scores: TensorLike, labels: Any, *, label_smoothing: float = 0.0) -> TensorLike:
     """Compute the softmax cross-entropy: the mean of ``-log p(label)``, where p is the softmax of the scores.
+
+    With label smoothing e and K classes, the target probabilities are ``1 - e + e / K`` at the label and ``e / K``
+    elsewhere (Szegedy et al., arXiv:1512.00567), as in PyTorch. The course's targets, ``1 - eps`` at the label and
+    ``eps / (K - 1)`` elsewhere, are those of ``e = eps * K / (K - 1)``.
 
     Parameters
     ----------
-    scores : Tensor or array_like, shape (batch, classes)
-        Unnormalised scores, not probabilities: the function applies the softmax.
+    scores : Tensor or array_like, shape (..., classes)
+        Unnormalised scores, not probabilities: the function applies the softmax along the last axis.
     labels : array_like
-        Integers of shape ``(batch,)``, or rows of probabilities (such as one-hot rows) with the shape of ``scores``.
+        Integers of shape ``(...)``, one per row of scores; or rows of probabilities (such as one-hot rows) with the
+        shape of ``scores``.
+    label_smoothing : float
+        Share e of the target probability that is divided among all classes, from 0 to 1. Default: 0.
 
     Returns
     -------
@@ -176,8 +196,8 @@ def cross_entropy(scores: TensorLike, labels: Any) -> TensorLike:
     Raises
     ------
     ValueError
-        If a shape is incompatible, a label is out of range, or rows of labels are not probabilities or require a
-        gradient.
+        If a shape is incompatible, a label or ``label_smoothing`` is out of range, or rows of labels are not
+        probabilities or require a gradient.
 
     Examples
     --------
@@ -187,13 +207,22 @@ def cross_entropy(scores: TensorLike, labels: Any) -> TensorLike:
     >>> print(f"{F.cross_entropy(scores, [0, 1]):.4f}")
     0.4100
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1; got {label_smoothing}")
+    shape, scores = shape_of(scores), _as_floats(scores)
+    if len(shape) != 2 and len(shape) and 0 not in shape:  # noqa: PLR2004 (a matrix)
+        labels = _flatten_labels(labels, shape)
+        scores = ops.reshape(scores, (math.prod(shape[:-1]), shape[-1]))
     batch, classes = _check_scores("cross_entropy", scores)
     if len(shape_of(labels)) == 2:  # noqa: PLR2004 (one-hot rows)
         rows = _check_rows(labels, (batch, classes))
         log_p = log_softmax(scores, 1)
         p = rows.astype(log_p.dtype, copy=False)  # so that float64 rows do not promote a float32 loss
+        if label_smoothing:
+            p = (1 - float(label_smoothing)) * p + float(label_smoothing) / classes
         return ops.sum(ops.multiply(ops.where(p > 0, log_p, 0.0), p)) / -batch  # 0 * log(0) is 0
-    return losses._cross_entropy(_as_floats(scores), _check_labels("cross_entropy", labels, classes, batch))
+    labels = _check_labels("cross_entropy", labels, classes, batch)
+    return losses._cross_entropy(scores, labels, float(label_smoothing))
 
 
 @operation(log_softmax, ops.getitem, ops.multiply, ops.expm1, ops.mean)
@@ -467,7 +496,9 @@ def dropout(x: V, rate: float, rng: RandomState = None) -> V:
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import math
+
+    import numpy as np
     >>> from tinygrad_cifar import Tensor
     >>> from tinygrad_cifar.nn import functional as F
     >>> F.dropout(Tensor(np.ones(4)), 0.5, np.random.default_rng(1))

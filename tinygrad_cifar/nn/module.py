@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -19,7 +19,7 @@ from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.modes import no_grad
 from tinygrad_cifar.engine.tensor import Tensor
-from tinygrad_cifar.nn import module_files, module_text
+from tinygrad_cifar.nn import layer_table, module_files, module_text
 from tinygrad_cifar.nn.weights import declare, is_weight
 from tinygrad_cifar.system.arguments import describe_mismatch, suggest
 
@@ -469,8 +469,15 @@ class Module(metaclass=_ModuleType):
         """Return the arguments of the constructor that ``repr`` shows."""
         return ""
 
-    def summary(self) -> str:
+    def summary(self, input_shape: Sequence[int] | None = None) -> str:
         """Return a table of the parameters: name, shape and number of elements, and the total.
+
+        Parameters
+        ----------
+        input_shape : sequence of int, optional
+            Shape of one example, without the batch axis. If given, the table has one row for each layer instead, with
+            the shape of its result, the number of its parameters, and the multiplications of its matrix products and
+            convolutions, for one example. The module is called once, in evaluation mode, with zeros.
 
         Examples
         --------
@@ -481,7 +488,19 @@ class Module(metaclass=_ModuleType):
           W      3072 x 10  30,720
           b             10      10
           total             30,730
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(5), nn.Flatten(), nn.Linear(288, 10))
+        >>> print(model.summary((32, 32, 3)))
+        Sequential
+          name      layer            result       parameters  multiplications
+          layers.0  Conv2d(3, 8, 3)  30 x 30 x 8         224          194,400
+          layers.1  ReLU()           30 x 30 x 8
+          layers.2  MaxPool2d(5)     6 x 6 x 8
+          layers.3  Flatten()        288
+          layers.4  Linear(288, 10)  10                2,890            2,880
+          total                                        3,114          197,280
         """
+        if input_shape is not None:
+            return layer_table.layer_table(self, tuple(input_shape))
         rows = [
             (name, " x ".join(map(str, tensor.shape)) or "scalar", f"{tensor.size:,}")
             for name, tensor in self.named_parameters()

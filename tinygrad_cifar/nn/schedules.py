@@ -109,18 +109,27 @@ class Step:
 @explain_constructor
 @dataclass(frozen=True)
 class Triangular:
-    """Triangular cycle: ``n_s`` steps up from ``eta_min`` to ``eta_max``, then ``n_s`` steps down.
+    """Triangular cycles: ``n_s`` steps up from ``eta_min`` to ``eta_max``, then ``n_s`` steps down.
 
-    The cyclical rate of the course's assignment 2 (after L. N. Smith, Cyclical learning rates, arXiv:1506.01186).
+    The cyclical rate of the course's assignments 2 and 3, after L. N. Smith, Cyclical learning rates, arXiv:1506.01186.
+    Half of cycle c, counted from 0, has ``n_s * growth**c`` steps, and its highest rate is
+    ``eta_min + (eta_max - eta_min) * decay**c``.
 
     Parameters
     ----------
     eta_min : float
         Rate at the start and end of a cycle.
     eta_max : float
-        Rate in the middle of a cycle.
+        Rate in the middle of the first cycle.
     n_s : int
-        Steps in half a cycle, at least 1.
+        Steps in half of the first cycle, at least 1.
+    growth : int
+        Factor of the length per cycle, at least 1: with 2, each cycle is twice as long as the one before. Default: 1.
+    decay : float
+        Factor of the height per cycle, at least 0: with 0.5, each cycle is half as high (Smith's "triangular2").
+        Default: 1.
+    cycles : int, optional
+        Number of cycles, after which the rate remains ``eta_min``. If None, the cycles do not end.
 
     Examples
     --------
@@ -128,19 +137,84 @@ class Triangular:
     >>> rate = schedules.Triangular(eta_min=0.0, eta_max=0.1, n_s=500)
     >>> rate(0), rate(250), rate(500), rate(1000)
     (0.0, 0.05, 0.1, 0.0)
+    >>> rate = schedules.Triangular(eta_min=0.0, eta_max=0.1, n_s=500, growth=2, decay=0.5, cycles=2)
+    >>> rate(1000), rate(1500), rate(2000), rate(3000), rate(3500)  # the second cycle ends with step 3000
+    (0.0, 0.025, 0.05, 0.0, 0.0)
     """
 
     eta_min: float
     eta_max: float
     n_s: int
+    growth: int = 1
+    decay: float = 1.0
+    cycles: int | None = None
 
     def __post_init__(self) -> None:
         _check_positive("n_s", self.n_s)
+        _check_positive("growth", self.growth)
+        if not self.decay >= 0:
+            raise ValueError(f"decay must be at least 0; got {self.decay}")
+        if self.cycles is not None:
+            _check_positive("cycles", self.cycles)
 
     def __call__(self, step: int) -> float:
-        position = step % (2 * self.n_s)
-        height = position if position <= self.n_s else 2 * self.n_s - position
-        return self.eta_min + height / self.n_s * (self.eta_max - self.eta_min)
+        cycle, half = (step // (2 * self.n_s), self.n_s) if self.growth == 1 else (0, self.n_s)
+        position = step - 2 * self.n_s * cycle
+        while position >= 2 * half:
+            position -= 2 * half
+            half *= self.growth
+            cycle += 1
+        if self.cycles is not None and cycle >= self.cycles:
+            return self.eta_min
+        height = position if position <= half else 2 * half - position
+        return self.eta_min + height / half * (self.eta_max - self.eta_min) * self.decay**cycle
+
+
+@explain_constructor
+@dataclass(frozen=True)
+class Linear:
+    """Linear rise and fall: ``warm_up`` steps from ``start`` to ``eta``, then down to ``end`` at step ``steps``.
+
+    Without a warm-up, the rate falls from ``eta`` from the first step on. Both forms are those of the records on
+    CIFAR-10 with little computation (K. Jordan, arXiv:2404.00498).
+
+    Parameters
+    ----------
+    eta : float
+        Highest rate.
+    steps : int
+        Step at which the rate is ``end``, at least 1. It remains there.
+    warm_up : int
+        Number of steps until the rate is ``eta``, from 0 to ``steps - 1``. Default: 0.
+    start : float
+        Rate of the first step, if there is a warm-up. Default: 0.
+    end : float
+        Last rate. Default: 0.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.nn import schedules
+    >>> rate = schedules.Linear(1.0, steps=10, warm_up=2)
+    >>> rate(0), rate(1), rate(2), rate(6), rate(10), rate(11)
+    (0.0, 0.5, 1.0, 0.5, 0.0, 0.0)
+    """
+
+    eta: float
+    steps: int
+    warm_up: int = 0
+    start: float = 0.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_positive("steps", self.steps)
+        if not 0 <= self.warm_up < self.steps:
+            raise ValueError(f"warm_up must be from 0 to {self.steps - 1}, less than steps; got {self.warm_up}")
+
+    def __call__(self, step: int) -> float:
+        if step < self.warm_up:
+            return self.start + (self.eta - self.start) * (step / self.warm_up)
+        remaining = max(self.steps - step, 0) / (self.steps - self.warm_up)
+        return self.end + (self.eta - self.end) * remaining
 
 
 @explain_constructor
@@ -205,6 +279,37 @@ class WarmUp:
 
     def __call__(self, step: int) -> float:
         return self.schedule(step) * min((step + 1) / self.steps, 1.0)
+
+
+@explain_constructor
+@dataclass(frozen=True)
+class Scaled:
+    """Another schedule times a factor, such as for the biases of a model: ``eta(t) = factor * schedule(t)``.
+
+    Parameters
+    ----------
+    schedule : schedule
+        Schedule to follow.
+    factor : float
+        Factor, at least 0.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.nn import schedules
+    >>> rate = schedules.Scaled(schedules.Linear(1.0, steps=4), factor=2.0)
+    >>> [rate(t) for t in range(5)]
+    [2.0, 1.5, 1.0, 0.5, 0.0]
+    """
+
+    schedule: Schedule
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not self.factor >= 0:
+            raise ValueError(f"factor must be at least 0; got {self.factor}")
+
+    def __call__(self, step: int) -> float:
+        return self.factor * self.schedule(step)
 
 
 def _check_positive(name: str, value: int) -> None:

@@ -122,6 +122,7 @@ def _prepare_without_test(source: str, settings: Settings) -> Prepared:
         None if validation is None else preprocess_split(validation, preprocessing, settings),
         (preprocessed[0][:0], preprocessed[1][:0]),
         train,
+        validation,
         preprocessing,
     )
 

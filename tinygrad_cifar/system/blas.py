@@ -14,7 +14,10 @@ import os
 import platform
 import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +28,10 @@ _AVX512 = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"}
 _WITHOUT_AVX512 = {"prescott", "nehalem", "sandybridge", "haswell", "zen", "barcelona", "bulldozer", "excavator"}
 _SMALL_MATRIX_KERNELS = {"skylakex", "cooperlake", "sapphirerapids"}
 _MARK = "TINYGRAD_CIFAR_RELAUNCHED"
+
+_lock = threading.Lock()
+_blocks_open = 0  # of one_thread
+_threads_before = 1
 
 #: Environment variables from which BLAS libraries read their number of threads when they are loaded.
 THREAD_VARIABLES = (
@@ -111,6 +118,40 @@ def multiplies_small_matrices_directly() -> bool:
     return found.blas.startswith("OpenBLAS") and found.kernel.lower() in _SMALL_MATRIX_KERNELS and found.threads == 1
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let OpenBLAS multiply on one thread inside the block, in all threads of this process.
+
+    Blocks may overlap, in several threads: the last one to end restores the number. Other libraries are left alone.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.system import blas
+    >>> with blas.one_thread():
+    ...     blas.runtime().threads in (1, None)
+    True
+    """
+    global _blocks_open, _threads_before  # noqa: PLW0603 (the number of threads is one of the process)
+    functions = _thread_functions()
+    if functions is None:
+        yield
+        return
+    get, set_ = functions
+    with _lock:
+        if not _blocks_open:
+            _threads_before = get()
+            if _threads_before != 1:
+                set_(1)
+        _blocks_open += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks_open -= 1
+            if not _blocks_open and _threads_before != 1:
+                set_(_threads_before)
+
+
 def relaunch(*, threads: int | None = None) -> None:
     """Restart this process with the recommended environment variables, or return if there are none to set.
 
@@ -187,6 +228,17 @@ def _query(library: ctypes.CDLL, name: str) -> str | int | None:
             function.restype = ctypes.c_int if name == "get_num_threads" else ctypes.c_char_p
             answer = function()
             return answer.decode() if isinstance(answer, bytes) else answer
+    return None
+
+
+@cache
+def _thread_functions() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """Return the functions of OpenBLAS that return and set its number of threads; None for another library."""
+    library = _loaded_openblas()
+    for prefix, suffix in product(("scipy_openblas_", "openblas_"), ("64_", "")):
+        get, set_ = (getattr(library, f"{prefix}{verb}_num_threads{suffix}", None) for verb in ("get", "set"))
+        if get is not None and set_ is not None:
+            return get, set_
     return None
 
 

@@ -9,7 +9,7 @@ from typing_extensions import assert_type
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import functional as F
-from tinygrad_cifar import gradcheck, models, nn, optim, training
+from tinygrad_cifar import gradcheck, models, nn, optim, schedules, training
 
 Array = NDArray[Any]
 
@@ -124,6 +124,17 @@ training.fit(
 assert_type(regression.with_parameters(regression.unravel(regression.ravel())), nn.Sequential)
 assert_type(nn.Linear(2, 3).weights(), list[tg.Tensor])
 assert_type(F.binary_cross_entropy(t, [0, 1]), tg.Tensor)
+
+
+# Groups of parameters, several optimisers as one, averages, clipping.
+groups = [{"parameters": regression.weights(), "weight_decay": 1e-4}, {"parameters": net.parameters(), "eta": 0.2}]
+adam = optim.AdamW(groups, schedules.Cosine(0.1, 0.0, 100))
+both = optim.MovingAverage(optim.Combined(adam, optim.Muon([tg.Tensor(a, requires_grad=True)])), 0.99)
+assert_type(both.penalty(), float)
+assert_type(adam.beta1, float)
+assert_type(optim.clip_grad_norm(net.parameters(), 1.0), float)
+with both.averaged():
+    assert_type(both.eta, float)
 
 
 def apply(function: Callable[[tg.Tensor], tg.Tensor], x: tg.Tensor) -> tg.Tensor:

@@ -2,20 +2,24 @@
 
 One page for each kind, in this order: :mod:`elementwise` (arithmetic), :mod:`piecewise`, :mod:`exponential`,
 :mod:`trigonometric`, :mod:`shapes`, :mod:`indexing`, :mod:`joining`, :mod:`reductions`, :mod:`linalg`,
-:mod:`statistics`, :mod:`sampled`, :mod:`losses`. An operation is a public function of a page,
-``tinygrad_cifar.<name>`` for users; to add one is to add it to its page. Most are compositions of the primitives.
+:mod:`statistics`, :mod:`sampled`, :mod:`gaussian`, :mod:`convolution`, :mod:`normalization`, :mod:`losses`. An
+operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it to its page. Most
+are compositions of the primitives.
 """
 
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_cifar.engine.ops import (
+    convolution,
     elementwise,
     exponential,
+    gaussian,
     indexing,
     joining,
     linalg,
     losses,
+    normalization,
     piecewise,
     reductions,
     sampled,
@@ -23,12 +27,15 @@ from tinygrad_cifar.engine.ops import (
     statistics,
     trigonometric,
 )
+from tinygrad_cifar.engine.ops.convolution import *  # noqa: F403
 from tinygrad_cifar.engine.ops.elementwise import *  # noqa: F403
 from tinygrad_cifar.engine.ops.exponential import *  # noqa: F403
+from tinygrad_cifar.engine.ops.gaussian import *  # noqa: F403
 from tinygrad_cifar.engine.ops.indexing import *  # noqa: F403
 from tinygrad_cifar.engine.ops.joining import *  # noqa: F403
 from tinygrad_cifar.engine.ops.linalg import *  # noqa: F403
 from tinygrad_cifar.engine.ops.losses import *  # noqa: F403
+from tinygrad_cifar.engine.ops.normalization import *  # noqa: F403
 from tinygrad_cifar.engine.ops.piecewise import *  # noqa: F403
 from tinygrad_cifar.engine.ops.reductions import *  # noqa: F403
 from tinygrad_cifar.engine.ops.sampled import *  # noqa: F403
@@ -38,7 +45,7 @@ from tinygrad_cifar.engine.ops.trigonometric import *  # noqa: F403
 
 _PAGES = (
     *(elementwise, piecewise, exponential, trigonometric, shapes, indexing, joining),
-    *(reductions, linalg, statistics, sampled, losses),
+    *(reductions, linalg, statistics, sampled, gaussian, convolution, normalization, losses),
 )
 
 

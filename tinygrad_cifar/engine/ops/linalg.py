@@ -12,8 +12,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_cifar.engine import blocked_matmul
 from tinygrad_cifar.engine.axes import Axis, normalize_axes, normalize_axis_index, size_along
+from tinygrad_cifar.engine.blocked import products
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import Array, shape_of, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, V, binary_operation, operation
@@ -40,7 +40,7 @@ from tinygrad_cifar.engine.primitives import binary, variadic_primitive
 
 matmul = binary(
     "matmul",
-    blocked_matmul.matmul,
+    products.matmul,
     x=lambda g, y: _matmul_vjp_x(g, y),
     y=lambda g, x: _matmul_vjp_y(g, x),
     doc=Doc(

@@ -27,15 +27,15 @@ _softmax = primitive(
 )
 _cross_entropy = primitive(
     "cross_entropy",
-    lambda scores, labels: _loss_and_derivative(scores, labels),
+    lambda scores, labels, smoothing: _loss_and_derivative(scores, labels, smoothing),
     aux="derivative",
-    scores=lambda g, scores, labels, derivative: (
-        g * (_derivative(scores, labels) if derivative is None else derivative)
+    scores=lambda g, scores, labels, smoothing, derivative: (
+        g * (_derivative(scores, labels, smoothing) if derivative is None else derivative)
     ),
     doc=Doc(
         "Mean cross-entropy of the softmax.",
-        "mean(logsumexp(scores, 1) - scores[arange(n), labels])",
-        scores="g * (softmax(scores, 1) - one_hot(labels)) / n",
+        "mean(logsumexp(scores, 1) - (1 - e) * scores[arange(n), labels] - e * mean(scores, 1)), e = smoothing",
+        scores="g * (softmax(scores, 1) - (1 - e) * one_hot(labels) - e / classes) / n",
     ),
 )
 
@@ -45,25 +45,31 @@ def _normalize(positive: Any, axis: int) -> Any:
     return positive
 
 
-def _loss_and_derivative(scores: Any, labels: Any) -> Any:
-    """Return the loss and, from the same exponentials, its derivative: (probabilities - one_hot(labels)) / n."""
+def _loss_and_derivative(scores: Any, labels: Any, smoothing: float) -> Any:
+    """Return the loss and, from the same exponentials, its derivative: (probabilities - targets) / n."""
     n = len(labels)
     at_label = (labels, np.arange(n))
     columns = np.ascontiguousarray(scores.T)  # reductions along a short last axis are slow
     shifted = columns - np.maximum.reduce(columns.real, axis=0)  # so no exponential exceeds 1
     derivative = np.exp(shifted)
     total = np.add.reduce(derivative, axis=0)
-    loss = (np.add.reduce(np.log(total)) - np.add.reduce(shifted[at_label])) / n
+    scores_of_targets = np.add.reduce(shifted[at_label])
+    if smoothing:
+        elsewhere = np.add.reduce(shifted, axis=None) / len(columns)
+        scores_of_targets = (1 - smoothing) * scores_of_targets + smoothing * elsewhere
+    loss = (np.add.reduce(np.log(total)) - scores_of_targets) / n
     derivative /= n * total
-    derivative[at_label] -= 1 / n
+    if smoothing:
+        derivative -= smoothing / (n * len(columns))
+    derivative[at_label] -= (1 - smoothing) / n
     return loss, np.ascontiguousarray(derivative.T)
 
 
-def _derivative(scores: Any, labels: Any) -> Any:
+def _derivative(scores: Any, labels: Any, smoothing: float) -> Any:
     """Return the derivative as a composition of operations, which can be differentiated again."""
-    one_hot = np.zeros(scores.shape, dtype=scores.dtype)
-    one_hot[np.arange(len(labels)), labels] = 1
-    return (_softmax(scores, 1) - one_hot) / len(labels)
+    targets = np.full(scores.shape, smoothing / scores.shape[1], dtype=scores.dtype)
+    targets[np.arange(len(labels)), labels] += 1 - smoothing
+    return (_softmax(scores, 1) - targets) / len(labels)
 
 
 @operation(_softmax)

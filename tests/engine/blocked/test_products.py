@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
-from tinygrad_cifar.engine import blocked_matmul
+from tinygrad_cifar.engine.blocked import products
 from tinygrad_cifar.system.blas import multiplies_small_matrices_directly
 
 
 @pytest.fixture(autouse=True)
 def _always_use_blocks(monkeypatch):
     """Use blocks with every BLAS, so that the tests do not depend on that of the machine."""
-    monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: True)
+    monkeypatch.setattr(products, "_uses_blocks", lambda: True)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def calls(monkeypatch):
         seen.append((np.shape(x), np.shape(y)))
         return np.matmul(x, y, *args, **kwargs)
 
-    monkeypatch.setattr(blocked_matmul, "np", _NumPy(spy))
+    monkeypatch.setattr(products, "np", _NumPy(spy))
     return seen
 
 
@@ -67,7 +67,7 @@ def _with_layout(array, layout):
 def test_product_equals_numpys_up_to_rounding(m, k, n, dtype, x_layout, y_layout, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.standard_normal((m, k), dtype), rng.standard_normal((k, n), dtype)
-    product = blocked_matmul.matmul(_with_layout(x, x_layout), _with_layout(y, y_layout))
+    product = products.matmul(_with_layout(x, x_layout), _with_layout(y, y_layout))
     assert product.dtype == dtype
     assert product.flags.owndata
     # The error of a sum of k products is bounded by k * eps times the sum of their magnitudes, in any order.
@@ -87,7 +87,7 @@ def test_product_equals_numpys_up_to_rounding(m, k, n, dtype, x_layout, y_layout
     ],
 )
 def test_long_side_is_split_into_equal_blocks(calls, m, k, n, blocked):
-    blocked_matmul.matmul(np.ones((m, k)), np.ones((k, n)))
+    products.matmul(np.ones((m, k)), np.ones((k, n)))
     assert calls == [blocked]
 
 
@@ -103,7 +103,7 @@ def test_long_side_is_split_into_equal_blocks(calls, m, k, n, blocked):
     ids=["integers", "two types", "three axes", "a vector", "complex"],
 )
 def test_other_products_are_left_to_numpy(calls, x, y):
-    blocked_matmul.matmul(x, y)
+    products.matmul(x, y)
     assert calls == [(x.shape, y.shape)]
 
 
@@ -113,7 +113,7 @@ def test_gradient_of_a_blocked_product_equals_that_of_the_whole(monkeypatch):
     W = tg.Tensor(rng.normal(size=(3072, 10)), requires_grad=True)
     G = rng.normal(size=(100, 10))
     blocked = tg.grad(X @ W, [X, W], gradient=G)
-    monkeypatch.setattr(blocked_matmul, "_uses_blocks", lambda: False)
+    monkeypatch.setattr(products, "_uses_blocks", lambda: False)
     whole = tg.grad(X @ W, [X, W], gradient=G)
     for one, other in zip(blocked, whole, strict=True):
         np.testing.assert_allclose(one.data, other.data, rtol=0, atol=1e-10)
@@ -128,7 +128,7 @@ def test_shape_error_names_both_shapes():
 def test_engine_uses_the_kernel_test_that_was_set(monkeypatch, answer):
     monkeypatch.undo()
     try:
-        blocked_matmul.set_kernel_test(lambda: answer)
-        assert blocked_matmul._uses_blocks() is answer
+        products.set_kernel_test(lambda: answer)
+        assert products._uses_blocks() is answer
     finally:
-        blocked_matmul.set_kernel_test(multiplies_small_matrices_directly)
+        products.set_kernel_test(multiplies_small_matrices_directly)

@@ -1,0 +1,19 @@
+"""Hand-derived gradients, right and with planted mistakes: an independent measurement of the gradient doctor.
+
+    python -m tests.evidence.hand_derived [--set development|held-out] [--seed N] [--json FILE]
+
+Nothing here was written with knowledge of the doctor's code, and nothing may be changed in favour of it: not the
+programs, and not the judge. The held-out set must not be used to improve the doctor; it is run once, at the end.
+
+Modules in reading order:
+
+- :mod:`programs`: a cost and its gradient in the words of a student, and the edits that plant a mistake in it.
+- :mod:`development`, :mod:`held_out`: the two sets of programs, written apart.
+- :mod:`cases`: a program with drawn sizes, style, names, layout, precision, container and mistakes; its source is
+  written to a file and imported.
+- :mod:`numerical`: numerical gradients in plain NumPy. They decide which edits are observably wrong and which are the
+  same as another.
+- :mod:`judge`: whether a sentence names a mistake: the kind of the mistake and its place.
+- :mod:`adapter`: the only module that knows how the doctor is called and how its answer is read.
+- :mod:`__main__`: runs the doctor on a set and prints the table.
+"""

@@ -1,0 +1,204 @@
+"""Augmentation: random flips and shifts of images, and weighted views of test images.
+
+All random numbers come from the generator that the caller passes, so a run that saves the state of the generator can be
+resumed with the same images.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_cifar.data.dataset import PIXELS, DataError
+from tinygrad_cifar.system.generators import make_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tinygrad_cifar.system.generators import RandomState
+
+__all__ = ["BORDERS", "VIEWS", "augment_flip", "augment_shift", "mirror", "weighted_views"]
+
+SIDE = 32
+COLOURS = 3
+BORDERS = ("edge", "reflect")
+VIEWS = ("one", "mirror", "six")
+
+_Images: TypeAlias = npt.NDArray[np.uint8]
+
+
+def augment_flip(images: _Images, rng: RandomState = None) -> _Images:
+    """Flip each image horizontally with probability 1/2.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 3072)
+        Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
+    rng : numpy.random.Generator or int, optional
+        Generator from which one number per image is drawn, or its seed.
+
+    Returns
+    -------
+    ndarray of uint8, shape (N, 3072)
+        New array.
+
+    Raises
+    ------
+    DataError
+        If ``images`` has another shape or type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.zeros((1000, 3072), np.uint8)
+    >>> images[:, 0] = 255  # a red pixel, top left
+    >>> flipped = augment_flip(images, np.random.default_rng(0))
+    >>> bool((flipped[:, 0] ^ flipped[:, 31] == 255).all())  # top left or top right
+    True
+    """
+    pixels = _as_pixels(images).copy()
+    flipped = make_generator("augment_flip", rng).random(len(pixels)) < 0.5  # noqa: PLR2004
+    pixels[flipped] = pixels[flipped, :, :, ::-1]
+    return pixels.reshape(images.shape)
+
+
+def mirror(images: _Images) -> _Images:
+    """Flip all images horizontally.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 3072)
+        Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (N, 3072)
+        New array.
+
+    Raises
+    ------
+    DataError
+        If ``images`` has another shape or type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.arange(3072, dtype=np.int64).astype(np.uint8)[np.newaxis]
+    >>> mirror(images)[0, :3]  # the last pixels of the first row
+    array([31, 30, 29], dtype=uint8)
+    """
+    return np.ascontiguousarray(_as_pixels(images)[..., ::-1]).reshape(images.shape)
+
+
+def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str = "edge") -> _Images:
+    """Shift each image by up to ``most`` pixels along each axis.
+
+    All ``(2 * most + 1) ** 2`` shifts are equally probable. With the border ``"edge"``, pixels shifted in repeat the
+    nearest pixel of the edge; with ``"reflect"``, they are those on the other side of it.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 3072)
+        Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
+    rng : numpy.random.Generator, int or None
+        Generator from which two numbers per image are drawn, or its seed.
+    most : int
+        Largest shift, from 0 to 31 pixels.
+    border : {"edge", "reflect"}
+        Pixels shifted in. Default: "edge".
+
+    Returns
+    -------
+    ndarray of uint8, shape (N, 3072)
+        New array.
+
+    Raises
+    ------
+    DataError
+        If ``images`` has another shape or type, ``most`` is out of range, or ``border`` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(3072, dtype=np.int64).astype(np.uint8)[np.newaxis]
+    >>> bool((augment_shift(image, np.random.default_rng(0), 0) == image).all())
+    True
+    """
+    pixels = _as_pixels(images)
+    if not 0 <= most < SIDE:
+        raise DataError(f"most must be from 0 to {SIDE - 1} pixels; got {most}")
+    if border not in BORDERS:
+        raise DataError(f"border must be {' or '.join(BORDERS)}; got {border!r}")
+    windows = _windows(pixels, most, border)
+    top, left = make_generator("augment_shift", rng).integers(0, 2 * most + 1, (2, len(pixels)))
+    return windows[np.arange(len(pixels)), :, top, left].reshape(images.shape)
+
+
+def weighted_views(images: _Images, kind: str = "six") -> Iterator[tuple[float, _Images]]:
+    """Iterate over views of images, with weights whose sum is 1, over which scores can be averaged.
+
+    =============  ============================================================================================
+    ``"one"``      the images
+    ``"mirror"``   the images and their mirror images, 1/2 each
+    ``"six"``      those, 1/4 each; and those shifted by one pixel, up and left or down and right, 1/8 each
+    =============  ============================================================================================
+
+    Pixels shifted in reflect the border. The six views are those of K. Jordan, arXiv:2404.00498.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 3072)
+        Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
+    kind : {"one", "mirror", "six"}
+        Which views. Default: "six".
+
+    Yields
+    ------
+    (float, ndarray of uint8)
+        Weight and images of each view.
+
+    Raises
+    ------
+    DataError
+        If ``images`` has another shape or type, or ``kind`` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [weight for weight, _ in weighted_views(np.zeros((2, 3072), np.uint8))]
+    [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]
+    """
+    pixels = _as_pixels(images)
+    if kind not in VIEWS:
+        raise DataError(f"views must be {', '.join(VIEWS[:-1])} or {VIEWS[-1]}; got {kind!r}")
+    return _iterate_views(images, pixels, kind)
+
+
+def _iterate_views(images: _Images, pixels: npt.NDArray[Any], kind: str) -> Iterator[tuple[float, _Images]]:
+    if kind == "one":
+        yield 1.0, images
+        return
+    weight = 0.5 if kind == "mirror" else 0.25
+    yield weight, images
+    yield weight, mirror(images)
+    if kind == "six":
+        windows = _windows(pixels, 1, "reflect")
+        for shift in (0, 2):
+            moved = windows[:, :, shift, shift].reshape(images.shape)
+            yield weight / 2, moved
+            yield weight / 2, mirror(moved)
+
+
+def _windows(pixels: npt.NDArray[Any], most: int, border: str) -> npt.NDArray[Any]:
+    """Return a view with all shifts: axes 2 and 3 are the position of the window in the image and its border."""
+    mode: Literal["edge", "reflect"] = "edge" if border == "edge" else "reflect"
+    padded = np.pad(pixels, ((0, 0), (0, 0), (most, most), (most, most)), mode=mode)
+    return np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(2, 3))
+
+
+def _as_pixels(images: _Images) -> npt.NDArray[Any]:
+    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != PIXELS:  # noqa: PLR2004
+        raise DataError(f"images must be uint8 with the shape (N, {PIXELS}); got {images.dtype} with {images.shape}")
+    return images.reshape(-1, COLOURS, SIDE, SIDE)

@@ -1,0 +1,11 @@
+"""Large computations of NumPy arrays in blocks that stay in the processor's cache, on all cores.
+
+These functions know nothing of tensors or derivatives; the pages of the derivative table call them.
+
+- :mod:`~tinygrad_cifar.engine.blocked.threads`: running blocks on threads, with the same bits for every number of them.
+- :mod:`~tinygrad_cifar.engine.blocked.products`: matrix products.
+- :mod:`~tinygrad_cifar.engine.blocked.elementwise`: element-wise functions.
+- :mod:`~tinygrad_cifar.engine.blocked.convolution`: a convolution, and the gradients of its input and of its filters.
+- :mod:`~tinygrad_cifar.engine.blocked.pooling`: maxima and sums of windows of an image.
+- :mod:`~tinygrad_cifar.engine.blocked.normalization`: statistics of channels, and the normalisation by them.
+"""

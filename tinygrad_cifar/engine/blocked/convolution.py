@@ -1,0 +1,257 @@
+"""Convolutions of images: three contractions of one trilinear form, each computed as matrix products.
+
+Images have the shape (n, height, width, channels), filters (height, width, channels / groups, filters). For an image
+``x``, filters ``w`` and a result ``y``, all three functions belong to the form ::
+
+    T(x, w, y) = sum over n, i, j, a, b, c, f of  x[n, s i + d a - p, s j + d b - p, c] w[a, b, c, f] y[n, i, j, f]
+
+with the stride s, the dilation d and the padding p: :func:`convolve` is its derivative with respect to y,
+:func:`input_gradient` that with respect to x, and :func:`filter_gradient` that with respect to w.
+
+A block of images is copied to a matrix with one row per position of the filter, its *patches*, and multiplied by the
+matrix of the filters. Patches of a block of some megabytes stay in the cache, so this takes hardly longer than the
+product alone, and no copy of the patches of all images is ever made: :func:`filter_gradient` gathers them again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from tinygrad_cifar.engine.blocked import threads
+
+_PATCH_BYTES = 4_194_304  # of the patches of a block; measured: 2 to 8 MB are equally fast
+_PARTIAL_SUMS = 16  # of the gradient of the filters: at most so many threads compute it
+
+Pair: TypeAlias = tuple[int, int]
+Place: TypeAlias = tuple[slice, slice, slice]  # of images, rows and columns
+
+
+class Geometry(NamedTuple):
+    """How windows lie on an image: numbers for the vertical and for the horizontal axis.
+
+    Attributes
+    ----------
+    stride : (int, int)
+        Distance of neighbouring windows.
+    padding : ((int, int), (int, int))
+        Rows and columns of zeros before and after the image. Negative numbers crop it.
+    dilation : (int, int)
+        Distance of neighbouring elements of a window.
+    groups : int
+        Number of equal groups of channels, each with filters of its own.
+    """
+
+    stride: Pair = (1, 1)
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def output_size(self, image: Pair, window: Pair) -> Pair:
+        """Return the number of windows along each axis; not positive if there are none."""
+        first, second = [
+            (size + sum(padding) - dilation * (length - 1) - 1) // stride + 1
+            for size, padding, dilation, length, stride in zip(
+                image, self.padding, self.dilation, window, self.stride, strict=True
+            )
+        ]
+        return first, second
+
+
+class PaddedBlock:
+    """Scratch memory for a block of images with their padding."""
+
+    def __init__(self, count: int, image: Any, geometry: Geometry, dtype: Any, fill: float = 0.0) -> None:
+        self._padding = geometry.padding
+        self._inside: tuple[slice, ...] = ()
+        if any(map(any, geometry.padding)):
+            size = [length + sum(p) for length, p in zip(image[:2], geometry.padding, strict=True)]
+            self._array = np.full((count, *size, image[2]), fill, dtype)
+            # Where the padding is negative, part of the image is left out.
+            pairs = list(zip(image[:2], geometry.padding, strict=True))
+            self._inside = tuple([slice(max(p, 0), n + p + min(q, 0)) for n, (p, q) in pairs])
+            self._outside = tuple([slice(max(-p, 0), n - max(-q, 0)) for n, (p, q) in pairs])
+
+    def load(self, block: Any) -> Any:
+        """Return the images with padding, in memory that the next call overwrites; without padding, the images."""
+        if not self._inside:
+            return block
+        padded = self._array[: len(block)]
+        padded[(slice(None), *self._inside)] = block[(slice(None), *self._outside)]
+        return padded
+
+
+def windows(padded: Any, window: Pair, output: Pair, geometry: Geometry) -> Any:
+    """Return a view of shape (n, *output, *window, channels): the windows of padded images."""
+    n, row, column, channel = padded.strides
+    (vertical, horizontal), (down, right) = geometry.stride, geometry.dilation
+    return as_strided(
+        padded,
+        (len(padded), *output, *window, padded.shape[3]),
+        (n, row * vertical, column * horizontal, row * down, column * right, channel),
+        writeable=False,
+    )
+
+
+class _Patches:
+    """Scratch memory for the patches of a block of images, one matrix per group of channels."""
+
+    def __init__(self, count: int, image: Any, window: Pair, geometry: Geometry, dtype: Any) -> None:
+        self._window, self._geometry = window, geometry
+        self._output = geometry.output_size(image[:2], window)
+        self._padded = PaddedBlock(count, image, geometry, dtype)
+        groups = geometry.groups
+        self._patches = np.empty((groups, count, *self._output, *window, image[2] // groups), dtype)
+
+    def gather(self, block: Any) -> Any:
+        """Return the patches of images, of shape (groups, rows, columns): one row for each window."""
+        found = windows(self._padded.load(block), self._window, self._output, self._geometry)
+        groups, _, *rest = self._patches.shape
+        patches = self._patches[:, : len(block)]
+        np.copyto(patches, np.moveaxis(found.reshape(*found.shape[:-1], groups, -1), -2, 0) if groups > 1 else found)
+        return patches.reshape(groups, -1, rest[2] * rest[3] * rest[4])
+
+
+def _block_size(n: int, patch_count: int, patch_size: int, itemsize: int) -> int:
+    return max(1, min(n, round(_PATCH_BYTES / max(1, patch_count * patch_size * itemsize))))
+
+
+def _as_matrices(filters: Any, groups: int) -> Any:
+    """Return filters as one matrix per group, with one column per filter."""
+    height, width, channels, count = filters.shape
+    return filters.reshape(height * width * channels, groups, count // groups).transpose(1, 0, 2)
+
+
+def _by_group(y: Any, groups: int) -> Any:
+    """Return a view of results with the shape (groups, positions, filters / groups)."""
+    return y.reshape(-1, groups, y.shape[-1] // groups).transpose(1, 0, 2)
+
+
+def convolve(x: Any, filters: Any, geometry: Geometry) -> Any:
+    """Return the convolution of images with filters, without turning the filters round."""
+    n, *image = x.shape
+    height, width, channels, count = filters.shape
+    output = geometry.output_size((image[0], image[1]), (height, width))
+    dtype = np.result_type(x, filters)
+    out = np.empty((n, *output, count), dtype)
+    if not out.size or not channels:
+        out[...] = 0
+        return out
+    patch = height * width * image[2]
+    size = _block_size(n, output[0] * output[1], patch, dtype.itemsize)
+    matrices = np.ascontiguousarray(_as_matrices(filters, geometry.groups), dtype)
+
+    def make_worker() -> Any:
+        patches = _Patches(size, image, (height, width), geometry, dtype)
+
+        def process(block: slice) -> None:
+            np.matmul(patches.gather(x[block]), matrices, out=_by_group(out[block], geometry.groups))
+
+        return process
+
+    threads.run(threads.split(n, size), make_worker, out.size * patch // geometry.groups)
+    return out
+
+
+def input_gradient(y: Any, filters: Any, image: Pair, geometry: Geometry) -> Any:
+    """Return the derivative of T with respect to images of this size: ``y`` distributed to the positions it came from.
+
+    With stride 1 it is a convolution of ``y`` with each filter turned round, and with channels and filters exchanged.
+    """
+    if geometry.stride == (1, 1):
+        return convolve(y, _turned(filters, geometry.groups), _reversed(geometry, filters.shape, y.shape, image))
+    return _scatter(y, filters, image, geometry)
+
+
+def _turned(filters: Any, groups: int) -> Any:
+    height, width, channels, count = filters.shape
+    by_group = filters[::-1, ::-1].reshape(height, width, channels, groups, count // groups)
+    return by_group.transpose(0, 1, 4, 3, 2).reshape(height, width, count // groups, groups * channels)
+
+
+def _reversed(geometry: Geometry, filters: Any, y: Any, image: Pair) -> Geometry:
+    """Return the geometry of the convolution, with stride 1, that undoes the positions of another."""
+    padding = []
+    for axis in (0, 1):
+        reach = geometry.dilation[axis] * (filters[axis] - 1)
+        before = reach - geometry.padding[axis][0]
+        padding.append((before, image[axis] - y[1 + axis] + reach - before))
+    return Geometry(geometry.stride, (padding[0], padding[1]), geometry.dilation, geometry.groups)
+
+
+def _scatter(y: Any, filters: Any, image: Pair, geometry: Geometry) -> Any:
+    """Return the gradient of the input for any stride: one product, and one addition, for each element of a window."""
+    n, *output, count = y.shape
+    height, width, channels, _ = filters.shape
+    groups, dtype = geometry.groups, np.result_type(y, filters)
+    out = np.zeros((n, *image, groups * channels), dtype)
+    if not out.size or not y.size or not filters.size:
+        return out
+    size = _block_size(n, output[0] * output[1], 2 * (count + groups * channels), dtype.itemsize)
+    # Of the shape (height, width, groups, filters / groups, channels / groups).
+    matrices = filters.astype(dtype).reshape(height, width, channels, groups, -1).transpose(0, 1, 3, 4, 2)
+    matrices = np.ascontiguousarray(matrices)
+    (top, bottom), (left, right) = geometry.padding
+    padded_size = (image[0] + top + bottom, image[1] + left + right)
+
+    def make_worker() -> Any:
+        padded = np.empty((size, *padded_size, groups * channels), dtype)
+        terms = np.empty((size, *output, groups * channels), dtype)
+
+        def process(block: slice) -> None:
+            own = _by_group(np.ascontiguousarray(y[block]), groups)
+            sums, part = padded[: block.stop - block.start], terms[: block.stop - block.start]
+            sums[...] = 0
+            for a, b in np.ndindex(height, width):
+                np.matmul(own, matrices[a, b], out=_by_group(part, groups))
+                sums[element_of_windows(a, b, (output[0], output[1]), geometry)] += part
+            out[block] = sums[:, top : top + image[0], left : left + image[1]]
+
+        return process
+
+    threads.run(threads.split(n, size), make_worker, y.size * height * width * channels)
+    return out
+
+
+def element_of_windows(a: int, b: int, output: Pair, geometry: Geometry) -> Place:
+    """Return the index of padded images at which element (a, b) of all windows lies."""
+    (vertical, horizontal), (down, right) = geometry.stride, geometry.dilation
+    return (
+        slice(None),
+        slice(a * down, a * down + (output[0] - 1) * vertical + 1, vertical),
+        slice(b * right, b * right + (output[1] - 1) * horizontal + 1, horizontal),
+    )
+
+
+def filter_gradient(x: Any, y: Any, window: Pair, geometry: Geometry) -> Any:
+    """Return the derivative of T with respect to filters of this height and width."""
+    n, *image = x.shape
+    count, groups = y.shape[-1], geometry.groups
+    channels, per_group = image[2] // groups, count // groups
+    dtype = np.result_type(x, y)
+    rows = window[0] * window[1] * channels
+    if not x.size or not y.size:
+        return np.zeros((*window, channels, count), dtype)
+    size = _block_size(n, y.shape[1] * y.shape[2], rows * groups, dtype.itemsize)
+    runs = threads.split_evenly(threads.split(n, size), _PARTIAL_SUMS)
+    sums = np.zeros((len(runs), groups, rows, per_group), dtype)
+    y = np.ascontiguousarray(y, dtype)
+
+    def make_worker() -> Any:
+        patches = _Patches(size, image, window, geometry, dtype)
+        term = np.empty_like(sums[0])
+
+        def process(place: int) -> None:
+            for block in runs[place]:
+                np.matmul(patches.gather(x[block]).swapaxes(1, 2), _by_group(y[block], groups), out=term)
+                sums[place] += term
+
+        return process
+
+    threads.run(range(len(runs)), make_worker, y.size * rows)
+    total = sums[0]
+    for part in sums[1:]:
+        total += part
+    return total.transpose(1, 0, 2).reshape(*window, channels, count)

@@ -1,0 +1,196 @@
+"""Maxima and sums of the windows of images, and where the maxima came from.
+
+The rule at ties: the maximum of a window is its first largest element, in the order of rows and columns, so all of the
+cotangent goes to one element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.engine.blocked import threads
+from tinygrad_cifar.engine.blocked.convolution import Geometry, PaddedBlock, Pair, Place, element_of_windows
+
+_BLOCK_BYTES = 524_288
+
+
+def max_of_windows(x: Any, window: Pair, geometry: Geometry) -> Any:
+    """Return the largest element of each window. Padding is smaller than every number."""
+
+    def process(elements: list[Any], out: Any) -> None:
+        np.copyto(out, elements[0])
+        for element in elements[1:]:
+            np.maximum(out, element, out=out)
+
+    return _reduce(process, x, window, geometry, fill=-np.inf)
+
+
+def count_maxima(x: Any, window: Pair, geometry: Geometry) -> Any:
+    """Return how many elements of each window are equal to its maximum."""
+    largest = max_of_windows(x, window, geometry)
+    padded = PaddedBlock(len(x), x.shape[1:], geometry, x.dtype, -np.inf).load(x)
+    output = (largest.shape[1], largest.shape[2])
+    return np.add.reduce([element == largest for element in _elements(padded, window, output, geometry)], dtype=int)
+
+
+def sum_of_windows(x: Any, window: Pair, geometry: Geometry) -> Any:
+    """Return the sum of the elements of each window. Padding is 0."""
+
+    def process(elements: list[Any], out: Any) -> None:
+        np.copyto(out, elements[0])
+        for element in elements[1:]:
+            out += element
+
+    return _reduce(process, x, window, geometry)
+
+
+def _reduce(
+    process: Callable[[list[Any], Any], None], x: Any, window: Pair, geometry: Geometry, *, fill: float = 0.0
+) -> Any:
+    """Return one number per window and channel: ``process`` receives the elements of windows, and writes the result."""
+    n, *image = x.shape
+    output = geometry.output_size((image[0], image[1]), window)
+    out = np.empty((n, *output, image[2]), x.dtype)
+    if not out.size:
+        return out
+    size = _images_per_block(x)
+
+    def make_worker() -> Any:
+        padded = PaddedBlock(size, image, geometry, x.dtype, fill)
+
+        def work(block: slice) -> None:
+            process(_elements(padded.load(x[block]), window, output, geometry), out[block])
+
+        return work
+
+    threads.run(threads.split(n, size), make_worker, out.size * window[0] * window[1])
+    return out
+
+
+def spread_to_windows(y: Any, image: Pair, window: Pair, geometry: Geometry) -> Any:
+    """Return images in which each number of ``y`` has been added to all elements of its window.
+
+    This is the transpose of :func:`sum_of_windows`.
+    """
+
+    def process(place: Place, sums: Any, block: slice) -> None:
+        sums[place] += y[block]
+
+    return _accumulate(process, y, image, window, geometry)
+
+
+def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geometry) -> Any:
+    """Return images in which each number of ``y`` has been added to the largest element of its window of ``x``.
+
+    This is the transpose of :func:`at_maxima`. ``largest`` is the result of :func:`max_of_windows`.
+    """
+    n, height, width, channels = x.shape
+    output = (y.shape[1], y.shape[2])
+    out = np.empty(x.shape, y.dtype)
+    if not out.size:
+        return out
+    size = _images_per_block(x)
+    (top, bottom), (left, right) = geometry.padding
+    padded_shape = (size, height + top + bottom, width + left + right, channels)
+    # If no element is in two windows, each is written once at most.
+    is_disjoint = geometry.dilation == (1, 1) and not any(map(any, geometry.padding))
+    is_disjoint = is_disjoint and all(s >= w for s, w in zip(geometry.stride, window, strict=True))
+
+    def make_worker() -> Any:
+        padded = PaddedBlock(size, (height, width, channels), geometry, x.dtype, -np.inf)
+        sums = None if is_disjoint else np.empty(padded_shape, y.dtype)
+
+        def process(block: slice) -> None:
+            own, found = y[block], padded.load(x[block])
+            target = out[block] if sums is None else sums[: block.stop - block.start]
+            target[...] = 0
+            for place, is_first in _first_maxima(found, largest[block], window, output, geometry):
+                if sums is None:
+                    np.multiply(own, is_first, out=target[place])
+                else:
+                    target[place] += own * is_first
+            if sums is not None:
+                out[block] = target[:, top : top + height, left : left + width]
+
+        return process
+
+    threads.run(threads.split(n, size), make_worker, 4 * x.size)
+    return out
+
+
+def at_maxima(z: Any, x: Any, largest: Any, window: Pair, geometry: Geometry) -> Any:
+    """Return the element of ``z`` at the position of the largest element of each window of ``x``."""
+    n, *image = x.shape
+    output = (largest.shape[1], largest.shape[2])
+    out = np.empty(largest.shape, z.dtype)
+    if not out.size:
+        return out
+    size = _images_per_block(x)
+
+    def make_worker() -> Any:
+        padded_x = PaddedBlock(size, image, geometry, x.dtype, -np.inf)
+        padded_z = PaddedBlock(size, image, geometry, z.dtype)
+
+        def process(block: slice) -> None:
+            found, other, target = padded_x.load(x[block]), padded_z.load(z[block]), out[block]
+            target[...] = 0
+            for place, is_first in _first_maxima(found, largest[block], window, output, geometry):
+                target += other[place] * is_first
+
+        return process
+
+    threads.run(threads.split(n, size), make_worker, 4 * x.size)
+    return out
+
+
+def _accumulate(
+    process: Callable[[Place, Any, slice], None], y: Any, image: Pair, window: Pair, geometry: Geometry
+) -> Any:
+    n, *output, channels = y.shape
+    out = np.zeros((n, *image, channels), y.dtype)
+    if not out.size or not y.size:
+        return out
+    size = _images_per_block(out)
+    (top, bottom), (left, right) = geometry.padding
+
+    def make_worker() -> Any:
+        padded = np.empty((size, image[0] + top + bottom, image[1] + left + right, channels), y.dtype)
+
+        def work(block: slice) -> None:
+            sums = padded[: block.stop - block.start]
+            sums[...] = 0
+            for a, b in np.ndindex(window):
+                process(element_of_windows(a, b, (output[0], output[1]), geometry), sums, block)
+            out[block] = sums[:, top : top + image[0], left : left + image[1]]
+
+        return work
+
+    threads.run(threads.split(n, size), make_worker, y.size * window[0] * window[1])
+    return out
+
+
+def _elements(padded: Any, window: Pair, output: Pair, geometry: Geometry) -> list[Any]:
+    """Return the elements of all windows, one view of the images for each position in a window."""
+    return [padded[element_of_windows(a, b, output, geometry)] for a, b in np.ndindex(window)]
+
+
+def _first_maxima(
+    padded: Any, largest: Any, window: Pair, output: Pair, geometry: Geometry
+) -> Iterator[tuple[Place, Any]]:
+    """Yield each element of the windows, and in which windows it is the first that is the maximum, or NaN."""
+    is_found = np.zeros(largest.shape, bool)
+    for a, b in np.ndindex(window):
+        place = element_of_windows(a, b, output, geometry)
+        element = padded[place]
+        is_first = np.equal(element, largest)
+        is_first |= np.not_equal(element, element)
+        np.greater(is_first, is_found, out=is_first)  # True and not False
+        is_found |= is_first
+        yield place, is_first
+
+
+def _images_per_block(x: Any) -> int:
+    return max(1, min(len(x), _BLOCK_BYTES // max(1, int(x[0].nbytes))))

@@ -1,0 +1,30 @@
+"""The norm of an array, of any magnitude."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinygrad_cifar.nn.optim.base import Array
+
+
+def norm_of(x: Array) -> float:
+    """Return the root of the sum of squares, also if a square overflows or underflows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn.optim.norms import norm_of
+    >>> norm_of(np.array([1e200, 0.0]))
+    1e+200
+    """
+    flat = x.reshape(-1)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        norm = math.sqrt(np.dot(flat, flat))
+    if norm == 0 or math.isinf(norm):
+        largest = float(np.abs(flat).max(initial=0))
+        if 0 < largest < math.inf:
+            scaled = flat / largest
+            return largest * math.sqrt(np.dot(scaled, scaled))
+    return norm
