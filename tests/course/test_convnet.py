@@ -10,8 +10,10 @@ import pytest
 import tinygrad_cifar as tg
 from tests.support.some_runs import KINDS
 from tinygrad_cifar import Tensor, training
+from tinygrad_cifar.course import memory_check
 from tinygrad_cifar.course.convnet import ConvNet, shapes_of_weights
 from tinygrad_cifar.course.runs import build_model, build_optimiser
+from tinygrad_cifar.course.settings import SettingsError
 from tinygrad_cifar.engine.gradcheck import check_model
 from tinygrad_cifar.nn.optim import Adam
 
@@ -131,3 +133,30 @@ def test_the_optimiser_of_the_settings_is_muon_for_filters_and_sgd_for_the_rest(
     assert [id(p) for p in head.parameters] == [id(model.head)]
     assert head.schedule(0) == pytest.approx(0.1 * 0.25)
     assert biases.schedule(0) == pytest.approx(0.1 * 0.5 * 10)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_refused_with_one_that_does(monkeypatch):
+    model, X, labels = small_net(), images(8), np.zeros(8, int)
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: 50_000_000)
+    with pytest.raises(SettingsError, match=r"needs about \d+\.\d GB of memory, and 0\.1 GB are available") as refused:
+        memory_check.require_memory(model, X, labels, 100_000)
+    most = int(str(refused.value).split("a batch of ")[1].split()[0])
+    memory_check.require_memory(model, X, labels, most)
+    with pytest.raises(SettingsError):
+        memory_check.require_memory(model, X, labels, most + 2)
+
+
+def test_the_check_of_the_memory_leaves_the_model_as_it_was():
+    model = small_net()
+    before = model.state_dict()
+    memory_check.require_memory(model, images(8), np.zeros(8, int), 1)
+    assert all(array.tobytes() == before[name].tobytes() for name, array in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_system_that_does_not_report_its_memory_is_trusted(monkeypatch):
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: None)
+    memory_check.require_memory(small_net(), images(4), np.zeros(4, int), 10**9)

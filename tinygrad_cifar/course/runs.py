@@ -18,6 +18,7 @@ from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
 from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate
+from tinygrad_cifar.course.memory_check import require_memory
 from tinygrad_cifar.course.preparation import Prepared, preprocess_images, with_views
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
 from tinygrad_cifar.course.training import History, TrainingProgress, fit
@@ -270,7 +271,8 @@ def run(
     Examples
     --------
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.course.preparation import prepare
+    >>> from tinygrad_cifar.course.memory_check import require_memory
+    from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import run
     >>> from tinygrad_cifar.course.settings import Settings
     >>> settings = Settings(train_size=500, epochs=2)
@@ -289,6 +291,7 @@ def run(
     optimiser = build_optimiser(settings, model, -(-len(labels) // settings.batch_size))
     if isinstance(model, ConvNet):
         model.initialise_from(prepared.train[0])
+        require_memory(model, *prepared.train, settings.batch_size)
     measured = _measured(prepared.train, settings)
     augmentation = _Augmentation(settings, prepared.preprocessing) if settings.flip or settings.shift else None
     history = fit(
@@ -342,7 +345,8 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     >>> import tempfile
     >>> from pathlib import Path
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.course.preparation import prepare
+    >>> from tinygrad_cifar.course.memory_check import require_memory
+    from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import check_resumable, run
     >>> from tinygrad_cifar.course.settings import Settings
     >>> settings, dataset = Settings(epochs=1, train_size=100), builtin_dataset()

@@ -226,8 +226,6 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         **(run_id or {}),
     }
     measures = _Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
-    if layer_statistics and measures.train is None and validation is None:
-        raise ValueError("fit: layer_statistics needs images to measure on; give measure_on, since train has batches")
     loop = _TrainingLoop(model, optimiser, loss_of_batch, measures, source, plan, rng, augment)
     loop.clip_norm = clip_norm
     checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -499,7 +497,10 @@ class _TrainingLoop:
     def _layers(self) -> dict[str, LayerStatistics]:
         """Return the statistics of the layers on the first examples that are measured."""
         examples = self.measures.train if self.measures.train is not None else self.measures.validation
-        assert examples is not None
+        if examples is None:
+            raise ValueError(
+                "fit: layer_statistics needs images to measure on; give measure_on, since train has batches"
+            )
         X, targets = (part[:_EXAMPLES_OF_LAYERS] for part in examples)
         return measure_layers(self.model, self.loss_of_batch, X, targets)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.documentation import is_elementwise
 from tinygrad_cifar.engine.graph import Array
-from tinygrad_cifar.inspection.diagram import Diagram, format_bytes, make_diagram
+from tinygrad_cifar.inspection.diagram import Diagram, format_bytes, make_diagram, shown_options
 from tinygrad_cifar.inspection.nodes import GraphEdge, GraphInput, GraphNode, format_shape
 from tinygrad_cifar.inspection.svg import write_svg
 
@@ -202,7 +202,7 @@ def _title(node: GraphNode) -> str:
 
 def _call(node: GraphNode) -> str:
     arguments = [given.node.label if not given.node.shape or given.node.name else given.name for given in node.inputs]
-    options = [f"{name}={value}" for name, value in node.options.items() if not isinstance(value, np.ndarray)]
+    options = [f"{name}={value}" for name, value in shown_options(node).items()]
     return f"{_title(node)}({', '.join([*arguments, *options])})"
 
 
