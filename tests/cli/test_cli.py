@@ -836,6 +836,13 @@ def test_evaluate_refuses_a_checkpoint(
     assert "not a trained model" in sentence(capsys)
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check report 003 with 3 of its 29 draws; the tests of the checks have all of them."""
+    monkeypatch.setattr(checks, "_DRAWS", 3)
+
+
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("model", CHECKED)
 def test_check_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", model, "--features", "12"]) == 0
@@ -860,6 +867,7 @@ def test_check_fails_if_a_gradient_is_wrong(
     assert output.err == ""
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("model", CHECKED)
 def test_check_fails_if_a_vjp_is_wrong(
     model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -35,7 +35,8 @@ def require_memory(model: Classifier, X: Array, labels: Array, batch_size: int) 
     if available is None:
         return
     state = model.state_dict()  # a step in training mode changes running statistics
-    per_image = _MARGIN * graph(model.loss(X[:_EXAMPLES], labels[:_EXAMPLES])).nbytes / len(X[:_EXAMPLES])
+    loss = model.loss(X[:_EXAMPLES], labels[:_EXAMPLES])  # the graph is not kept by its view
+    per_image = _MARGIN * graph(loss).nbytes / len(X[:_EXAMPLES])
     model.load_state_dict(state)
     if per_image * batch_size > available:
         most = int(available / per_image)
