@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_cifar.course.models import Patchify, patches_of
 from tinygrad_cifar.data.augmentation import COLOURS, SIDE
-from tinygrad_cifar.engine.tensor import from_numpy
+from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.experiments.declaration import TimingJob
 from tinygrad_cifar.nn.optim import SGD
 
@@ -65,7 +65,7 @@ def _our_step(job: TimingJob, X: Array, labels: Array) -> Callable[[int], None]:
     def step(start: int) -> None:
         rows = slice(start, start + job.batch_size)
         optimiser.zero_grad()
-        model.loss(from_numpy(patches[rows]), labels[rows]).backward()
+        model.loss(wrap_without_copy(patches[rows]), labels[rows]).backward()
         optimiser.step()
 
     return step
