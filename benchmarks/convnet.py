@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 import tinygrad_cifar as tg
+from benchmarks import profiling
 from benchmarks.implementations import OURS
 from benchmarks.options import Options
 from benchmarks.timing import Spread, ratio, spread, time_interleaved
 from benchmarks.workloads import Array
 from tinygrad_cifar.course.convnet import ConvNet
-from tinygrad_cifar.engine.graph import VJP, Node, Primitive, Value
-from tinygrad_cifar.engine.modes import Watcher, observe
+from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import optim
 from tinygrad_cifar.system.blas import usable_cores
@@ -66,8 +65,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     dict
         ``cores``: number of threads; ``images``: of the batch; ``seconds`` of a step in each round, for this library
         and PyTorch (if it is installed); ``layout``: the faster of PyTorch's; ``losses`` of the first steps; ``error``:
-        their largest relative difference, None without PyTorch; ``profile``: for each primitive, the seconds of the
-        ``forward`` and the ``backward`` pass; ``update``: those of the optimiser; ``total``: of the whole step;
+        their largest relative difference, None without PyTorch; ``profile``: see :func:`benchmarks.profiling.profile`;
         ``peak``: bytes at the peak of a step; ``activations``: bytes of the arrays of :func:`activation_bytes`.
     """
     problem = Problem(16 if options.quick else 2000)
@@ -81,14 +79,14 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         del by_layout
     steps = {OURS: _Step(problem), **steps}
     losses = {OURS: [steps[OURS]() for _ in range(_FIRST)], **losses}
-    times = time_interleaved(list(steps.values()), 2 if options.quick else 7)
+    times = time_interleaved(list(steps.values()), 2 if options.quick else 5)
     errors = [abs(a / b - 1) for a, b in zip(losses[OURS], losses.get(TORCH, []), strict=False)]
     result |= {
         "seconds": dict(zip(steps, times, strict=True)),
         "layout": layout,
         "losses": losses,
         "error": max(errors) if errors else None,
-        **_profile(steps[OURS]),
+        "profile": profiling.profile(steps[OURS].differentiate, steps[OURS].optimiser.step),
     }
     say("\n".join(lines(result)))
     return result
@@ -132,7 +130,7 @@ class _Step:
     def differentiate(self) -> float:
         """Compute the gradients, and return the mean loss."""
         self.optimiser.zero_grad()
-        scores = self.model(tg.Tensor(self.problem.X))
+        scores = self.model(wrap_without_copy(self.problem.X))
         loss = F.cross_entropy(scores, self.problem.labels, label_smoothing=SMOOTHING) * self.problem.count
         loss.backward()
         return loss.item() / self.problem.count
@@ -172,49 +170,6 @@ def _measure_memory(problem: Problem) -> dict[str, int]:
     return {"peak": peak, "activations": activation_bytes(step.model, problem.count)}
 
 
-# -- profile -----------------------------------------------------------------------------------------------------------
-
-
-class _Clock(Watcher):
-    """Adds up the time of each primitive, and of its VJPs.
-
-    The time of an operation is that since the end of the one before, so it contains the work of Python in between.
-    """
-
-    def __init__(self) -> None:
-        self.forward: Counter[str] = Counter()
-        self.backward: Counter[str] = Counter()
-        self._last = perf_counter()
-        self._name = ""
-
-    def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:  # noqa: ARG002
-        now = perf_counter()
-        self.forward[op.name] += now - self._last
-        self._last = now
-
-    def on_vjp_start(self, node: Node, vjp: VJP) -> None:
-        self._last, self._name = perf_counter(), f"{node.primitive.name}, {vjp.input}"
-
-    def on_vjp_end(self) -> None:
-        self.backward[self._name] += perf_counter() - self._last
-
-
-def _profile(step: _Step) -> dict[str, Any]:
-    """Return the seconds of each part of a step."""
-    started = perf_counter()
-    clock = _Clock()
-    with observe(clock):
-        step.differentiate()
-    differentiated = perf_counter()
-    step.optimiser.step()
-    finished = perf_counter()
-    return {
-        "profile": {"forward": dict(clock.forward), "backward": dict(clock.backward)},
-        "update": finished - differentiated,
-        "total": finished - started,
-    }
-
-
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -247,23 +202,4 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"  peak memory {result['peak'] / 1e6:,.0f} MB: {memory_ratio(result):.2f} times the activations to keep,"
         f" {result['activations'] / 1e6:,.0f} MB"
     )
-    return [*out, *_profile_lines(result), ""]
-
-
-def _profile_lines(result: dict[str, Any]) -> list[str]:
-    profile, total = result["profile"], result["total"]
-    parts = [
-        *((f"{name}, forward", taken) for name, taken in profile["forward"].items()),
-        *((f"VJP of {name}", taken) for name, taken in profile["backward"].items()),
-        ("update", result["update"]),
-    ]
-    parts.append(("everything else", total - sum(taken for _, taken in parts)))
-    parts.sort(key=lambda part: -part[1])
-    few = 0.005  # of the step
-    shown = [part for part in parts if part[1] >= few * total]
-    rest = total - sum(taken for _, taken in shown)
-    out = [f"  time of each primitive, one step of {total:.3f} s"]
-    return [
-        *out,
-        *(f"    {name:40} {taken:8.3f} s {taken / total:>5.0%}" for name, taken in (*shown, ("others", rest))),
-    ]
+    return [*out, *profiling.lines(result["profile"]), ""]

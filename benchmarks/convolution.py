@@ -16,7 +16,7 @@ import tinygrad_cifar as tg
 from benchmarks.implementations import OURS
 from benchmarks.options import Options
 from benchmarks.threads import blas_threads
-from benchmarks.timing import Spread, ratio, spread, time_interleaved
+from benchmarks.timing import Spread, fastest, ratio, spread, time_interleaved
 from benchmarks.workloads import Array
 from tinygrad_cifar.engine.blocked import convolution as blocked
 from tinygrad_cifar.system.blas import usable_cores
@@ -133,7 +133,7 @@ def _row(shape: Shape, makers: dict[str, Callable[[_Arrays], Any]], options: Opt
             left_out[name] = f"{name}: results differ from those of {OURS} (relative error {max(errors):.1e})"
         elif name == TORCH:
             by_layout = make(arrays)
-            layout = _faster(by_layout)
+            layout = fastest(by_layout)
             steps[name] = (by_layout[layout], images)
         else:
             steps[name] = (checked, few)
@@ -158,12 +158,6 @@ def _row(shape: Shape, makers: dict[str, Callable[[_Arrays], Any]], options: Opt
 def _error(found: Results, expected: Results) -> float:
     """Return the largest error of the results, relative to the largest element of each."""
     return max(float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in zip(found, expected, strict=True))
-
-
-def _faster(steps: dict[str, Step]) -> str:
-    """Return the name of the function that takes less time."""
-    times = time_interleaved(list(steps.values()), 3, warm=1)
-    return min(zip(times, steps, strict=True), key=lambda pair: spread(pair[0]).median)[1]
 
 
 # -- the implementations -----------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 Its first layer is a convolution whose stride is the width of its filters. The patches of all images are computed once,
 before training, so the layer is a matrix product (``patches``). PyTorch is measured with the same products, and with
 its ``conv2d``. A step gathers a batch, and makes the forward pass, the backward pass with the gradient of the L2 term,
-and the update, in float32 on all cores.
+and the update, in float32 on all cores. This library's matrix products run on the threads of BLAS: on one or on as many
+as there are cores, whichever is faster for the network.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_cifar as tg
+from benchmarks import profiling
 from benchmarks.implementations import OURS
 from benchmarks.options import Options
-from benchmarks.timing import ratio, spread, time_interleaved
+from benchmarks.threads import blas_threads
+from benchmarks.timing import fastest, ratio, spread, time_interleaved
 from benchmarks.workloads import Array
+from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import optim
 from tinygrad_cifar.system.blas import usable_cores
@@ -88,13 +92,18 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     -------
     dict
         ``cores``: number of threads. ``rows``: for each ``net``, the ``seconds`` of a step in each round for each
-        implementation, and the ``error``: the largest relative difference of the first losses, None without PyTorch.
+        implementation; the ``error``, the largest relative difference of the first losses, None without PyTorch; and
+        ``blas_threads``, the number of threads of BLAS with which this library is faster; and the ``profile`` of its
+        step (:func:`benchmarks.profiling.profile`).
     """
     result: dict[str, Any] = {"cores": usable_cores(), "rows": []}
     make_torch = None if TORCH in options.without else _find_torch()
     for net in NETS:
         problem = _Problem(net, 200 if options.quick else 5000)
-        steps: dict[str, Callable[[], Any]] = {OURS: _ours(problem)}
+        by_threads = {count: _Step(problem, count) for count in sorted({1, usable_cores()})}
+        count = fastest(by_threads, group=_GROUP)
+        ours = _Step(problem, count)
+        steps: dict[str, Callable[[], Any]] = {OURS: ours}
         if make_torch:
             steps |= {name: make_torch(problem, on_patches=name == MATRIX) for name in PEERS}
         losses = [[float(step()) for _ in range(_FIRST)] for step in steps.values()]
@@ -102,31 +111,52 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         times = time_interleaved(
             list(steps.values()), 2 if options.quick else 15, group=0 if options.quick else _GROUP, warm=2
         )
-        row = {"net": list(net), "seconds": dict(zip(steps, times, strict=True)), "error": error}
+        row = {
+            "net": list(net),
+            "seconds": dict(zip(steps, times, strict=True)),
+            "error": error,
+            "blas_threads": count,
+            "profile": profiling.profile(ours.differentiate, ours.update, 2 if options.quick else 200),
+        }
         result["rows"].append(row)
         say("\n".join(_block(row, result["cores"])))
     return result
 
 
-def _ours(problem: _Problem) -> Callable[[], Any]:
-    net, patches = problem.net, problem.patches()
-    F1, W1, W2 = weights = [tg.Tensor(W, requires_grad=True) for W in problem.weights]
-    b0, b1, b2 = biases = [tg.Tensor(np.zeros(W.shape[1], np.float32), requires_grad=True) for W in weights]
-    optimiser = optim.SGD([*weights, *biases], _ETA, weight_decay=2 * _LAMBDA)
-    place, X = [0], np.empty((problem.batches.shape[1], patches.shape[1]), np.float32)
+class _Step:
+    """A step of this library, with so many threads of BLAS; calling it returns the loss."""
 
-    def step() -> Any:
-        batch = problem.batches[place[0] % len(problem.batches)]
-        place[0] += 1
-        np.take(patches, batch, axis=0, out=X, mode="clip")
-        optimiser.zero_grad()
-        H = tg.relu(X.reshape(-1, len(F1)) @ F1 + b0).reshape((len(batch), net.count * net.filters))
-        loss = F.cross_entropy(tg.relu(H @ W1 + b1) @ W2 + b2, problem.labels[batch])
-        loss.backward()
-        optimiser.step()
+    def __init__(self, problem: _Problem, thread_count: int) -> None:
+        self._labels, self._batches = problem.labels, problem.batches
+        self._thread_count, self._place = thread_count, 0
+        self._patches = problem.patches()
+        self._X = np.empty((problem.batches.shape[1], self._patches.shape[1]), np.float32)
+        self._weights = [tg.Tensor(W, requires_grad=True) for W in problem.weights]
+        self._biases = [tg.Tensor(np.zeros(W.shape[1], np.float32), requires_grad=True) for W in self._weights]
+        self._optimiser = optim.SGD([*self._weights, *self._biases], _ETA, weight_decay=2 * _LAMBDA)
+
+    def __call__(self) -> Any:
+        loss = self.differentiate()
+        self.update()
         return loss
 
-    return step
+    def differentiate(self) -> Any:
+        """Gather a batch, compute the gradients, and return the loss."""
+        batch, X = self._batches[self._place % len(self._batches)], self._X
+        self._place += 1
+        (F1, W1, W2), (b0, b1, b2) = self._weights, self._biases
+        with blas_threads(self._thread_count):
+            np.take(self._patches, batch, axis=0, out=X, mode="clip")
+            self._optimiser.zero_grad()
+            H = tg.relu(wrap_without_copy(X.reshape(-1, len(F1))) @ F1 + b0)
+            H = tg.relu(H.reshape((len(batch), len(W1))) @ W1 + b1)
+            loss = F.cross_entropy(H @ W2 + b2, self._labels[batch])
+            loss.backward()
+        return loss
+
+    def update(self) -> None:
+        """Update the parameters, including the gradient of the L2 term."""
+        self._optimiser.step()
 
 
 def _find_torch() -> Callable[..., Callable[[], Any]] | None:
@@ -202,4 +232,5 @@ def _block(row: dict[str, Any], cores: int) -> list[str]:
     else:
         agreement = "agree" if row["error"] <= TOLERANCE else "DIFFER"
         out.append(f"  the losses of the first {_FIRST} steps {agreement} (relative error {row['error']:.0e})")
-    return [*out, ""]
+    out.append(f"  threads of BLAS with which {OURS} is faster: {row['blas_threads']}")
+    return [*out, *profiling.lines(row["profile"]), ""]
