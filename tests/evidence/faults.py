@@ -60,6 +60,8 @@ ENGINE_TESTS = (
     "engine/test_user_primitives.py",
     "engine/test_derivatives.py",
     "engine/test_numpy_protocols.py",
+    "engine/blocked/test_blocks.py",
+    "nn/test_images.py",
     "nn/test_optim.py",
     "trust/test_conformance.py",
     PROGRAMS,
@@ -359,7 +361,7 @@ ENGINE_FAULTS = {
         "A is None and B is None",
     ),
     "records under no_grad (the general form)": EngineFault(
-        "engine.application", "apply", "A and (B is None or B.C)", "A"
+        "engine.application", "apply_with_aux", "A and (B is None or B.C)", "A"
     ),
     "does not restore the mode after an exception": EngineFault(
         "engine.modes", "ModeContext.__exit__", "A in B", "A in B and _[0] is None"
@@ -386,7 +388,7 @@ ENGINE_FAULTS = {
         "engine.ownership", "copy_arrays", "A if isinstance(B, C) else B", "B"
     ),
     "saves an operand that the caller may change": EngineFault(
-        "engine.application", "apply", "A if isinstance(B, C) else D(A)", "A"
+        "engine.application", "apply_with_aux", "A if isinstance(B, C) else D(A)", "A"
     ),
     "gives both cotangents to the first of two inputs": EngineFault(
         "engine.fast_paths", "two_inputs", "((A, B, C), (D, E, F))", "((A, B, C), (A, E, F))"
@@ -395,7 +397,7 @@ ENGINE_FAULTS = {
         "engine.fast_paths", "one_input", "[A(B) for B in C]", "[B for B in C]"
     ),
     "saves other arguments of a variadic primitive that the caller may change": EngineFault(
-        "engine.application", "apply", "map(A, B)", "B"
+        "engine.application", "apply_with_aux", "map(A, B)", "B"
     ),
     # the tensor
     "writes to an array that something else refers to": EngineFault(
@@ -444,6 +446,33 @@ ENGINE_FAULTS = {
     ),
     "updates a frozen parameter": EngineFault(
         "nn.optim.base", "Optimiser.step", "A is not None and B.requires_grad", "A is not None"
+    ),
+    # images, in blocks
+    "does not turn filters round": EngineFault("engine.blocked.convolution", "_turned", "A[::-1, ::-1]", "A"),
+    "takes the padding after an image for that before it": EngineFault(
+        "engine.blocked.convolution", "_reversed", "A.B[C][0]", "A.B[C][1]"
+    ),
+    "adds only the last terms of the gradient of filters": EngineFault(
+        "engine.blocked.convolution", "filter_gradient", "A += B", "A[...] = B"
+    ),
+    "takes one part of the gradient of filters": EngineFault(
+        "engine.blocked.convolution", "_add_parts", "A += B[C]", "pass"
+    ),
+    "pads with 0 below a maximum": EngineFault(
+        "engine.blocked.pooling", "max_of_windows", "_reduce(A, B, C, D, fill=-np.inf)", "_reduce(A, B, C, D)"
+    ),
+    "counts equal maxima twice": EngineFault(
+        "engine.blocked.pooling", "_first_maxima", "np.greater(A, B, out=A)", "None"
+    ),
+    "forgets the distance of the means of two blocks": EngineFault(
+        "engine.blocked.normalization", "channel_statistics", "A += B + C * C * (D * E / (D + E))", "A += B"
+    ),
+    "processes the first block only": EngineFault("engine.blocked.threads", "run", "for A in B:\n    C(A)", "C(B[0])"),
+    "saves the variance of the batch as that of all images": EngineFault(
+        "nn.normalization", "BatchNorm.forward", "A * (B / (B - 1))", "A"
+    ),
+    "updates running statistics in evaluation mode": EngineFault(
+        "nn.normalization", "BatchNorm.forward", "not self.training", "False"
     ),
     # products with the Jacobian and the Hessian
     "does not record derivatives of derivatives under no_grad": EngineFault(

@@ -25,10 +25,11 @@ def channel_statistics(x: Any) -> Any:
 
     def process(place: int) -> None:
         block = rows[blocks[place]]
-        mean = np.add.reduce(block, axis=0) / len(block)
-        deviation = block - mean
+        deviation = block - block[0]  # a sum of small numbers has a small rounding error
+        mean = np.add.reduce(deviation, axis=0) / len(block)
+        deviation -= mean
         deviation *= deviation
-        parts[place] = mean, np.add.reduce(deviation, axis=0)
+        parts[place] = block[0] + mean, np.add.reduce(deviation, axis=0)
 
     threads.run(range(len(blocks)), lambda: process, 4 * x.size)
     (mean, squares), count = parts[0].copy(), blocks[0].stop
