@@ -11,10 +11,13 @@ from typing import Any
 
 from benchmarks import (
     chain,
+    convnet,
+    convolution,
     growth,
     memory,
     overhead,
     page,
+    patchify,
     stages,
     startup,
     step,
@@ -34,7 +37,11 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "memory": memory.measure,
     "growth": growth.measure,
     "startup": startup.measure,
+    "convolution": convolution.measure,
+    "convnet": convnet.measure,
+    "patchify": patchify.measure,
 }
+_ON_ALL_CORES = ("convolution", "convnet", "patchify")
 _DOCS = Path(__file__).parent.parent / "docs"
 _OPTIONAL = tuple(i.name for i in IMPLEMENTATIONS if i.name not in (OURS, HAND))
 
@@ -52,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     _say(textwrap.fill(f"{blas.runtime()}; threads per implementation: {options.threads}", 80) + "\n")
     results, failures = {}, 0
     for part in arguments.only:
-        before = environment(options.threads)
+        before = environment(blas.usable_cores() if part in _ON_ALL_CORES else options.threads)
         try:
             results[part] = _PARTS[part](options, _say) | {"environment": before, "quick": arguments.quick}
         except Exception as error:  # noqa: BLE001 (keep the results of the other parts)

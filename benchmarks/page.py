@@ -12,10 +12,13 @@ from typing import Any
 
 from benchmarks import (
     chain,
+    convnet,
+    convolution,
     environment,
     growth,
     memory,
     overhead,
+    patchify,
     stages,
     startup,
     step,
@@ -63,6 +66,10 @@ _METHOD = """\
   Variables that the user has set are not changed.
 - **Memory**: the bytes that `tracemalloc` counts (NumPy reports to it), starting before the model is created: the peak
   of three steps after two steps that are not counted, in a separate process.
+- **Convolutions and their networks** use all cores: this library with threads of its own and BLAS on one, PyTorch with
+  as many threads, MyGrad and the code with fancy indexing with as many threads of BLAS. They share a process; before
+  each group of calls, one or two are not timed (of the large network, none). Of PyTorch's memory layouts, contiguous
+  and channels last, the faster is taken. Losses or results must agree.
 """
 
 _PARTS = (
@@ -71,6 +78,9 @@ _PARTS = (
     ("chain", "A million operations", chain.lines),
     ("memory", "Memory", memory.lines),
     ("startup", "Startup", startup.lines),
+    ("convolution", "Convolutions", convolution.lines),
+    ("convnet", "The network of the records", convnet.lines),
+    ("patchify", "The network of assignment 3", patchify.lines),
 )
 
 

@@ -7,12 +7,15 @@ from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from benchmarks import memory
+from benchmarks import convnet, convolution, memory, patchify
 from benchmarks.implementations import BARE, HAND, OURS, PEERS
 from benchmarks.timing import ratio, spread
 from benchmarks.workloads import LARGER, REPORTS_TWO_NETS, TWO_LAYERS, Workload
+from tinygrad_cifar.system import blas
 
 Results = dict[str, Any]
+
+_NARROW = 24  # channels: a product with few columns takes relatively long
 
 
 class Verdict(NamedTuple):
@@ -51,7 +54,16 @@ class Verdict(NamedTuple):
 
 def verdicts(results: Results) -> list[Verdict]:
     """Return a verdict for each target whose part was measured."""
-    parts = {"step": _step, "overhead": _overhead, "chain": _chain, "memory": _memory, "startup": _startup}
+    parts = {
+        "step": _step,
+        "overhead": _overhead,
+        "chain": _chain,
+        "memory": _memory,
+        "startup": _startup,
+        "convolution": _convolution,
+        "convnet": _convnet,
+        "patchify": _patchify,
+    }
     return [verdict for part, judge in parts.items() if part in results for verdict in judge(results[part])]
 
 
@@ -113,6 +125,51 @@ def _memory(result: Results) -> Iterator[Verdict]:
 def _startup(result: Results) -> Iterator[Verdict]:
     taken = spread(result["beyond"])
     yield Verdict("ms to import, beyond NumPy", 30, taken.median, f"quartiles {taken.low:.1f} - {taken.high:.1f}")
+
+
+def _convolution(result: Results) -> Iterator[Verdict]:
+    shares: dict[bool, list[tuple[float, str]]] = {True: [], False: []}
+    leads: dict[str, list[tuple[float, str]]] = {}
+    for row in result["rows"]:
+        shape = convolution.Shape(*row["shape"])
+        if shape not in convolution.JUDGED:
+            continue
+        shares[shape.channels == _NARROW].append((convolution.share_of_products(row).median, str(shape)))
+        for name in convolution.SLOW.keys() & row["seconds"].keys():
+            lead = ratio(row["seconds"][name], row["seconds"][OURS]).median
+            leads.setdefault(name, []).append((lead, str(shape)))
+    for is_narrow, limit, which in ((False, 0.9, "64 channels or more"), (True, 0.75, f"{_NARROW} channels")):
+        if found := shares[is_narrow]:
+            yield Verdict(f"speed of a convolution over its products', {which}", limit, *min(found), at_least=True)
+    for name, found in sorted(leads.items()):
+        yield Verdict(f"convolution by {name} over ours", 10, *min(found), at_least=True)
+
+
+def _convnet(result: Results) -> Iterator[Verdict]:
+    if convnet.TORCH in result["seconds"]:
+        kernel = result["environment"]["blas"]["kernel"]
+        limit = 1.1 if kernel.lower() in blas._SMALL_MATRIX_KERNELS else 1.6
+        agrees = result["error"] <= convnet.TOLERANCE
+        where = f"{kernel} kernel, {result['images']:,} images, losses {'agree' if agrees else 'DIFFER'}"
+        measured = convnet.time_ratio(result).median if agrees else inf
+        yield Verdict("step of the convolutional network over PyTorch's", limit, measured, where)
+    where = f"{result['peak'] / 1e6:,.0f} MB, {result['images']:,} images"
+    yield Verdict("its peak memory over the activations to keep", 1.2, convnet.memory_ratio(result), where)
+
+
+def _patchify(result: Results) -> Iterator[Verdict]:
+    rows = [row for row in result["rows"] if row["error"] is not None]
+    if rows:
+        agrees = all(row["error"] <= patchify.TOLERANCE for row in rows)
+        for name in patchify.PEERS:
+            found = [
+                (
+                    ratio(row["seconds"][OURS], row["seconds"][name]).median if agrees else inf,
+                    str(patchify.Net(*row["net"])),
+                )
+                for row in rows
+            ]
+            yield Verdict(f"step of assignment 3 over {name}'s", 1, *max(found))
 
 
 def lines(results: Results) -> list[str]:

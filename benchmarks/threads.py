@@ -7,8 +7,10 @@ it, limits all other libraries.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from tinygrad_cifar.system.blas import THREAD_VARIABLES, runtime, usable_cores
+from tinygrad_cifar.system.blas import THREAD_VARIABLES, _thread_functions, runtime, usable_cores
 
 _COUNT = "BENCHMARKS_THREADS"
 _VARIABLES = (*THREAD_VARIABLES, "NPROC")  # NPROC is read by XLA
@@ -37,3 +39,19 @@ def limit_cores() -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[: count()])
+
+
+@contextmanager
+def blas_threads(threads: int) -> Iterator[None]:
+    """Let OpenBLAS multiply on ``threads`` threads of its own inside the block; other libraries are left alone."""
+    functions = _thread_functions()
+    if functions is None:
+        yield
+        return
+    get, set_ = functions
+    before = get()
+    set_(threads)
+    try:
+        yield
+    finally:
+        set_(before)

@@ -7,11 +7,13 @@ Absolute times drift on a shared machine. Functions are therefore timed in short
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+
+K = TypeVar("K")
 
 _GROUP = 2e-3  # seconds of consecutive calls of one function
 
@@ -38,15 +40,36 @@ def ratio(times: Sequence[float], to: Sequence[float]) -> Spread:
     return spread(np.divide(times, to).tolist())
 
 
-def time_interleaved(functions: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Return, for each function, the seconds per call in each round, with the garbage collector disabled."""
-    counts = [_choose_count(function) for function in functions]
+def time_interleaved(
+    functions: Sequence[Callable[[], object]], rounds: int, *, group: float = _GROUP, warm: int = 0
+) -> list[list[float]]:
+    """Time functions in groups of calls, interleaved, with the garbage collector disabled.
+
+    Parameters
+    ----------
+    functions : sequence of callable
+        Functions without arguments.
+    rounds : int
+        Number of groups of each function.
+    group : float
+        Approximate seconds of a group, which has at least one call.
+    warm : int
+        Number of calls before each group that are not timed, so that the caches hold the data of this function, and
+        threads of the one before have ended.
+
+    Returns
+    -------
+    list of list of float
+        Seconds per call of each function, in each round.
+    """
+    counts = [_choose_count(function, group) for function in functions]
     times: list[list[float]] = [[] for _ in functions]
     collecting = gc.isenabled()
     gc.disable()
     try:
         for _ in range(rounds):
             for function, count, seconds in zip(functions, counts, times, strict=True):
+                _time(function, warm)
                 seconds.append(_time(function, count) / count)
     finally:
         if collecting:
@@ -54,11 +77,18 @@ def time_interleaved(functions: Sequence[Callable[[], object]], rounds: int) -> 
     return times
 
 
-def _choose_count(function: Callable[[], object]) -> int:
+def fastest(functions: Mapping[K, Callable[[], object]], *, group: float = _GROUP) -> K:
+    """Return the key of the function that takes the least time: the median of three groups of calls."""
+    times = time_interleaved(list(functions.values()), 3, group=group, warm=1)
+    medians = {key: spread(taken).median for key, taken in zip(functions, times, strict=True)}
+    return min(medians, key=lambda key: medians[key])
+
+
+def _choose_count(function: Callable[[], object], group: float) -> int:
     """Return the number of calls that take about half a group."""
     count = 1
-    while (taken := _time(function, count)) < _GROUP / 2:
-        count = max(2 * count, int(count * _GROUP / max(taken, 1e-7) / 2))
+    while (taken := _time(function, count)) < group / 2:
+        count = max(2 * count, int(count * group / max(taken, 1e-7) / 2))
     return count
 
 

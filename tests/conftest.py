@@ -1,4 +1,4 @@
-"""Set up the test processes: threads, Ctrl-C, and how many inputs Hypothesis draws.
+"""Set up the test processes: threads, Ctrl-C, the built-in data, and how many inputs Hypothesis draws.
 
 Hypothesis draws few inputs by default, the same ones every time in CI, many on request. Choose a profile with
 ``HYPOTHESIS_PROFILE=thorough`` or ``pytest --hypothesis-profile=thorough``; ``CI=true`` chooses ``ci``.
@@ -6,8 +6,10 @@ Hypothesis draws few inputs by default, the same ones every time in CI, many on 
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+from collections.abc import Iterator
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core: more threads would only be in each other's way
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -16,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core: more thread
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=30, deadline=None)
@@ -23,3 +26,13 @@ settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True
 settings.register_profile("thorough", max_examples=300, deadline=None, print_blob=True)
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def builtin_dataset_once() -> Iterator[None]:
+    """Generate the built-in data once for all commands in this process; its arrays are read-only."""
+    from tinygrad_cifar import data  # noqa: PLC0415 (imports NumPy, after the number of threads is set)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "builtin_dataset", functools.cache(data.builtin_dataset))
+        yield

@@ -51,6 +51,7 @@ _MODULES = {
 # Functions of modules that are imported when they are first asked for.
 _FUNCTIONS = {
     "graph": "inspection.view",
+    "profile": "inspection.profile",
     "trace_graph": "inspection.tracing",
 }
 
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from tinygrad_cifar.course import settings as settings
     from tinygrad_cifar.course import training as training
     from tinygrad_cifar.engine import gradcheck as gradcheck
+    from tinygrad_cifar.inspection.profile import profile as profile
     from tinygrad_cifar.inspection.tracing import trace_graph as trace_graph
     from tinygrad_cifar.inspection.view import graph as graph
     from tinygrad_cifar.nn import functional as functional

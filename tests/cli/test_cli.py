@@ -24,8 +24,9 @@ from tests.support.command_line import block_matplotlib, command, names, sentenc
 from tests.support.official_format import archive as build_archive
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
-from tinygrad_cifar.course.settings import MODELS, OLD_NAMES
-from tinygrad_cifar.data import builtin_dataset, fetch
+from tinygrad_cifar.cli.check import CHECKED
+from tinygrad_cifar.course.settings import OLD_NAMES
+from tinygrad_cifar.data import fetch
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
@@ -34,14 +35,6 @@ from tinygrad_cifar.system.locks import exclusive_lock
 SMALL = ["--train-batches", "1", "--train-size", "300", "--validation-batch", "2", "--no-figures"]
 FIGURES = {"loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png"}
 FILES = {"result.json", "history.csv", "parameters.npz"}
-
-
-@pytest.fixture(autouse=True)
-def builtin_dataset_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", _builtin_dataset)
-
-
-_builtin_dataset = functools.cache(builtin_dataset)
 
 
 @pytest.fixture
@@ -101,6 +94,15 @@ def test_the_weights_of_whitened_features_are_drawn_as_images(
     assert names(tmp_path) == FILES | FIGURES
     assert main(["evaluate", str(tmp_path / "parameters.npz")]) == 0
     assert f"{result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_statistics_of_the_layers_are_stored_and_drawn(tmp_path: Path) -> None:
+    small = [option for option in SMALL if option != "--no-figures"]
+    assert train(tmp_path, *small, "--layer-statistics", model="perceptron", small=False) == 0
+    assert names(tmp_path) == FILES | FIGURES | {"layers.png"}
+    header, *rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert "layers.0_activation_zeros" in header.split(",")
+    assert len(rows) == 3
 
 
 def test_the_printed_metrics_are_those_in_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,6 +246,14 @@ def test_options_that_contradict_each_other_are_refused(
 def test_patchify_is_trained_checked_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--filter-size", "16", "--filters", "3", "--views", "six", "--cycles", "1")
     assert train(tmp_path, *options, model="patchify") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path)]) == 0
+    assert f"accuracy {result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_convnet_is_trained_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--hidden", "2", "3", "--depth", "1", "--batch-size", "50", "--train-size", "100")
+    assert train(tmp_path, *options, model="convnet") == 0
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path)]) == 0
     assert f"accuracy {result(tmp_path)['test_accuracy']:.2%}" in capsys.readouterr().out
@@ -826,7 +836,14 @@ def test_evaluate_refuses_a_checkpoint(
     assert "not a trained model" in sentence(capsys)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check report 003 with 3 of its 29 draws; the tests of the checks have all of them."""
+    monkeypatch.setattr(checks, "_DRAWS", 3)
+
+
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("model", CHECKED)
 def test_check_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", model, "--features", "12"]) == 0
     output = capsys.readouterr().out
@@ -850,7 +867,8 @@ def test_check_fails_if_a_gradient_is_wrong(
     assert output.err == ""
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("model", CHECKED)
 def test_check_fails_if_a_vjp_is_wrong(
     model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from matplotlib.text import Text  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from tinygrad_cifar.course import plotting as figures  # noqa: E402
+from tinygrad_cifar.course.layer_statistics import LayerStatistics  # noqa: E402
 from tinygrad_cifar.course.plotting import Heading, Line, Panel  # noqa: E402
 from tinygrad_cifar.course.training import History, Measurement  # noqa: E402
 
@@ -629,3 +630,23 @@ def test_a_saved_figure_may_have_a_palette(tmp_path, colours):
         assert len(few.getcolors()) <= colours
         assert "Software" not in full.info
     assert (tmp_path / "few.png").stat().st_size < (tmp_path / "all.png").stat().st_size
+
+
+# -- layers ------------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_layers_have_six_panels_with_a_line_per_layer():
+    statistics = {"first": LayerStatistics(0.1, 1.0, 0.5, 0.0, 1e-3, 0.0), "last": LayerStatistics(0, 1, 0, 0, 1, 0)}
+    rows = [Measurement(step, float(step), 0.1, *[0.5] * 6, layers=statistics) for step in range(3)]
+    figure = figures.plot_layers(Heading("Layers", "no data"), History(rows))
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        f"{what}s: {label}" for what in ("activation", "gradient") for label in ("mean", "spread", "zeros in %")
+    ]
+    assert [[line.get_label() for line in axes.lines] for axes in figure.axes] == [["first", "last"]] * 6
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [50.0] * 3
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log", "linear"] * 2
+
+
+def test_a_history_without_layers_is_refused():
+    with pytest.raises(ValueError, match="plot_layers: the history must contain layers; train with layer_statistics"):
+        figures.plot_layers(Heading("Layers", "no data"), History())

@@ -15,6 +15,7 @@ from hypothesis import given
 from tests.support.some_runs import DATA, KINDS, SMALL, bits, each_kind, run, seeds, some_data
 from tinygrad_cifar import functional as F
 from tinygrad_cifar import grad, models, runs, schedules
+from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.settings import OLD_NAMES, Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset
@@ -29,6 +30,7 @@ CLASSES_OF = {
     "svm": models.SVM,
     "two-layer": models.TwoLayer,
     "perceptron": models.Perceptron,
+    "convnet": ConvNet,
     "patchify": models.Patchify,
 }
 
@@ -105,13 +107,14 @@ def test_sgd_has_the_decay_of_the_settings():
 
 
 def test_muon_updates_all_weights_but_the_last_and_sgd_the_rest():
-    model, optimiser = build_optimiser(optimiser="muon", momentum=0.6, bias_rate=3.0)
+    model, optimiser = build_optimiser(optimiser="muon", momentum=0.6, bias_rate=3.0, last_rate=2.0)
     muon, sgd = optimiser.optimisers
     names = {id(p): name for name, p in model.named_parameters()}
     assert (type(muon), type(sgd)) == (Muon, SGD)
     assert [names[id(p)] for p in muon.parameters] == ["layers.0.W", "layers.1.W"]
     assert sorted(names[id(p)] for p in sgd.parameters) == ["layers.0.b", "layers.1.b", "layers.2.W", "layers.2.b"]
-    assert (muon.momentum, sgd.momentum, sgd.nesterov, sgd.eta / muon.eta) == (0.6, 0.6, True, 3.0)
+    assert (muon.momentum, sgd.momentum, sgd.nesterov) == (0.6, 0.85, True)
+    assert [group.schedule(0) / muon.eta for group in sgd.groups] == [2.0, 3.0]
 
 
 def test_muon_of_a_linear_classifier_is_sgd():

@@ -144,7 +144,10 @@ CONTRADICTIONS = [
     ({"model": "two-layer", "hidden": (10**9,)}, "hidden must be a tuple of integers from 1 to"),
     ({"model": "two-layer", "hidden": (5,), "dropout": 0.5}, "dropout 0.5 needs model perceptron, not two-layer"),
     ({"activation": "absolute"}, "activation absolute needs model two-layer, not softmax"),
-    ({"model": "svm", "q": 0.5}, "q 0.5 needs model softmax or two-layer or perceptron or patchify, not svm"),
+    (
+        {"model": "svm", "q": 0.5},
+        "q 0.5 needs model softmax or two-layer or perceptron or patchify or convnet, not svm",
+    ),
     ({"model": "patchify"}, "patchify has 1 hidden layer; hidden gives none"),
     ({"model": "patchify", "hidden": (5,), "filter_size": 5}, r"filter_size must divide 32, .* \(1, 2, 4, 8, 16, 32\)"),
     ({"model": "patchify", "hidden": (5,), "preprocessing": "whiten"}, "patchify needs pixels, which preprocessing wh"),

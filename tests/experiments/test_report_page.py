@@ -13,7 +13,6 @@ import pypdf
 import pytest
 
 from tests.support.browser import BROWSER, browse
-from tests.support.small_report import small_report
 from tinygrad_cifar.course.plotting import NARROW, WIDE
 from tinygrad_cifar.experiments.document import Table, Text, Title, to_html
 
@@ -58,9 +57,9 @@ window.addEventListener("message", e => { document.getElementById("measured").te
 """
 
 
-def measured(tmp_path: Path, width: int, *options: str) -> dict[str, Any]:
+def measured(small_report: Path, tmp_path: Path, width: int, *options: str) -> dict[str, Any]:
     out = tmp_path / "out"
-    shutil.copytree(small_report() / "out", out)
+    shutil.copytree(small_report / "out", out)
     page, frame = out / "index.html", out / "frame.html"
     page.write_text(page.read_text().replace("</body>", SENDER))
     frame.write_text(RECEIVER.replace("WIDTH", str(width)))
@@ -71,10 +70,10 @@ def measured(tmp_path: Path, width: int, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_every_figure_loads_and_nothing_overflows(tmp_path: Path, width: int) -> None:
-    found = measured(tmp_path, width)
+def test_every_figure_loads_and_nothing_overflows(small_report: Path, tmp_path: Path, width: int) -> None:
+    found = measured(small_report, tmp_path, width)
     assert found["width"] == width
-    files = (small_report() / "out" / "figures").glob("*.png")
+    files = (small_report / "out" / "figures").glob("*.png")
     assert found["images"] == len([file for file in files if ".narrow." not in file.name])
     assert found["broken"] == []
     assert found["misdeclared"] == []
@@ -83,15 +82,15 @@ def test_every_figure_loads_and_nothing_overflows(tmp_path: Path, width: int) ->
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_the_letters_of_figures_have_ten_pixels(tmp_path: Path, width: int) -> None:
+def test_the_letters_of_figures_have_ten_pixels(small_report: Path, tmp_path: Path, width: int) -> None:
     smallest = 8 / 72  # inches; another test checks the sizes of the fonts
-    for file, shown in measured(tmp_path, width)["widths"]:
+    for file, shown in measured(small_report, tmp_path, width)["widths"]:
         inches = NARROW if ".narrow." in file else WIDE
         assert smallest * shown / inches >= 10, file
 
 
-def test_the_contents_are_beside_the_text_or_above_it(tmp_path: Path) -> None:
-    on_a_phone, on_a_desk = (measured(tmp_path / str(width), width) for width in (390, 1200))
+def test_the_contents_are_beside_the_text_or_above_it(small_report: Path, tmp_path: Path) -> None:
+    on_a_phone, on_a_desk = (measured(small_report, tmp_path / str(width), width) for width in (390, 1200))
     assert (on_a_phone["beside"], on_a_phone["above"]) == ("none", "block")
     assert (on_a_desk["beside"], on_a_desk["above"]) == ("block", "none")
 
@@ -105,9 +104,9 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize(("scheme", "is_dark"), [(0, True), (1, False)], ids=["dark", "light"])
 def test_the_page_has_the_scheme_of_the_browser_with_enough_contrast(
-    tmp_path: Path, scheme: int, *, is_dark: bool
+    small_report: Path, tmp_path: Path, scheme: int, *, is_dark: bool
 ) -> None:
-    found = measured(tmp_path, 1200, f"--blink-settings=preferredColorScheme={scheme}")
+    found = measured(small_report, tmp_path, 1200, f"--blink-settings=preferredColorScheme={scheme}")
     assert found["colours"]
     for text, background in found["colours"]:
         low, high = sorted(map(luminance, (text, background)))
@@ -122,8 +121,8 @@ def printed(tmp_path: Path, page: Path) -> list[str]:
     return [sheet.extract_text() for sheet in pypdf.PdfReader(paper).pages]
 
 
-def test_the_page_can_be_printed(tmp_path: Path) -> None:
-    sheets = printed(tmp_path, small_report() / "out" / "index.html")
+def test_the_page_can_be_printed(small_report: Path, tmp_path: Path) -> None:
+    sheets = printed(tmp_path, small_report / "out" / "index.html")
     assert "This is not CIFAR-10" in sheets[0]
     assert not any("\N{UPWARDS ARROW} Contents" in sheet for sheet in sheets)
 

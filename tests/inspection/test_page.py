@@ -71,7 +71,7 @@ def test_a_step_forward_shows_formula_inputs_result_and_what_is_saved(tmp_path):
     step = steps_of(page_of(loss, tmp_path))[1]
     assert rows(step)["formula"] == "out = x * y"
     assert rows(step)["saved for backward"] == "y (2, 16 bytes); x (2, 16 bytes)"
-    assert named(step, "x = x")["cells"] == [["1", "2"]]
+    assert named(step, "x")["cells"] == [["1", "2"]]
     assert named(step, "out")["cells"] == [["3", "8"]]
 
 
@@ -100,6 +100,18 @@ def test_a_value_that_was_not_kept_says_how_to_keep_it(tmp_path):
     assert named(steps_of(page_of(loss, tmp_path))[1], "out")["text"] == (
         "not kept; compute it inside trace_graph(values=True)"
     )
+
+
+def test_the_size_of_the_page_grows_with_the_graph_only():
+    sizes = []
+    for count in (50, 100):
+        x = variable([1.0])
+        result = x
+        for _ in range(count):
+            result = tg.sin(result)
+        view = tg.graph(result)
+        sizes.append(len(write_page(view.nodes, view.cotangents())))
+    assert sizes[1] < 2.2 * sizes[0]
 
 
 def test_the_page_needs_no_network(tmp_path):

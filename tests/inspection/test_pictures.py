@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
+from tests.support.browser import BROWSER, browse
 from tests.support.tensors import variable
 from tinygrad_cifar import Tensor, models, nn
 from tinygrad_cifar import functional as F
@@ -61,7 +62,7 @@ def test_folding_any_operations_leaves_no_cycle_and_loses_no_node(result, size):
     nodes = tg.graph(result).nodes
     names = [f"g{i % size}" for i in range(len(nodes))]
     for node, name in zip(nodes, names, strict=True):
-        node.modules = (name,)
+        object.__setattr__(node, "modules", (name,))
     diagram = make_diagram(nodes, set(names), svg.fits_page)
     assert all(arrow.source < arrow.target for arrow in diagram.arrows)
     shown = [node for box in diagram.boxes for node in box.nodes]
@@ -69,7 +70,8 @@ def test_folding_any_operations_leaves_no_cycle_and_loses_no_node(result, size):
 
 
 def test_a_two_layer_network_fits_a_page_without_folding():
-    diagram = diagram_of(two_layer_cost())
+    cost = two_layer_cost()
+    diagram = tg.graph(cost, cotangents=True)._diagram(None)
     assert diagram.note == ""
     assert svg.fits_page(diagram)
 
@@ -106,7 +108,7 @@ def test_a_parameter_that_is_used_again_before_its_module_ends_makes_no_cycle():
         second = tg.sin(layer.W)
         loss = (first * second).sum()
     nodes = tg.graph(loss).nodes
-    nodes[-2].modules = ("layer",)  # the product, as if the module had computed it
+    object.__setattr__(nodes[-2], "modules", ("layer",))  # the product, as if the module had computed it
     diagram = make_diagram(nodes, "layer", svg.fits_page)
     assert all(arrow.source < arrow.target for arrow in diagram.arrows)
 
@@ -136,6 +138,20 @@ def test_boxes_show_shape_values_and_gradients():
         "W": ("1 x 2", "value [1, 2]", "gradient [2, 2]"),
         "multiply": ("1 x 2", "x = 2", "gradient [1, 1]"),
         "loss = sum": ("scalar", "value 6", "gradient 1"),
+    }
+
+
+def test_operations_show_their_module():
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.ReLU())
+    with tg.trace_graph():
+        loss = model(np.ones((1, 4))).sum()
+    boxes = tg.graph(loss)._diagram([]).boxes
+    lines = {box.title: box.lines[0] for box in boxes if box.kind == "operation"}
+    assert lines == {
+        "matmul": "1 x 3 in layers.0",
+        "add": "1 x 3 in layers.0",
+        "relu": "1 x 3 in layers.1",
+        "loss = sum": "scalar",
     }
 
 
@@ -206,6 +222,34 @@ def test_text_stays_inside_its_box():
     diagram = diagram_of(two_layer_cost())
     for box, place in zip(diagram.boxes, svg.lay_out(diagram).boxes, strict=True):
         assert place.width > max(8 * len(box.title), *[7.2 * len(line) for line in box.lines])
+
+
+def luminance(colour):
+    """Return the relative luminance of a colour as WCAG defines it."""
+    digits = colour.lstrip("#")
+    digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", range(3), ids=["light", "dark", "print"])
+def test_text_can_be_read_on_every_colour(scheme):
+    style = ET.fromstring(tg.graph(two_layer_cost()).to_svg()).find(f"{SVG}style").text
+    colours = dict(re.findall(r"--([\w-]+):(#\w+)", re.findall(r"\.tg\{(.*?)\}", style)[scheme]))
+    for text in ("fg", "soft"):
+        for ground in ("bg", "op", "par", "data", "fold", "res"):
+            low, high = sorted(luminance(colours[name]) for name in (text, ground))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)  # as WCAG requires
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_the_picture_of_a_two_layer_network_is_printed_on_one_page(tmp_path):
+    page, printed = tmp_path / "picture.html", tmp_path / "picture.pdf"
+    cost = two_layer_cost()
+    page.write_text(f"<!DOCTYPE html><title>Picture</title>{tg.graph(cost, cotangents=True).to_svg()}")
+    browse(tmp_path / "profile", page, f"--print-to-pdf={printed}")
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed.read_bytes())) == 1
 
 
 # -- text formats ------------------------------------------------------------------------------------------------------

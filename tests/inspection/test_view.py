@@ -265,6 +265,17 @@ def test_arrays_are_read_only(which):
         array[0] = 1.0
 
 
+def test_nothing_can_be_assigned():
+    w = variable([2.0, 3.0])
+    y = w.sum(axis=0)
+    view = tg.graph(y)
+    for part, name in ((view, "nodes"), (view["w"], "name"), (view.result.edges[0], "source")):
+        with pytest.raises(AttributeError, match=f"{name} cannot be assigned: the view of a graph is read-only"):
+            setattr(part, name, None)
+    with pytest.raises(TypeError):
+        view.result.options["axis"] = 1
+
+
 # -- the memory that a view does not hold ------------------------------------------------------------------------------
 
 

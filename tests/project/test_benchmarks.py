@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import page, targets
+from benchmarks import convnet, page, targets, timing
 from benchmarks.__main__ import _PARTS
+from tinygrad_cifar.course.convnet import ConvNet
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +53,46 @@ def test_every_workload_is_timed_with_the_library_the_reference_and_the_lower_bo
 def test_the_long_chain_is_exact_and_freed(results: dict[str, Any]) -> None:
     assert results["chain"]["exact"]
     assert results["chain"]["left"] < 10
+
+
+def test_convolutions_of_all_implementations_agree(results: dict[str, Any]) -> None:
+    rows = results["convolution"]["rows"]
+    assert [row["left_out"] for row in rows] == [{}] * len(rows)
+    assert all({"tinygrad_cifar", "matrix products", "fancy indexing"} <= row["seconds"].keys() for row in rows)
+
+
+def test_the_profile_of_the_convolutional_network_names_its_primitives(results: dict[str, Any]) -> None:
+    profile = results["convnet"]["profile"]
+    assert {"conv2d", "max_pool2d", "batch_norm", "gelu_tanh", "cross_entropy"} <= profile["forward"].keys()
+    assert {"conv2d, x", "conv2d, filters", "max_pool2d, x", "batch_norm, bias"} <= profile["backward"].keys()
+
+
+def test_the_activations_to_keep_are_those_of_the_shapes_of_the_network() -> None:
+    sizes = [31 * 31 * (24 + 24 + 64), 15 * 15 * (6 * 64 + 256), 7 * 7 * (6 * 256 + 256), 3 * 3 * 6 * 256, 256]
+    assert convnet.activation_bytes(ConvNet(rng=0), 10) == 10 * 4 * sum(sizes)
+
+
+def test_different_losses_of_the_convolutional_network_miss_its_target() -> None:
+    seconds = {"tinygrad_cifar": [1.0], "PyTorch eager": [2.0]}
+    result = {"seconds": seconds, "images": 10, "peak": 1, "activations": 1, "environment": {"blas": {"kernel": "Zen"}}}
+    met = [targets.verdicts({"convnet": result | {"error": error}})[0].met for error in (1e-6, 0.1)]
+    assert met == [True, False]
+
+
+def test_a_convolution_slower_than_its_products_misses_its_target() -> None:
+    def result(seconds: float) -> dict[str, Any]:
+        times = {"tinygrad_cifar": [seconds], "matrix products": [1.0]}
+        return {"convolution": {"rows": [{"shape": [15, 64, 64], "seconds": times}]}}
+
+    assert [targets.verdicts(result(seconds))[0].met for seconds in (1.1, 1.2)] == [True, False]
+
+
+def test_calls_that_warm_up_are_not_timed() -> None:
+    calls: list[str] = []
+    functions = [lambda: calls.append("a"), lambda: calls.append("b")]
+    times = timing.time_interleaved(functions, 2, group=0, warm=3)
+    assert "".join(calls) == "ab" + 2 * ("aaaa" + "bbbb")
+    assert [len(taken) for taken in times] == [2, 2]
 
 
 def test_the_page_contains_every_part_and_the_notes(results: dict[str, Any]) -> None:

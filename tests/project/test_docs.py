@@ -1,7 +1,8 @@
 """Documentation: all examples in README.md and docs/ run and give the results shown.
 
 Python examples are doctests, one session per page. Commands run in order in an empty folder, with the built-in data;
-those that need a folder with CIFAR-10 (DIR) are only checked up to its absence.
+those that need a folder with CIFAR-10 (DIR) are only checked up to its absence. Checks of gradients use 60 features by
+default, and all of them with the profile ``thorough``, which takes about 20 seconds.
 """
 
 import doctest
@@ -11,12 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import tinygrad_cifar
 from tinygrad_cifar.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+FEWER = [] if settings().max_examples >= 300 else ["--features", "60"]
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -55,7 +58,7 @@ def test_commands_run(page, monkeypatch, tmp_path, capsys):
         words = shlex.split(line, comments=True)[1:]
         if "DIR" in words:
             continue
-        assert main(words) == 0, f"{line}\n{capsys.readouterr()}"
+        assert main([*words, *(FEWER if words[0] == "check" else [])]) == 0, f"{line}\n{capsys.readouterr()}"
         ran += 1
     if not ran:
         pytest.skip("every command on this page needs CIFAR-10")

@@ -31,7 +31,7 @@ values = st.one_of(
     st.text(max_size=3),
     st.tuples(st.integers(0, 9), st.integers(0, 9)),
 )
-choices = st.lists(values, min_size=1, max_size=4, unique_by=str).map(Choice)
+choices = st.lists(values, min_size=1, max_size=4, unique=True).map(Choice)
 positive = st.floats(1e-6, 1e3)
 points = st.none() | st.integers(2, 9)
 

@@ -48,6 +48,9 @@ KINDS = {
         q=0.5,
         shift=1,
     ),
+    "convnet": replace(
+        SMALL, model="convnet", hidden=(2, 3), depth=1, optimiser="muon", eta=0.05, momentum=0.6, bias_rate=0.01
+    ),
     "patchify": replace(SMALL, model="patchify", hidden=(3,), filter_size=16, filters=2, init="he", smoothing=0.1),
     "recipe": replace(
         SMALL,

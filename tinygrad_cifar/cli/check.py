@@ -17,6 +17,8 @@ from tinygrad_cifar.experiments.report_checks import KINDS, CheckMetric, ReportC
 
 _FEATURES = 300
 _IMAGES = 20
+# Not convnet: among thousands of maxima of windows, a difference changes which element is the largest in some.
+CHECKED = tuple(model for model in MODELS if model != "convnet")
 _EXPLANATION = """\
 The gradient of the cost with respect to each parameter is compared with centred
 differences, in up to 100 elements chosen at random."""
@@ -35,7 +37,7 @@ def add_parser(commands: Subparsers) -> None:
         "differences, and for the models of the reports also with the metrics of these. The exit status is 1 if a "
         "gradient is wrong, or if the error against a centred difference exceeds the reported value.",
     )
-    parser.add_argument("model", choices=MODELS, help="model to check")
+    parser.add_argument("model", choices=CHECKED, help="model to check")
     add_data_option(parser)
     add_threads_option(parser)
     parser.add_argument(

@@ -48,6 +48,21 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "cycles": 3,
         "epochs": 12,
     },
+    "convnet": {
+        "hidden": (64, 256, 256),
+        "optimiser": "muon",
+        "eta": 0.24,
+        "momentum": 0.6,
+        "bias_rate": 0.22,
+        "last_rate": 0.085,
+        "schedule": "linear",
+        "smoothing": 0.18,
+        "batch_size": 2000,
+        "flip": "alternate",
+        "shift": 2,
+        "border": "reflect",
+        "epochs": 8,
+    },
 }
 # Options of the short help, and the names that other programs give to options.
 BASIC = tuple(field.option for field in OPTIONS.values() if field.is_basic)

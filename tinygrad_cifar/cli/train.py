@@ -36,6 +36,7 @@ from tinygrad_cifar.cli.common import (
     wrapped,
 )
 from tinygrad_cifar.cli.settings import BASIC, SYNONYMS, add_settings, settings_from, table_of_defaults
+from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.models import Patchify
@@ -50,7 +51,8 @@ from tinygrad_cifar.system.identity import require_same
 from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
-FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png")
+LAYERS = "layers.png"  # only with --layer-statistics
+FIGURES = ("loss.png", "accuracy.png", "learning_rate.png", "weights.png", "confusion.png", LAYERS)
 _MAX_TEMPLATES = 100
 
 _EXAMPLE = "example: tinygrad-cifar train two-layer --out runs/first"
@@ -279,13 +281,13 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
     history = {"": result.history}
     steps = result.history.rows[-1].step
     schedule = build_schedule(settings, -(-len(prepared.train[1]) // settings.batch_size))
-    if isinstance(result.model, Patchify):
+    if isinstance(result.model, (Patchify, ConvNet)):
         weights = result.model.filters_as_images()
     else:
         weights = prepared.preprocessing.of_pixels(result.model.weights()[0].numpy())
     units = weights.shape[1]
     linear = not settings.hidden
-    drawn = (
+    drawn = [
         plotting.plot_loss(plotting.Heading("Loss and cost", details), history),
         plotting.plot_accuracy(plotting.Heading("Accuracy", details), history),
         plotting.plot_learning_rate(
@@ -305,10 +307,13 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
             ),
             dataset.class_names,
         ),
-    )
-    for name, figure in zip(FIGURES, drawn, strict=True):
+    ]
+    names = [name for name in FIGURES if name != LAYERS or result.history.layers]
+    if result.history.layers:
+        drawn.append(plotting.plot_layers(plotting.Heading("Activations and gradients", details), result.history))
+    for name, figure in zip(names, drawn, strict=True):
         plotting.save_figure(figure, out / name)
-    return FIGURES
+    return tuple(names)
 
 
 def _template_title(model: str, units: int) -> str:
@@ -316,5 +321,6 @@ def _template_title(model: str, units: int) -> str:
         "softmax": "Weights of each class as images",
         "svm": "Weights of each class as images",
         "patchify": "Filters as images",
+        "convnet": "Filters of the first layer as images, not trained",
     }.get(model, "Weights of hidden units as images")
     return title + (f" ({_MAX_TEMPLATES} of {units})" if units > _MAX_TEMPLATES else "")

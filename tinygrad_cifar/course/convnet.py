@@ -17,7 +17,8 @@ import numpy.typing as npt
 from tinygrad_cifar.course.models import Classifier, Images
 from tinygrad_cifar.data.dataset import PIXELS
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import unwrap_value
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value
+from tinygrad_cifar.engine.modes import is_recording
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import GELU, BatchNorm, Conv2d, MaxPool2d, Module, Sequential
 from tinygrad_cifar.system.generators import RandomState, make_generator
@@ -29,6 +30,8 @@ _WINDOW = 2  # of the whitening layer
 _WHITENING_IMAGES = 5000
 _WHITENING_EPSILON = 5e-4
 _POOL_AT_END = 3
+_SHARE_WITH_WHITENING_BIAS = 3 / 8
+_BLOCK = 500  # images
 
 
 class ConvNet(Classifier):
@@ -37,7 +40,8 @@ class ConvNet(Classifier):
     First a convolution of 2 x 2 with 24 filters that are computed from the training images and not trained
     (:meth:`initialise_from`), and a GELU. Then one block per width: a convolution of 3 x 3, the maximum of windows of
     2 x 2, batch normalisation, GELU; and ``depth - 1`` times a convolution of 3 x 3, batch normalisation, GELU. At the
-    end the maximum of windows of 3 x 3, a linear layer without biases, and division by the number of its inputs.
+    end the maximum of windows of 3 x 3, and a linear layer without biases, whose weights have the standard deviation
+    ``1 / inputs`` at first.
 
     Filters are initialised so that each of the first outputs of a convolution repeats one of its inputs. They have no
     biases, and the batch normalisation no factors.
@@ -98,11 +102,10 @@ class ConvNet(Classifier):
             Sequential(*_block(channels, width, depth, rng, dtype))
             for channels, width in pairwise([2 * patch, *widths])
         ]
-        window = min(_POOL_AT_END, side)
-        self.pool = MaxPool2d(window)
-        features = widths[-1] * (side // window) ** 2
-        head = rng.uniform(-1, 1, (features, classes))
-        self.head = Tensor(head / head.std(), requires_grad=True, dtype=dtype)
+        self.pool = MaxPool2d(min(_POOL_AT_END, side))
+        *_, shape = shapes_of_weights(widths, depth, classes)
+        head = rng.uniform(-1, 1, shape)
+        self.head = Tensor(head / (head.std() * len(head)), requires_grad=True, dtype=dtype)
 
     def initialise_from(self, X: npt.ArrayLike) -> None:
         """Compute the filters of the first layer from preprocessed training images, of which 5,000 are used.
@@ -118,18 +121,61 @@ class ConvNet(Classifier):
         both = np.concatenate([filters, -filters], axis=1)
         self.whitening.data = both.reshape(self.whitening.shape).astype(self.whitening.dtype)
 
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        """Train the biases of the whitening layer during the first three eighths of a run only."""
+        self.whitening_bias.requires_grad = epoch < _SHARE_WITH_WHITENING_BIAS * epochs
+
     def forward(self, X: Images) -> Tensor:
-        """Return the scores."""
+        """Return the scores.
+
+        Many images are processed in blocks, unless the computation is recorded, since all their activations would take
+        gigabytes.
+        """
+        count = shape_of(X)[0]
+        if count <= _BLOCK or self.training or is_recording():
+            return self._scores(X)
+        images: Any = unwrap_value(X)
+        parts = [self._scores(images[start : start + _BLOCK]) for start in range(0, count, _BLOCK)]
+        scores: Tensor = ops.concatenate(parts)
+        return scores
+
+    def _scores(self, X: Images) -> Tensor:
         x = self.activation(ops.conv2d(_as_images(X), self.whitening) + self.whitening_bias)
         for block in self.blocks:
             x = block(x)
         x = ops.reshape(self.pool(x), (x.shape[0], self.head.shape[0]))
-        scores: Tensor = ops.matmul(x, self.head) / self.head.shape[0]
+        scores: Tensor = ops.matmul(x, self.head)
         return scores
 
-    def filters(self) -> list[Tensor]:
-        """Return the filters that are trained."""
-        return [module.W for module in self.modules() if isinstance(module, Conv2d)]
+    def filters_as_images(self) -> Array:
+        """Return the filters of the whitening layer as images, each pixel enlarged: one column for each.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar.course.convnet import ConvNet
+        >>> ConvNet(rng=0).filters_as_images().shape
+        (3072, 24)
+        """
+        filters = self.whitening.numpy().transpose(2, 0, 1, 3)
+        enlarged = filters.repeat(_SIDE // _WINDOW, 1).repeat(_SIDE // _WINDOW, 2)
+        return enlarged.reshape(PIXELS, -1)
+
+
+def shapes_of_weights(widths: Sequence[int], depth: int, classes: int) -> list[tuple[int, ...]]:
+    """Return the shapes of the filters, of the whitening layer first, and of the weights of the last layer.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.convnet import shapes_of_weights
+    >>> shapes_of_weights((8, 16), depth=1, classes=10)
+    [(2, 2, 3, 24), (3, 3, 24, 8), (3, 3, 8, 16), (64, 10)]
+    """
+    first = 2 * _WINDOW * _WINDOW * _COLOURS
+    shapes: list[tuple[int, ...]] = [(_WINDOW, _WINDOW, _COLOURS, first)]
+    for channels, width in pairwise([first, *widths]):
+        shapes += [(3, 3, channels, width), *[(3, 3, width, width)] * (depth - 1)]
+    side = (_SIDE - _WINDOW + 1) >> len(widths)
+    return [*shapes, (widths[-1] * (side // min(_POOL_AT_END, side)) ** 2, classes)]
 
 
 def _block(channels: int, width: int, depth: int, rng: np.random.Generator, dtype: npt.DTypeLike) -> list[Module]:

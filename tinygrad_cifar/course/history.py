@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.course.layer_statistics import LayerStatistics
 from tinygrad_cifar.system.arguments import suggest
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,6 +45,8 @@ class Measurement:
         Accuracy on the validation data, from 0 to 1; NaN without any, or if the model is not a classifier.
     others : mapping of str to float
         The metrics that were passed to ``fit``, such as ``train_r2`` and ``validation_r2``.
+    layers : mapping of str to LayerStatistics
+        With ``fit(..., layer_statistics=True)``, the statistics of each layer, from the first to the last.
     """
 
     step: int
@@ -56,27 +59,42 @@ class Measurement:
     validation_cost: float
     validation_accuracy: float
     others: Mapping[str, float] = field(default_factory=dict, hash=False)
+    layers: Mapping[str, LayerStatistics] = field(default_factory=dict, hash=False)
 
     def as_dict(self) -> dict[str, float]:
-        """Return all quantities by name, those of ``others`` last."""
-        return {name: getattr(self, name) for name in COLUMNS} | dict(self.others)
+        """Return all quantities by name; those of layers, such as ``layers.0_activation_zeros``, are last."""
+        of_layers = {
+            f"{layer}_{name}": value
+            for layer, statistics in self.layers.items()
+            for name, value in statistics._asdict().items()
+        }
+        return {name: getattr(self, name) for name in COLUMNS} | dict(self.others) | of_layers
 
     def to_list(self) -> list[Any]:
-        """Return the quantities in order, and ``others`` at the end if there are any; JSON can store this list."""
-        return [*[getattr(self, name) for name in COLUMNS], *([dict(self.others)] if self.others else [])]
+        """Return the quantities in order, then ``others`` and ``layers`` as far as needed; JSON can store this list."""
+        more: list[Any] = [dict(self.others)] if self.others or self.layers else []
+        more += [{layer: list(statistics) for layer, statistics in self.layers.items()}] if self.layers else []
+        return [*[getattr(self, name) for name in COLUMNS], *more]
 
     @classmethod
     def from_list(cls, row: Sequence[Any]) -> Measurement:
         """Return the measurement of which ``row`` is the :meth:`to_list`."""
         step, *numbers = row
-        others = numbers.pop() if numbers and isinstance(numbers[-1], Mapping) else {}
+        mappings = [part for part in numbers[-2:] if isinstance(part, Mapping)]
+        numbers = numbers[: len(numbers) - len(mappings)]
+        others, layers = (*mappings, {}, {})[:2]
         if len(numbers) != len(COLUMNS) - 1:
             raise ValueError(f"a measurement has {len(COLUMNS)} numbers; got {len(numbers) + 1}")
         named = dict(zip(COLUMNS[1:], map(float, numbers), strict=True))
-        return cls(int(step), **named, others={str(name): float(value) for name, value in others.items()})
+        return cls(
+            int(step),
+            **named,
+            others={str(name): float(value) for name, value in others.items()},
+            layers={str(layer): LayerStatistics(*map(float, values)) for layer, values in layers.items()},
+        )
 
 
-COLUMNS = tuple(f.name for f in fields(Measurement) if f.name != "others")
+COLUMNS = tuple(f.name for f in fields(Measurement) if f.name not in ("others", "layers"))
 
 
 @dataclass(repr=False)
@@ -126,10 +144,15 @@ class History:
                 raise AttributeError(f"History has no column {name}{suggest(name, row)}")
         return np.array([row[name] for row in rows], dtype=float)
 
+    @property
+    def layers(self) -> list[str]:
+        """The names of the layers whose statistics were measured, from the first to the last."""
+        return list(self.rows[0].layers) if self.rows else []
+
     def to_csv(self) -> str:
         """Return the measurements as comma-separated values with a header."""
         text = io.StringIO()
-        names = [*COLUMNS, *(self.rows[0].others if self.rows else ())]
+        names = list(self.rows[0].as_dict()) if self.rows else list(COLUMNS)
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(row.as_dict() for row in self.rows)

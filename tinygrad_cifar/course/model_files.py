@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_cifar.course import models
+from tinygrad_cifar.course.convnet import shapes_of_weights
 from tinygrad_cifar.course.runs import Result, build_model
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import Dataset
@@ -106,8 +107,10 @@ def load_model(path: Path) -> TrainedModel:
         raise CheckpointError(f"{path} is not a trained model: {error}") from error
 
 
-def _shapes_of_weights(settings: Settings, features: int, classes: int) -> list[tuple[int, int]]:
+def _shapes_of_weights(settings: Settings, features: int, classes: int) -> list[tuple[int, ...]]:
     """Return the shapes of the weights of a model of the settings."""
+    if settings.model == "convnet":
+        return shapes_of_weights(settings.hidden, settings.depth, classes)
     if settings.model != "patchify":
         return list(pairwise((features, *settings.hidden, classes)))
     patch = COLOURS * settings.filter_size**2

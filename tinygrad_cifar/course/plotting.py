@@ -118,6 +118,12 @@ class Panel:
     title : str
     log_x : bool
         If True, the x axis is logarithmic. Default: False.
+    log_y : bool
+        If True, the y axis is logarithmic. Default: False.
+    y_limits : (float, float), optional
+        Range of the y axis. If None, that of the lines.
+    legend : bool
+        If False, there is no legend. Default: True, for several lines.
     x_names : sequence of str
         Names of the x values 0, 1, ... of a categorical axis.
     """
@@ -127,6 +133,9 @@ class Panel:
     lines: Sequence[Line]
     title: str = ""
     log_x: bool = False
+    log_y: bool = False
+    y_limits: tuple[float, float] | None = None
+    legend: bool = True
     x_names: Sequence[str] = ()
 
 
@@ -201,7 +210,16 @@ def _draw_panel(axes: Axes, panel: Panel, width: float) -> None:
             axes.xaxis.set_major_locator(LogLocator(subs=_multiples(low, high, width)))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
-    if len(panel.lines) > 1:
+    if panel.log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        low, high = axes.get_ylim()
+        if high < _FEW_DECADES * low:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    if panel.y_limits is not None:
+        axes.set_ylim(panel.y_limits)
+    if len(panel.lines) > 1 and panel.legend:
         axes.legend(fontsize=9)
 
 
@@ -307,6 +325,39 @@ def _lines(histories: Mapping[str, History], quantity: str, scale: float = 1.0) 
                 colour = j if len(histories) == 1 else i
                 lines.append(Line(f"{name} {part}".strip(), history.column("epoch"), y, colour, dashed=j == 1))
     return lines
+
+
+def plot_layers(heading: Heading, history: History, *, width: float = WIDE) -> Figure:
+    """Draw the statistics of the layers against the epoch: activations in the first row, gradients in the second.
+
+    Parameters
+    ----------
+    heading : Heading
+    history : History
+        Of a run with ``layer_statistics=True``.
+    width : float
+        ``WIDE`` (default) or ``NARROW``.
+
+    Raises
+    ------
+    ValueError
+        If the run did not measure the layers.
+    """
+    if not history.layers:
+        raise ValueError("plot_layers: the history must contain layers; train with layer_statistics=True")
+    panels = []
+    for what in ("activation", "gradient"):
+        for quantity, label, scale in (("mean", "mean", 1.0), ("std", "spread", 1.0), ("zeros", "zeros in %", 100.0)):
+            lines = [
+                Line(layer, history.column("epoch"), scale * history.column(f"{layer}_{what}_{quantity}"), i)
+                for i, layer in enumerate(history.layers)
+            ]
+            is_positive = quantity == "std" and all((line.y > 0).all() for line in lines)
+            limits = (-2.0, 102.0) if quantity == "zeros" else None
+            is_last = what == "gradient" and quantity == "zeros"  # there is room between the lines
+            name = f"{what}s: {label}"
+            panels.append(Panel("epoch", name, lines, log_y=is_positive, y_limits=limits, legend=is_last))
+    return plot_curves(heading, panels, columns=3, shared=False, width=width)
 
 
 def plot_learning_rate(heading: Heading, rates: Array, *, width: float = WIDE) -> Figure:
@@ -486,8 +537,9 @@ def save_figure(figure: Figure, path: Path, *, colours: int | None = None) -> No
         If the file cannot be written.
     """
     content = io.BytesIO()
+    intermediate = {} if colours is None else {"compress_level": 0}  # compressed below, with a palette
     with _style():
-        figure.savefig(content, format="png", metadata={"Software": None})
+        figure.savefig(content, format="png", metadata={"Software": None}, pil_kwargs=intermediate)
     if colours is not None:
         image = Image.open(content).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         content = io.BytesIO()

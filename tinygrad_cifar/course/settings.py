@@ -19,7 +19,7 @@ from tinygrad_cifar.engine import ops
 from tinygrad_cifar.nn import functional, initialisers
 from tinygrad_cifar.system.arguments import explain_constructor, suggest
 
-MODELS = ("softmax", "svm", "two-layer", "perceptron", "patchify")
+MODELS = ("softmax", "svm", "two-layer", "perceptron", "patchify", "convnet")
 SCHEDULES = ("constant", "exponential", "step", "triangular", "cosine", "linear")
 OPTIMISERS = ("sgd", "nesterov", "adam", "adamw", "adagrad", "rmsprop", "muon")
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"relu": ops.relu, "absolute": ops.absolute}
@@ -37,7 +37,9 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
 
 # Larger factors are never useful, and their multiples may not be representable as float32.
 _MAX_FACTOR = 1e30
+_WITH_CROSS_ENTROPY = tuple(model for model in MODELS if model != "svm")
 _FILTER_SIZES = tuple(size for size in range(1, SIDE + 1) if SIDE % size == 0)
+_MOST_BLOCKS = 4  # of convnet: each halves the image
 _MARKED_NAME = re.compile(r"<([a-z_]+)>")
 
 
@@ -90,7 +92,8 @@ class Settings:
     model: str = setting("softmax", "classifier", choices=MODELS, label="{}", is_always_shown=True)
     hidden: tuple[int, ...] = setting(
         (),
-        "units of each hidden layer (two-layer and patchify: one layer; perceptron: any number)",
+        "units of each hidden layer (two-layer and patchify: one layer; perceptron: any number), or filters of each "
+        "block of convnet",
         group="model",
         at_least=1,
         at_most=100_000,
@@ -125,6 +128,17 @@ class Settings:
         only_with={"model": ("patchify",)},
         is_strict=True,
         label="{} filters",
+        was_added=True,
+    )
+    depth: int = setting(
+        2,
+        "number of convolutions of each block",
+        group="model",
+        at_least=1,
+        at_most=100,
+        only_with={"model": ("convnet",)},
+        is_strict=True,
+        label="depth {}",
         was_added=True,
     )
     init: str = setting("normal", "initialisation of the weights", group="model", choices=tuple(INITIALISERS))
@@ -178,7 +192,7 @@ class Settings:
         "loss of an image: of the softmax, or of a sigmoid for each class (the mean over the classes)",
         group="training",
         choices=tuple(LOSSES),
-        only_with={"model": ("softmax", "two-layer", "perceptron", "patchify")},
+        only_with={"model": _WITH_CROSS_ENTROPY},
         is_strict=True,
         label="{}",
         was_added=True,
@@ -189,7 +203,7 @@ class Settings:
         group="training",
         at_least=0,
         at_most=0.9,
-        only_with={"model": ("softmax", "two-layer", "perceptron", "patchify")},
+        only_with={"model": _WITH_CROSS_ENTROPY},
         is_strict=True,
         label="smoothing {:g}",
         was_added=True,
@@ -200,7 +214,7 @@ class Settings:
         group="training",
         at_least=0,
         at_most=1,
-        only_with={"model": ("softmax", "two-layer", "perceptron", "patchify")},
+        only_with={"model": _WITH_CROSS_ENTROPY},
         is_strict=True,
         label="q {:g}",
         long_name="loss_exponent",
@@ -306,11 +320,22 @@ class Settings:
     )
     bias_rate: float = setting(
         1.0,
-        "factor of the learning rate for biases, and with muon for the last layer too",
+        "factor of the learning rate for biases; of convnet with muon, times the batch size",
         group="training",
         at_least=0,
         at_most=_MAX_FACTOR,
         label="bias rate {:g}",
+        was_added=True,
+    )
+    last_rate: float = setting(
+        1.0,
+        "factor of the learning rate for the last layer, which muon does not update",
+        group="training",
+        at_least=0,
+        at_most=_MAX_FACTOR,
+        only_with={"optimiser": ("muon",)},
+        is_strict=True,
+        label="last rate {:g}",
         was_added=True,
     )
     clip_norm: float | None = setting(
@@ -359,6 +384,12 @@ class Settings:
     shuffle: bool = setting(False, "shuffle the images before each epoch", group="training")
     measure_every: int | None = setting(
         None, "updates between measurements, instead of an epoch", group="training", at_least=1, old_name="every"
+    )
+    layer_statistics: bool = setting(
+        False,
+        "measure mean, spread and zeros of the activations and gradients of each layer",
+        group="training",
+        was_added=True,
     )
     patience: int | None = setting(
         None, "epochs without a higher validation accuracy before training stops early", group="training", at_least=1
@@ -443,8 +474,10 @@ class Settings:
                 f"<filter_size> must divide {SIDE}, the width of an image ({', '.join(map(str, _FILTER_SIZES))}); "
                 f"got {self.filter_size}"
             )
-        if self.model == "patchify" and self.preprocessing == "whiten":
-            raise SettingsError("patchify needs pixels, which <preprocessing> whiten mixes; choose another")
+        if self.model in ("patchify", "convnet") and self.preprocessing == "whiten":
+            raise SettingsError(f"{self.model} needs pixels, which <preprocessing> whiten mixes; choose another")
+        if self.model == "convnet" and not 1 <= len(self.hidden) <= _MOST_BLOCKS:
+            raise SettingsError(f"convnet has 1 to {_MOST_BLOCKS} blocks; <hidden> gives {len(self.hidden) or 'none'}")
 
     def _check_images(self) -> None:
         if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):

@@ -20,6 +20,7 @@ import numpy as np
 from tinygrad_cifar.course.evaluation import Examples, Loss, Metric, Metrics, evaluate, loss_function, validate_examples
 from tinygrad_cifar.course.history import History as History  # noqa: PLC0414 (offered here, too)
 from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PLC0414
+from tinygrad_cifar.course.layer_statistics import LayerStatistics, measure_layers
 from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
@@ -31,6 +32,8 @@ from tinygrad_cifar.system.generators import RandomState, make_generator
 from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_EXAMPLES_OF_LAYERS = 100  # on which the statistics of layers are measured
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818 (an event)
@@ -78,6 +81,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     augment: Callable[[Array, np.random.Generator], Array] | None = None,
     clip_norm: float | None = None,
     measure_on: Examples | None = None,
+    layer_statistics: bool = False,
     checkpoint: Path | str | None = None,
     run_id: Mapping[str, Any] | None = None,
     callback: Callable[[TrainingProgress], None] | None = None,
@@ -131,6 +135,10 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     measure_on : (X, labels), optional
         Images and labels for the ``train_`` columns of the history. Default: ``train``; if that consists of batches,
         the mean loss of the updates.
+    layer_statistics : bool
+        If True, each measurement includes the mean, the spread and the share of zeros of the activations and gradients
+        of each layer, on the first 100 training images (see :attr:`Measurement.layers`). The training itself does not
+        change. Default: False.
     checkpoint : Path, optional
         File that is written before the first epoch and after each epoch. If it exists, the run is resumed from it.
     run_id : mapping, optional
@@ -197,8 +205,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     rng = None if rng is None else make_generator("fit", rng)
     if augment is not None and rng is None:
         raise ValueError("fit: augment needs a random generator; give rng")
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")
+    _check_clip_norm(clip_norm)
     source = open_source(train, batch_size, steps_per_epoch, shuffle=shuffle, restarts=checkpoint is not None)
     for examples in (validation, measure_on):
         if examples is not None:
@@ -215,6 +222,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         **({} if loss is None else {"loss": getattr(loss, "__name__", type(loss).__name__)}),
         **({} if not metrics else {"metrics": list(metrics)}),
         **({} if clip_norm is None else {"clip_norm": float(clip_norm)}),
+        **({"layer_statistics": True} if layer_statistics else {}),
         **(run_id or {}),
     }
     measures = _Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
@@ -223,6 +231,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
         loop.callback = report
+        loop.measures_layers = layer_statistics
         with np.errstate(over="ignore", invalid="ignore"):  # reported with the step as TrainingDiverged
             loop.start(checkpoint)
             while loop.epochs_done < epochs and not loop.history.stopped_early:
@@ -322,6 +331,11 @@ def _check_at_least_one(**numbers: int | None) -> None:
             raise ValueError(f"fit: {name} must be at least 1; got {number}")
 
 
+def _check_clip_norm(clip_norm: float | None) -> None:
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")
+
+
 @dataclass(frozen=True)
 class _Measures:
     """What is measured: a model with its loss and metrics, on the training and the validation examples."""
@@ -363,6 +377,7 @@ class _TrainingLoop:
         self.source, self.rng, self.augment = source, rng, augment
         self.clip_norm: float | None = None
         self.callback: Callable[[TrainingProgress], None] | None = None
+        self.measures_layers = False
         self.steps_per_epoch = source.steps_per_epoch
         self.steps = int(plan["epochs"]) * self.steps_per_epoch
         self.generators = model.generators()
@@ -395,9 +410,10 @@ class _TrainingLoop:
     def run_epoch(self, measure_every: int | None, patience: int | None) -> None:
         """Make the updates and the measurements of one epoch."""
         self.model.train()
-        start_epoch = getattr(self.augment, "start_epoch", None)
-        if callable(start_epoch):
-            start_epoch(self.epochs_done)
+        for listener, arguments in ((self.augment, ()), (self.model, (self.steps // self.steps_per_epoch,))):
+            start_epoch = getattr(listener, "start_epoch", None)
+            if callable(start_epoch):
+                start_epoch(self.epochs_done, *arguments)
         for X, labels in self.source.epoch(self.rng):
             self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
             if measure_every and self.optimiser.steps % measure_every == 0:
@@ -473,9 +489,20 @@ class _TrainingLoop:
                 *(train.loss, train.cost, train.accuracy),
                 *(validation.loss, validation.cost, validation.accuracy),
                 others,
+                self._layers() if self.measures_layers else {},
             )
         )
         self.report()
+
+    def _layers(self) -> dict[str, LayerStatistics]:
+        """Return the statistics of the layers on the first examples that are measured."""
+        examples = self.measures.train if self.measures.train is not None else self.measures.validation
+        if examples is None:
+            raise ValueError(
+                "fit: layer_statistics needs images to measure on; give measure_on, since train has batches"
+            )
+        X, targets = (part[:_EXAMPLES_OF_LAYERS] for part in examples)
+        return measure_layers(self.model, self.loss_of_batch, X, targets)
 
     def _running_metrics(self, penalty: float) -> Metrics:
         """Return the mean loss of the updates since the last measurement, and start again."""

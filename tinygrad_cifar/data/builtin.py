@@ -153,7 +153,7 @@ def builtin_dataset(seed: int = 0) -> Dataset:
     Test accuracies with seeds 0 to 2 and standardised pixels, measured with hand-derived gradients: trained on all
     10,000 images, softmax regression reaches at most 41 % in any epoch of about 30 settings, and two layers
     (3072-50-10, lambda 0.01, one cycle of 1,000 steps between the rates 1e-5 and 0.1) 84 to 88 %. Trained on one batch
-    of 2,000 images, they reach 38 % and 60 to 63 %. Generating the data takes about 0.6 seconds.
+    of 2,000 images, they reach 38 % and 60 to 63 %. Generating the data takes about 0.3 seconds.
 
     Examples
     --------
@@ -220,13 +220,14 @@ def _specks(n: int, rng: np.random.Generator) -> _Array:
 
 def _clouds(n: int, rng: np.random.Generator) -> _Array:
     """Interpolate linearly between random colours, along columns, then along rows."""
+    # take() and not indexing, whose result has another order in memory, so that all later operations would be slow.
     position = np.arange(SIDE, dtype=np.float32) * np.float32((CLOUDS - 1) / SIDE)
     left = position.astype(np.int64)
     fraction = position - left.astype(np.float32)
     colours = CLOUD_DEPTH * (rng.random((n, 3, CLOUDS, CLOUDS), dtype=np.float32) - 0.5)
-    rows = colours[..., left] * (1 - fraction) + colours[..., left + 1] * fraction
+    rows = colours.take(left, axis=3) * (1 - fraction) + colours.take(left + 1, axis=3) * fraction
     fraction = fraction[:, np.newaxis]
-    clouds: _Array = rows[:, :, left] * (1 - fraction) + rows[:, :, left + 1] * fraction
+    clouds: _Array = rows.take(left, axis=2) * (1 - fraction) + rows.take(left + 1, axis=2) * fraction
     return clouds
 
 

@@ -21,6 +21,7 @@ from typing import Any, overload
 import numpy as np
 
 from tinygrad_cifar.engine.graph import VJP, Edge, Node, Value, ancestors, refuse_masked_array, unwrap_value
+from tinygrad_cifar.engine.hooks import hooked_nodes, run_hooks
 from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
 from tinygrad_cifar.engine.operations import V
 from tinygrad_cifar.engine.ops.elementwise import astype
@@ -70,6 +71,8 @@ def propagate(
     kept = targets or frozenset()
 
     cotangents: Cotangents = {start: cotangent}
+    if hooked_nodes:
+        edges_of = partial(_edges_after_hooks, edges_of, cotangents)
     queue = [(-start.number, start)]
     while queue:
         _, node = heapq.heappop(queue)
@@ -86,6 +89,9 @@ def propagate(
             if parent not in cotangents and parent.primitive is not None:
                 heapq.heappush(queue, (-parent.number, parent))
             follow(cotangents, node, edge, g)
+    if hooked_nodes:
+        for leaf in [node for node in cotangents if node.primitive is None and node in hooked_nodes]:
+            cotangents[leaf] = run_hooks(leaf, cotangents[leaf])
     return cotangents
 
 
@@ -186,6 +192,15 @@ def _all_edges(prepare: Prepare) -> Callable[[Node], Sequence[Edge] | None]:
         return prepare(node, edges) if edges else edges
 
     return edges_of
+
+
+def _edges_after_hooks(
+    edges_of: Callable[[Node], Sequence[Edge] | None], cotangents: Cotangents, node: Node
+) -> Sequence[Edge] | None:
+    """Run the hooks of a result, whose cotangent is now complete, and return the edges of its node."""
+    if node.primitive is not None and node in hooked_nodes:
+        cotangents[node] = run_hooks(node, cotangents[node])
+    return edges_of(node)
 
 
 def _edges_towards(start: Node, targets: frozenset[Node], prepare: Prepare) -> Callable[[Node], Sequence[Edge]]:

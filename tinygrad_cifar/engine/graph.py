@@ -49,9 +49,14 @@ class Node:
         if a watcher has recorded it.
     trace
         What ``trace_graph`` has recorded of the operation; present only then.
+    hooks : dict
+        The functions that ``register_hook`` has added; present only then.
     """
 
-    __slots__ = ("__weakref__", "dtype", "edges", "frozen", "grad", "location", "number", "primitive", "shape", "trace")
+    __slots__ = (
+        *("__weakref__", "dtype", "edges", "frozen", "grad", "hooks", "location", "number", "primitive", "shape"),
+        "trace",
+    )
 
     primitive: Primitive | None
     edges: tuple[Edge, ...] | None
@@ -62,6 +67,7 @@ class Node:
     frozen: bool
     location: tuple[str, int, str, int]
     trace: Any
+    hooks: dict[int, Any]
 
 
 class Value:

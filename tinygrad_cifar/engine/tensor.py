@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from tinygrad_cifar.engine import backprop, numpy_protocol, ops
 from tinygrad_cifar.engine.graph import Array, Node, Value, make_leaf, refuse_masked_array, unwrap_value
+from tinygrad_cifar.engine.hooks import HookHandle, add_hook
 from tinygrad_cifar.engine.ownership import is_held_elsewhere, is_shared, make_read_only
 
 
@@ -246,6 +247,49 @@ class Tensor(Value):
         Tensor([ 2., 40.])
         """
         backprop.backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
+        """Call a function with the gradient of this tensor whenever a backward pass has computed it.
+
+        The function may return another gradient, which takes its place: it flows on to the inputs of a result, and is
+        accumulated into the :attr:`grad` of a leaf. Several hooks are called in the order in which they were added,
+        each with the gradient that the one before returned. What a hook computes is recorded only by a pass with
+        ``create_graph=True``.
+
+        Parameters
+        ----------
+        hook : callable
+            ``hook(gradient)``, which returns None, or a tensor or an array with the shape of the gradient.
+
+        Returns
+        -------
+        HookHandle
+            Its method ``remove()`` removes the hook.
+
+        Raises
+        ------
+        TypeError
+            If the tensor does not require a gradient, or ``hook`` is not callable.
+
+        Examples
+        --------
+        >>> from tinygrad_cifar import Tensor
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> y = x * x
+        >>> handle = y.register_hook(lambda g: 10 * g)
+        >>> y.sum().backward()
+        >>> x.grad
+        Tensor([20., 40.])
+        >>> handle.remove()
+        """
+        if self._node is None:
+            raise TypeError(
+                "register_hook: the tensor must require a gradient, or be computed from one that does; this one is a "
+                "constant"
+            )
+        if not callable(hook):
+            raise TypeError(f"register_hook: hook must be a function of the gradient; got {hook!r:.40}")
+        return add_hook(self._node, type(self), hook)
 
     # -- operators: each is the operation itself -----------------------------------------------------------------------
 

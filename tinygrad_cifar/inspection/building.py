@@ -28,6 +28,8 @@ def make_nodes(start: Node, frame: FrameType | None, modules: Module | Mapping[s
     for node in sorted(ancestors(start), key=lambda node: node.number):
         builder.add(node)
     _give_names(builder, _visible_names(frame, modules))
+    for made in builder.nodes:
+        made.complete()
     return builder.nodes
 
 
@@ -84,7 +86,7 @@ class _Builder:
                 if isinstance(constant, GraphNode):
                     inputs[name] = constant
                 elif constant is not None:
-                    shown.options[name] = constant[0]
+                    shown.options = {**shown.options, name: constant[0]}
         if "out" in held:
             shown._holders.append(_saved_value(node, *held["out"]))
         shown.inputs = tuple([GraphInput(name, given) for name, given in inputs.items()])

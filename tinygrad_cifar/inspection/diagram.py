@@ -332,6 +332,8 @@ def _single_box(node: GraphNode, prefix: str, module: str) -> Box:
     lines = [format_shape(node.shape) if node.dtype == np.float64 else f"{format_shape(node.shape)} {node.dtype}"]
     if node.kind == "operation":
         title = _operation_title(node, prefix)
+        if module and f"{module}." != prefix:
+            lines[0] += f" in {module}"
         lines += _arguments(node)
     else:
         title = node.label.removeprefix(prefix)
@@ -356,9 +358,7 @@ def _arguments(node: GraphNode) -> list[str]:
             texts.append(
                 f"{given.name} = {number}" + (f" = {value:.4g}" if given.node.name and value is not None else "")
             )
-    all_axes = tuple(range(len(node.inputs[0].node.shape))) if node.inputs else ()
-    shown = {name: value for name, value in node.options.items() if _is_shown(value) and value != all_axes}
-    texts += [f"{name} = {_plain(value)}" for name, value in shown.items()]
+    texts += [f"{name} = {_plain(value)}" for name, value in shown_options(node).items()]
     return [", ".join(texts)] if texts else []
 
 
@@ -366,8 +366,17 @@ def _plain(value: Any) -> str:
     return str(value[0]) if isinstance(value, tuple) and len(value) == 1 else str(value)
 
 
+def shown_options(node: GraphNode) -> dict[str, Any]:
+    """Return the other arguments of an operation that are worth showing; a sum of all elements needs no axis."""
+    all_axes = tuple(range(len(node.inputs[0].node.shape))) if node.inputs else ()
+    return {name: value for name, value in node.options.items() if _is_shown(value) and value != all_axes}
+
+
 def _is_shown(value: Any) -> bool:
-    return value is not None and value is not False and not isinstance(value, np.ndarray)
+    """Return whether an argument is worth a line: a number, a text or a tuple that does not switch something off."""
+    if isinstance(value, float):
+        return value != 0
+    return type(value) in (int, str, tuple) or value is True
 
 
 def gradient_of(node: GraphNode) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 from weakref import ref
 
@@ -83,7 +84,22 @@ class GraphInput(NamedTuple):
     node: GraphNode
 
 
-class GraphEdge:
+class ReadOnly:
+    """Base class of the parts of a view: after :meth:`complete`, their attributes cannot be assigned."""
+
+    __slots__ = ("_is_complete",)
+
+    def complete(self) -> None:
+        """Make the attributes read-only."""
+        self._is_complete = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if getattr(self, "_is_complete", False):
+            raise AttributeError(f"{name} cannot be assigned: the view of a graph is read-only")
+        object.__setattr__(self, name, value)
+
+
+class GraphEdge(ReadOnly):
     """The path of a gradient from the result of an operation to one of its inputs.
 
     Attributes
@@ -106,6 +122,7 @@ class GraphEdge:
         self._node = ref(node)
         self._position = position
         self._vjp = vjp
+        self.complete()
 
     @property
     def saved(self) -> dict[str, Any]:
@@ -163,7 +180,7 @@ class GraphEdge:
         return f"<edge to {self.source.label}, {self.input}>"
 
 
-class GraphNode:
+class GraphNode(ReadOnly):
     """A value of the graph: a parameter, data, or the result of an operation.
 
     Attributes
@@ -193,7 +210,7 @@ class GraphNode:
     """
 
     __slots__ = (
-        *("_cotangents", "_holders", "_node", "_tensors", "dtype", "edges", "index", "inputs", "kind", "location"),
+        *("_cotangent", "_holders", "_node", "_tensors", "dtype", "edges", "index", "inputs", "kind", "location"),
         *("modules", "name", "options", "primitive", "shape"),
     )
 
@@ -206,13 +223,18 @@ class GraphNode:
         self.dtype = dtype
         self.inputs: tuple[GraphInput, ...] = ()
         self.edges: tuple[GraphEdge, ...] = ()
-        self.options: dict[str, Any] = {}
+        self.options: Mapping[str, Any] = {}
         self.location: Location | None = None
         self.modules: tuple[str, ...] = ()
         self._node = ref(node) if node is not None else None
         self._holders: list[Callable[[], Any]] = []  # each returns the value, or None if it is not held any more
         self._tensors: list[ref[Value]] = []
-        self._cotangents: Mapping[int, Array] = {}
+        self._cotangent: list[Array] = []  # none, or one
+
+    def complete(self) -> None:
+        """Make the attributes read-only."""
+        self.options = MappingProxyType(dict(self.options))
+        super().complete()
 
     @property
     def label(self) -> str:
@@ -236,8 +258,7 @@ class GraphNode:
     @property
     def cotangent(self) -> Array | None:
         """The derivative of the result with respect to this value, if the view was made with ``cotangents=True``."""
-        found = self._cotangents.get(self.index)
-        return None if found is None else _read_only(found)
+        return _read_only(self._cotangent[0]) if self._cotangent else None
 
     @property
     def grad(self) -> Array | None:

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { steps } = JSON.parse(document.getElementById("data").textContent);
+  const { steps, seen, done } = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const boxes = [...document.querySelectorAll("[data-box]")];
   const arrows = [...document.querySelectorAll("[data-arrow]")].map((element) => ({
@@ -52,15 +52,14 @@
       list,
       ...step.arrays.map(showArray),
     );
-    const [now, seen, done] = [step.now, step.seen, step.done].map((numbers) => new Set(numbers));
     boxes.forEach((box, i) => {
-      box.classList.toggle("now", now.has(i));
-      box.classList.toggle("seen", seen.has(i));
-      box.classList.toggle("done", done.has(i));
+      box.classList.toggle("now", step.now.includes(i));
+      box.classList.toggle("seen", current >= seen[i]);
+      box.classList.toggle("done", current >= done[i]);
     });
     for (const { element, ends } of arrows) {
       const isDashed = element.querySelector(".c") !== null;
-      element.classList.toggle("active", now.has(ends[1]) && !(step.phase === "backward" && isDashed));
+      element.classList.toggle("active", step.now.includes(ends[1]) && !(step.phase === "backward" && isDashed));
     }
     if (step.now.length) scrollTo(boxes[step.now[0]]);
     byId("level").textContent = size(step.level[0] + step.level[1]);

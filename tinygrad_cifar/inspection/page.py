@@ -16,8 +16,8 @@ import numpy as np
 
 from tinygrad_cifar.engine.documentation import is_elementwise
 from tinygrad_cifar.engine.graph import Array
-from tinygrad_cifar.inspection.diagram import Diagram, format_bytes, make_diagram
-from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode, format_shape
+from tinygrad_cifar.inspection.diagram import Diagram, format_bytes, make_diagram, shown_options
+from tinygrad_cifar.inspection.nodes import GraphEdge, GraphInput, GraphNode, format_shape
 from tinygrad_cifar.inspection.svg import write_svg
 
 _MOST_ROWS, _MOST_COLUMNS = 12, 10  # of an array whose elements are shown
@@ -34,9 +34,9 @@ def write_page(nodes: Sequence[GraphNode], cotangents: Mapping[GraphNode, Array]
     steps += [_forward(node, memory.after_forward(node)) for node in operations]
     steps += [_backward(node, cotangents, memory.after_backward(node)) for node in reversed(operations)]
     steps.append(_end(nodes, cotangents, memory.levels[-1]))
-    _mark_boxes(steps, diagram, operations)
+    shown_from = _first_steps(steps, diagram, operations)
     title = f"Graph of {nodes[-1].label}"
-    data = json.dumps({"steps": steps, "boxes": len(diagram.boxes)}).replace("<", "\\u003c")
+    data = json.dumps({"steps": steps, **shown_from}).replace("<", "\\u003c")
     return _read("page.html").format(
         title=escape(title),
         style=_read("page.css"),
@@ -146,7 +146,7 @@ def _forward(node: GraphNode, level: _Level) -> Json:
         rows.append([str(node.location), node.location.source])
     saved = [f"{array.name} ({format_shape(array.shape)}, {format_bytes(array.nbytes)})" for array in node.saved_arrays]
     rows.append(["saved for backward", "; ".join(saved) or "nothing"])
-    inputs = [_array(f"{given.name} = {given.node.label}", given.node.value, given.node) for given in node.inputs]
+    inputs = [_array(_argument(given), given.node.value, given.node) for given in node.inputs]
     return {
         "title": f"Forward: {_title(node)}",
         "phase": "forward",
@@ -166,7 +166,7 @@ def _backward(node: GraphNode, cotangents: Mapping[GraphNode, Array], level: _Le
         rows.append([f"gradient of {edge.input}", _vjp_text(node, edge)])
         total = cotangents.get(edge.source)
         contribution = edge.vjp(g) if g is not None else None
-        arrays.append(_array(f"to the gradient of {edge.source.label}", contribution, edge.source))
+        arrays.append(_array(f"to the gradient of {_argument(edge)}", contribution, edge.source))
         if total is not None and contribution is not None and not np.array_equal(total, contribution, equal_nan=True):
             rows.append(["added to", f"other contributions to the gradient of {_reference(edge.source)}"])
     if node.location is not None:
@@ -202,8 +202,14 @@ def _title(node: GraphNode) -> str:
 
 def _call(node: GraphNode) -> str:
     arguments = [given.node.label if not given.node.shape or given.node.name else given.name for given in node.inputs]
-    options = [f"{name}={value}" for name, value in node.options.items() if not isinstance(value, np.ndarray)]
+    options = [f"{name}={value}" for name, value in shown_options(node).items()]
     return f"{_title(node)}({', '.join([*arguments, *options])})"
+
+
+def _argument(given: GraphInput | GraphEdge) -> str:
+    """Return an input as ``name = value``, with the name of the argument."""
+    name, node = (given.name, given.node) if isinstance(given, GraphInput) else (given.input, given.source)
+    return name if name == node.label else f"{name} = {node.label}"
 
 
 def _reference(node: GraphNode) -> str:
@@ -246,27 +252,24 @@ def _number(x: Any) -> str:
 # -- what the picture shows at each step -------------------------------------------------------------------------------
 
 
-def _mark_boxes(steps: Sequence[Json], diagram: Diagram, operations: Sequence[GraphNode]) -> None:
-    """Replace the nodes of each step by boxes: those it is about, and those whose value or gradient is known after it.
+def _first_steps(steps: Sequence[Json], diagram: Diagram, operations: Sequence[GraphNode]) -> Json:
+    """Replace the nodes of each step by boxes, and return the steps from which values and gradients are shown.
 
-    The value of an operation is known from its forward step on, and a gradient when all users have been visited.
+    The value of an operation is shown from its forward step on, that of a leaf from the start. A gradient is complete
+    when all users have been visited.
     """
     box_of = {node.index: i for i, box in enumerate(diagram.boxes) for node in box.nodes}
-    users: dict[int, set[int]] = {}
+    forward = {i: number for number, step in enumerate(steps) if step["phase"] == "forward" for i in step["nodes"]}
+    backward = {i: number for number, step in enumerate(steps) if step["phase"] == "backward" for i in step["nodes"]}
+    seen = [max([forward.get(node.index, 0) for node in box.nodes]) for box in diagram.boxes]
+    never = len(steps)
+    done = [never] * len(seen)
+    if operations:
+        done[box_of[operations[-1].index]] = backward[operations[-1].index]
     for node in operations:
         for edge in node.edges:
-            users.setdefault(edge.source.index, set()).add(node.index)
-    leaves = [box for index, box in box_of.items() if diagram.boxes[box].kind != "operation"]
-    seen, done = list(leaves), list[int]()
-    if operations:
-        users.setdefault(operations[-1].index, set())
-    visited: set[int] = set()
+            box = box_of[edge.source.index]
+            done[box] = max(backward[node.index], done[box] if done[box] < never else 0)
     for step in steps:
-        if step["phase"] == "forward":
-            seen = [*seen, *[box_of[i] for i in step["nodes"]]]
-        if step["phase"] == "backward":
-            visited |= set(step["nodes"])
-        if step["phase"] in ("backward", "end"):
-            done = [box_of[index] for index, needed in users.items() if needed <= visited and index in box_of]
         step["now"] = [box_of[i] for i in step.pop("nodes")]
-        step["seen"], step["done"] = seen, done
+    return {"seen": seen, "done": done}

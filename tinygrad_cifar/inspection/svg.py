@@ -133,7 +133,7 @@ def _outline(kind: str, x: float, y: float, width: float, height: float) -> str:
     radius = 8 if kind != "folded" else 2
     back = ""
     if kind == "folded":  # a pile of sheets
-        back = "".join(_rectangle(kind, left + d, top - d, width, height, radius) for d in (5, 2.5))
+        back = "".join(_rectangle(kind, left + d, top + d, width, height, radius) for d in (5, 2.5))
     inner = _rectangle(kind, left + 3, top + 3, width - 6, height - 6, 6) if kind == "result" else ""
     return back + _rectangle(kind, left, top, width, height, radius) + inner
 

@@ -15,7 +15,7 @@ from tinygrad_cifar.engine.graph import VJP, Array, Edge, Node, Value
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.inspection.building import make_nodes
 from tinygrad_cifar.inspection.diagram import Diagram, make_diagram
-from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode, format_shape
+from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode, ReadOnly, format_shape
 from tinygrad_cifar.inspection.page import write_page
 from tinygrad_cifar.inspection.svg import fits_page, write_svg
 from tinygrad_cifar.inspection.text_formats import write_dot, write_mermaid
@@ -25,7 +25,7 @@ from tinygrad_cifar.system.files import atomic_write
 Override: TypeAlias = Callable[[Array, GraphEdge], Any]
 
 
-class Graph:
+class Graph(ReadOnly):
     """A read-only view of the graph behind a result; see :func:`graph` for an example.
 
     Attributes
@@ -34,9 +34,12 @@ class Graph:
         All nodes; the inputs of an operation come before it, and the result is the last one.
     """
 
+    __slots__ = ("_start", "nodes")
+
     def __init__(self, nodes: Sequence[GraphNode], result: Node) -> None:
         self.nodes = tuple(nodes)
         self._start = ref(result)
+        self.complete()
 
     @property
     def result(self) -> GraphNode:
@@ -338,7 +341,6 @@ def graph(
         )
     view = Graph(make_nodes(start, sys._getframe(1), modules), start)
     if cotangents:
-        found = {node.index: g for node, g in view.cotangents(gradient).items()}
-        for shown in view.nodes:
-            shown._cotangents = found
+        for node, g in view.cotangents(gradient).items():
+            node._cotangent.append(g)
     return view

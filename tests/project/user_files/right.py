@@ -95,6 +95,10 @@ assert_type(view["t"].name, str)
 assert_type(view.cotangents(override={view.result.edges[0]: lambda g, edge: 2 * edge.vjp(g)})[view.result], Array)
 for node in view:
     assert_type(node.is_freed, bool)
+with tg.profile() as profiled:
+    handle = t.register_hook(lambda g: 2 * g)
+    handle.remove()
+assert_type(profiled.seconds, float)
 
 # Models and training.
 net = Net()

@@ -1,0 +1,47 @@
+"""Whether the activations of a batch fit into memory, before a training that would be stopped by the system."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.course.models import Classifier
+from tinygrad_cifar.course.settings import SettingsError
+from tinygrad_cifar.inspection.view import graph
+from tinygrad_cifar.system.memory import available_bytes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_EXAMPLES = 4
+_MARGIN = 1.5  # cotangents and blocks, beside the saved arrays
+
+
+def require_memory(model: Classifier, X: Array, labels: Array, batch_size: int) -> None:
+    """Raise SettingsError if a training step of ``batch_size`` images needs more memory than is available.
+
+    The need is that of a recorded step of a few images, times their number, and half as much again for the backward
+    pass. On systems that do not report the available memory, nothing is raised.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.convnet import ConvNet
+    >>> from tinygrad_cifar.course.memory_check import require_memory
+    >>> X, labels = np.random.default_rng(0).normal(size=(4, 3072)).astype(np.float32), np.zeros(4, int)
+    >>> require_memory(ConvNet([4], rng=0), X, labels, batch_size=100)
+    """
+    available = available_bytes()
+    if available is None:
+        return
+    state = model.state_dict()  # a step in training mode changes running statistics
+    loss = model.loss(X[:_EXAMPLES], labels[:_EXAMPLES])  # the graph is not kept by its view
+    per_image = _MARGIN * graph(loss).nbytes / len(X[:_EXAMPLES])
+    model.load_state_dict(state)
+    if per_image * batch_size > available:
+        most = int(available / per_image)
+        remedy = f"a batch of {most} would fit" if most else "use a smaller network"
+        raise SettingsError(
+            f"<batch_size> {batch_size} needs about {per_image * batch_size / 1e9:.1f} GB of memory, and "
+            f"{available / 1e9:.1f} GB are available; {remedy}"
+        )
