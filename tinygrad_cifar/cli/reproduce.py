@@ -35,8 +35,7 @@ examples:
   tinygrad-cifar reproduce --list
   tinygrad-cifar reproduce --data DIR --out reproduced
   tinygrad-cifar reproduce 002 003-final --data DIR --out reproduced
-  tinygrad-cifar reproduce a3 --data DIR --out reproduced
-  tinygrad-cifar reproduce record --data DIR --out record
+  tinygrad-cifar reproduce a3 record --data DIR --out more
 """
 
 
@@ -45,9 +44,8 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "reproduce",
         help="reproduce the published experiments",
-        description="Reproduce the experiments of five course reports, and if named those of assignment 3 (a3) and the "
-        "records, and write one page that compares each reported value with the reproduced one. Finished runs are "
-        "kept, so the same command resumes one that was stopped.",
+        description="Reproduce the experiments of five course reports, and write one page that compares each reported "
+        "value with the reproduced one. Finished runs are kept, so the same command resumes one that was stopped.",
         epilog=_EXAMPLES,
     )
     parser.add_argument(
