@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor
@@ -119,3 +121,22 @@ def test_a_slice_list_covers_everything_once():
     assert threads.split(10, 4) == [slice(0, 4), slice(4, 8), slice(8, 10)]
     assert [list(part) for part in threads.split_evenly(range(5), 2)] == [[0, 1], [2, 3, 4]]
     assert [list(part) for part in threads.split_evenly(range(2), 16)] == [[0], [1]]
+
+
+@given(st.integers(1, 3000), st.integers(1, 100), st.sampled_from([0, 10**9]))
+def test_equal_slices_cover_all_positions_and_differ_by_one_at_most(length: int, most: int, work: int) -> None:
+    slices = threads.split_equally(length, most, work)
+    assert [i for part in slices for i in range(part.start, part.stop)] == list(range(length))
+    lengths = [part.stop - part.start for part in slices]
+    assert max(lengths) <= most
+    assert max(lengths) - min(lengths) <= 1
+
+
+@given(st.integers(1, 3000), st.integers(1, 100))
+def test_four_threads_have_as_many_slices_of_large_work(length: int, most: int) -> None:
+    count = len(threads.split_equally(length, most, 10**9))
+    assert count % 4 == 0 or count == length
+
+
+def test_small_work_is_not_divided_for_threads() -> None:
+    assert threads.split_equally(50, 100, 1000) == [slice(0, 50)]

@@ -115,8 +115,11 @@ class _Patches:
         return patches.reshape(groups, -1, rest[2] * rest[3] * rest[4])
 
 
-def _block_size(n: int, patch_count: int, patch_size: int, itemsize: int) -> int:
-    return max(1, min(n, round(_PATCH_BYTES / max(1, patch_count * patch_size * itemsize))))
+def _blocks(n: int, patch_count: int, patch_size: int, itemsize: int, work: int) -> tuple[list[slice], int]:
+    """Return the blocks of images, and the number of images of the largest."""
+    most = max(1, min(n, round(_PATCH_BYTES / max(1, patch_count * patch_size * itemsize))))
+    blocks = threads.split_equally(n, most, work)
+    return blocks, max([block.stop - block.start for block in blocks])
 
 
 def _as_matrices(filters: Any, groups: int) -> Any:
@@ -141,7 +144,8 @@ def convolve(x: Any, filters: Any, geometry: Geometry) -> Any:
         out[...] = 0
         return out
     patch = height * width * image[2]
-    size = _block_size(n, output[0] * output[1], patch, dtype.itemsize)
+    work = out.size * patch // geometry.groups
+    blocks, size = _blocks(n, output[0] * output[1], patch, dtype.itemsize, work)
     matrices = np.ascontiguousarray(_as_matrices(filters, geometry.groups), dtype)
 
     def make_worker() -> Any:
@@ -152,7 +156,7 @@ def convolve(x: Any, filters: Any, geometry: Geometry) -> Any:
 
         return process
 
-    threads.run(threads.split(n, size), make_worker, out.size * patch // geometry.groups)
+    threads.run(blocks, make_worker, work)
     return out
 
 
@@ -190,7 +194,8 @@ def _scatter(y: Any, filters: Any, image: Pair, geometry: Geometry) -> Any:
     out = np.zeros((n, *image, groups * channels), dtype)
     if not out.size or not y.size or not filters.size:
         return out
-    size = _block_size(n, output[0] * output[1], 2 * (count + groups * channels), dtype.itemsize)
+    work = y.size * height * width * channels
+    blocks, size = _blocks(n, output[0] * output[1], 2 * (count + groups * channels), dtype.itemsize, work)
     # Of the shape (height, width, groups, filters / groups, channels / groups).
     matrices = filters.astype(dtype).reshape(height, width, channels, groups, -1).transpose(0, 1, 3, 4, 2)
     matrices = np.ascontiguousarray(matrices)
@@ -212,7 +217,7 @@ def _scatter(y: Any, filters: Any, image: Pair, geometry: Geometry) -> Any:
 
         return process
 
-    threads.run(threads.split(n, size), make_worker, y.size * height * width * channels)
+    threads.run(blocks, make_worker, work)
     return out
 
 
@@ -235,8 +240,8 @@ def filter_gradient(x: Any, y: Any, window: Pair, geometry: Geometry) -> Any:
     rows = window[0] * window[1] * channels
     if not x.size or not y.size:
         return np.zeros((*window, channels, count), dtype)
-    size = _block_size(n, y.shape[1] * y.shape[2], rows * groups, dtype.itemsize)
-    runs = threads.split_evenly(threads.split(n, size), _PARTIAL_SUMS)
+    blocks, size = _blocks(n, y.shape[1] * y.shape[2], rows * groups, dtype.itemsize, y.size * rows)
+    runs = threads.split_evenly(blocks, _PARTIAL_SUMS)
     sums = np.empty((len(runs), groups, rows, per_group), dtype)
     y = np.ascontiguousarray(y, dtype)
 

@@ -21,6 +21,8 @@ B = TypeVar("B")
 
 _SMALLEST = 2_000_000  # multiplications, or elements written: below, starting a thread takes longer than it saves
 
+_SHARES = 4
+
 _cores: Callable[[], int] = int  # 0, until set_system has been called
 _one_blas_thread: Callable[[], AbstractContextManager[Any]] = nullcontext
 _chosen: int | None = None
@@ -117,6 +119,19 @@ def _run_on_threads(blocks: Sequence[B], make_worker: Callable[[], Callable[[B],
 def split(length: int, size: int) -> list[slice]:
     """Return the slices of at most ``size`` positions that cover ``length`` positions."""
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def split_equally(length: int, most: int, work: int) -> list[slice]:
+    """Return slices of nearly the same length, at most ``most``, that cover ``length`` positions.
+
+    If the work, as in :func:`run`, is worth several threads, the number of slices is a multiple of four (or each has
+    one position), so that two or four threads have equal shares. It does not depend on the number of threads.
+    """
+    count = -(-length // most)
+    if work >= _SMALLEST:
+        count = min(length, -(-count // _SHARES) * _SHARES)
+    bounds = [length * i // count for i in range(count + 1)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def split_evenly(blocks: Sequence[B], parts: int) -> list[Sequence[B]]:
