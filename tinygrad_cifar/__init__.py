@@ -30,6 +30,7 @@ _blocked_matmul.set_kernel_test(_blas.multiplies_small_matrices_directly)
 _MODULES = {
     "checkpoints": "system.checkpoints",
     "data": "data",
+    "doctor": "doctor",
     "evaluation": "course.evaluation",
     "functional": "nn.functional",
     "gradcheck": "engine.gradcheck",
@@ -53,6 +54,7 @@ _FUNCTIONS = {
 
 if TYPE_CHECKING:
     from tinygrad_cifar import data as data
+    from tinygrad_cifar import doctor as doctor
     from tinygrad_cifar import nn as nn
     from tinygrad_cifar import search as search
     from tinygrad_cifar.course import evaluation as evaluation
