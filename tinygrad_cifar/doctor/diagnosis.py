@@ -28,8 +28,8 @@ from tinygrad_cifar.doctor.problems import (
 )
 from tinygrad_cifar.doctor.recording import Recording, record
 from tinygrad_cifar.doctor.report import Report, make_report
-from tinygrad_cifar.doctor.search import Case, Search, Tolerance
-from tinygrad_cifar.doctor.walks import Walk
+from tinygrad_cifar.doctor.search import Case, Finding, Search, Tolerance
+from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.engine.tracing import count_kinks
@@ -141,7 +141,11 @@ def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Call a function with arguments by name if it has parameters of these names, and otherwise by position."""
     try:
         signature = inspect.signature(function)
-        signature.bind(**arguments)
+        accepted = {name: value for name, value in arguments.items() if name in signature.parameters}
+        if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            accepted = dict(arguments)
+        signature.bind(**accepted)
+        arguments = accepted
     except (TypeError, ValueError):
         return function(*arguments.values())
     positional = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_ONLY]
@@ -242,7 +246,7 @@ def _diagnose(
         )
     _check_unused(given, missing)
     order = _find_order(given, recording)
-    cases = [_make_case(recording, given, order)]
+    cases = [_make_case(first, recording, given, order)]
     drawn_notes: list[str] = []
     if callable(gradients):
         cases += _drawn_cases(subject, first, recording, order, seed, drawn_notes)
@@ -250,6 +254,10 @@ def _diagnose(
     tolerance = _tolerance(cases)
     ordered = [*cases[1:], cases[0]] if len(cases) > 1 else cases
     findings, residuals, tolerance = _search(ordered, tolerance)
+    if residuals:
+        forgotten = _search_forward(subject, ordered, tolerance)
+        if forgotten is not None:
+            findings, residuals = forgotten, {}
     return make_report(
         cases=ordered,
         findings=findings,
@@ -374,12 +382,14 @@ def _find_order(given: Mapping[str, Array], recording: Recording) -> dict[str, s
     return find_order(own, right, Tolerance(1e-4).agree)
 
 
-def _make_case(recording: Recording, given: Mapping[str, Array], order: Mapping[str, str] | None) -> Case:
+def _make_case(
+    problem: Problem, recording: Recording, given: Mapping[str, Array], order: Mapping[str, str] | None
+) -> Case:
     arrays = {}
     for name, at in recording.parameters.items():
         array = given[order[name] if order else name]
         arrays[name] = fit_shape(array, recording.steps[at].value.shape)
-    return Case(recording, arrays)
+    return Case(recording, arrays, problem)
 
 
 def _drawn_cases(
@@ -395,7 +405,7 @@ def _drawn_cases(
     free = _free_axes(subject, first, recording, rng)
     cases: list[Case] = []
     shapes = {name: g.shape == recording.steps[recording.parameters[name]].value.shape for name, g in
-              _make_case(recording, subject.evaluate(first), order).given.items()}  # fmt: skip
+              _make_case(first, recording, subject.evaluate(first), order).given.items()}  # fmt: skip
     for resize in (True, False) if free else (False,):
         attempts = 0
         while len(cases) < _DRAWN and attempts < 3 * _DRAWN:
@@ -447,7 +457,7 @@ def _draw_case(
     if set(recording.parameters) != {leaf.name for leaf in problem.parameters} and not recording.parameters:
         return None
     given = subject.evaluate(problem)
-    return _make_case(recording, given, order)
+    return _make_case(problem, recording, given, order)
 
 
 def _draw(first: Problem, sizes: Mapping[Axis, int], rng: np.random.Generator) -> Problem:
@@ -512,7 +522,7 @@ def _tolerance(cases: Sequence[Case]) -> Tolerance:
     return Tolerance(ROUNDED if np.dtype(np.float32) in types else EXACT)
 
 
-def _search(cases: Sequence[Case], tolerance: Tolerance) -> tuple[list[Any], dict[str, Array], Tolerance]:
+def _search(cases: Sequence[Case], tolerance: Tolerance) -> tuple[list[Finding], dict[str, Array], Tolerance]:
     """Return the confirmed changes and the unexplained rest, with the tolerance at which they hold."""
     deadline = time.perf_counter() + _SEARCH_SECONDS
     search = Search(cases, tolerance, deadline)
@@ -523,3 +533,43 @@ def _search(cases: Sequence[Case], tolerance: Tolerance) -> tuple[list[Any], dic
         if len(rest) < len(residuals):
             return again, rest, loose
     return findings, residuals, tolerance
+
+
+def _search_forward(subject: _Subject, cases: Sequence[Case], tolerance: Tolerance) -> list[Finding] | None:
+    """Return the argument without which the given gradients are computed, as if the forward pass had forgotten it."""
+    for leaf in cases[0].problem.leaves:
+        if not isinstance(leaf.value, np.ndarray):
+            continue
+        neutral = 0.0 if leaf.is_parameter else 1.0
+        changed = [_without(subject, case, leaf.name, neutral) for case in cases]
+        for case, other in zip(cases, changed, strict=True):
+            if other is None:
+                break
+            walk = Walk(other)
+            if not all(tolerance.agree(case.given[name], g) for name, g in walk.gradients.items()):
+                break
+        else:
+            kind = "parameter_forgotten" if leaf.is_parameter else "array_forgotten"
+            edit = Edit(kind, ("argument", leaf.name), lambda _, g: g)
+            names = tuple(cases[0].given)
+            return [Finding(edit, None, names, tuple(1.0 for _ in cases), names)]
+    return None
+
+
+def _without(subject: _Subject, case: Case, name: str, neutral: float) -> Recording | None:
+    """Return the recording of a problem in which an array has been replaced by zeros, or ones."""
+
+    def change(own: str, value: Any) -> Any:
+        if own != name:
+            return value
+        array = np.full(np.shape(_plain(value)), neutral)
+        return Tensor(array, requires_grad=value.requires_grad) if isinstance(value, Tensor) else array
+
+    arguments = replace_leaves(case.problem.arguments, change)
+    is_parameter = {leaf.name: leaf.is_parameter for leaf in case.problem.leaves}
+    leaves = [Leaf(x.name, x.value, is_parameter.get(x.name, False), x.is_tensor) for x in leaves_of(arguments)]
+    try:
+        recording = subject.record(Problem(arguments, leaves))
+    except DiagnosisError:
+        return None
+    return recording if recording.signature == case.recording.signature else None

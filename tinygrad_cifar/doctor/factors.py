@@ -47,6 +47,15 @@ class Factor:
             value *= numbers[name] ** power
         return value
 
+    def __mul__(self, other: Factor) -> Factor:
+        """Return the product, with its name."""
+        powers = dict(self.powers)
+        for name, power in other.powers:
+            powers[name] = powers.get(name, 0) + power
+        kept = tuple((name, power) for name, power in powers.items() if power)
+        values = np.array([a * b for a, b in zip(self.values, other.values, strict=True)])
+        return _make(self.coefficient * other.coefficient, kept, values)
+
     @property
     def is_constant(self) -> bool:
         """Whether it is a number that does not depend on the problem."""

@@ -298,6 +298,8 @@ def _first_wrong(name: str, walk: Walk, wrong: set[str], findings: Sequence[Find
             site = finding.edit.site
             if site[0] == "parameter":
                 return d_of(name)
+            if site[0] == "argument":
+                return "the forward pass"
             at = recording.steps[site[1]].edges[site[2]][0] if site[0] == "edge" else site[1]
             text = recording.text(at)
             return d_of(text) + (f" (line {recording.steps[site[1]].line})" if recording.steps[site[1]].line else "")

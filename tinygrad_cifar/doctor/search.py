@@ -26,6 +26,7 @@ from tinygrad_cifar.engine.graph import Array
 
 _MOST_MISTAKES = 12
 _TRIED = 6  # candidates that are confirmed, at each step
+_MANY = 4  # findings after which no better explanation is sought
 _MOST_PAIRED = 700
 _MOST_COMPLEX = 3  # factors of a pair: with two free factors, only simple ones are believed
 _DEPENDENT = 1e-8
@@ -34,10 +35,11 @@ _FEWEST_CONFIRMED = 2  # elements that confirm a factor on the only problem
 
 @dataclass
 class Case:
-    """One problem: the recording of the right cost, and the user's gradients in the order of its parameters."""
+    """One problem: the recording of the right cost, the user's gradients by parameter, and its arguments."""
 
     recording: Recording
     given: dict[str, Array]
+    problem: Any = None
 
 
 @dataclass
@@ -136,8 +138,9 @@ class Search:
         for found in self._options(walk, residuals, findings):
             extended = self._extend([*findings, *found], depth + 1)
             left = len(self._residuals(0, extended))
-            partial.append((left, len(extended), extended))
-            if not left or depth or time.perf_counter() > self.deadline:
+            partial.append((left, _count_kinds(extended), extended))
+            is_short = left == 0 and _count_kinds(extended) == _count_kinds([*findings, *found])
+            if is_short or depth or time.perf_counter() > self.deadline or len(extended) > _MANY:
                 break
         return min(partial, key=lambda item: item[:2])[2] if partial else findings
 
@@ -164,6 +167,7 @@ class Search:
             if both is not None:
                 yield both
                 return
+        yield from islice(self._nested(walk, residuals, findings), 1)
 
     def _walk(self, case: int, findings: Sequence[Finding]) -> Walk:
         applied = [Applied(f.edit, f.amounts[case]) for f in findings]
@@ -194,11 +198,12 @@ class Search:
         }
 
     def _singles(
-        self, walk: Walk, residuals: Mapping[str, Array], like: Edit | None = None
+        self, walk: Walk, residuals: Mapping[str, Array], like: Edit | None = None, below: int | None = None
     ) -> tuple[list[_Candidate], list[tuple[Edit, Any]]]:
         """Return the changes that reproduce a wrong gradient, best first, and the effects of all changes.
 
-        Only changes of the kind of ``like``, at operations of the same kind, if it is given.
+        Only changes of the kind of ``like``, at operations of the same kind, if it is given; and only those between a
+        node ``below`` and a parameter.
         """
         candidates = []
         directions = []
@@ -209,6 +214,8 @@ class Search:
             if time.perf_counter() > self.deadline:
                 break
             if like is not None and not self._is_like(edit, like):
+                continue
+            if below is not None and (edit.site[0] == "parameter" or edit.at >= below or edit.kind not in _NESTED):
                 continue
             self.tried += 1
             effect = walk.direction(edit)
@@ -237,7 +244,7 @@ class Search:
             and edit.site[0] == other.site[0] != "parameter"
             and edit.site != other.site
             and steps[edit.site[1]].op == steps[other.site[1]].op
-            and edit.detail.get("factor") == other.detail.get("factor")
+            and (edit.kind != "other_derivative" or edit.detail["factor"] == other.detail["factor"])
         ) or edit.kind == other.kind == "wrong_mask"
 
     def _fit(
@@ -459,6 +466,36 @@ class Search:
                 return None
         return Finding(candidate.edit, factor, candidate.fixed, tuple(amounts), candidate.affected)
 
+    def _nested(
+        self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]
+    ) -> Iterator[tuple[Finding, Finding]]:
+        """Yield pairs of changes of which one is behind the other, so that their effects do not add up."""
+        ends = min(self.deadline, time.perf_counter() + _NESTED_SECONDS)
+        wanted = frozenset(residuals)
+        outer = [edit for edit in edits_at(walk, wanted) if edit.mode == "replace" and edit.kind in _NESTED]
+        for edit in sorted(outer, key=lambda edit: edit.cost):
+            if time.perf_counter() > ends:
+                return
+            effect = walk.direction(edit)
+            if not effect or not set(effect) & wanted or not all(np.isfinite(d).all() for d in effect.values()):
+                continue
+            first = Finding(edit, None, (), tuple(1.0 for _ in self.cases), tuple(effect))
+            try:
+                changed = self._walk(0, [*findings, first])
+                left = self._residuals(0, [*findings, first])
+            except (ValueError, IndexError, KeyError):
+                continue
+            if set(left) - wanted:
+                continue
+            for candidate in self._singles(changed, left, below=edit.at)[0][:2]:
+                try:
+                    second = self._confirm(candidate, [*findings, first])
+                except (ValueError, IndexError, KeyError):
+                    continue
+                if second is not None:
+                    first.parameters = second.parameters
+                    yield first, second
+
     # -- gradients of another shape ------------------------------------------------------------------------------------
 
     def _explain_shapes(self, findings: list[Finding]) -> list[Finding]:
@@ -513,7 +550,20 @@ def _ratio(given: Array, value: Array, walk: Walk) -> float | None:
     return float(np.vdot(value, given)) / bottom if bottom else None
 
 
+_NESTED_SECONDS = 0.8
+_NESTED = frozenset(
+    {
+        *("left_out", "other_derivative", "transposed_factor", "transposed_product", "unscaled_mask", "wrong_mask"),
+        *("twice", "softmax_diagonal", "softmax_without_sum", "softmax_left_out", "label_not_subtracted"),
+        *("constant_statistics", "wrong_factor", "updated_weights"),
+    }
+)
 _PLAIN = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
+
+
+def _count_kinds(findings: Sequence[Finding]) -> int:
+    """Return the number of different mistakes, counting one that is repeated in several layers once."""
+    return len({(f.edit.kind, f.factor.text if f.factor else "") for f in findings})
 
 
 def _is_same(a: Edit, b: Edit) -> bool:

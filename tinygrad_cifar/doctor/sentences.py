@@ -164,6 +164,8 @@ class _Describer:
 
     def _step(self, finding: Finding) -> Step | None:
         site = finding.edit.site
+        if site[0] == "argument":
+            return None
         if site[0] == "parameter":
             at = finding.edit.detail.get("node")
             if at is None:
@@ -399,9 +401,9 @@ class _Describer:
         right = name_factor(values, scalars)
         if right is None or not right.powers:
             right = name_factor(values, numbers)
-        factors = [v * f for v, f in zip(values, finding.factor.values, strict=True)] if finding.factor else values
-        yours = name_factor(factors, numbers)
-        return (right.text if right else "c", yours.text if yours else "c'")
+        if right is None or finding.factor is None:
+            return "c", "c'"
+        return right.text, (right * finding.factor).text if finding.factor.coefficient else "0"
 
     def _penalty(self, finding: Finding, factor: Factor) -> _Draft:
         names = tuple(finding.affected)
@@ -644,6 +646,20 @@ class _Describer:
         text = f"The gradient of {finding.edit.at} is summed along axis {finding.edit.detail['axis']}, and must not be."
         return _Draft("wrong_axis", text)
 
+    def _part_of_sum(self, finding: Finding) -> _Draft:
+        detail = finding.edit.detail
+        i, e, parent, _ = self._edge(finding)
+        which = "first" if detail["row"] == 0 else "last"
+        sizes = self.recording.steps[i].value.shape
+        unit = (
+            "image"
+            if sizes[detail["axis"]] == self.recording.numbers.get("N")
+            else f"index along axis {detail['axis']}"
+        )
+        how = f"is that of the {which} {unit} alone" if detail["only"] else f"lacks the {which} {unit} (off by one)"
+        text = f"The gradient of {self.text(parent)} {how}: the sum must be over all of them."
+        return _Draft("part_of_sum", text, (), f"{self.d(parent)} = {self._formula(i, e)}", f"{self.d(i)} in part")
+
     def _one_example(self, finding: Finding) -> _Draft:
         own, g = self._sum_right(finding)
         which = "first" if finding.edit.detail["row"] == 0 else "last"
@@ -690,7 +706,7 @@ class _Describer:
     def _penalised(self, finding: Finding) -> _Draft:
         name = finding.edit.at
         factor = finding.factor.text if finding.factor else ""
-        if len(self.recording.steps[self.recording.parameters[name]].value.shape) < 2:  # noqa: PLR2004
+        if self._is_bias(name):
             text = (
                 "The bias is penalised: an L2 term is added to the gradient of {parameters}, which "
                 "the cost does not have."
@@ -718,8 +734,8 @@ class _Describer:
         return _Draft("array_added", text, (), d_of(name), f"{d_of(name)} + {factor} * {array}", factor=factor)
 
     def _flipped(self, finding: Finding) -> _Draft:
-        axes = " and ".join(map(str, finding.edit.detail["axes"]))
-        text = f"The gradient of {{parameters}} is reversed (flipped) along axis {axes}: the filters are turned round where they should not be, or the reverse."  # noqa: E501
+        axes = finding.edit.detail.get("order") or f"along axis {' and '.join(map(str, finding.edit.detail['axes']))}"
+        text = f"The gradient of {{parameters}} is reversed (flipped), {axes}: the filters are turned round where they should not be, or the reverse."  # noqa: E501
         return _Draft("flipped", text, (), "", "", key=(axes,))
 
     def _axes_swapped(self, finding: Finding) -> _Draft:
@@ -733,7 +749,9 @@ class _Describer:
 
     def _element_order(self, finding: Finding) -> _Draft:
         order = finding.edit.detail["order"]
-        where = "" if finding.edit.site[0] == "parameter" else f" of {self.text(finding.edit.site[1])}"
+        site = finding.edit.site
+        at = self.recording.steps[site[1]].edges[site[2]][0] if site[0] == "edge" else site[1]
+        where = f" of {d_of(site[1])}" if site[0] == "parameter" else f" of {self.d(at)}"
         text = f"The elements{where} are in another order after a reshape or transposition ({order}; axes swapped or flattened row by row for column by column), in the gradients of {{parameters}}."  # noqa: E501
         return _Draft("element_order", text, key=(order,))
 
@@ -741,6 +759,23 @@ class _Describer:
         i, _, _, _ = self._edge(finding)
         text = f"Ties of the maximum {self.text(i)} are counted twice: each of the equal elements receives the whole gradient, in the gradients of {{parameters}}."  # noqa: E501
         return _Draft("ties", text)
+
+    def _parameter_forgotten(self, finding: Finding) -> _Draft:
+        name = finding.edit.at
+        what = "The bias" if self._is_bias(name) else "The parameter"
+        text = (
+            f"{what} {name} is forgotten in the forward pass of the gradient function, in the "
+            f"gradients of {{parameters}}."
+        )
+        return _Draft("forgotten_in_forward", text, (), "", f"the gradient for {name} = 0")
+
+    def _array_forgotten(self, finding: Finding) -> _Draft:
+        name = finding.edit.at
+        text = (
+            f"The factor {name} is forgotten in the gradient function, as if it were 1 (for a mask: "
+            f"it is not applied), in the gradients of {{parameters}}."
+        )
+        return _Draft("forgotten_in_forward", text, (), "", f"the gradient for {name} = 1")
 
     # -- scores --------------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import permutations
-from typing import Any
+from itertools import product
 
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording
+from tinygrad_cifar.doctor.vocabulary.direct import edits_of_elements
 from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
@@ -52,7 +52,7 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
                 {"array": source},
             )
     if G.ndim > 2 or (G.ndim == 2 and min(G.shape) > 1):
-        yield from _reordered(site, G)
+        yield from edits_of_elements(site, G)
 
 
 def _from_product(recording: Recording, name: str, other: str, G: Array) -> Iterator[Edit]:
@@ -61,96 +61,28 @@ def _from_product(recording: Recording, name: str, other: str, G: Array) -> Iter
     shape = recording.steps[recording.parameters[other]].value.shape
     for axis in (0, 1):
         if shape[1 - axis] == G.size:
-            for kind, text in (("sum", "sum"), ("mean", "mean"), ("first", "first row")):
-                yield Edit(
-                    "from_weights",
-                    site,
-                    _from_weights(other, axis, kind),
-                    cost=1.2 + 0.2 * (kind != "sum"),
-                    detail={"other": other, "axis": axis, "how": text},
-                )
+            edges = [
+                None,
+                *[edge for edge in recording.consumers[recording.parameters[other]] if _is_product(recording, edge)],
+            ]
+            for how, edge in product(("sum", "mean", "first row"), edges):
+                detail = {"other": other, "axis": axis, "how": how}
+                cost = 1.2 + 0.2 * (how != "sum") + 0.1 * (edge is not None)
+                yield Edit("from_weights", site, _from_weights(other, axis, how, edge), cost=cost, detail=detail)
 
 
-def _from_weights(other: str, axis: int, kind: str) -> Callable[[Walk, Array], Array | None]:
+def _is_product(recording: Recording, edge: tuple[int, int]) -> bool:
+    return recording.steps[edge[0]].op in ("matmul", "einsum")
+
+
+def _from_weights(
+    other: str, axis: int, how: str, edge: tuple[int, int] | None
+) -> Callable[[Walk, Array], Array | None]:
+    """Return the sum of the gradient of weights along an axis; of one contribution to it if an edge is given."""
+
     def value(walk: Walk, G: Array) -> Array | None:
-        H = walk.gradients[other]
-        part = H.sum(axis) if kind == "sum" else H.mean(axis) if kind == "mean" else np.take(H, 0, axis)
+        H = walk.gradients[other] if edge is None else walk.contributions[edge]
+        part = H.sum(axis) if how == "sum" else H.mean(axis) if how == "mean" else np.take(H, 0, axis)
         return part.reshape(G.shape) if part.size == G.size else None
-
-    return value
-
-
-def _reordered(site: tuple[Any, ...], G: Array) -> Iterator[Edit]:
-    """Yield the gradients of filters and matrices with their elements in another order."""
-    for axis in range(G.ndim):
-        yield Edit(
-            "flipped",
-            site,
-            bind_arguments(lambda _, G, axis: np.flip(G, axis), axis),
-            cost=1.5,
-            detail={"axes": (axis,)},
-        )
-    if G.ndim > 2:
-        for first in range(G.ndim - 1):
-            pair = (first, first + 1)
-            yield Edit(
-                "flipped",
-                site,
-                bind_arguments(lambda _, G, pair: np.flip(G, pair), pair),
-                cost=1.4,
-                detail={"axes": pair},
-            )
-        for order in permutations(range(G.ndim)):
-            if order != tuple(range(G.ndim)) and tuple(G.shape[k] for k in order) == G.shape:
-                yield Edit(
-                    "axes_swapped",
-                    site,
-                    bind_arguments(lambda _, G, order: G.transpose(order), order),
-                    cost=1.4,
-                    detail={"order": order},
-                )
-    yield Edit("element_order", site, lambda _, G: G.reshape(G.shape[::-1]).T, cost=1.6, detail={"order": "reshaped"})
-    yield Edit("element_order", site, lambda _, G: G.T.reshape(G.shape), cost=1.6, detail={"order": "transposed"})
-    if G.ndim == 2:
-        for axis in (0, 1):
-            n = G.shape[axis]
-            for block in (k for k in (2, 3, 4, 5, 6, 8, 9, 12, 16, 25, 27) if n % k == 0 and 1 < k < n):
-                yield Edit(
-                    "element_order",
-                    site,
-                    _blocks(axis, block, flip=False),
-                    cost=1.9,
-                    detail={"order": f"axis {axis} in blocks of {block}"},
-                )
-                yield Edit(
-                    "flipped",
-                    site,
-                    _blocks(axis, block, flip=True),
-                    cost=1.9,
-                    detail={"axes": (axis,), "block": block},
-                )
-                yield Edit(
-                    "channels_swapped",
-                    site,
-                    _reversed_blocks(axis, block),
-                    cost=1.9,
-                    detail={"axes": (axis,), "block": block},
-                )
-
-
-def _blocks(axis: int, block: int, *, flip: bool) -> Callable[[Walk, Array], Array]:
-    def value(_: Walk, G: Array) -> Array:
-        moved = np.moveaxis(G, axis, 0)
-        parts = moved.reshape(-1, block, moved.shape[1])
-        parts = parts[:, ::-1] if flip else parts.swapaxes(0, 1)
-        return np.moveaxis(parts.reshape(moved.shape), 0, axis)
-
-    return value
-
-
-def _reversed_blocks(axis: int, block: int) -> Callable[[Walk, Array], Array]:
-    def value(_: Walk, G: Array) -> Array:
-        moved = np.moveaxis(G, axis, 0)
-        return np.moveaxis(moved.reshape(-1, block, moved.shape[1])[::-1].reshape(moved.shape), 0, axis)
 
     return value

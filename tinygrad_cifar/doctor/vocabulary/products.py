@@ -63,7 +63,7 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
             {"parameter": name, "is_left": is_left},
         )
     for source, array in matrices(recording):
-        if array.shape == factor_shape and not (isinstance(source, Ref) and source == other):
+        if array.shape == factor_shape and not (isinstance(source, Ref) and isinstance(other, Ref) and source == other):
             if isinstance(source, str) and array is other:
                 continue
             yield Edit(

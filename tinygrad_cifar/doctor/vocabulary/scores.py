@@ -95,12 +95,7 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
         ("extra_derivative", "(P - Y) * P", lambda P, Y, S: (P - Y) * P, 1.4),
         ("label_in_all_rows", "P - 1 for all labels", lambda P, Y, S: P - Y.max(other, keepdims=True), 1.3),
         ("log_for_probabilities", "log(P) - Y", lambda P, Y, S: np.log(P) - Y, 1.4),
-        (
-            "extra_derivative",
-            "the softmax's derivative of P - Y",
-            lambda P, Y, S: _through_softmax(P - Y, P, axis),
-            1.6,
-        ),
+        ("extra_derivative", "through the softmax again", lambda P, Y, S: _through_softmax(P - Y, P, axis), 1.6),
         ("softmax_wrong_axis", "exp(S) / sum of all - Y", lambda P, Y, S: softmax_of(S, None) - Y, 1.3),
         ("label_added", "P + Y", lambda P, Y, S: P + Y, 1.2),
         ("uniform_labels", "P - 1", lambda P, Y, S: P - 1, 1.4),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, cotangent_of, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
@@ -55,43 +56,46 @@ def _extreme(i: int, axes: tuple[int, ...]) -> Callable[[Walk, Array], Any]:
     return value
 
 
-def edits_of_order(i: int, site: tuple[Any, ...], out: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[Edit]:
+def edits_of_order(i: int, site: tuple[Any, ...], out: tuple[int, ...]) -> Iterator[Edit]:
     """Yield the edits of a reshape or transposition: the elements in another order."""
-    yield Edit(
-        "element_order",
-        site,
-        lambda w, c: cotangent_of(w, i).reshape(c.shape, order="F"),
-        cost=1.5,
-        detail={"order": "column-major"},
-    )
-    yield Edit(
-        "element_order", site, lambda w, c: cotangent_of(w, i).reshape(c.shape), cost=1.6, detail={"order": "row-major"}
-    )
-    if len(out) <= 4:
-        for order in permutations(range(len(out))):
-            if order != tuple(range(len(out))):
-                yield Edit(
-                    "element_order",
-                    site,
-                    bind_arguments(lambda w, c, order: cotangent_of(w, i).transpose(order).reshape(c.shape), order),
-                    cost=1.8,
-                    detail={"order": f"transposed {order}"},
-                )
-    if len(shape) in (3, 4):
-        for order in permutations(range(len(shape))):
-            if order != tuple(range(len(shape))):
-                yield Edit(
-                    "element_order",
-                    site,
-                    bind_arguments(
-                        lambda _, c, order: (
-                            c.reshape([c.shape[k] for k in order]).transpose(np.argsort(order)).reshape(c.shape)
-                        ),
-                        order,
-                    ),
-                    cost=1.8,
-                    detail={"order": f"axes {order}"},
-                )
+    for order, text in (("F", "column by column"), ("C", "row by row")):
+        function = bind_arguments(lambda w, c, order: cotangent_of(w, i).reshape(c.shape, order=order), order)
+        yield Edit("element_order", site, function, cost=1.5, detail={"order": f"flattened {text}"})
+    for axes in _orders(len(out)):
+        function = bind_arguments(lambda w, c, axes: cotangent_of(w, i).transpose(axes).reshape(c.shape), axes)
+        yield Edit("element_order", site, function, cost=1.8, detail={"order": f"axes in the order {axes}"})
+
+
+def edits_of_node_order(recording: Recording, i: int) -> Iterator[Edit]:
+    """Yield the edits in which the cotangent of an array of several axes has been unflattened in another order."""
+    step = recording.steps[i]
+    if step.value.ndim not in (3, 4) or not step.op:
+        return
+    site = ("node", i)
+    for axes in _orders(step.value.ndim):
+        detail = {"order": f"axes in the order {axes}"}
+        yield Edit("element_order", site, bind_arguments(_unflattened, axes), cost=1.7, detail=detail)
+    for k in range(1, step.value.ndim):
+        detail = {"order": "flattened column by column"}
+        yield Edit("element_order", site, bind_arguments(_by_columns, k), cost=1.6, detail=detail)
+
+
+def _orders(n: int) -> list[tuple[int, ...]]:
+    return [axes for axes in permutations(range(n)) if axes != tuple(range(n))] if n <= len(_AXES) else []
+
+
+_AXES = (0, 1, 2, 3)  # of arrays whose orders are all tried
+
+
+def _unflattened(_: Walk, g: Array, axes: tuple[int, ...]) -> Array:
+    result: Array = g.reshape([g.shape[k] for k in axes]).transpose(np.argsort(axes))
+    return result
+
+
+def _by_columns(_: Walk, g: Array, k: int) -> Array:
+    """Return the array that is flattened row by row at axis ``k``, and unflattened column by column."""
+    flat = g.reshape(int(np.prod(g.shape[:k])), -1)
+    return flat.reshape(g.shape, order="F")
 
 
 def edits_of_ties(i: int, parent: int) -> Callable[[Walk, Array], Array | None]:
