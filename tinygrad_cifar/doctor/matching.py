@@ -35,7 +35,14 @@ def collect_gradients(given: Any, parameters: Mapping[str, tuple[int, ...]]) -> 
     names = list(parameters)
     if any(part is None for _, part in flat):
         flat = [(key, part) for key, part in flat if part is not None]
-    arrays = [(key, as_gradient(key or f"number {k + 1}", part)) for k, (key, part) in enumerate(flat)]
+    if not flat or given is None:
+        raise DiagnosisError(
+            f"gradients: none were returned; got {given!r:.40}, and one for each of {', '.join(names)} is needed"
+        )
+    in_order = len(flat) == len(names)
+    arrays = [
+        (key, as_gradient(_name(key, names[k] if in_order else "", k), part)) for k, (key, part) in enumerate(flat)
+    ]
     by_name = _by_name([key for key, _ in arrays], names)
     if by_name is not None:
         missing = [name for name in names if name not in by_name]
@@ -50,6 +57,11 @@ def collect_gradients(given: Any, parameters: Mapping[str, tuple[int, ...]]) -> 
             f"of the shapes {', '.join(str(a.shape) for _, a in arrays) or 'none'}"
         )
     return dict(zip(names, [a for _, a in arrays], strict=True))
+
+
+def _name(key: str, parameter: str, k: int) -> str:
+    """Return how error messages name a gradient: by its key, or else by the parameter in its place."""
+    return key if key and key[0] != "[" else f"the gradient of {parameter}" if parameter else f"number {k + 1}"
 
 
 def as_gradient(name: str, part: Any) -> Array:

@@ -103,6 +103,23 @@ class Recording:
         """What must be equal in two problems for positions to mean the same in both."""
         return [(step.op, [parent for parent, _ in step.edges]) for step in self.steps]
 
+    def give_names(self, values: Mapping[str, Any]) -> None:
+        """Name the nodes of tensors, given by name, single or in lists."""
+        flat = {
+            f"{name}[{k}]" if isinstance(value, list) else name: part
+            for name, value in values.items()
+            for k, part in enumerate(value if isinstance(value, list) else [value])
+        }
+        for step in self.steps:
+            for name, tensor in flat.items():
+                if (
+                    isinstance(tensor, Tensor)
+                    and step.op
+                    and not step.name
+                    and _is_same_array(step.value, tensor._array)
+                ):
+                    step.name = name
+
     def text(self, at: int, depth: int = 0) -> str:
         """Return the name of a node's value, or the expression that computes it."""
         step = self.steps[at]
@@ -246,6 +263,10 @@ def _constant(node: GraphNode) -> Any:
     """Return a constant operand: an array, or a number; its name if the value is not held."""
     value = node.value
     return node.name if value is None else value if value.ndim else value.item()
+
+
+def _is_same_array(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and np.may_share_memory(a, b)
 
 
 def _number_repeated_names(steps: list[Step]) -> None:

@@ -148,6 +148,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     printed: Sequence[str],
     seconds: float,
     is_function: bool,
+    has_lines: bool = True,
 ) -> Report:
     """Return the report of a search.
 
@@ -171,6 +172,8 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         Duration.
     is_function : bool
         Whether the gradients were given as a function.
+    has_lines : bool
+        Whether lines of the cost function are mentioned. Default: True.
     """
     last = cases[-1]
     recording = last.recording
@@ -182,6 +185,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         for name in names
         if not _agrees(case, walk, name, tolerance)
     }
+    different = set(wrong)
     only_given = len(cases) > 1 and all(
         _agrees(c, w, n, tolerance) for c, w in zip(cases[:-1], walks[:-1], strict=True) for n in names
     )
@@ -190,6 +194,14 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         remarks.append(_kink_note(kinks, wrong))
         wrong = set()
         findings, residuals = [], {}
+    on_kinks = [f for f in findings if f.edit.detail.get("factor") == "(x >= 0)"]
+    if on_kinks and len(on_kinks) == len(findings) and not residuals:
+        remarks.append(_kink_note(kinks, wrong))
+        wrong, findings = set(), []
+    if not has_lines:
+        for case in cases:
+            for step in case.recording.steps:
+                step.line, step.source = 0, ""
     mistakes = describe_findings(findings, cases, named=names)
     rows = [_row(name, cases, walks, wrong, findings, tolerance) for name in names]
     rows += [Row(name, (), "not used", where="the cost does not depend on it") for name in unused]
@@ -207,7 +219,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         wrong -= {f.edit.at for f in findings if f.edit.kind == "transposed_gradient"}
         rows = [_row(name, cases, walks, wrong, findings, tolerance) for name in names]
     status = "not known" if unexplained else "wrong" if wrong else "right"
-    remarks += _precision_notes(cases, walks, tolerance, wrong)
+    remarks += _precision_notes(cases, walks, tolerance, different)
     if order:
         remarks.append(
             "the gradients are in another order than the parameters: "

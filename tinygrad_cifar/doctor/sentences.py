@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -931,9 +932,12 @@ class _Describer:
         return _Draft(finding.edit.kind, text, (), "", formula)
 
 
+_NAME = re.compile(r"[A-Za-z_][\w.]*(\[[^\]]*\])*( \(no\. \d+\))?")
+
+
 def d_of(name: str) -> str:
     """Return the name of a gradient: ``dW`` for ``W``, and ``d(X @ W)`` for an expression."""
-    return f"d{name}" if name.replace("_", "").isalnum() and not name[0].isdigit() else f"d({name})"
+    return f"d{name}" if _NAME.fullmatch(name) else f"d({name})"
 
 
 def _grouped(text: str) -> str:

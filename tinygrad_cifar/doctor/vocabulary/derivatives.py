@@ -27,6 +27,7 @@ _ELEMENTWISE = frozenset(
 _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(out > 0)": lambda x, out: out > 0,
     "(x > 0)": lambda x, out: x > 0,
+    "(x >= 0)": lambda x, out: x >= 0,
     "(x < 0)": lambda x, out: x < 0,
     "out": lambda x, out: out,
     "x": lambda x, out: x,
