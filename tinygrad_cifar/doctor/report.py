@@ -194,7 +194,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         remarks.append(_kink_note(kinks, wrong))
         wrong = set()
         findings, residuals = [], {}
-    on_kinks = [f for f in findings if f.edit.detail.get("factor") == "(x >= 0)"]
+    on_kinks = [f for f in findings if f.edit.kind == "other_derivative" and f.edit.detail["factor"] == "(x >= 0)"]
     if on_kinks and len(on_kinks) == len(findings) and not residuals:
         remarks.append(_kink_note(kinks, wrong))
         wrong, findings = set(), []

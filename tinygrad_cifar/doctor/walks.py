@@ -75,6 +75,7 @@ class Walk:
         for change in applied:
             self._by_site.setdefault(change.edit.site, []).append(change)
         self.cotangents: list[Array | None] = [None] * len(recording.steps)
+        self._unchanged: dict[int, Array] = {}  # the cotangents of nodes at which there is a change, before it
         self.contributions: dict[tuple[int, int], Array] = {}
         self._fill()
         self.gradients: dict[str, Array] = {}
@@ -103,6 +104,7 @@ class Walk:
             if g is None:
                 continue
             if ("node", i) in self._by_site:
+                self._unchanged[i] = g
                 g = self.cotangents[i] = self._changed(("node", i), g)
             for e, (parent, _) in enumerate(recording.steps[i].edges):
                 contribution = self.contribution(i, e, g)
@@ -160,30 +162,47 @@ class Walk:
         return self.push(start, value if edit.mode == "add" else value - right)
 
     def push(self, start: int, delta: Array) -> dict[str, Array]:
-        """Propagate a cotangent from a node down to the parameters, with the changes of this walk."""
+        """Return how the gradients of the parameters change with the cotangent of a node, with the changes of this walk."""
         recording = self.recording
-        kept = self.cotangents
-        cotangents = self.cotangents = [None] * len(recording.steps)
-        cotangents[start] = delta
-        try:
-            for i in recording.below[start]:
-                g = cotangents[i]
-                if g is None:
-                    continue
-                if i != start and ("node", i) in self._by_site:
-                    g = cotangents[i] = self._changed(("node", i), g)
-                for e, (parent, _) in enumerate(recording.steps[i].edges):
-                    contribution = self.contribution(i, e, g)
-                    before = cotangents[parent]
-                    cotangents[parent] = contribution if before is None else before + contribution
-        finally:
-            self.cotangents = kept
+        deltas: list[Array | None] = [None] * len(recording.steps)
+        deltas[start] = delta
+        for i in recording.below[start]:
+            change = deltas[i]
+            if change is None:
+                continue
+            if i != start and ("node", i) in self._by_site:
+                change = deltas[i] = self._difference(("node", i), deltas, self._unchanged[i], self.cotangents[i])
+            for e, (parent, edge) in enumerate(recording.steps[i].edges):
+                site = ("edge", i, e)
+                if site in self._by_site:
+                    g = self.cotangents[i]
+                    right = edge.vjp(change if g is None else g + change)
+                    contribution = self._difference(site, deltas, right, self.contributions.get((i, e)))
+                else:
+                    contribution = edge.vjp(change)
+                before = deltas[parent]
+                deltas[parent] = contribution if before is None else before + contribution
         found = {}
         for name, at in recording.parameters.items():
-            g = cotangents[at]
-            if g is not None:
-                found[name] = g
+            change = deltas[at]
+            if change is not None:
+                found[name] = change
         return found
+
+    def _difference(
+        self, site: tuple[Any, ...], deltas: Sequence[Array | None], right: Array, before: Array | None
+    ) -> Array:
+        """Return how a changed contribution, or cotangent, differs from that of this walk if cotangents are changed."""
+        kept = self.cotangents
+        if site[0] == "node":
+            own = deltas[site[1]]
+            right = right if own is None else right + own
+        self.cotangents = [g if d is None else d if g is None else g + d for g, d in zip(kept, deltas, strict=True)]
+        try:
+            changed = self._changed(site, right)
+        finally:
+            self.cotangents = kept
+        return changed if before is None else changed - before
 
 
 def match(value: Any, shape: tuple[int, ...]) -> Array:
