@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,7 @@ def gradients(X, Y, W, b, gamma, beta, masks, lam):
     {
         "X": rng.normal(size=(7, 4)),
         "Y": one_hot(LABELS),
-        "W": [rng.normal(size=(m, n)) for m, n in zip(_SIZES, _SIZES[1:], strict=False)],
+        "W": [rng.normal(size=(m, n)) for m, n in pairwise(_SIZES)],
         "b": [rng.normal(size=n) for n in _SIZES[1:]],
         "gamma": [1 + 0.3 * rng.normal(size=n) for n in _SIZES[1:-1]],
         "beta": [0.3 * rng.normal(size=n) for n in _SIZES[1:-1]],

@@ -181,7 +181,12 @@ class _Describer:
         return self.recording.text(at)
 
     def d(self, at: int) -> str:
-        """Return the name of the cotangent of a node."""
+        """Return the name of the cotangent of a node; of an unnamed term, that of the named sum, which is the same."""
+        steps, uses = self.recording.steps, self.recording.consumers[at]
+        if not steps[at].name and len(uses) == 1:
+            (above, _), shape = uses[0], steps[at].value.shape
+            if steps[above].op == "add" and steps[above].name and steps[above].value.shape == shape:
+                return d_of(steps[above].name)
         return d_of(self.text(at))
 
     def source(self, source: Any) -> str:
@@ -203,7 +208,7 @@ class _Describer:
         other = recording.operand_text(step.operands[1 - k]) if len(step.operands) > 1 else ""
         own = recording.operand_text(step.operands[k]) if step.operands else ""
         if step.op == "matmul":
-            return f"{g} @ {other}.T" if k == 0 else f"{other}.T @ {g}"
+            return self._product(i, e, g, other)
         formulas = {
             "relu": f"{g} * ({own} > 0)",
             "maximum": f"{g} * ({own} > {other})",
@@ -219,6 +224,11 @@ class _Describer:
             "negative": f"-{g}",
         }
         return formulas.get(step.op, g)
+
+    def _product(self, i: int, e: int, g: str, factor: str) -> str:
+        """Return the VJP of a product as a formula."""
+        is_left = operand_index(self.recording.steps[i], e) == 0
+        return f"{g} @ {_grouped(factor)}.T" if is_left else f"{_grouped(factor)}.T @ {g}"
 
     # -- changes of size -----------------------------------------------------------------------------------------------
 
@@ -530,7 +540,10 @@ class _Describer:
     def _unscaled_mask(self, finding: Finding) -> _Draft:
         i, e, parent, _ = self._edge(finding)
         mask = self._other_operand(finding)
-        text = "The dropout mask {at} is not scaled in the backward pass: 1 / (the probability to keep) is missing, in the gradients of {parameters}."  # noqa: E501
+        text = (
+            "The dropout mask {at} is not scaled in the backward pass: 1 / (the probability to keep) "
+            "is missing, in the gradients of {parameters}."
+        )
         yours = f"{self.d(parent)} = {self.d(i)} * ({mask} != 0)"
         return _Draft("mask_not_scaled", text, (mask,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
 
@@ -544,7 +557,10 @@ class _Describer:
         i, e, parent, _ = self._edge(finding)
         factor = self.source(finding.edit.detail["factor"])
         right = self._formula(i, e)
-        text = f"{factor} is not transposed, or transposed once too often, in the gradient of {self.text(parent)}{self._among(parent)}."  # noqa: E501
+        text = (
+            f"{factor} is not transposed, or transposed once too often, in the gradient of "
+            f"{self.text(parent)}{self._among(parent)}."
+        )
         yours = right.replace(f"{factor}.T", factor)
         return _Draft(
             "transposed_factor", text, (), f"{self.d(parent)} = {right}", f"{self.d(parent)} = {yours}", key=(i, e)
@@ -565,13 +581,16 @@ class _Describer:
             return _Draft("wrong_variable", text, key=(name,))
         i, e, parent, _ = self._edge(finding)
         right = self._formula(i, e)
-        text = f"The wrong variable: {array} stands where {factor} belongs in the gradient of {self.text(parent)}{self._among(parent)}."  # noqa: E501
+        text = (
+            f"The wrong variable: {array} stands where {factor} belongs in the gradient of "
+            f"{self.text(parent)}{self._among(parent)}."
+        )
         return _Draft(
             "wrong_variable",
             text,
             (),
             f"{self.d(parent)} = {right}",
-            right.replace(factor, _grouped(array), 1),
+            self._product(i, e, self.d(i), array),
             key=(i, e),
         )
 
@@ -586,18 +605,32 @@ class _Describer:
     def _wrong_cotangent(self, finding: Finding) -> _Draft:
         i, e, parent, _ = self._edge(finding)
         array, right = self.d(finding.edit.detail["array"].at), self._formula(i, e)
-        text = f"The wrong variable: {array} stands where {self.d(i)} belongs in the gradient of {self.text(parent)}{self._among(parent)}."  # noqa: E501
+        text = (
+            f"The wrong variable: {array} stands where {self.d(i)} belongs in the gradient of "
+            f"{self.text(parent)}{self._among(parent)}."
+        )
         return _Draft(
-            "wrong_gradient", text, (), f"{self.d(parent)} = {right}", right.replace(self.d(i), array, 1), key=(i, e)
+            "wrong_gradient", text, (), f"{self.d(parent)} = {right}", self._with_gradient(i, e, array), key=(i, e)
         )
 
     def _value_for_cotangent(self, finding: Finding) -> _Draft:
         i, e, parent, _ = self._edge(finding)
         array, right = self.source(finding.edit.detail["array"]), self._formula(i, e)
-        text = f"The wrong variable: the value {array} stands where the gradient {self.d(i)} belongs in the gradient of {self.text(parent)}{self._among(parent)}."  # noqa: E501
-        return _Draft(
-            "wrong_variable", text, (), f"{self.d(parent)} = {right}", right.replace(self.d(i), array, 1), key=(i, e)
+        text = (
+            f"The wrong variable: the value {array} stands where the gradient {self.d(i)} belongs in "
+            f"the gradient of {self.text(parent)}{self._among(parent)}."
         )
+        return _Draft(
+            "wrong_variable", text, (), f"{self.d(parent)} = {right}", self._with_gradient(i, e, array), key=(i, e)
+        )
+
+    def _with_gradient(self, i: int, e: int, array: str) -> str:
+        """Return the right contribution of an edge with another array in place of the gradient."""
+        step = self.recording.steps[i]
+        if step.op != "matmul":
+            return f"the sum of {array}" if step.op == "add" else f"with {array}"
+        other = self.recording.operand_text(step.operands[1 - operand_index(step, e)])
+        return self._product(i, e, _grouped(array), other)
 
     def _updated_weights(self, finding: Finding) -> _Draft:
         i, e, parent, _ = self._edge(finding)
@@ -634,7 +667,10 @@ class _Describer:
         own, g = self._sum_right(finding)
         how = "mean" if finding.edit.detail.get("mean") else "sum"
         also = ", and a mean stands where a sum belongs" if how == "mean" else ""
-        text = f"{own} is summed along the wrong axis, {finding.edit.detail['axis']}{also}: the {how} of {g} must be over the images, in the gradients of {{parameters}}."  # noqa: E501
+        text = (
+            f"{own} is summed along the wrong axis, {finding.edit.detail['axis']}{also}: the {how} of "
+            f"{g} must be over the images, in the gradients of {{parameters}}."
+        )
         axis = finding.edit.detail["axis"]
         return _Draft("wrong_axis", text, (), f"{own} = sum({g}, axis={1 - axis})", f"{own} = {how}({g}, axis={axis})")
 
@@ -731,17 +767,26 @@ class _Describer:
     def _array_added(self, finding: Finding) -> _Draft:
         name, array = finding.edit.at, finding.edit.detail["array"]
         factor = finding.factor.text if finding.factor else ""
-        text = f"{factor} * {array} is added to the gradient of {name} (a momentum term with the wrong sign or factor, or in the wrong place)."  # noqa: E501
+        text = (
+            f"{factor} * {array} is added to the gradient of {name} (a momentum term with the wrong "
+            "sign or factor, or in the wrong place)."
+        )
         return _Draft("array_added", text, (), d_of(name), f"{d_of(name)} + {factor} * {array}", factor=factor)
 
     def _flipped(self, finding: Finding) -> _Draft:
         axes = finding.edit.detail.get("order") or f"along axis {' and '.join(map(str, finding.edit.detail['axes']))}"
-        text = f"The gradient of {{parameters}} is reversed (flipped), {axes}: the filters are turned round where they should not be, or the reverse."  # noqa: E501
+        text = (
+            f"The gradient of {{parameters}} is reversed (flipped), {axes}: the filters are turned "
+            "round where they should not be, or the reverse."
+        )
         return _Draft("flipped", text, (), "", "", key=(axes,))
 
     def _axes_swapped(self, finding: Finding) -> _Draft:
         order = finding.edit.detail["order"]
-        text = f"The axes of the gradient of {{parameters}} are swapped: they are in the order {order} (channels or rows and columns swapped)."  # noqa: E501
+        text = (
+            f"The axes of the gradient of {{parameters}} are swapped: they are in the order {order} "
+            "(channels or rows and columns swapped)."
+        )
         return _Draft("axes_swapped", text, key=(order,))
 
     def _channels_swapped(self, finding: Finding) -> _Draft:
@@ -753,12 +798,19 @@ class _Describer:
         site = finding.edit.site
         at = self.recording.steps[site[1]].edges[site[2]][0] if site[0] == "edge" else site[1]
         where = f" of {d_of(site[1])}" if site[0] == "parameter" else f" of {self.d(at)}"
-        text = f"The elements{where} are in another order after a reshape or transposition ({order}; axes swapped or flattened row by row for column by column), in the gradients of {{parameters}}."  # noqa: E501
+        text = (
+            f"The elements{where} are in another order after a reshape or transposition ({order}; "
+            "axes swapped or flattened row by row for column by column), in the gradients of "
+            f"{{parameters}}."
+        )
         return _Draft("element_order", text, key=(order,))
 
     def _ties(self, finding: Finding) -> _Draft:
         i, _, _, _ = self._edge(finding)
-        text = f"Ties of the maximum {self.text(i)} are counted twice: each of the equal elements receives the whole gradient, in the gradients of {{parameters}}."  # noqa: E501
+        text = (
+            f"Ties of the maximum {self.text(i)} are counted twice: each of the equal elements "
+            f"receives the whole gradient, in the gradients of {{parameters}}."
+        )
         return _Draft("ties", text)
 
     def _parameter_forgotten(self, finding: Finding) -> _Draft:
@@ -798,12 +850,18 @@ class _Describer:
 
     def _softmax_diagonal(self, finding: Finding) -> _Draft:
         return self._scores(
-            finding, "softmax_diagonal", "Only the diagonal of the softmax's derivative is used at {S}: the terms between different classes are missing"  # noqa: E501
+            finding, "softmax_diagonal", (
+                "Only the diagonal of the softmax's derivative is used at {S}: the terms between "
+                "different classes are missing"
+            )
         )  # fmt: skip
 
     def _softmax_without_sum(self, finding: Finding) -> _Draft:
         return self._scores(
-            finding, "softmax_without_sum", "The sum in the denominator of the softmax is forgotten in its derivative at {S} (taken for a constant)"  # noqa: E501
+            finding, "softmax_without_sum", (
+                "The sum in the denominator of the softmax is forgotten in its derivative at {S} "
+                "(taken for a constant)"
+            )
         )  # fmt: skip
 
     def _softmax_sum_only(self, finding: Finding) -> _Draft:
@@ -827,17 +885,26 @@ class _Describer:
 
     def _label_not_subtracted(self, finding: Finding) -> _Draft:
         return self._scores(
-            finding, "label_not_subtracted", "The label is not subtracted in the derivative of the cross-entropy at {S}: it is P, not P - Y"  # noqa: E501
+            finding, "label_not_subtracted", (
+                "The label is not subtracted in the derivative of the cross-entropy at {S}: it is P, "
+                "not P - Y"
+            )
         )  # fmt: skip
 
     def _label_added(self, finding: Finding) -> _Draft:
         return self._scores(
-            finding, "label_sign", "The sign of the label is wrong in the derivative of the cross-entropy at {S}: it is P + Y, not P - Y"  # noqa: E501
+            finding, "label_sign", (
+                "The sign of the label is wrong in the derivative of the cross-entropy at {S}: it is "
+                "P + Y, not P - Y"
+            )
         )  # fmt: skip
 
     def _extra_derivative(self, finding: Finding) -> _Draft:
         return self._scores(
-            finding, "extra_derivative", "The derivative of the softmax at {S} is applied once more, though P - Y contains it already"  # noqa: E501
+            finding, "extra_derivative", (
+                "The derivative of the softmax at {S} is applied once more, though P - Y contains it "
+                "already"
+            )
         )  # fmt: skip
 
     def _hinge(self, finding: Finding, kind: str, text: str) -> _Draft:
@@ -848,7 +915,10 @@ class _Describer:
 
     def _hinge_own_class_forgotten(self, finding: Finding) -> _Draft:
         return self._hinge(
-            finding, "hinge_own_class", "The own class is forgotten in the derivative of the hinge loss: its count of violated margins is not subtracted"  # noqa: E501
+            finding, "hinge_own_class", (
+                "The own class is forgotten in the derivative of the hinge loss: its count of "
+                "violated margins is not subtracted"
+            )
         )  # fmt: skip
 
     def _hinge_own_class_counted(self, finding: Finding) -> _Draft:
@@ -860,17 +930,26 @@ class _Describer:
 
     def _hinge_own_class_positive(self, finding: Finding) -> _Draft:
         return self._hinge(
-            finding, "hinge_own_class", "The own class is treated like the others in the derivative of the hinge loss: it is counted as a violated margin, and its count is forgotten"  # noqa: E501
+            finding, "hinge_own_class", (
+                "The own class is treated like the others in the derivative of the hinge loss: it is "
+                "counted as a violated margin, and its count is forgotten"
+            )
         )  # fmt: skip
 
     def _hinge_own_class_not_counted(self, finding: Finding) -> _Draft:
         return self._hinge(
-            finding, "hinge_own_class", "The own class is counted wrongly in the derivative of the hinge loss: 1 remains at its element"  # noqa: E501
+            finding, "hinge_own_class", (
+                "The own class is counted wrongly in the derivative of the hinge loss: 1 remains at "
+                "its element"
+            )
         )  # fmt: skip
 
     def _hinge_count_forgotten(self, finding: Finding) -> _Draft:
         return self._hinge(
-            finding, "hinge_count", "The count of violated margins is forgotten at the own class in the derivative of the hinge loss: it is 1"  # noqa: E501
+            finding, "hinge_count", (
+                "The count of violated margins is forgotten at the own class in the derivative of "
+                "the hinge loss: it is 1"
+            )
         )  # fmt: skip
 
     def _hinge_only_own_class(self, finding: Finding) -> _Draft:

@@ -63,7 +63,6 @@ def load_definitions(path: Path) -> dict[str, Any]:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise DiagnosisError(f"{path}{line}: is not a Python program ({reason}); correct it, then try again") from error
     namespace: dict[str, Any] = {"__name__": "student_file", "__file__": str(path)}
-    sys.path.insert(0, str(path.resolve().parent))
     silence = io.StringIO()
     with redirect_stdout(silence), redirect_stderr(silence):
         for statement in tree.body:
@@ -121,6 +120,7 @@ def diagnose_student_file(path: Path, function: str = "", *, seconds: float = 60
 def _run(path: str, out: str, function: str) -> None:
     from tinygrad_cifar.doctor.hand_ins import diagnose_file  # noqa: PLC0415 (imports the rest of the doctor)
 
+    sys.path.insert(0, str(Path(path).resolve().parent))  # the file may import its neighbours
     try:
         report, taken = diagnose_file(load_definitions(Path(path)), function)
         result = {"status": report.status, "taken": taken, "text": str(report)}

@@ -162,7 +162,7 @@ class Walk:
         return self.push(start, value if edit.mode == "add" else value - right)
 
     def push(self, start: int, delta: Array) -> dict[str, Array]:
-        """Return how the gradients of the parameters change with the cotangent of a node, with the changes of this walk."""
+        """Return how the gradients of the parameters change with the cotangent of a node."""
         recording = self.recording
         deltas: list[Array | None] = [None] * len(recording.steps)
         deltas[start] = delta

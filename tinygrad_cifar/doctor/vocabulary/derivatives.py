@@ -24,6 +24,7 @@ _ELEMENTWISE = frozenset(
 )
 
 
+_ON_KINK = 0.8  # a difference on kinks alone is no mistake, so this explanation goes first
 _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(out > 0)": lambda x, out: out > 0,
     "(x > 0)": lambda x, out: x > 0,
@@ -71,7 +72,7 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
                 "other_derivative",
                 site,
                 bind_arguments(lambda w, _, f: cotangent_of(w, i) * f(value_of(w, parent), value_of(w, i)), function),
-                cost=1.5 + 0.01 * len(text),
+                cost=_ON_KINK if text == "(x >= 0)" else 1.5 + 0.01 * len(text),
                 detail={"factor": text, "parent": parent},
             )
         yield from _masks(recording, i, site, parent, g)
