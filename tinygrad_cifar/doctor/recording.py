@@ -6,7 +6,7 @@ hypothesis that is found on one problem can therefore be applied to another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,8 +209,7 @@ def record(
     for name, tensor in zip(names, parameters.values(), strict=True):
         setattr(holder, name, tensor)
     view = graph(out, modules=holder)
-    nodes = [node for node in view if node.kind != "data"]
-    position = {node: i for i, node in enumerate(nodes)}
+    nodes, position = _distinct_nodes([node for node in view if node.kind != "data"])
     found: dict[str, int] = {}
     steps = []
     for i, node in enumerate(nodes):
@@ -230,6 +229,8 @@ def record(
             found[step.name] = i
             step.value = parameters[step.name]._array
         steps.append(step)
+    for node, i in position.items():
+        steps[i].name = steps[i].name or node.name
     if not found:
         raise DiagnosisError("cost: does not depend on any of the parameters")
     _number_repeated_names(steps)
@@ -243,6 +244,41 @@ def record(
             if not same:
                 known[node.name or f"constant {len(known)}"] = value
     return Recording(steps, found, known, dict(numbers), float(out._array.item()), out)
+
+
+def _distinct_nodes(all_nodes: Sequence[GraphNode]) -> tuple[list[GraphNode], dict[GraphNode, int]]:
+    """Return the nodes without those that compute the same as an earlier one, and the position of each.
+
+    A cost in one line may compute the scores twice; their cotangent is the sum of both.
+    """
+    nodes: list[GraphNode] = []
+    position: dict[GraphNode, int] = {}
+    known: dict[Any, int] = {}
+    for node in all_nodes:
+        key = _key_of(node, position)
+        if key is None or key not in known:
+            position[node] = len(nodes)
+            nodes.append(node)
+            if key is not None:
+                known[key] = position[node]
+        else:
+            position[node] = known[key]
+    return nodes, position
+
+
+def _key_of(node: GraphNode, position: Mapping[GraphNode, int]) -> Any:
+    """Return what determines the value of a node: its operation, operands and options; None for a leaf."""
+    if node.primitive is None or node.value is None:
+        return None
+    operands = tuple([position[x.node] if x.node in position else _contents(x.node.value) for x in node.inputs])
+    options = tuple([(name, _contents(option)) for name, option in node.options.items()])
+    return node.primitive.name, operands, options, node.value.tobytes()
+
+
+def _contents(x: Any) -> Any:
+    if isinstance(x, (tuple, list)):
+        return tuple(map(_contents, x))
+    return (x.shape, x.tobytes()) if isinstance(x, np.ndarray) else repr(x)
 
 
 def _check_cost(out: Any) -> None:

@@ -476,8 +476,8 @@ class Search:
         for edit in sorted(outer, key=lambda edit: edit.cost):
             if time.perf_counter() > ends:
                 return
-            effect = walk.direction(edit)
-            if not effect or not set(effect) & wanted or not all(np.isfinite(d).all() for d in effect.values()):
+            effect = {name: d for name, d in (walk.direction(edit) or {}).items() if d.any()}
+            if not set(effect) & wanted or not all(np.isfinite(d).all() for d in effect.values()):
                 continue
             first = Finding(edit, None, (), tuple(1.0 for _ in self.cases), tuple(effect))
             try:

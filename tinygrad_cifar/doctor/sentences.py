@@ -277,6 +277,13 @@ class _Describer:
         if factor.text == "-1":
             text = f"The sign is wrong in {what}: {of} are -1 times what they should be."
             return _Draft("sign", text, (), right, f"-({self._formula(i, e)})", names, factor.text)
+        step = self.recording.steps[i]
+        if step.op == "divide" and not whole and factor.text == self._operand(step, e):
+            text = (
+                f"The factor 1/{factor.text} is left out in the backward pass at {self.text(i)} (it is not scaled): "
+                f"the gradient is {factor.text} times what it should be, in {of}{self._number(factor)}."
+            )
+            return _Draft("not_scaled", text, (), right, f"{self.d(parent)} = {self.d(i)}", names, factor.text)
         text = f"{what[0].upper()}{what[1:]} is {factor.text} times what it should be, in {of}{self._number(factor)}."
         return _Draft("factor", text, (), right, yours, names, factor.text)
 
@@ -492,6 +499,10 @@ class _Describer:
             and len(np.unique(operand)) <= len((0, 1))
             and bool((operand == 0).any() or operand.dtype.kind == "b")
         )
+
+    def _operand(self, step: Step, e: int) -> str:
+        """Return the name of the operand of an operation that an edge does not lead to."""
+        return self.recording.operand_text(step.operands[1 - operand_index(step, e)])
 
     def _other_operand(self, finding: Finding) -> str:
         _, e, _, step = self._edge(finding)

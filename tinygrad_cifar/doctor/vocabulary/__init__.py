@@ -30,7 +30,7 @@ def edits_at(walk: Walk, wanted: frozenset[str]) -> Iterator[Edit]:
         for e, (parent, _) in enumerate(recording.steps[i].edges):
             if recording.leads_to[parent] & wanted:
                 yield from _at_edge(walk, i, e, parent)
-    for name in wanted:
+    for name in filter(wanted.__contains__, recording.parameters):
         yield from edits_of_parameter(walk, name)
 
 

@@ -13,6 +13,7 @@ from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, cotangent_of,
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
+_MOST_ROWS = 512  # of flattened filters; the weights of an image have more
 _BLOCKS = (2, 3, 4, 5, 6, 8, 9, 12, 16, 25, 27)  # sizes of groups of rows, such as the channels of a flattened filter
 
 
@@ -80,7 +81,7 @@ def _edits_of_blocks(site: tuple[Any, ...], G: Array) -> Iterator[Edit]:
         yield Edit("element_order", site, reshape, cost=1.6, detail={"order": order})
     for axis in (0, 1):
         n = G.shape[axis]
-        for a in (k for k in _BLOCKS if n % k == 0 and k < n):
+        for a in (k for k in _BLOCKS if n % k == 0 and k < n <= _MOST_ROWS):
             for b in (k for k in (1, *_BLOCKS) if (n // a) % k == 0):
                 sizes = (a, b, n // a // b)
                 if 1 in sizes[1:2] and b != 1:

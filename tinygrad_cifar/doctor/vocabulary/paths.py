@@ -17,6 +17,9 @@ def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
     end = _merge_point(recording, i) if len(recording.consumers[i]) > 1 and step.op and step.value.ndim > 1 else None
     if end is None:
         return
+    # The variance may branch off the centred values, behind the point where the mean has come back.
+    while len(recording.consumers[end]) > 1 and (further := _merge_point(recording, end)) is not None:
+        end = further
     steps = recording.steps
     size = steps[i].value.size
     inside = [k for k in range(i + 1, end + 1) if i in recording.below[k]]
@@ -36,7 +39,7 @@ def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
                 "constant_statistics",
                 ("node", i),
                 _avoiding(i, end, cut),
-                cost=0.7,
+                cost=0.7 + 0.05 * (not step.name),
                 detail={
                     "statistics": tuple(group),
                     "users": {p: steps[k].op for k, e in entries for p in [steps[k].edges[e][0]]},
