@@ -33,6 +33,7 @@ _threads.set_system(_blas.usable_cores, _blas.one_thread)
 _MODULES = {
     "checkpoints": "system.checkpoints",
     "data": "data",
+    "doctor": "doctor",
     "evaluation": "course.evaluation",
     "functional": "nn.functional",
     "gradcheck": "engine.gradcheck",
@@ -57,6 +58,7 @@ _FUNCTIONS = {
 
 if TYPE_CHECKING:
     from tinygrad_cifar import data as data
+    from tinygrad_cifar import doctor as doctor
     from tinygrad_cifar import nn as nn
     from tinygrad_cifar import search as search
     from tinygrad_cifar.course import evaluation as evaluation

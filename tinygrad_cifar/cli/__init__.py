@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from tinygrad_cifar._version import __version__
-from tinygrad_cifar.cli import check, evaluate, fetch, reproduce, search, train
+from tinygrad_cifar.cli import check, doctor, evaluate, fetch, reproduce, search, train
 from tinygrad_cifar.cli.common import CommandError, Stopped, UsageError, escape_unprintable, terminal_width, wrapped
 from tinygrad_cifar.cli.parser import Parser
 from tinygrad_cifar.cli.settings import OPTIONS
@@ -26,7 +26,7 @@ from tinygrad_cifar.course.training import TrainingDiverged
 from tinygrad_cifar.data import DataError
 from tinygrad_cifar.system.checkpoints import CheckpointError
 
-COMMANDS = (train, evaluate, check, search, reproduce, fetch)
+COMMANDS = (train, evaluate, check, doctor, search, reproduce, fetch)
 
 DEBUG = "TINYGRAD_CIFAR_DEBUG"
 FAILED, MISUSED, PIPE_CLOSED = 1, 2, 141  # 128 plus the signal, as in shells

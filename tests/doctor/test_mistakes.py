@@ -1,0 +1,110 @@
+"""The doctor names common mistakes in the gradients of the course's networks, from a function and from arrays."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.doctor.examples import EXAMPLES
+from tinygrad_cifar.doctor import diagnose
+
+# Network, changes of the right gradient function, kind of the first mistake, words of its sentence.
+MISTAKES = [
+    ("softmax", "    G = G / N -> ", "missing_1/N", "N times"),
+    ("softmax", "G = G / N -> G = G / N**2", "double_1/N", "1/N is taken twice"),
+    ("softmax", "2 * lam * W -> lam * W", "l2_factor", "lam * W"),
+    ("softmax", "2 * lam * W -> 2 * lam * W / N", "l2_over_n", "divided by N"),
+    ("softmax", "    dW = dW + 2 * lam * W -> ", "l2_missing", "L2 term is missing"),
+    ("softmax", "keepdims=True) -> keepdims=True) + 2 * lam * b", "bias_penalised", "bias is penalised"),
+    ("softmax", "G = P - Y -> G = Y - P", "sign", "sign is wrong"),
+    ("softmax", "G = P - Y -> G = P", "label_not_subtracted", "label is not subtracted"),
+    ("softmax", "G = P - Y -> G = Y * (P - 1)", "softmax_diagonal", "Only the diagonal"),
+    ("softmax", "G = P - Y -> G = -Y", "softmax_without_sum", "denominator"),
+    ("softmax", "P = softmax(S, 0) -> P = np.exp(S)", "softmax_unnormalised", "not normalised"),
+    ("softmax", "P = softmax(S, 0) -> P = softmax(S, 1)", "softmax_wrong_axis", "wrong axis"),
+    ("softmax", "S = W @ X + b -> S = W @ X", "forgotten_in_forward", "bias b is forgotten"),
+    ("softmax", "return dW, db -> return W, db", "value_for_gradient", "W itself"),
+    ("softmax", "G = G / N -> G[:, 0] = 0; G = G / N", "off_by_one", "first image is left out"),
+    ("softmax", "G = G / N -> G = G / (N - 1)", "factor", "N/(N - 1)"),
+    ("softmax", "keepdims=True) -> keepdims=True) / N", "mean_for_sum", "mean over the images"),
+    ("svm", "    G[rows, y] = -G.sum(1) -> ", "hinge_own_class", "own class is forgotten"),
+    ("svm", "-G.sum(1) -> -G.sum(1) - 1", "hinge_own_class", "own class is counted"),
+    ("svm", "-G.sum(1) -> -1", "hinge_count", "count of violated margins is forgotten"),
+    ("svm", " + 1 > 0 ->  > 0", "hinge_margin", "margin is forgotten"),
+    ("two layers", "db2 = G.sum(0) -> db2 = G.sum(0) / N", "mean_for_sum", "gradient of b2"),
+    ("two layers", "db1 = dA.sum(0) -> db1 = dA", "not_summed", "not summed"),
+    ("two layers", "db1 = dA.sum(0) -> db1 = dA.sum(1)", "wrong_axis", "wrong axis"),
+    ("two layers", "db1 = dA.sum(0) -> db1 = dW1.sum(0)", "bias_from_weights", "computed from that of W1"),
+    ("two layers", "db1 = dA.sum(0) -> db1 = dH.sum(0)", "wrong_gradient", "dH stands where"),
+    ("two layers", "G @ W2.T -> G @ W2", "transposed_factor", "not transposed"),
+    ("two layers", "X.T @ dA -> (X.T @ dA).T", "transposed", "transposed"),
+    ("two layers", "dH * (A > 0) -> dH", "derivative_left_out", "derivative of the ReLU at H is left out"),
+    ("two layers", "dH * (A > 0) -> dH * (dH > 0)", "wrong_mask", "wrong array"),
+    ("two layers", "dH * (A > 0) -> dH * (1 - H**2)", "other_derivative", "tanh"),
+    ("two layers", "dH * (A > 0) -> dH * H * (1 - H)", "other_derivative", "sigmoid"),
+    ("two layers", "H.T @ G -> X.T @ G", "wrong_variable", "X stands where H belongs"),
+    ("two layers", "H.T @ G -> A.T @ G", "wrong_variable", "stands where H belongs"),
+    ("two layers", "dH = G @ W2.T -> dH = G @ (W2 - 0.1 * dW2).T", "updated_too_early", "updated before"),
+    ("two layers", "dH = G @ W2.T -> dH = 0 * G @ W2.T", "detached", "detached"),
+    ("deep", "    G = G * masks[k] -> ", "mask_not_applied", "dropout mask"),
+    ("deep", "G = G * masks[k] -> G = G * (masks[k] > 0)", "mask_not_scaled", "not scaled"),
+    ("deep", "    G = G * (T > 0) -> ", "derivative_left_out", "A (no. 2) and A (no. 1)"),
+    ("deep", "G = G * (T > 0) -> G = G * (S > 0)", "wrong_mask", "S (no. 2)"),
+    ("deep", "(G - G.mean(0) - Z * (G * Z).mean(0)) -> G", "constant_statistics", "mean and the variance of S"),
+    ("deep", "(G - G.mean(0) - Z * (G * Z).mean(0)) -> (G - G.mean(0))", "constant_statistics", "the variance of S"),
+    ("deep", (
+        "(G - G.mean(0) - Z * (G * Z).mean(0)) -> (G - Z * (G * Z).mean(0))"
+    ), "constant_statistics", "the mean of S"),
+    ("deep", "(G * Z).sum(0) -> (G * S).sum(0)", "wrong_variable", "S (no. 2) stands where"),
+    ("deep", "        G = G * gamma[k] -> ", "factor_left_out", "gamma[1] and gamma[0]"),
+    ("deep", "+ 2 * lam * W[k] -> + lam * W[k]", "l2_factor", "W[0] and W[1]"),
+    ("patchify", "    G = G * (x1 > 0) -> ", "derivative_left_out", "x1"),
+    ("patchify", "    G = G * (h > 0) -> ", "derivative_left_out", "Fs_flat"),
+    ("patchify", (
+        "G.reshape(patches, filters, N) -> G.reshape((patches, filters, N), order='F')"
+    ), "element_order", "order"),
+    ("patchify", "dF = dF + 2 * lam * Fs_flat -> dF = dF[::-1] + 2 * lam * Fs_flat", "flipped", "reversed"),
+    ("patchify", '"ijn,iln->jl", MX, G -> "ijn,iln->jl", MX[:1], G[:1]', "part_of_sum", "alone"),
+]  # fmt: skip
+
+
+def id_of(case: tuple[str, ...]) -> str:
+    return f"{case[0]}: {case[1].strip()}"
+
+
+@pytest.mark.parametrize("case", MISTAKES, ids=id_of)
+def test_a_mistake_is_named_by_the_first_sentence(case: tuple[str, str, str, str]) -> None:
+    network, change, kind, words = case
+    example = EXAMPLES[network]
+    report = diagnose(example.cost, example.gradients(change), example.problem)
+    assert report.status == "wrong", str(report)
+    assert report.mistakes[0].kind == kind, str(report)
+    assert words in report.sentences[0]
+
+
+@pytest.mark.parametrize("case", [case for case in MISTAKES if case[0] in ("softmax", "svm", "two layers")], ids=id_of)
+def test_a_mistake_is_named_from_the_arrays_of_one_problem(case: tuple[str, str, str, str]) -> None:
+    network, change, kind, _ = case
+    example = EXAMPLES[network]
+    report = diagnose(example.cost, example.gradients(change)(**example.problem), example.problem)
+    assert report.status == "wrong", str(report)
+    assert report.mistakes[0].kind == kind, str(report)
+    assert "on this problem only" in report.confirmed
+
+
+LEFT_OUT = "dH * (A > 0) -> dH"
+LAST_MEAN = "+ 2 * lam * W[-1], G.sum(0) -> + 2 * lam * W[-1], G.mean(0)"
+PAIRS = [
+    ("two layers", ["db2 = G.sum(0) -> db2 = G.mean(0)", LEFT_OUT], {"mean_for_sum", "derivative_left_out"}),
+    ("two layers", ["G @ W2.T -> G @ W2", LEFT_OUT], {"transposed_factor", "derivative_left_out"}),
+    ("two layers", ["    G = G / N -> ", "2 * lam * W1 -> lam * W1"], {"missing_1/N", "l2_factor"}),
+    ("softmax", ["dW = G @ X.T -> dW = N * G @ X.T", "2 * lam * W -> lam * W"], {"missing_1/N", "l2_factor"}),
+    ("deep", ["    G = G * masks[k] -> ", LAST_MEAN], {"mask_not_applied", "mean_for_sum"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("network", "changes", "kinds"), PAIRS)
+def test_both_mistakes_of_a_pair_are_named(network: str, changes: list[str], kinds: set[str]) -> None:
+    example = EXAMPLES[network]
+    report = diagnose(example.cost, example.gradients(*changes), example.problem)
+    assert report.status == "wrong", str(report)
+    assert {mistake.kind for mistake in report.mistakes} == kinds

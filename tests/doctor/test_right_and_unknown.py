@@ -1,0 +1,124 @@
+"""No false alarm on right gradients, whatever their form, and no statement about gradients that follow no formula."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_cifar as tg
+from tests.doctor.examples import DEEP, EXAMPLES, SOFTMAX, TWO_LAYERS
+from tinygrad_cifar.doctor import diagnose
+
+
+@pytest.mark.parametrize("network", EXAMPLES)
+def test_right_gradients_are_right(network: str) -> None:
+    example = EXAMPLES[network]
+    report = diagnose(example.cost, example.gradients(), example.problem)
+    assert (report.status, report.mistakes, report.notes) == ("right", (), ())
+    assert report.sentences == ("All gradients are right.",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "return dW, db -> return [dW, db]",
+        "return dW, db -> return {'grad_b': db, 'grad_W': dW}",
+        "return dW, db -> return {'dW': dW, 'db': db}",
+        "return dW, db -> return dW, db[:, 0]",
+        "return dW, db -> return db, dW",
+        "return dW, db -> return dW.T, db",
+        "return dW, db -> return dW.astype(np.float32), db.astype(np.float32)",
+        "G = P - Y -> G = (P - Y).astype(np.float32)",
+    ],
+)
+def test_the_container_order_layout_and_precision_are_no_mistakes(change: str) -> None:
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients(change), SOFTMAX.problem)
+    assert report.status == "right", str(report)
+
+
+def test_another_order_is_noted() -> None:
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("return dW, db -> return db, dW"), SOFTMAX.problem)
+    assert "another order" in report.notes[0]
+
+
+def test_a_transposed_convention_is_noted() -> None:
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("return dW, db -> return dW.T, db"), SOFTMAX.problem)
+    assert "another convention, not a mistake" in report.notes[0]
+
+
+def test_a_derivative_on_a_kink_is_noted() -> None:
+    problem = {**TWO_LAYERS.problem, "W1": np.zeros((3, 3)), "b1": np.zeros(3)}
+    gradients = TWO_LAYERS.gradients("(A > 0) -> (A >= 0)")
+    for given in (gradients, gradients(**problem)):
+        report = diagnose(TWO_LAYERS.cost, given, problem)
+        assert report.status == "right"
+        assert any("kink" in note for note in report.notes)
+
+
+def test_a_size_that_is_written_as_a_number_is_noted() -> None:
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("N = X.shape[1] -> N = 7"), SOFTMAX.problem)
+    assert report.status == "right"
+    assert "written as a number" in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("network", "change"),
+    [
+        ("softmax", "return dW, db -> dW[:, 2] *= 1.1; return dW, db"),
+        ("softmax", "return dW, db -> dW[1] += 0.01; return dW, db"),
+        ("softmax", "return dW, db -> return dW + 0.01 * np.sin(np.arange(dW.size)).reshape(dW.shape), db"),
+        ("two layers", "return dW1, -> dW1[0, 0] += 0.5; return dW1,"),
+    ],
+)
+@pytest.mark.parametrize("given", ["function", "arrays"])
+def test_gradients_that_follow_no_formula_are_not_explained(network: str, change: str, given: str) -> None:
+    example = EXAMPLES[network]
+    gradients = example.gradients(change)
+    report = diagnose(example.cost, gradients if given == "function" else gradients(**example.problem), example.problem)
+    assert report.status == "not known"
+    assert report.mistakes == ()
+    assert "is not known" in report.sentences[0]
+
+
+def test_what_is_known_is_said_when_the_mistake_is_not() -> None:
+    gradients = SOFTMAX.gradients("return dW, db -> dW[:, 2] *= 1.1; return dW, db")
+    report = diagnose(SOFTMAX.cost, gradients, SOFTMAX.problem)
+    assert report.known == ("The gradient of b is right.", "W: 3 of 15 elements are wrong, all of them in column 2.")
+    assert [(row.parameter, row.verdict) for row in report.rows] == [("b", "right"), ("W", "wrong")]
+
+
+def test_the_table_goes_from_the_last_layer_back() -> None:
+    report = diagnose(DEEP.cost, DEEP.gradients(), DEEP.problem)
+    assert [row.parameter for row in report.rows][:2] == ["b[2]", "W[2]"]
+    assert report.rows[-1].parameter == "W[0]"
+
+
+def test_the_ratio_is_named_and_the_table_fits_80_columns() -> None:
+    report = diagnose(DEEP.cost, DEEP.gradients("dbeta[k] = G.sum(0) -> dbeta[k] = G.mean(0)"), DEEP.problem)
+    assert {row.ratio for row in report.rows if row.parameter.startswith("beta")} == {"1/N"}
+    assert max(map(len, str(report).splitlines())) <= 80
+
+
+def test_a_model_of_the_library_is_diagnosed() -> None:
+    model = tg.models.SoftmaxRegression(4, 3, rng=0)
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(6, 4)), np.array([0, 1, 2, 0, 1, 1])
+
+    def gradients(X: Any, labels: Any, lam: float, W: Any, b: Any) -> Any:
+        S = X @ W + b
+        G = np.exp(S) / np.exp(S).sum(1, keepdims=True) - np.eye(3)[labels]
+        return X.T @ G / len(X) + lam * W, G.sum(0) / len(X)
+
+    report = diagnose(model, gradients, X=X, labels=labels, lam=0.1)
+    assert [mistake.kind for mistake in report.mistakes] == ["l2_factor"]
+
+
+def test_the_sentence_gives_both_formulas_and_the_line() -> None:
+    report = diagnose(TWO_LAYERS.cost, TWO_LAYERS.gradients("dH * (A > 0) -> dH"), TWO_LAYERS.problem)
+    (mistake,) = report.mistakes
+    assert mistake.right == "d(X @ W1 + b1) = dH * ((X @ W1 + b1) > 0)"
+    assert mistake.yours == "d(X @ W1 + b1) = dH"
+    assert mistake.source == "H = tg.relu(X @ W1 + b1)"
+    assert mistake.parameters == ("W1", "b1")

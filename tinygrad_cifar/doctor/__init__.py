@@ -1,0 +1,24 @@
+"""The gradient doctor: what is wrong in a gradient that was derived by hand.
+
+:func:`diagnose` compares gradients with the right ones, which come from the graph of the cost, and tries the mistakes
+of its vocabulary: changes of the backward pass at one place. Modules in reading order:
+
+1. :mod:`~tinygrad_cifar.doctor.diagnosis`: ``diagnose``, the problems on which gradients are compared.
+2. :mod:`~tinygrad_cifar.doctor.recording`: the right cost as a list of steps, from the view of its graph.
+3. :mod:`~tinygrad_cifar.doctor.walks`: the backward walk with changes.
+4. :mod:`~tinygrad_cifar.doctor.vocabulary`: the changes that are tried.
+5. :mod:`~tinygrad_cifar.doctor.search`: the search for those that reproduce the given gradients.
+6. :mod:`~tinygrad_cifar.doctor.sentences`, :mod:`~tinygrad_cifar.doctor.report`: what is said.
+
+Beside them: :mod:`~tinygrad_cifar.doctor.problems` (drawing problems), :mod:`~tinygrad_cifar.doctor.matching` (which
+gradient belongs to which parameter), :mod:`~tinygrad_cifar.doctor.factors` (names of factors) and
+:mod:`~tinygrad_cifar.doctor.calls` (calling the user's functions).
+"""
+
+from tinygrad_cifar.doctor.calls import DiagnosisError as DiagnosisError
+from tinygrad_cifar.doctor.diagnosis import diagnose as diagnose
+from tinygrad_cifar.doctor.report import Report as Report
+from tinygrad_cifar.doctor.report import Row as Row
+from tinygrad_cifar.doctor.sentences import Mistake as Mistake
+
+__all__ = ["DiagnosisError", "Mistake", "Report", "Row", "diagnose"]

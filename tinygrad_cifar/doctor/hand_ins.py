@@ -1,0 +1,351 @@
+"""The gradient functions of the course's assignments, as students write them: how they are called, and in which layout.
+
+A function is called with what the names of its parameters say (:data:`MEANINGS`): the images ``X`` (``MX``, as
+patches), the labels ``Y`` (one-hot) or ``y``, the probabilities ``P`` and other results of the forward pass, weights
+and biases one by one, in lists, or in a dictionary ``network``, and ``lam``. Its own forward function computes
+``fp_data``. Every network of the assignments is tried in each layout, and the one is taken whose gradients have the
+right shapes and are nearest.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.doctor.calls import DiagnosisError, call_function
+from tinygrad_cifar.doctor.diagnosis import diagnose_hand_in
+from tinygrad_cifar.doctor.matching import collect_gradients, fit_shape
+from tinygrad_cifar.doctor.networks import NETWORKS, Layout, Network
+from tinygrad_cifar.doctor.report import Report
+from tinygrad_cifar.engine.backprop import grad
+from tinygrad_cifar.engine.tensor import Tensor
+
+GRADIENT_FUNCTIONS = (
+    *("ComputeGradients", "BackwardPass", "compute_gradients", "backward_pass", "ComputeGrads", "compute_grads"),
+    *("ComputeGradsAnalytical", "compute_gradients_analytical", "backward", "Backward", "gradients", "backprop"),
+)
+FORWARD_FUNCTIONS = (
+    *("ApplyNetwork", "ForwardPass", "apply_network", "forward_pass", "EvaluateClassifier", "evaluate_classifier"),
+    *("EvaluateNetwork", "evaluate_network", "forward", "Forward"),
+)
+COST_FUNCTIONS = ("ComputeCost", "compute_cost", "ComputeLoss", "compute_loss", "cost", "loss")
+
+# The lower-case names of parameters, without underscores, and what they stand for.
+MEANINGS = {
+    "X": {"x", "xbatch", "xtrain", "images", "data", "mx", "mxbatch"},
+    "Y": {"y", "ybatch", "ytrain", "yonehot", "onehot", "labels", "targets", "ys"},
+    "P": {"p", "probs", "probabilities", "pbatch"},
+    "W": {"w", "ws", "weights"},
+    "b": {"b", "bs", "biases", "bias"},
+    "gamma": {"gamma", "gammas"},
+    "beta": {"beta", "betas"},
+    "masks": {"mask", "masks", "dropoutmasks"},
+    "Fs_flat": {"fs", "fsflat", "f", "filters"},
+    "lam": {"lam", "lambda", "lmbda", "lambd", "lamda", "reg", "l", "reglambda", "lmb"},
+    "network": {
+        *("network", "net", "params", "parameters", "netparams", "theta", "model", "trainednet", "initnet"),
+        *("convnetwork", "convnet", "nnet", "nn", "layers"),
+    },
+    "fp_data": {"fpdata", "fp", "cache", "caches", "forward", "activations", "fpvals", "forwarddata"},
+}
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A way to call a gradient function.
+
+    Attributes
+    ----------
+    network : Network
+        The network of the assignment.
+    layout : Layout
+        How images and biases are stored.
+    labels : bool
+        Whether ``y`` is given as integers instead of one-hot columns or rows.
+    score : tuple
+        How well the result fits: larger is better.
+    """
+
+    network: Network
+    layout: Layout
+    labels: bool = False
+    score: tuple[float, ...] = ()
+
+
+def find_function(namespace: Mapping[str, Any], names: Sequence[str]) -> Callable[..., Any] | None:
+    """Return the first function of a file that has one of these names; None if there is none."""
+    for name in names:
+        if inspect.isfunction(namespace.get(name)):
+            function: Callable[..., Any] = namespace[name]
+            return function
+    return None
+
+
+def diagnose_file(namespace: Mapping[str, Any], name: str = "") -> tuple[Report, str]:
+    """Diagnose the gradient function of a student's file.
+
+    Parameters
+    ----------
+    namespace : mapping
+        The names that the file defines.
+    name : str
+        Name of the function. Default: the first of :data:`GRADIENT_FUNCTIONS` that the file has.
+
+    Returns
+    -------
+    Report, str
+        The report, and which network and layout were taken, in words.
+
+    Raises
+    ------
+    DiagnosisError
+        If there is no such function, or it cannot be called.
+    """
+    function = find_function(namespace, [name] if name else GRADIENT_FUNCTIONS)
+    if function is None:
+        wanted = name or " or ".join(GRADIENT_FUNCTIONS[:3])
+        raise DiagnosisError(f"the file does not define the function {wanted}; name it with --function")
+    attempts, errors = _try_all(function, namespace)
+    if not attempts:
+        reason = max(set(errors), key=errors.count) if errors else "its parameters are not known"
+        raise DiagnosisError(
+            f"{function.__name__}{inspect.signature(function)} could not be called in any layout: {reason}; see "
+            "`tinygrad-cifar doctor --help` for the signatures"
+        )
+    best = None
+    for attempt in attempts[:3]:
+        if attempt.score[:1] < attempts[0].score[:1]:
+            break
+        report, notes = _diagnose(function, namespace, attempt)
+        rank = ({"right": 2, "wrong": 1}.get(report.status, 0), -len(report.mistakes))
+        if best is None or rank > best[0]:
+            best = (rank, attempt, report, notes)
+        if report.status == "right":
+            break
+    assert best is not None
+    _, attempt, report, notes = best
+    taken = f"{function.__name__}: {attempt.network.title}; {attempt.layout.title}"
+    return replace(report, notes=(*notes, *report.notes)), taken
+
+
+def _diagnose(
+    function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt
+) -> tuple[Report, tuple[str, ...]]:
+    problem = _problem(attempt, 0)
+    weight, notes = _own_convention(namespace, attempt, problem)
+
+    values: dict[str, Any] = {}
+
+    def cost(**arguments: Any) -> Any:
+        values.clear()
+        data, penalty = attempt.network.cost(attempt.layout, values, **arguments)
+        return (
+            weight[0] * data * (_batch(arguments, attempt.layout) if weight[1] else 1)
+            + weight[2] * arguments["lam"] * penalty
+        )
+
+    gradients = _as_gradients(function, namespace, attempt)
+    wrt = attempt.network.parameters(problem)
+    return diagnose_hand_in(cost, gradients, problem, wrt, function.__name__, _SECONDS, lambda: values), notes
+
+
+def _batch(arguments: Mapping[str, Any], layout: Layout) -> int:
+    shape = arguments["Y"].shape
+    return int(shape[1] if layout.columns else shape[0])
+
+
+def _as_gradients(function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt) -> Callable[..., Any]:
+    """Return the student's function as a function of the arguments of the reference cost."""
+
+    def gradients(**arguments: Any) -> Any:
+        return _call(function, namespace, attempt, arguments)
+
+    gradients.__name__ = function.__name__
+    return gradients
+
+
+def _problem(attempt: Attempt, seed: int) -> dict[str, Any]:
+    return attempt.network.problem(attempt.layout, np.random.default_rng(seed))
+
+
+# -- calling -----------------------------------------------------------------------------------------------------------
+
+
+def _call(
+    function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt, arguments: Mapping[str, Any]
+) -> Any:
+    """Call a function of the student with what its parameters stand for."""
+    values = attempt.network.forward(attempt.layout, **arguments)
+    bound: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        value = _value_of(name, namespace, attempt, arguments, values)
+        if value is not None:
+            bound[name] = value
+        elif parameter.default is parameter.empty:
+            raise DiagnosisError(
+                f"the parameter {name} is not known, or does not belong to the {attempt.network.title}"
+            )
+    return function(**bound)
+
+
+def _value_of(
+    name: str, namespace: Mapping[str, Any], attempt: Attempt, arguments: Mapping[str, Any], values: Mapping[str, Any]
+) -> Any:
+    """Return what a parameter of the student's function stands for; None if it is not known."""
+    meaning = meaning_of(name)
+    if meaning == "Y":
+        return _labels(arguments["Y"], attempt) if attempt.labels else arguments["Y"]
+    if meaning == "X":
+        return arguments["MX" if "MX" in arguments else "X"]
+    if meaning == "network":
+        return _network_dictionary(attempt, arguments)
+    if meaning == "fp_data":
+        return _forward_data(namespace, attempt, arguments, values)
+    known = {**_lower(values), **_lower(arguments), **values, **arguments}
+    return next((known[key] for key in (meaning, name, name.lower()) if key in known), None)
+
+
+def meaning_of(name: str) -> str:
+    """Return what the name of a parameter stands for: a key of :data:`MEANINGS`, or the name itself."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return next((meaning for meaning, names in MEANINGS.items() if plain in names), name)
+
+
+def _lower(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in values.items()}
+
+
+def _labels(Y: Any, attempt: Attempt) -> Any:
+    return np.argmax(Y, axis=0 if attempt.layout.columns else 1)
+
+
+def _network_dictionary(attempt: Attempt, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters in a dictionary, as lists and one by one."""
+    parameters = attempt.network.parameters(arguments)
+    known = {name: arguments[name] for name in parameters}
+    for letter in ("W", "b", "gamma", "beta"):
+        numbered = [arguments[f"{letter}{k}"] for k in range(1, 9) if f"{letter}{k}" in arguments]
+        if numbered:
+            known[letter] = numbered
+        elif isinstance(arguments.get(letter), list):
+            known |= {f"{letter}{k}": part for k, part in enumerate(arguments[letter], 1)}
+    for key, other in (("gamma", "gammas"), ("beta", "betas"), ("Fs_flat", "Fs"), ("W", "Ws"), ("b", "bs")):
+        if key in known:
+            known[other] = known[key]
+    return known
+
+
+def _forward_data(
+    namespace: Mapping[str, Any], attempt: Attempt, arguments: Mapping[str, Any], values: Mapping[str, Any]
+) -> Any:
+    """Return the result of the student's forward function; our own values by name if there is none."""
+    forward = find_function(namespace, FORWARD_FUNCTIONS)
+    return dict(values) if forward is None else _call(forward, namespace, attempt, arguments)
+
+
+# -- choosing ----------------------------------------------------------------------------------------------------------
+
+
+def _try_all(function: Callable[..., Any], namespace: Mapping[str, Any]) -> tuple[list[Attempt], list[str]]:
+    """Return the ways to call a function that give gradients, the best first, and the errors of the others."""
+    found, errors = [], []
+    for attempt in _attempts():
+        try:
+            score = _score(function, namespace, attempt)
+        except DiagnosisError as error:
+            errors.append(str(error))
+            continue
+        found.append(replace(attempt, score=score))
+    found.sort(key=lambda attempt: tuple(-x for x in attempt.score))
+    return found, errors
+
+
+def _attempts() -> Iterator[Attempt]:
+    for network in NETWORKS:
+        for layout in network.layouts:
+            for labels in (False, True):
+                yield Attempt(network, layout, labels)
+
+
+def _score(function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt) -> tuple[float, ...]:
+    """Return how well gradients fit a network and layout: right shapes, right gradients, nearness of the others."""
+    problem = _problem(attempt, 1)
+    names = attempt.network.parameters(problem)
+    given = call_function(
+        lambda: _call(function, namespace, attempt, problem), function.__name__, seconds=_SECONDS, printed=[]
+    )
+    right = _right_gradients(attempt, problem, names)
+    arrays = collect_gradients(given, {name: g.shape for name, g in right.items()})
+    fitted = {name: fit_shape(arrays[name], g.shape) for name, g in right.items()}
+    shapes = sum(fitted[name].shape == g.shape for name, g in right.items())
+    near = []
+    for name, g in right.items():
+        a = fitted[name]
+        size = float(np.linalg.norm(g)) or 1.0
+        near.append(float(np.linalg.norm(a - g)) / size if a.shape == g.shape else 10.0)
+    return (shapes / len(right), sum(x < 1e-4 for x in near), -float(np.median(near)))  # noqa: PLR2004 (float32)
+
+
+def _right_gradients(attempt: Attempt, problem: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    tensors: dict[str, Any] = {}
+
+    def as_tensors(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [as_tensors(f"{name}[{k}]", part) for k, part in enumerate(value)]
+        tensors[name] = Tensor(value, requires_grad=True)
+        return tensors[name]
+
+    arguments = {key: as_tensors(key, value) if key in names else value for key, value in problem.items()}
+    data, penalty = attempt.network.cost(attempt.layout, {}, **arguments)
+    gradients = grad(data + problem["lam"] * penalty, list(tensors.values()))
+    return {name: np.asarray(g._array) for name, g in zip(tensors, gradients, strict=True)}
+
+
+def _own_convention(
+    namespace: Mapping[str, Any], attempt: Attempt, problem: Mapping[str, Any]
+) -> tuple[tuple[float, bool, float], tuple[str, ...]]:
+    """Return the convention of the student's own cost function, and a note if it is not the course's.
+
+    The convention is ``(1, whether the loss is a sum over the images, factor of the L2 term)``.
+    """
+    course = (1.0, False, 1.0)
+    function = find_function(namespace, COST_FUNCTIONS)
+    if function is None:
+        return course, ()
+    try:
+        own = call_function(
+            lambda: _call(function, namespace, attempt, problem), function.__name__, seconds=_SECONDS, printed=[]
+        )
+        own = own[0] if isinstance(own, tuple) else own
+        value = float(np.asarray(own).item())
+    except (DiagnosisError, TypeError, ValueError):
+        return course, ()
+    data, penalty = (float(np.asarray(x)) for x in attempt.network.cost(attempt.layout, {}, **problem))
+    penalty *= problem["lam"]
+    N = _batch(problem, attempt.layout)
+    for is_sum in (False, True):
+        for factor, text in (
+            (1.0, "lam"),
+            (0.5, "lam / 2"),
+            (2.0, "2 * lam"),
+            (1 / N, "lam / N"),
+            (1 / (2 * N), "lam / (2 * N)"),
+        ):
+            if abs(value - (data * (N if is_sum else 1) + factor * penalty)) <= 1e-8 * abs(value):
+                if (is_sum, factor) == (False, 1.0):
+                    return course, ()
+                notes = []
+                if is_sum:
+                    notes.append(f"{function.__name__} sums the loss over the images, and the course takes the mean")
+                if factor != 1:
+                    notes.append(f"{function.__name__} has {text} times the squared weights, and the course lam")
+                return (1.0, is_sum, factor), tuple(f"another convention, not a mistake: {note}" for note in notes)
+    return course, ()

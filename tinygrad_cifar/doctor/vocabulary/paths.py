@@ -1,0 +1,80 @@
+"""Statistics of a batch that are taken for constants: the paths through its mean and its variance are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tinygrad_cifar.doctor.recording import Recording
+from tinygrad_cifar.doctor.walks import Edit, Walk
+from tinygrad_cifar.engine.graph import Array
+
+
+def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
+    """Yield the edits in which statistics of a value, such as its mean and its variance, are taken for constants."""
+    step = recording.steps[i]
+    end = _merge_point(recording, i) if len(recording.consumers[i]) > 1 and step.op and step.value.ndim > 1 else None
+    if end is None:
+        return
+    # The variance may branch off the centred values, behind the point where the mean has come back.
+    while len(recording.consumers[end]) > 1 and (further := _merge_point(recording, end)) is not None:
+        end = further
+    steps = recording.steps
+    size = steps[i].value.size
+    inside = [k for k in range(i + 1, end + 1) if i in recording.below[k]]
+    # Edges at which a statistic, which has fewer elements, is combined with all elements again.
+    entries = [
+        (k, e)
+        for k in inside
+        for e, (parent, _) in enumerate(steps[k].edges)
+        if steps[k].value.size >= size > steps[parent].value.size and parent in inside and steps[parent].value.ndim
+    ]
+    parents = list(dict.fromkeys(steps[k].edges[e][0] for k, e in entries))
+    groups = [parents, *[[p] for p in parents]] if len(parents) > 1 else [parents]
+    for group in groups:
+        if group:
+            cut = frozenset((k, e) for k, e in entries if steps[k].edges[e][0] in group)
+            yield Edit(
+                "constant_statistics",
+                ("node", i),
+                _avoiding(i, end, cut),
+                cost=0.7 + 0.05 * (not step.name),
+                detail={
+                    "statistics": tuple(group),
+                    "users": {p: steps[k].op for k, e in entries for p in [steps[k].edges[e][0]]},
+                },
+            )
+
+
+def _merge_point(recording: Recording, i: int) -> int | None:
+    """Return the first node through which all paths from a node to the cost lead; None if that is the cost."""
+    open_ = {k for k, _ in recording.consumers[i]}
+    while len(open_) > 1:
+        first = min(open_)
+        open_.remove(first)
+        above = {k for k, _ in recording.consumers[first]}
+        if not above:
+            return None
+        open_ |= above
+    (end,) = open_ or {len(recording.steps) - 1}
+    return end if end < len(recording.steps) - 1 and recording.steps[end].value.ndim else None
+
+
+def _avoiding(i: int, end: int, cut: frozenset[tuple[int, int]]) -> Callable[[Walk, Array], Array]:
+    """Return the cotangent of a node along all paths that avoid some edges."""
+
+    def value(walk: Walk, g: Array) -> Array:
+        recording = walk.recording
+        start = walk.cotangents[end]
+        found: dict[int, Array] = {} if start is None else {end: start}
+        for k in range(end, i, -1):
+            if k not in found:
+                continue
+            for e, (parent, _) in enumerate(recording.steps[k].edges):
+                if (k, e) not in cut and i in recording.below[parent]:
+                    contribution = walk.contribution(k, e, found[k])
+                    found[parent] = found[parent] + contribution if parent in found else contribution
+        return found.get(i, np.zeros_like(g))
+
+    return value

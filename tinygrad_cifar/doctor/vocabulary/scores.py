@@ -1,0 +1,214 @@
+"""Mistakes in the derivative of a loss with respect to the scores: softmax with cross-entropy, and hinge loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tinygrad_cifar.doctor.vocabulary.sites import value_of
+from tinygrad_cifar.doctor.walks import Edit, Walk
+from tinygrad_cifar.engine.graph import Array
+
+
+def edits_of_scores(walk: Walk, i: int) -> Iterator[Edit]:
+    """Yield the edits of a node whose cotangent is that of a softmax with cross-entropy, or of a hinge loss."""
+    step = walk.recording.steps[i]
+    g = walk.cotangents[i]
+    if g is None or g.ndim != 2 or not g.size or not step.op:
+        return
+    found = cross_entropy_form(step.value, g)
+    axis = found[0] if found is not None else hinge_form(step.value, g)
+    if axis is None:
+        return
+    yield from _at_scores(i, axis) if found is not None else _at_margins(i, axis)
+    for row in (0, -1):
+        yield Edit("example_left_out", ("node", i), _without_example(1 - axis, row), cost=1.8, detail={"row": row})
+
+
+def _without_example(axis: int, row: int) -> Callable[[Walk, Array], Array]:
+    def value(_: Walk, g: Array) -> Array:
+        g = g.copy()
+        g[(row if axis == 0 else slice(None), row if axis == 1 else slice(None))] = 0
+        return g
+
+    return value
+
+
+def softmax_of(scores: Array, axis: int | None) -> Array:
+    """Return the softmax of an array along an axis, or of all elements."""
+    positive = np.exp(scores - scores.max(axis, keepdims=True))
+    result: Array = positive / positive.sum(axis, keepdims=True)
+    return result
+
+
+def _through_softmax(g: Array, P: Array, axis: int) -> Array:
+    """Return the VJP of the softmax."""
+    result: Array = P * (g - np.sum(g * P, axis, keepdims=True))
+    return result
+
+
+def cross_entropy_form(scores: Array, g: Array) -> tuple[int, Array, Array, float] | None:
+    """Return (axis, P, Y, c) if a cotangent is ``c * (P - Y)``, with the softmax P of the scores and one-hot Y."""
+    if not np.isfinite(g).all() or not np.isfinite(scores).all() or not g.any():
+        return None
+    for axis in (1, 0):
+        if g.shape[axis] < 2 or not np.allclose(g.sum(axis), 0, atol=1e-9 * np.abs(g).max()):
+            continue
+        P = softmax_of(scores, axis)
+        ratios = g / P
+        c = float(np.median(ratios))
+        if c == 0 or g.shape[axis] == 2:
+            c = float(ratios.max()) if np.abs(ratios.max()) else 0.0
+        for c_ in (c, float(ratios.min())):
+            if c_ and np.isfinite(c_):
+                Y = P - g / c_
+                if ((np.abs(Y) < 1e-6) | (np.abs(Y - 1) < 1e-6)).all() and np.allclose(Y.sum(axis), 1):
+                    return axis, P, np.round(Y), c_
+    return None
+
+
+def _at_scores(i: int, axis: int) -> Iterator[Edit]:
+    """Yield the wrong derivatives of the cross-entropy of a softmax with respect to the scores."""
+
+    def form(function: Callable[[Array, Array, Array], Array]) -> Callable[[Walk, Array], Array | None]:
+        def value(walk: Walk, g: Array) -> Array | None:
+            scores = value_of(walk, i)
+            found = cross_entropy_form(scores, g)
+            if found is None or found[0] != axis:
+                return None
+            _, P, Y, c = found
+            return c * function(P, Y, scores)
+
+        return value
+
+    other = 1 - axis
+    variants: list[tuple[str, str, Callable[[Array, Array, Array], Array], float]] = [
+        ("label_not_subtracted", "P", lambda P, Y, S: P, 1.0),
+        ("softmax_without_sum", "-Y", lambda P, Y, S: -Y, 1.0),
+        ("softmax_diagonal", "Y * (P - 1)", lambda P, Y, S: Y * (P - 1), 1.0),
+        ("softmax_unnormalised", "exp(S) - Y", lambda P, Y, S: np.exp(S) - Y, 1.1),
+        ("softmax_left_out", "-Y / P", lambda P, Y, S: -Y / P, 1.1),
+        ("softmax_wrong_axis", "softmax over the other axis - Y", lambda P, Y, S: softmax_of(S, other) - Y, 1.2),
+        ("scores_for_probabilities", "S - Y", lambda P, Y, S: S - Y, 1.2),
+        ("extra_derivative", "(P - Y) * P * (1 - P)", lambda P, Y, S: (P - Y) * P * (1 - P), 1.3),
+        ("extra_derivative", "(P - Y) * P", lambda P, Y, S: (P - Y) * P, 1.4),
+        ("label_in_all_rows", "P - 1 for all labels", lambda P, Y, S: P - Y.max(other, keepdims=True), 1.3),
+        ("log_for_probabilities", "log(P) - Y", lambda P, Y, S: np.log(P) - Y, 1.4),
+        ("extra_derivative", "through the softmax again", lambda P, Y, S: _through_softmax(P - Y, P, axis), 1.6),
+        ("softmax_wrong_axis", "exp(S) / sum of all - Y", lambda P, Y, S: softmax_of(S, None) - Y, 1.3),
+        ("label_added", "P + Y", lambda P, Y, S: P + Y, 1.2),
+        ("uniform_labels", "P - 1", lambda P, Y, S: P - 1, 1.4),
+        ("shifted_labels", "labels of the next class", lambda P, Y, S: P - np.roll(Y, 1, axis), 1.6),
+        ("shifted_labels", "labels of the class before", lambda P, Y, S: P - np.roll(Y, -1, axis), 1.6),
+        ("softmax_twice", "softmax(P) - Y", lambda P, Y, S: softmax_of(P, axis) - Y, 1.4),
+    ]
+    for kind, text, function, cost in variants:
+        yield Edit(kind, ("node", i), form(function), cost=cost - 0.5, detail={"formula": text})
+
+
+def hinge_form(scores: Array, g: Array) -> int | None:
+    """Return the axis of the classes if a cotangent is that of a hinge loss; None otherwise."""
+    positive = g[g > 0]
+    if not positive.size or not np.allclose(positive, positive[0]):
+        return None
+    c = positive[0]
+    counts = g / c
+    if not np.allclose(counts, np.round(counts), atol=1e-6):
+        return None
+    for axis in (1, 0):
+        negative = (counts < -0.5).sum(axis)
+        if (
+            g.shape[axis] > 1
+            and np.allclose(counts.sum(axis), 0, atol=1e-6)
+            and (negative <= 1).all()
+            and ((np.abs(counts) < 1e-6).sum(axis) > 0).any() | (g.shape[axis] > 2)
+            and _hinge_margins(scores, counts, axis)
+        ):
+            return axis
+    return None
+
+
+def _hinge_margins(scores: Array, counts: Array, axis: int) -> bool:
+    """Return whether the classes with a positive derivative are those within some margin of the label."""
+    own = (counts * (counts < 0) * scores).sum(axis, keepdims=True) / np.minimum(
+        (counts * (counts < 0)).sum(axis, keepdims=True), -1e-300
+    )
+    has_label = (counts < 0).any(axis, keepdims=True)
+    distance = scores - own
+    inside = distance[(counts > 0.5) & has_label]
+    outside = distance[(np.abs(counts) < 0.5) & has_label]
+    return not inside.size or not outside.size or bool(inside.min() >= outside.max() - 1e-9)
+
+
+def _labels(walk: Walk, shape: tuple[int, ...], axis: int) -> Array | None:
+    """Return the one-hot labels among the arrays of the problem, with the shape of the scores."""
+    for array in walk.recording.arrays.values():
+        if array.shape == shape and np.isin(array, (0, 1)).all() and (array.sum(axis) == 1).all():
+            return array.astype(float)
+    for array in walk.recording.arrays.values():
+        if array.dtype.kind in "iu" and array.ndim == 1 and len(array) == shape[1 - axis] and array.max() < shape[axis]:
+            rows = np.eye(shape[axis])[array]
+            if len(set(array.tolist())) > 1 and not np.array_equal(array, np.arange(len(array))):
+                return rows if axis == 1 else rows.T
+    for array in walk.recording.arrays.values():
+        if (
+            array.ndim == 2
+            and array.T.shape == shape
+            and np.isin(array, (0, 1)).all()
+            and (array.T.sum(axis) == 1).all()
+        ):
+            return array.T.astype(float)
+    return None
+
+
+def _at_margins(i: int, axis: int) -> Iterator[Edit]:
+    """Yield the wrong derivatives of the hinge loss with respect to the scores."""
+
+    def form(function: Callable[[Array, Array, Array, Array], Array]) -> Callable[[Walk, Array], Array | None]:
+        def value(walk: Walk, g: Array) -> Array | None:
+            if hinge_form(value_of(walk, i), g) != axis:
+                return None
+            Y = _labels(walk, g.shape, axis)
+            if Y is None:
+                Y = (g < 0).astype(float)
+            c = g[g > 0][0]
+            inside = (g > 0).astype(float)
+            result: Array = c * function(inside, Y, inside.sum(axis, keepdims=True), value_of(walk, i))
+            return result
+
+        return value
+
+    def margin_of(S: Array, Y: Array) -> Array:
+        result: Array = S - (S * Y).sum(axis, keepdims=True)
+        return result
+
+    variants: list[tuple[str, str, Callable[..., Array], float]] = [
+        ("hinge_own_class_forgotten", "0", lambda A, Y, n, S: A, 1.0),
+        ("hinge_own_class_counted", "1 - (number of violations + 1) - 1", lambda A, Y, n, S: A - Y * (n + 1), 1.0),
+        ("hinge_own_class_positive", "1", lambda A, Y, n, S: A + Y, 1.1),
+        ("hinge_own_class_not_counted", "1 - (number of violations)", lambda A, Y, n, S: A - Y * (n - 1), 1.1),
+        ("hinge_count_forgotten", "-1", lambda A, Y, n, S: A - Y, 1.1),
+        ("hinge_count_forgotten", "-1 where a margin is violated", lambda A, Y, n, S: A - Y * (n > 0), 1.2),
+        ("hinge_only_own_class", "only the own class", lambda A, Y, n, S: -Y * n, 1.1),
+        ("hinge_sign_of_own_class", "+(number of violations)", lambda A, Y, n, S: A + Y * n, 1.2),
+        ("hinge_own_class_constant", "-(K - 1)", lambda A, Y, n, S: A - Y * (Y.shape[axis] - 1), 1.3),
+        ("hinge_margin_forgotten", "margin 0", lambda A, Y, n, S: _hinge(margin_of(S, Y) > 0, Y, axis), 1.2),
+        ("hinge_mask_forgotten", "all classes", lambda A, Y, n, S: _hinge(np.ones_like(S), Y, axis), 1.2),
+        ("hinge_values_for_indicator", "margins", lambda A, Y, n, S: _hinge((margin_of(S, Y) + 1) * A, Y, axis), 1.3),
+        ("hinge_largest_only", "largest", lambda A, Y, n, S: _hinge(_largest(margin_of(S, Y), A, axis), Y, axis), 1.4),
+    ]
+    for kind, text, function, cost in variants:
+        yield Edit(kind, ("node", i), form(function), cost=cost - 0.5, detail={"formula": text})
+
+
+def _hinge(inside: Array, Y: Array, axis: int) -> Array:
+    others = inside * (1 - Y)
+    result: Array = others - Y * others.sum(axis, keepdims=True)
+    return result
+
+
+def _largest(margins: Array, inside: Array, axis: int) -> Array:
+    masked = np.where(inside > 0, margins, -np.inf)
+    result: Array = (masked == masked.max(axis, keepdims=True)) * inside
+    return result

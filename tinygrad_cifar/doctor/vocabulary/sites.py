@@ -1,0 +1,68 @@
+"""Reading a walk at a node: values, cotangents and the arrays of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.doctor.recording import Recording, Ref
+from tinygrad_cifar.doctor.walks import Walk
+from tinygrad_cifar.engine.graph import Array
+
+
+def bind_arguments(function: Callable[..., Any], *arguments: Any) -> Callable[[Walk, Array], Any]:
+    """Return a function of a walk and an array that receives further arguments."""
+    return lambda walk, g: function(walk, g, *arguments)
+
+
+def cotangent_of(walk: Walk, i: int) -> Array:
+    """Return the cotangent of a node."""
+    g = walk.cotangents[i]
+    if g is None:
+        raise ValueError("no cotangent reaches this node")
+    return g
+
+
+def value_of(walk: Walk, i: int) -> Array:
+    """Return the value of a node."""
+    return walk.recording.steps[i].value
+
+
+def operand_index(step: Any, e: int) -> int:
+    """Return which argument of its operation an edge leads to."""
+    return {"x": 0, "y": 1}.get(step.edges[e][1].input, 0)
+
+
+def matrix_shape(recording: Recording, operand: Any) -> tuple[int, ...] | None:
+    """Return the shape of an operand if it is a matrix; None otherwise."""
+    if isinstance(operand, Ref):
+        return recording.steps[operand.at].value.shape
+    return operand.shape if isinstance(operand, np.ndarray) and operand.ndim == 2 else None
+
+
+def read_array(walk: Walk, source: Any) -> Array:
+    """Return an array of a problem: the value of a node, or an argument by name."""
+    if isinstance(source, Ref):
+        return value_of(walk, source.at)
+    if isinstance(source, str):
+        return walk.recording.arrays[source]
+    return np.asarray(source)
+
+
+def matrices(recording: Recording) -> Iterator[tuple[Any, Array]]:
+    """Yield the matrices of a problem: values of nodes, arguments and constants."""
+    for j, step in enumerate(recording.steps):
+        if step.value.ndim == 2:
+            yield Ref(j), step.value
+    for name, array in recording.arrays.items():
+        if array.ndim == 2 and array.dtype.kind in "fiub":
+            yield name, array
+
+
+def parameter_name(recording: Recording, operand: Any) -> str | None:
+    """Return the parameter that an operand is, if it is one."""
+    if not isinstance(operand, Ref):
+        return None
+    return next((name for name, at in recording.parameters.items() if at == operand.at), None)
