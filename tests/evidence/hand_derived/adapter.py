@@ -1,15 +1,15 @@
 """The only module that knows how the doctor is called and how its answer is read.
 
-It assumes this interface; if the doctor's differs, change this module only::
+::
 
-    report = tinygrad_cifar.doctor.diagnose(cost, gradients, arguments, parameters=names)
+    report = tinygrad_cifar.doctor.diagnose(cost, gradients, arguments, wrt=names)
 
 - ``cost(**arguments)`` is the cost as a function of tensors, ``gradients(**arguments)`` the hand-derived gradient in
   NumPy: a tuple, a list, or a dictionary by name, in the order of ``names``.
 - ``arguments`` is one problem: a dictionary of arrays and numbers, by the names of the cost's parameters and in their
   order. With lists, ``arguments["Ws"]`` is a list of arrays, and the gradient that belongs to it is a list, too.
 - ``names`` are the arguments of which a gradient is wanted.
-- ``report.verdict`` is "right", "wrong" or "not known", and ``report.sentences`` has one sentence for each mistake, the
+- ``report.status`` is "right", "wrong" or "not known", and ``report.sentences`` has one sentence for each mistake, the
   first one first.
 - A ``ValueError`` is the refusal of gradients that cannot be compared, such as those of another shape: its message is
   taken as a sentence. Other errors count as failures.
@@ -48,7 +48,7 @@ def _ask(case: Case, gradients: Any) -> Answer:
     from tinygrad_cifar import doctor  # noqa: PLC0415 - the other modules work without it
 
     try:
-        report = doctor.diagnose(case.cost, gradients, case.arguments, parameters=case.parameters)
+        report = doctor.diagnose(case.cost, gradients, case.arguments, wrt=case.parameters)
     except ValueError as error:
         return Answer("wrong", (str(error),))
-    return Answer(report.verdict, tuple(report.sentences))
+    return Answer(report.status, tuple(report.sentences))
