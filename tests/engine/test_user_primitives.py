@@ -193,9 +193,36 @@ def test_computation_with_an_auxiliary_output_must_return_two_arrays(result, arg
         pair(argument)
 
 
-def test_an_auxiliary_output_needs_a_single_vjp():
-    with pytest.raises(TypeError, match="both: an auxiliary output needs a VJP for x and for no other input"):
-        tg.primitive("both", lambda x, y: (x * y, x), aux="p", x=lambda g, p: g * p, y=lambda g: g)
+def test_an_auxiliary_output_needs_a_vjp():
+    with pytest.raises(TypeError, match="constant: an auxiliary output is for VJPs, but there is none"):
+        tg.primitive("constant", lambda x: (x, x), aux="p")
+
+
+def test_several_vjps_receive_the_auxiliary_output():
+    product = tg.primitive(
+        "product",
+        lambda x, y: (x * y, np.array([x, y])),
+        aux="both",
+        x=lambda g, both: g * both[1],
+        y=lambda g, both: g * both[0],
+    )
+    x, y = leaf(3.0), leaf(5.0)
+    product(x, y).backward()
+    assert (x.grad.item(), y.grad.item()) == (5.0, 3.0)
+
+
+def test_a_recorded_vjp_without_the_auxiliary_output_says_so_for_every_input():
+    product = tg.primitive(
+        "product_again",
+        lambda x, y: (x * y, np.array([x, y])),
+        aux="both",
+        x=lambda g, both: g * both[1],
+        y=lambda g, both: g * both[0],
+    )
+    for i in range(2):
+        leaves = [leaf(3.0), leaf(5.0)]
+        with pytest.raises(TypeError, match="product_again: to be differentiated again, its VJP must not need both"):
+            tg.grad(product(*leaves), leaves[i], create_graph=True)
 
 
 # -- saved arrays ------------------------------------------------------------------------------------------------------

@@ -111,11 +111,11 @@ def primitive(
         vjps = {input: isolate(vjp) for input, vjp in vjps.items()}
         for input, vjp in vjps.items():
             if aux in (names := argument_names(name, vjp)):
-                vjps = {input: explain_missing_aux(name, vjp, aux, names.index(aux))}
+                vjps = vjps | {input: explain_missing_aux(name, vjp, aux, names.index(aux))}
     op = Primitive(name, forward, vjps, inputs=inputs, module=module, **columns)
     if tuple(vjps) == inputs[:1]:
         function = fast_paths.one_input(op)
-    elif tuple(op.vjps) == ("x", "y") == inputs and not argument_defaults(forward):
+    elif tuple(op.vjps) == ("x", "y") == inputs and aux is None and not argument_defaults(forward):
         function = fast_paths.two_inputs(op)
     else:
         function = _general(op)
