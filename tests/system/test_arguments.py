@@ -62,7 +62,7 @@ def test_a_type_error_inside_the_function_is_not_changed():
         (nn, "CrossEntropyLoss", "functional.cross_entropy"),
         (functional, "mse_loss", "mse"),
         (functional, "crossentropy", "cross_entropy"),
-        (optim, "AdamW", "Adam"),
+        (optim, "AdamX", "Adam"),
     ],
 )
 def test_a_name_that_a_module_does_not_have_is_refused_with_a_suggestion(module, name, other):

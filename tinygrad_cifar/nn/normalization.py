@@ -35,10 +35,14 @@ class BatchNorm(Module):
 
     Attributes
     ----------
-    scale, bias : Tensor, shape (channels,)
-        Factors, initially 1, and shifts, initially 0: constants if they are not learned.
-    running_mean, running_var : Tensor, shape (channels,)
-        Running averages, initially 0 and 1. They are part of the state, and not parameters.
+    scale : Tensor, shape (channels,)
+        Factors, initially 1; a constant if they are not learned.
+    bias : Tensor, shape (channels,)
+        Shifts, initially 0; a constant if they are not learned.
+    running_mean : Tensor, shape (channels,)
+        Running average of the means, initially 0. It is part of the state, and not a parameter.
+    running_var : Tensor, shape (channels,)
+        Running average of the unbiased variances, initially 1. It is part of the state, and not a parameter.
 
     Raises
     ------
@@ -120,8 +124,10 @@ class LayerNorm(Module):
 
     Attributes
     ----------
-    scale, bias : Tensor, shape (features,)
-        Factors, initially 1, and shifts, initially 0.
+    scale : Tensor, shape (features,)
+        Factors, initially 1.
+    bias : Tensor, shape (features,)
+        Shifts, initially 0.
 
     Raises
     ------
