@@ -123,7 +123,8 @@ class Search:
     cases : sequence of Case
         Problems; the first is the one on which changes are found.
     deadline : float
-        Value of ``time.perf_counter()`` at which the search stops.
+        Value of ``time.thread_time()`` at which the search stops: processor time, so that the answer does not depend on
+        other programs.
     """
 
     cases: Sequence[Case]
@@ -144,7 +145,7 @@ class Search:
     def _extend(self, findings: list[Finding], depth: int) -> list[Finding]:
         """Return the findings, extended until nothing is wrong or no further change is confirmed."""
         residuals = self._residuals(0, findings)
-        if not residuals or depth >= _MOST_MISTAKES or time.perf_counter() > self.deadline:
+        if not residuals or depth >= _MOST_MISTAKES or time.thread_time() > self.deadline:
             return findings
         walk = self._walk(0, findings)
         repeated = self._repeat(walk, residuals, findings)
@@ -156,7 +157,7 @@ class Search:
             left = len(self._residuals(0, extended))
             partial.append((left, _count_kinds(extended), extended))
             is_short = left == 0 and _count_kinds(extended) == _count_kinds([*findings, *found])
-            if is_short or depth or time.perf_counter() > self.deadline or len(extended) > _MANY:
+            if is_short or depth or time.thread_time() > self.deadline or len(extended) > _MANY:
                 break
         return min(partial, key=lambda item: item[:2])[2] if partial else findings
 
@@ -179,6 +180,8 @@ class Search:
         for found in islice(confirmed, _TRIED):
             yield (found,)
         for pair in self._pairs(walk, residuals, directions):
+            if time.thread_time() > self.deadline:
+                return
             both = self._confirm_pair(pair, findings)
             if both is not None:
                 yield both
@@ -221,7 +224,7 @@ class Search:
         shaped = set(self._shaped(0))
         allowed = {name: self.cases[0].allowed(name, walk) for name in walk.gradients}
         for edit in edits_at(walk, wanted):
-            if time.perf_counter() > self.deadline:
+            if time.thread_time() > self.deadline:
                 break
             if like is not None and not self._is_like(edit, like):
                 continue
@@ -396,7 +399,7 @@ class Search:
         }
         for target in sorted(residuals, key=lambda name: -last[name]):
             r = residuals[target].ravel()
-            if r.size < _FEWEST_CONFIRMED:
+            if r.size < _FEWEST_CONFIRMED or time.thread_time() > self.deadline:
                 continue
             rows = [(edit, effect) for edit, effect in directions if target in effect]
             rows.sort(key=lambda row: row[0].cost)
@@ -487,11 +490,11 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]
     ) -> Iterator[tuple[Finding, Finding]]:
         """Yield pairs of changes of which one is behind the other, so that their effects do not add up."""
-        ends = min(self.deadline, time.perf_counter() + _NESTED_SECONDS)
+        ends = min(self.deadline, time.thread_time() + _NESTED_SECONDS)
         wanted = frozenset(residuals)
         outer = [edit for edit in edits_at(walk, wanted) if edit.mode == "replace" and edit.kind in _NESTED]
         for edit in sorted(outer, key=lambda edit: edit.cost):
-            if time.perf_counter() > ends:
+            if time.thread_time() > ends:
                 return
             effect = {name: d for name, d in (walk.direction(edit) or {}).items() if d.any()}
             if not set(effect) & wanted or not all(np.isfinite(d).all() for d in effect.values()):
@@ -505,6 +508,8 @@ class Search:
             if set(left) - wanted:
                 continue
             for candidate in self._singles(changed, left, below=edit.at)[0][:2]:
+                if time.thread_time() > ends:
+                    return
                 try:
                     second = self._confirm(candidate, [*findings, first])
                 except (ValueError, IndexError, KeyError):
