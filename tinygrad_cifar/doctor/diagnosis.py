@@ -462,7 +462,9 @@ def _draw_cases(
     errors: list[str],
 ) -> list[Case]:
     """Return cases of problems in which the sizes of some axes have been changed."""
+    wrong = _wrong_parameters(case)
     cases: list[Case] = []
+    spare: list[Case] = []
     for _ in range(3 * _DRAWN):
         try:
             drawn = _draw_case(subject, first, _draw_sizes(free, first, rng), rng, order)
@@ -472,10 +474,17 @@ def _draw_cases(
         if drawn is None or drawn.recording.signature != case.recording.signature:
             continue
         if _has_shapes(drawn) == _has_shapes(case):
-            cases.append(drawn)
+            # No gradient reaches the parameters below units that are all off, so a mistake there cannot be seen.
+            (cases if _wrong_parameters(drawn) >= wrong else spare).append(drawn)
         if len(cases) == _DRAWN:
             break
-    return cases
+    return cases or spare[:_DRAWN]
+
+
+def _wrong_parameters(case: Case) -> frozenset[str]:
+    """Return the parameters with a wrong gradient."""
+    walk = Walk(case.recording)
+    return frozenset(name for name in walk.gradients if not case.agrees(name, walk))
 
 
 def _has_shapes(case: Case) -> dict[str, bool]:
@@ -485,8 +494,7 @@ def _has_shapes(case: Case) -> dict[str, bool]:
 
 
 def _is_right(case: Case) -> bool:
-    walk = Walk(case.recording)
-    return all(case.agrees(name, walk) for name in walk.gradients)
+    return not _wrong_parameters(case)
 
 
 def _draw_sizes(groups: Sequence[frozenset[Axis]], first: Problem, rng: np.random.Generator) -> dict[Axis, int]:

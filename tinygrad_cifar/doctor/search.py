@@ -531,7 +531,7 @@ class Search:
                 value = edit.value(walk, walk.gradients[name])
                 if value is None or np.shape(value) != given[name].shape:
                     continue
-                factor = _ratio(given[name], np.asarray(value), walk)
+                factor = _ratio(given[name], np.asarray(value), self.cases[0].allowed(name, walk))
                 if factor and _is_near(factor * np.asarray(value), self.cases[0], name, walk):
                     candidates.append((edit.cost + (abs(factor - 1) > self._rounding()), len(candidates), edit))
             for _, _, edit in sorted(candidates)[:_TRIED]:
@@ -550,7 +550,7 @@ class Search:
             if own is None:
                 return None
             value = np.asarray(own.value(walk, walk.gradients[name]))
-            factor = _ratio(case.given[name], value, walk)
+            factor = _ratio(case.given[name], value, case.allowed(name, walk))
             if not factor or not _is_near(factor * value, case, name, walk):
                 return None
             factors.append(factor)
@@ -568,11 +568,10 @@ def _is_near(value: Array, case: Case, name: str, walk: Walk) -> bool:
     return value.shape == given.shape and bool(np.all(np.abs(value - given) <= case.allowed(name, walk)))
 
 
-def _ratio(given: Array, value: Array, walk: Walk) -> float | None:
+def _ratio(given: Array, value: Array, noise: float) -> float | None:
     """Return the factor between two gradients of the same shape; 1 if both are 0 but for rounding."""
     if given.shape != value.shape:
         return None
-    noise = 1e-11 * max(float(np.abs(g).max(initial=0)) for g in walk.gradients.values())
     if max(np.abs(given).max(initial=0), np.abs(value).max(initial=0)) <= noise:
         return 1.0
     bottom = float(np.vdot(value, value))
