@@ -636,7 +636,7 @@ def _search(
 ) -> tuple[list[Finding], dict[str, Array], list[Case]]:
     """Return the confirmed changes and the unexplained rest, with the cases in the precision in which they hold."""
     findings, residuals = Search(cases, deadline).run()
-    if residuals and cases[0].relative < ROUNDED:
+    if residuals and cases[0].relative < ROUNDED and time.thread_time() < deadline:
         loose = [
             replace(case, relative=ROUNDED, rounding=_rounding_errors(subject, case, np.float32))
             if case.relative < ROUNDED
