@@ -65,6 +65,7 @@ The examples are gradients of a network of two layers, with one image per column
 import numpy as np
 import tinygrad_cifar as tg
 
+
 {cost}```
 
 The right gradients:

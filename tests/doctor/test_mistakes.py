@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-from tests.doctor.examples import EXAMPLES
+import tinygrad_cifar as tg
+from tests.doctor.examples import EXAMPLES, SOFTMAX
 from tinygrad_cifar.doctor import diagnose
 
 # Network, changes of the right gradient function, kind of the first mistake, words of its sentence.
@@ -30,6 +34,7 @@ MISTAKES = [
     ("svm", "-G.sum(1) -> -G.sum(1) - 1", "hinge_own_class", "own class is counted"),
     ("svm", "-G.sum(1) -> -1", "hinge_count", "count of violated margins is forgotten"),
     ("svm", " + 1 > 0 ->  > 0", "hinge_margin", "margin is forgotten"),
+    ("softmax", "G = P - Y -> G = P - np.roll(Y, 1, axis=1)", "off_by_one", "shifted by one image"),
     ("two layers", "db2 = G.sum(0) -> db2 = G.sum(0) / N", "mean_for_sum", "gradient of b2"),
     ("two layers", "db1 = dA.sum(0) -> db1 = dA", "not_summed", "not summed"),
     ("two layers", "db1 = dA.sum(0) -> db1 = dA.sum(1)", "wrong_axis", "wrong axis"),
@@ -89,6 +94,77 @@ def test_a_mistake_is_named_from_the_arrays_of_one_problem(case: tuple[str, str,
     assert report.status == "wrong", str(report)
     assert report.mistakes[0].kind == kind, str(report)
     assert "on this problem only" in report.confirmed
+
+
+def test_of_arrays_with_the_same_mask_the_named_one_is_stated() -> None:
+    def cost(X: Any, W: Any) -> Any:
+        S = X @ W
+        mu = tg.mean(S, axis=0)
+        Z = (S - mu) / tg.sqrt(tg.mean((S - mu) ** 2, axis=0))
+        T = 0.7 * Z + 0.3
+        return tg.sum(tg.relu(T) ** 2)
+
+    def gradients(X: Any, W: Any) -> Any:
+        S = X @ W
+        deviation = S.std(0)
+        Z = (S - S.mean(0)) / deviation
+        T = 0.7 * Z + 0.3
+        G = 0.7 * 2 * np.maximum(T, 0) * (Z > 0)
+        return (X.T @ ((G - G.mean(0) - Z * (G * Z).mean(0)) / deviation),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(9, 4)), W=rng.normal(size=(4, 3)))
+    assert report.sentences[0].startswith("The mask of the ReLU is that of the wrong array: Z ")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mistake_below_units_that_may_all_be_off_is_named(seed: int) -> None:
+    def cost(X: Any, W: Any, v: Any) -> Any:
+        H = tg.relu(X @ W)
+        return tg.sum(tg.relu(H @ v))
+
+    def gradients(X: Any, W: Any, v: Any) -> Any:
+        H = np.maximum(X @ W, 0)
+        G = (H @ v > 0) * 1.0
+        return X.T @ (-np.outer(G, v) * (H > 0)), H.T @ G
+
+    rng = np.random.default_rng(1)
+    problem = {"X": rng.normal(size=(6, 3)), "W": rng.normal(size=(3, 1)), "v": np.array([0.8])}
+    report = diagnose(cost, gradients, problem, wrt=("W", "v"), seed=seed)
+    assert [mistake.kind for mistake in report.mistakes] == ["sign"], str(report)
+
+
+def test_filters_that_are_reversed_before_the_l2_term_are_named() -> None:
+    def cost(X: Any, F: Any) -> Any:
+        return sum(tg.sum(tg.tanh(tg.sum(X * F[k], axis=(1, 2, 3)))) for k in range(2)) + 0.1 * tg.sum(F * F)
+
+    def gradients(X: Any, F: Any) -> Any:
+        parts = [1 - np.tanh((X * F[k]).sum((1, 2, 3))) ** 2 for k in range(2)]
+        dF = np.array([(part[:, None, None, None] * X).sum(0) for part in parts])
+        return (dF[:, :, ::-1] + 0.2 * F,)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(5, 3, 4, 2)), F=0.2 * rng.normal(size=(2, 3, 4, 2)))
+    assert report.status == "wrong", str(report)
+    assert "revers" in report.sentences[0]
+
+
+def test_a_bias_that_is_summed_over_the_wrong_axes_is_named() -> None:
+    def cost(X: Any, b: Any) -> Any:
+        return tg.sum(tg.tanh(X + b))
+
+    def gradients(X: Any, b: Any) -> Any:
+        return ((1 - np.tanh(X + b) ** 2).sum(axis=(0, 1), keepdims=True),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(4, 3, 6)), b=rng.normal(size=(1, 3, 1)))
+    assert "wrong axes, (0, 1)" in report.sentences[0]
+
+
+def test_sums_that_are_zero_but_for_rounding_are_compared() -> None:
+    problem = {k: v.astype(np.float32) if isinstance(v, np.ndarray) else v for k, v in SOFTMAX.problem.items()}
+    wrong = SOFTMAX.gradients("db = G.sum(1, keepdims=True) -> db = G.sum(0, keepdims=True)")
+    assert "wrong axis" in diagnose(SOFTMAX.cost, wrong, problem).sentences[0]
 
 
 LEFT_OUT = "dH * (A > 0) -> dH"

@@ -38,6 +38,57 @@ def test_the_container_order_layout_and_precision_are_no_mistakes(change: str) -
     assert report.status == "right", str(report)
 
 
+def as_float32(x: Any) -> Any:
+    if isinstance(x, list):
+        return [as_float32(part) for part in x]
+    return x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+@pytest.mark.parametrize("given", ["function", "arrays"])
+@pytest.mark.parametrize("convert", ["problem", "problem and labels", "inside"])
+@pytest.mark.parametrize("network", EXAMPLES)
+def test_right_gradients_in_float32_are_right(network: str, convert: str, given: str) -> None:
+    example = EXAMPLES[network]
+    problem = example.problem if convert == "inside" else {k: as_float32(v) for k, v in example.problem.items()}
+    if convert == "problem and labels" and "Y" in problem:
+        problem["Y"] = example.problem["Y"]  # in float64, so that the gradients are float64 of float32 numbers
+    right = example.gradients()
+
+    def gradients(**arguments: Any) -> Any:
+        return right(**{k: as_float32(v) if convert == "inside" else v for k, v in arguments.items()})
+
+    report = diagnose(example.cost, gradients if given == "function" else gradients(**problem), problem)
+    assert report.status == "right", str(report)
+
+
+def test_names_that_differ_in_their_case_are_told_apart() -> None:
+    def cost(X: Any, t: Any, W: Any, w: Any) -> Any:
+        return tg.sum((tg.tanh(X @ W) @ w - t) ** 2)
+
+    def gradients(X: Any, t: Any, W: Any, w: Any) -> Any:
+        H = np.tanh(X @ W)
+        e = 2 * (H @ w - t)
+        return {"w": H.T @ e, "W": X.T @ (np.outer(e, w) * (1 - H**2))}
+
+    rng = np.random.default_rng(0)
+    shapes = {"X": (6, 3), "t": (6,), "W": (3, 2), "w": (2,)}
+    problem = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    assert diagnose(cost, gradients, problem, wrt=("W", "w")).status == "right"
+
+
+def test_a_difference_on_the_given_problem_only_is_not_right() -> None:
+    example = SOFTMAX
+    right = example.gradients()
+
+    def gradients(X: Any, **others: Any) -> Any:
+        dW, db = right(X=X, **others)
+        return dW, db + 0.1 * np.arange(3)[:, None] * np.array_equal(X, example.problem["X"])
+
+    report = diagnose(example.cost, gradients, example.problem)
+    assert report.status == "not known"
+    assert "b" in report.sentences[0]
+
+
 def test_another_order_is_noted() -> None:
     report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("return dW, db -> return db, dW"), SOFTMAX.problem)
     assert "another order" in report.notes[0]

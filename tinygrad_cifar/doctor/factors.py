@@ -67,7 +67,9 @@ class Factor:
         return sum(abs(power) for _, power in self.powers) + (abs(self.coefficient) != 1)
 
 
-def name_factor(values: Sequence[float], numbers: Sequence[Mapping[str, float]], rtol: float = _RTOL) -> Factor | None:
+def name_factor(
+    values: Sequence[float], numbers: Sequence[Mapping[str, float]], rtol: float | Sequence[float] = _RTOL
+) -> Factor | None:
     """Return the simplest factor that has these values on problems with these numbers.
 
     Parameters
@@ -76,8 +78,8 @@ def name_factor(values: Sequence[float], numbers: Sequence[Mapping[str, float]],
         The measured factor, on each problem.
     numbers : sequence of mapping
         The numbers of each problem by name, in the order of preference.
-    rtol : float
-        Relative tolerance.
+    rtol : float or sequence of float
+        Relative tolerance, or that of each problem.
 
     Returns
     -------
@@ -90,19 +92,19 @@ def name_factor(values: Sequence[float], numbers: Sequence[Mapping[str, float]],
     >>> name_factor([0.125, 0.2], [{"N": 8, "K": 3}, {"N": 5, "K": 4}]).text
     '1/N'
     """
-    measured = np.asarray(values, dtype=float)
+    measured, near = np.asarray(values, dtype=float), np.asarray(rtol, dtype=float)
     if not np.isfinite(measured).all():
         return None
-    if np.all(np.abs(measured) < rtol):
+    if np.all(np.abs(measured) < near):
         return Factor("0", 0.0, (), tuple(0.0 * measured))
-    if np.any(np.abs(measured) < rtol) or np.any(np.sign(measured) != np.sign(measured[0])):
+    if np.any(np.abs(measured) < near) or np.any(np.sign(measured) != np.sign(measured[0])):
         return None
     names = [name for name in numbers[0] if all(name in row and row[name] > 0 for row in numbers)]
     table = {name: np.array([float(row[name]) for row in numbers]) for name in names}
     sign = float(np.sign(measured[0]))
 
     def fits(candidate: np.ndarray) -> bool:
-        return bool(np.all(np.abs(candidate - np.abs(measured)) <= rtol * np.abs(measured)))
+        return bool(np.all(np.abs(candidate - np.abs(measured)) <= near * np.abs(measured)))
 
     for complexity in range(8 if len(numbers) > 1 else _MOST_ON_ONE + 1):
         for coefficient in _COEFFICIENTS:
@@ -113,7 +115,7 @@ def name_factor(values: Sequence[float], numbers: Sequence[Mapping[str, float]],
                 if fits(candidate):
                     return _make(sign * coefficient, powers, sign * candidate)
     constant = measured[0]
-    if len(measured) == 1 or np.all(np.abs(measured - constant) <= rtol * np.abs(constant)):
+    if len(measured) == 1 or np.all(np.abs(measured - constant) <= near * np.abs(constant)):
         return Factor(f"{constant:.6g}", float(constant), (), tuple(constant * np.ones_like(measured)))
     return None
 

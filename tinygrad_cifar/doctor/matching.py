@@ -103,6 +103,10 @@ def _by_name(keys: Sequence[str], names: Sequence[str]) -> dict[str, int] | None
     found: dict[str, int] = {}
     plain = [_without_decoration(key) for key in keys]
     for name in names:
+        same = [k for k, key in enumerate(keys) if name == key]
+        if len(same) == 1:
+            found[name] = same[0]
+            continue
         for wanted in ({re.sub(r"[^a-z0-9]", "", name.lower())}, _without_decoration(name)):
             hits = [k for k, forms in enumerate(plain) if wanted & forms]
             if len(hits) == 1:

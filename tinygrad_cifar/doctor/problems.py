@@ -2,7 +2,8 @@
 
 A drawn problem has other values, and other sizes wherever the cost function accepts them: axes of equal size are
 assumed to belong together. One-hot arrays stay one-hot, labels stay labels, masks take the values that they have, and
-parameters and data are sampled from normal distributions.
+parameters and data are sampled from normal distributions. Drawn arrays are float64: a function that does not convert
+them to another precision is then compared without its rounding.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def _draw_number(value: Any, rng: np.random.Generator) -> Any:
 
 def _draw_array(leaf: Leaf, shape: tuple[int, ...], rng: np.random.Generator, classes: int) -> Array:
     old = leaf.value
-    dtype = old.dtype
+    dtype = np.dtype(np.float64) if old.dtype.kind == "f" else old.dtype
     if leaf.is_parameter and not old.ndim:
         return np.asarray(rng.normal(), dtype=dtype)
     if leaf.is_parameter:

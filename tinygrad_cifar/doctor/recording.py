@@ -15,8 +15,9 @@ import numpy as np
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.engine.graph import Array
 from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode
 from tinygrad_cifar.inspection.tracing import trace_graph
-from tinygrad_cifar.inspection.view import GraphEdge, GraphNode, graph
+from tinygrad_cifar.inspection.view import graph
 from tinygrad_cifar.nn.module import Module
 
 _LONGEST = 34  # characters of an expression that stands for an unnamed value

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_cifar.doctor.factors import name_factor
 from tinygrad_cifar.doctor.recording import Recording
-from tinygrad_cifar.doctor.search import Case, Finding, Tolerance
+from tinygrad_cifar.doctor.search import Case, Finding, agree, magnitude
 from tinygrad_cifar.doctor.sentences import Mistake, d_of, describe_findings, join
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
@@ -140,7 +140,6 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     cases: Sequence[Case],
     findings: Sequence[Finding],
     residuals: Mapping[str, Array],
-    tolerance: Tolerance,
     order: Mapping[str, str] | None,
     unused: Sequence[str],
     kinks: Mapping[str, int],
@@ -158,8 +157,6 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         The problems; the last is the one that the user gave.
     findings, residuals
         What the search found, and what it left unexplained.
-    tolerance : Tolerance
-        When gradients agree.
     order : mapping, optional
         Whose place each gradient has, if they are in another order.
     unused : sequence of str
@@ -179,15 +176,10 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     recording = last.recording
     names = _from_the_last_layer(recording)
     walks = [Walk(case.recording) for case in cases]
-    wrong = {
-        name
-        for case, walk in zip(cases, walks, strict=True)
-        for name in names
-        if not _agrees(case, walk, name, tolerance)
-    }
+    wrong = {name for case, walk in zip(cases, walks, strict=True) for name in names if not case.agrees(name, walk)}
     different = set(wrong)
     only_given = len(cases) > 1 and all(
-        _agrees(c, w, n, tolerance) for c, w in zip(cases[:-1], walks[:-1], strict=True) for n in names
+        c.agrees(n, w) for c, w in zip(cases[:-1], walks[:-1], strict=True) for n in names
     )
     remarks = list(notes)
     if wrong and only_given and kinks:
@@ -203,7 +195,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
             for step in case.recording.steps:
                 step.line, step.source = 0, ""
     mistakes = describe_findings(findings, cases, named=names)
-    rows = [_row(name, cases, walks, wrong, findings, tolerance) for name in names]
+    rows = [_row(name, cases, walks, wrong, findings) for name in names]
     rows += [Row(name, (), "not used", where="the cost does not depend on it") for name in unused]
     shapeless = [
         name for name in names if last.given[name].shape != recording.steps[recording.parameters[name]].value.shape
@@ -217,9 +209,9 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         remarks.append(conventions)
         mistakes = [m for m in mistakes if m.kind != "transposed"]
         wrong -= {f.edit.at for f in findings if f.edit.kind == "transposed_gradient"}
-        rows = [_row(name, cases, walks, wrong, findings, tolerance) for name in names]
+        rows = [_row(name, cases, walks, wrong, findings) for name in names]
     status = "not known" if unexplained else "wrong" if wrong else "right"
-    remarks += _precision_notes(cases, walks, tolerance, different)
+    remarks += _precision_notes(cases, walks, different)
     if order:
         remarks.append(
             "the gradients are in another order than the parameters: "
@@ -231,7 +223,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     if printed:
         text = " ".join("".join(printed).split())
         remarks.append(f"the functions printed text, which is not shown here: {textwrap.shorten(text, 60)}")
-    known = _known(unexplained, cases, findings, tolerance, wrong) if unexplained else []
+    known = _known(unexplained, cases, findings, wrong) if unexplained else []
     confirmed = _confirmation(cases, findings, is_function) if mistakes else ""
     return Report(status, tuple(rows), tuple(mistakes), tuple(remarks), tuple(known), confirmed, seconds)
 
@@ -248,19 +240,12 @@ def _from_the_last_layer(recording: Recording) -> list[str]:
     return sorted(recording.parameters, key=key)
 
 
-def _agrees(case: Case, walk: Walk, name: str, tolerance: Tolerance) -> bool:
-    right, given = walk.gradients[name], case.given[name]
-    size = max(tolerance.scale(right, given), 1e-4 * max(tolerance.scale(g) for g in walk.gradients.values()))
-    return tolerance.agree(given, right, size)
-
-
 def _row(
     name: str,
     cases: Sequence[Case],
     walks: Sequence[Walk],
     wrong: set[str],
     findings: Sequence[Finding],
-    tolerance: Tolerance,
 ) -> Row:
     case, walk = cases[-1], walks[-1]
     right, given = walk.gradients[name], case.given[name]
@@ -269,24 +254,24 @@ def _row(
         if name not in wrong:
             return Row(name, right.shape, "right", "transposed")
         return Row(name, right.shape, "wrong shape", "", 0.0, given.size, f"the gradient has the shape {shape}")
-    size = tolerance.scale(right, given)
+    size = magnitude(right, given)
     difference = np.abs(given - right)
     error = float(difference.max(initial=0) / size) if size else 0.0
     if name not in wrong:
         return Row(name, right.shape, "right", "", error)
-    count = int(np.count_nonzero(difference > tolerance.relative * size + tolerance.floor))
+    count = int(np.count_nonzero(difference > case.allowed(name, walk)))
     return Row(
         name,
         right.shape,
         "wrong",
-        _ratio(name, cases, walks, tolerance),
+        _ratio(name, cases, walks),
         error,
         count,
         _first_wrong(name, walk, wrong, findings),
     )
 
 
-def _ratio(name: str, cases: Sequence[Case], walks: Sequence[Walk], tolerance: Tolerance) -> str:
+def _ratio(name: str, cases: Sequence[Case], walks: Sequence[Walk]) -> str:
     """Return the common factor of all elements of a gradient, by name."""
     values = []
     for case, walk in zip(cases, walks, strict=True):
@@ -295,10 +280,12 @@ def _ratio(name: str, cases: Sequence[Case], walks: Sequence[Walk], tolerance: T
         if given.shape != right.shape or not bottom:
             return ""
         factor = float(np.vdot(right, given)) / bottom
-        if not tolerance.agree(factor * right, given) and not (abs(factor) < tolerance.relative and not given.any()):
+        if not agree(factor * right, given, case.relative) and not (abs(factor) < case.relative and not given.any()):
             return ""
         values.append(factor)
-    named = name_factor(values, [case.recording.numbers for case in cases], max(1e-6, 10 * tolerance.relative))
+    named = name_factor(
+        values, [case.recording.numbers for case in cases], [max(1e-6, 10 * case.relative) for case in cases]
+    )
     return named.text if named is not None else "varies"
 
 
@@ -340,7 +327,6 @@ def _known(
     unexplained: Sequence[str],
     cases: Sequence[Case],
     findings: Sequence[Finding],
-    tolerance: Tolerance,
     wrong: set[str],
 ) -> list[str]:
     """Return what is known of gradients that are not explained."""
@@ -359,7 +345,7 @@ def _known(
         if given.shape != g.shape:
             lines.append(f"{name}: the gradient must have the shape {g.shape}; got {given.shape}.")
             continue
-        bad = np.abs(given - g) > tolerance.relative * tolerance.scale(g, given) + tolerance.floor
+        bad = np.abs(given - g) > case.allowed(name, walk)
         lines.append(f"{name}: {np.count_nonzero(bad)} of {bad.size} elements are wrong{_pattern(bad)}.")
     return lines
 
@@ -419,14 +405,14 @@ def _transposed_convention(findings: Sequence[Finding], names: Sequence[str], ca
     return ""
 
 
-def _precision_notes(cases: Sequence[Case], walks: Sequence[Walk], tolerance: Tolerance, wrong: set[str]) -> list[str]:
+def _precision_notes(cases: Sequence[Case], walks: Sequence[Walk], wrong: set[str]) -> list[str]:
     errors = []
     for case, walk in zip(cases, walks, strict=True):
         for name, right in walk.gradients.items():
             given = case.given[name]
             if name in wrong or given.shape != right.shape:
                 continue
-            size = max(tolerance.scale(right, given), 1e-4 * max(tolerance.scale(g) for g in walk.gradients.values()))
+            size = max(magnitude(right, given), 1e-4 * max(magnitude(g) for g in walk.gradients.values()))
             errors.append(float(np.abs(given - right).max(initial=0)) / size if size else 0.0)
     worst = max(errors, default=0.0)
     types = sorted({str(g.dtype) for case in cases for g in case.given.values() if g.dtype in (np.float32, np.float16)})

@@ -21,7 +21,7 @@ from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.vocabulary import edits_at
 from tinygrad_cifar.doctor.vocabulary.shapes import edits_of_shape
-from tinygrad_cifar.doctor.walks import Applied, Edit, Walk
+from tinygrad_cifar.doctor.walks import Applied, Edit, NotApplicableError, Walk
 from tinygrad_cifar.engine.graph import Array
 
 _MOST_MISTAKES = 12
@@ -30,16 +30,44 @@ _MANY = 4  # findings after which no better explanation is sought
 _MOST_PAIRED = 700
 _MOST_COMPLEX = 3  # factors of a pair: with two free factors, only simple ones are believed
 _DEPENDENT = 1e-8
+_LEAST = 1e-12  # differences below are never errors
 _FEWEST_CONFIRMED = 2  # elements that confirm a factor on the only problem
 
 
 @dataclass
 class Case:
-    """One problem: the recording of the right cost, the user's gradients by parameter, and its arguments."""
+    """One problem: the recording of the right cost, and the user's gradients.
+
+    Attributes
+    ----------
+    recording : Recording
+        The right cost.
+    given : dict of str to ndarray
+        The user's gradients by parameter.
+    problem : object
+        Its arguments.
+    relative : float
+        How closely gradients must agree, relative to the largest element of either. Default: 1e-7.
+    rounding : dict of str to float
+        How large errors may be in addition, by parameter, because terms that cancel are rounded. Default: none.
+    """
 
     recording: Recording
     given: dict[str, Array]
     problem: Any = None
+    relative: float = 1e-7
+    rounding: dict[str, float] = field(default_factory=dict)
+
+    def allowed(self, name: str, walk: Walk) -> float:
+        """Return the difference up to which the given gradient of a parameter agrees with that of a walk."""
+        own = magnitude(walk.gradients[name], self.given[name])
+        size = max(own, 1e-4 * max(magnitude(g) for g in walk.gradients.values()))
+        return self.relative * size + self.rounding.get(name, 0.0) + _LEAST
+
+    def agrees(self, name: str, walk: Walk) -> bool:
+        """Return whether the given gradient of a parameter agrees with that of a walk."""
+        given, g = self.given[name], walk.gradients[name]
+        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, walk)))
 
 
 @dataclass
@@ -67,23 +95,14 @@ class Finding:
     affected: tuple[str, ...] = ()
 
 
-@dataclass
-class Tolerance:
-    """How closely two gradients must agree: relative to the largest element of either."""
+def magnitude(*arrays: Array) -> float:
+    """Return the largest magnitude in arrays."""
+    return max((float(np.abs(a).max()) if a.size else 0.0 for a in arrays), default=0.0)
 
-    relative: float
-    floor: float = 1e-12
 
-    def scale(self, *arrays: Array) -> float:
-        """Return the largest magnitude in arrays."""
-        return max((float(np.abs(a).max()) if a.size else 0.0 for a in arrays), default=0.0)
-
-    def agree(self, a: Array, b: Array, scale: float | None = None) -> bool:
-        """Return whether two gradients agree."""
-        if a.shape != b.shape:
-            return False
-        size = self.scale(a, b) if scale is None else scale
-        return bool(np.all(np.abs(a - b) <= self.relative * size + self.floor))
+def agree(a: Array, b: Array, relative: float) -> bool:
+    """Return whether two arrays agree, relative to the largest element of either."""
+    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= relative * magnitude(a, b) + _LEAST))
 
 
 @dataclass
@@ -103,32 +122,30 @@ class Search:
     ----------
     cases : sequence of Case
         Problems; the first is the one on which changes are found.
-    tolerance : Tolerance
-        When gradients agree.
     deadline : float
-        Value of ``time.perf_counter()`` at which the search stops.
+        Value of ``time.thread_time()`` at which the search stops: processor time, so that the answer does not depend on
+        other programs.
     """
 
     cases: Sequence[Case]
-    tolerance: Tolerance
     deadline: float
     findings: list[Finding] = field(default_factory=list)
     tried: int = 0
 
     def run(self) -> tuple[list[Finding], dict[str, Array]]:
-        """Return the confirmed changes, and what is left unexplained on the first problem, by parameter."""
-        best: tuple[list[Finding], int] = ([], -1)
-        findings = self._extend([], 0)
-        best = (findings, 0)
-        findings = self._explain_shapes(best[0])
-        return findings, self._residuals(0, findings)
+        """Return the confirmed changes, and what is left unexplained on one of the problems, by parameter."""
+        findings = self._explain_shapes(self._extend([], 0))
+        residuals: dict[str, Array] = {}
+        for k in range(len(self.cases)):
+            residuals = {**self._residuals(k, findings), **residuals}
+        return findings, residuals
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _extend(self, findings: list[Finding], depth: int) -> list[Finding]:
         """Return the findings, extended until nothing is wrong or no further change is confirmed."""
         residuals = self._residuals(0, findings)
-        if not residuals or depth >= _MOST_MISTAKES or time.perf_counter() > self.deadline:
+        if not residuals or depth >= _MOST_MISTAKES or time.thread_time() > self.deadline:
             return findings
         walk = self._walk(0, findings)
         repeated = self._repeat(walk, residuals, findings)
@@ -140,7 +157,7 @@ class Search:
             left = len(self._residuals(0, extended))
             partial.append((left, _count_kinds(extended), extended))
             is_short = left == 0 and _count_kinds(extended) == _count_kinds([*findings, *found])
-            if is_short or depth or time.perf_counter() > self.deadline or len(extended) > _MANY:
+            if is_short or depth or time.thread_time() > self.deadline or len(extended) > _MANY:
                 break
         return min(partial, key=lambda item: item[:2])[2] if partial else findings
 
@@ -163,6 +180,8 @@ class Search:
         for found in islice(confirmed, _TRIED):
             yield (found,)
         for pair in self._pairs(walk, residuals, directions):
+            if time.thread_time() > self.deadline:
+                return
             both = self._confirm_pair(pair, findings)
             if both is not None:
                 yield both
@@ -180,11 +199,6 @@ class Search:
             name for name, at in recording.parameters.items() if given[name].shape == recording.steps[at].value.shape
         ]
 
-    def _scale(self, case: int, name: str, walk: Walk) -> float:
-        """Return the magnitude to which the errors of a parameter are compared."""
-        own = self.tolerance.scale(walk.gradients[name], self.cases[case].given[name])
-        return max(own, 1e-4 * max(self.tolerance.scale(g) for g in walk.gradients.values()))
-
     def _residuals(self, case: int, findings: Sequence[Finding]) -> dict[str, Array]:
         """Return the difference between given and walked gradients, for each parameter for which it is not zero."""
         walk = self._walk(case, findings)
@@ -193,8 +207,7 @@ class Search:
         return {
             name: given[name] - walk.gradients[name]
             for name in self._shaped(case)
-            if name not in explained
-            and not self.tolerance.agree(given[name], walk.gradients[name], self._scale(case, name, walk))
+            if name not in explained and not self.cases[case].agrees(name, walk)
         }
 
     def _singles(
@@ -209,28 +222,29 @@ class Search:
         directions = []
         wanted = frozenset(residuals)
         shaped = set(self._shaped(0))
-        scales = {name: self._scale(0, name, walk) for name in walk.gradients}
+        allowed = {name: self.cases[0].allowed(name, walk) for name in walk.gradients}
         for edit in edits_at(walk, wanted):
-            if time.perf_counter() > self.deadline:
+            if time.thread_time() > self.deadline:
                 break
             if like is not None and not self._is_like(edit, like):
                 continue
             if below is not None and (edit.site[0] == "parameter" or edit.at >= below or edit.kind not in _NESTED):
                 continue
             self.tried += 1
-            effect = walk.direction(edit)
+            try:
+                effect = walk.direction(edit)
+            except NotApplicableError:
+                continue
             if effect is None:
                 continue
             effect = {
-                name: d
-                for name, d in effect.items()
-                if name in shaped and np.abs(d).max(initial=0) > max(1e-9, self.tolerance.relative) * scales[name]
+                name: d for name, d in effect.items() if name in shaped and np.abs(d).max(initial=0) > allowed[name]
             }
             if not effect or not all(np.isfinite(d).all() for d in effect.values()):
                 continue
             if all(name in residuals for name in effect):
                 directions.append((edit, effect))
-                candidate = self._fit(edit, effect, residuals, scales)
+                candidate = self._fit(edit, effect, residuals, allowed)
                 if candidate is not None:
                     candidates.append(candidate)
         order = {name: k for k, name in enumerate(residuals)}
@@ -248,7 +262,7 @@ class Search:
         ) or edit.kind == other.kind == "wrong_mask"
 
     def _fit(
-        self, edit: Edit, effect: Mapping[str, Array], residuals: Mapping[str, Array], scales: Mapping[str, float]
+        self, edit: Edit, effect: Mapping[str, Array], residuals: Mapping[str, Array], allowed: Mapping[str, float]
     ) -> _Candidate | None:
         """Return the change with the amount that reproduces the most gradients; None if it does not reproduce any."""
         amounts: dict[str, float] = {}
@@ -257,7 +271,7 @@ class Search:
             amount = 1.0
             if edit.mode == "add":
                 amount = float(np.vdot(d, r) / np.vdot(d, d))
-            if np.all(np.abs(r - amount * d) <= self.tolerance.relative * scales[name] + self.tolerance.floor):
+            if np.all(np.abs(r - amount * d) <= allowed[name]):
                 amounts[name] = amount
         if not amounts:
             return None
@@ -279,7 +293,7 @@ class Search:
         )
 
     def _rounding(self) -> float:
-        return max(1e-6, 10 * self.tolerance.relative)
+        return max(1e-6, 10 * self.cases[0].relative)
 
     def _preference(self, edit: Edit, amount: float) -> float:
         """Return a correction of the cost of a change of size: the place that explains the factor is preferred."""
@@ -326,7 +340,7 @@ class Search:
             if factor is None:
                 return None
             values = [factor.evaluate(case.recording.numbers) for case in self.cases]
-            if self.tolerance.relative < 1e-6:  # noqa: PLR2004 (exact values, not rounded measurements)
+            if self.cases[0].relative < 1e-6:  # noqa: PLR2004 (exact values, not rounded measurements)
                 amounts = [v - 1 if edit.kind == "scale" else v for v in values]
         if len(self.cases) == 1 and sum(self.cases[0].given[p].size for p in fixed) < _FEWEST_CONFIRMED + (
             factor is not None
@@ -334,17 +348,23 @@ class Search:
             return None
         finding = Finding(edit, factor, fixed, tuple(amounts), candidate.affected)
         for k in range(len(self.cases)):
-            left = self._residuals(k, [*findings, finding])
-            if any(name in left for name in fixed):
+            left = self._left(k, [*findings, finding])
+            if left is None or any(name in left for name in fixed):
                 return None
         return finding
+
+    def _left(self, case: int, findings: Sequence[Finding]) -> dict[str, Array] | None:
+        """Return the residuals of a case; None if a change does not apply to it."""
+        try:
+            return self._residuals(case, findings)
+        except NotApplicableError:
+            return None
 
     def _name(self, edit: Edit, amounts: Sequence[float]) -> Factor | None:
         """Name the factor of a change of size from all problems but the last, which must agree."""
         numbers = [case.recording.numbers for case in self.cases]
         values = [1 + a if edit.kind == "scale" else a for a in amounts]
-        rtol = self._rounding()
-        return name_factor(values, numbers, rtol)
+        return name_factor(values, numbers, rtol=[max(1e-6, 10 * case.relative) for case in self.cases])
 
     def _measure(self, case: int, edit: Edit, findings: Sequence[Finding], fixed: Sequence[str]) -> float | None:
         """Return the amount of a change that reproduces these gradients on another problem; None if there is none."""
@@ -379,16 +399,16 @@ class Search:
         }
         for target in sorted(residuals, key=lambda name: -last[name]):
             r = residuals[target].ravel()
-            if r.size < _FEWEST_CONFIRMED:
+            if r.size < _FEWEST_CONFIRMED or time.thread_time() > self.deadline:
                 continue
             rows = [(edit, effect) for edit, effect in directions if target in effect]
             rows.sort(key=lambda row: row[0].cost)
             rows = _distinct(rows, target)[:_MOST_PAIRED]
             if len(rows) < 2:  # noqa: PLR2004 (a pair)
                 continue
-            found = _solve_pairs(np.array([effect[target].ravel() for _, effect in rows]), r, self.tolerance.relative)
+            found = _solve_pairs(np.array([effect[target].ravel() for _, effect in rows]), r, self.cases[0].relative)
             pairs = []
-            scale = self._scale(0, target, walk)
+            allowed = self.cases[0].allowed(target, walk)
             for i, j, a, b in found:
                 (first, d), (second, e) = rows[i], rows[j]
                 if any(x.mode == "replace" and abs(y - 1) > self._rounding() for x, y in ((first, a), (second, b))):
@@ -398,7 +418,7 @@ class Search:
                 if first.site == second.site and first.mode == second.mode == "replace":
                     continue
                 error = np.abs(r - a * d[target].ravel() - b * e[target].ravel()).max()
-                if error > self.tolerance.relative * scale + self.tolerance.floor:
+                if error > allowed:
                     continue
                 cost = (
                     first.cost + second.cost + self._preference(first, a) + self._preference(second, b)
@@ -430,8 +450,8 @@ class Search:
         if first is None or second is None:
             return None
         for k in range(len(self.cases)):
-            left = self._residuals(k, [*findings, first, second])
-            if target in left or not set(left) <= set(self._residuals(k, findings)):
+            left = self._left(k, [*findings, first, second])
+            if left is None or target in left or not set(left) <= set(self._residuals(k, findings)):
                 return None
         left = self._residuals(0, [*findings, first, second])
         for finding in (first, second):
@@ -470,11 +490,11 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]
     ) -> Iterator[tuple[Finding, Finding]]:
         """Yield pairs of changes of which one is behind the other, so that their effects do not add up."""
-        ends = min(self.deadline, time.perf_counter() + _NESTED_SECONDS)
+        ends = min(self.deadline, time.thread_time() + _NESTED_SECONDS)
         wanted = frozenset(residuals)
         outer = [edit for edit in edits_at(walk, wanted) if edit.mode == "replace" and edit.kind in _NESTED]
         for edit in sorted(outer, key=lambda edit: edit.cost):
-            if time.perf_counter() > ends:
+            if time.thread_time() > ends:
                 return
             effect = {name: d for name, d in (walk.direction(edit) or {}).items() if d.any()}
             if not set(effect) & wanted or not all(np.isfinite(d).all() for d in effect.values()):
@@ -488,6 +508,8 @@ class Search:
             if set(left) - wanted:
                 continue
             for candidate in self._singles(changed, left, below=edit.at)[0][:2]:
+                if time.thread_time() > ends:
+                    return
                 try:
                     second = self._confirm(candidate, [*findings, first])
                 except (ValueError, IndexError, KeyError):
@@ -509,8 +531,8 @@ class Search:
                 value = edit.value(walk, walk.gradients[name])
                 if value is None or np.shape(value) != given[name].shape:
                     continue
-                factor = _ratio(given[name], np.asarray(value), walk)
-                if factor and self.tolerance.agree(factor * np.asarray(value), given[name], self._scale(0, name, walk)):
+                factor = _ratio(given[name], np.asarray(value), self.cases[0].allowed(name, walk))
+                if factor and _is_near(factor * np.asarray(value), self.cases[0], name, walk):
                     candidates.append((edit.cost + (abs(factor - 1) > self._rounding()), len(candidates), edit))
             for _, _, edit in sorted(candidates)[:_TRIED]:
                 found = self._confirm_shape(edit, name, findings)
@@ -528,22 +550,28 @@ class Search:
             if own is None:
                 return None
             value = np.asarray(own.value(walk, walk.gradients[name]))
-            factor = _ratio(case.given[name], value, walk)
-            if not factor or not self.tolerance.agree(factor * value, case.given[name], self._scale(k, name, walk)):
+            factor = _ratio(case.given[name], value, case.allowed(name, walk))
+            if not factor or not _is_near(factor * value, case, name, walk):
                 return None
             factors.append(factor)
-        named = name_factor(factors, [case.recording.numbers for case in self.cases], self._rounding())
+        rtol = [max(1e-6, 10 * case.relative) for case in self.cases]
+        named = name_factor(factors, [case.recording.numbers for case in self.cases], rtol)
         if named is None:
             return None
         shaped = Edit(edit.kind, edit.site, lambda _, G: G, "replace", edit.cost, {**edit.detail, "shape": True})
         return Finding(shaped, named, (name,), tuple(1.0 for _ in self.cases), (name,))
 
 
-def _ratio(given: Array, value: Array, walk: Walk) -> float | None:
+def _is_near(value: Array, case: Case, name: str, walk: Walk) -> bool:
+    """Return whether a gradient of another shape than the parameter is the given one."""
+    given = case.given[name]
+    return value.shape == given.shape and bool(np.all(np.abs(value - given) <= case.allowed(name, walk)))
+
+
+def _ratio(given: Array, value: Array, noise: float) -> float | None:
     """Return the factor between two gradients of the same shape; 1 if both are 0 but for rounding."""
     if given.shape != value.shape:
         return None
-    noise = 1e-11 * max(float(np.abs(g).max(initial=0)) for g in walk.gradients.values())
     if max(np.abs(given).max(initial=0), np.abs(value).max(initial=0)) <= noise:
         return 1.0
     bottom = float(np.vdot(value, value))

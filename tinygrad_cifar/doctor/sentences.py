@@ -678,12 +678,14 @@ class _Describer:
         own, g = self._sum_right(finding)
         how = "mean" if finding.edit.detail.get("mean") else "sum"
         also = ", and a mean stands where a sum belongs" if how == "mean" else ""
+        axis = finding.edit.detail["axis"]
+        is_one = isinstance(axis, int)
         text = (
-            f"{own} is summed along the wrong axis, {finding.edit.detail['axis']}{also}: the {how} of "
+            f"{own} is summed along the wrong {'axis' if is_one else 'axes'}, {axis}{also}: the {how} of "
             f"{g} must be over the images, in the gradients of {{parameters}}."
         )
-        axis = finding.edit.detail["axis"]
-        return _Draft("wrong_axis", text, (), f"{own} = sum({g}, axis={1 - axis})", f"{own} = {how}({g}, axis={axis})")
+        right = f"sum({g}, axis={1 - axis})" if is_one and axis < 2 else f"sum({g}) over the images"  # noqa: PLR2004
+        return _Draft("wrong_axis", text, (), f"{own} = {right}", f"{own} = {how}({g}, axis={axis})")
 
     def _summed_over_all(self, finding: Finding) -> _Draft:
         own, g = self._sum_right(finding)
@@ -1009,6 +1011,13 @@ class _Describer:
             f"gradients of {{parameters}}."
         )
         return _Draft("off_by_one", text, (), "all images", f"all but the {which}")
+
+    def _labels_of_other_images(self, finding: Finding) -> _Draft:
+        text = (
+            f"The labels are shifted by one image in the gradient of {self.text(finding.edit.at)}: each image has the "
+            f"label of {finding.edit.detail['formula']}, in the gradients of {{parameters}}."
+        )
+        return _Draft("off_by_one", text, (), "P - Y", f"P - Y with the labels of {finding.edit.detail['formula']}")
 
     def _other(self, finding: Finding) -> _Draft:
         formula = finding.edit.detail.get("formula", "")

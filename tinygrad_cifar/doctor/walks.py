@@ -54,6 +54,10 @@ class Applied:
     amount: float = 1.0
 
 
+class NotApplicableError(ValueError):
+    """An edit does not apply to a problem, although it applies to another one."""
+
+
 class Walk:
     """A backward walk over a recording with changes.
 
@@ -98,7 +102,7 @@ class Walk:
     def _fill(self) -> None:
         recording = self.recording
         last = len(recording.steps) - 1
-        self.cotangents[last] = np.ones(recording.steps[last].value.shape)
+        self.cotangents[last] = np.ones_like(recording.steps[last].value)
         for i in range(last, -1, -1):
             g = self.cotangents[i]
             if g is None:
@@ -128,7 +132,7 @@ class Walk:
         for change in self._by_site.get(site, ()):
             value = change.edit.value(self, right)
             if value is None:
-                raise ValueError("the change does not apply to this problem")
+                raise NotApplicableError("the change does not apply to this problem")
             if site[0] != "parameter":
                 value = match(value, right.shape)
             right = right + change.amount * value if change.edit.mode == "add" else value

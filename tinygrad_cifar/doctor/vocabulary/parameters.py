@@ -53,6 +53,25 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
             )
     if G.ndim > 2 or (G.ndim == 2 and min(G.shape) > 1):
         yield from edits_of_elements(site, G)
+    if G.ndim > 2:
+        for edit in edits_of_elements(site, G):
+            value = bind_arguments(_before_penalty, name, edit.value)
+            yield Edit(edit.kind, site, value, cost=edit.cost + 0.1, detail=edit.detail)
+
+
+def _before_penalty(walk: Walk, G: Array, name: str, change: Callable[[Walk, Array], Array]) -> Array:
+    """Return a gradient of which the contributions of the data are changed, and those of the L2 term are not."""
+    recording = walk.recording
+    at = recording.parameters[name]
+    w = recording.steps[at].value
+    penalty = np.zeros_like(G)
+    for edge in recording.consumers[at]:
+        part = walk.contributions.get(edge)
+        if part is not None and part.shape == w.shape:
+            factor = np.vdot(w, part) / np.vdot(w, w)
+            if np.allclose(part, factor * w, rtol=1e-9, atol=1e-12):
+                penalty = penalty + part
+    return change(walk, G - penalty) + penalty
 
 
 def _from_product(recording: Recording, name: str, other: str, G: Array) -> Iterator[Edit]:

@@ -101,6 +101,8 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
         ("uniform_labels", "P - 1", lambda P, Y, S: P - 1, 1.4),
         ("shifted_labels", "labels of the next class", lambda P, Y, S: P - np.roll(Y, 1, axis), 1.6),
         ("shifted_labels", "labels of the class before", lambda P, Y, S: P - np.roll(Y, -1, axis), 1.6),
+        ("labels_of_other_images", "the image before it", lambda P, Y, S: P - np.roll(Y, 1, other), 1.6),
+        ("labels_of_other_images", "the image after it", lambda P, Y, S: P - np.roll(Y, -1, other), 1.6),
         ("softmax_twice", "softmax(P) - Y", lambda P, Y, S: softmax_of(P, axis) - Y, 1.4),
     ]
     for kind, text, function, cost in variants:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,8 @@ def _sums_of_shape(i: int, site: tuple[Any, ...], g: Array, shape: tuple[int, ..
         yield Edit("not_summed", site, lambda w, _: cotangent_of(w, i), cost=1.0, detail={"node": i})
     elif g.T.shape == shape:
         yield Edit("not_summed", site, lambda w, _: cotangent_of(w, i).T, cost=1.1, detail={"node": i})
-    for axis, keepdims, mean in product(range(g.ndim), (False, True), (False, True)):
+    several = [axes for n in range(2, g.ndim) for axes in combinations(range(g.ndim), n)]
+    for axis, keepdims, mean in product([*range(g.ndim), *several], (False, True), (False, True)):
         if g.sum(axis, keepdims=keepdims).shape == shape:
             how = bind_arguments(_reduced, i, axis, keepdims, mean)
             detail = {"axis": axis, "node": i, "mean": mean}
@@ -50,7 +51,7 @@ def _sums_of_shape(i: int, site: tuple[Any, ...], g: Array, shape: tuple[int, ..
         )
 
 
-def _reduced(walk: Walk, _: Array, i: int, axis: int, keepdims: bool, mean: bool) -> Array:
+def _reduced(walk: Walk, _: Array, i: int, axis: int | tuple[int, ...], keepdims: bool, mean: bool) -> Array:
     result: Array = (np.mean if mean else np.sum)(cotangent_of(walk, i), axis=axis, keepdims=keepdims)
     return result
 
