@@ -23,15 +23,15 @@ from benchmarks.timing import Spread, ratio, spread, time_interleaved
 from benchmarks.workloads import Array
 from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.engine.tensor import wrap_without_copy
+from tinygrad_cifar.nn import Conv2d, optim
 from tinygrad_cifar.nn import functional as F
-from tinygrad_cifar.nn import optim
 from tinygrad_cifar.system.blas import usable_cores
 
 TORCH = "PyTorch eager"
 LAYOUTS = ("contiguous", "channels last")  # of PyTorch
 SMOOTHING = 0.2
 MUON_RATE, MUON_MOMENTUM, ITERATIONS = 0.24, 0.6, 3
-BIAS_RATE, HEAD_RATE, MOMENTUM, DECAY_PER_IMAGE = 0.053, 0.67, 0.85, 2e-6
+BIAS_RATE, HEAD_RATE, MOMENTUM, DECAY_PER_IMAGE = 0.053, 0.67 / 256**2, 0.85, 2e-6
 _FIRST = 2  # steps whose losses are compared: the second is computed with updated parameters
 TOLERANCE = 1e-3  # relative: Muon enlarges the rounding errors of small singular values
 
@@ -118,7 +118,13 @@ class _Step:
             for parameters, rate in ((biases, BIAS_RATE), ([self.model.head], HEAD_RATE))
         ]
         self.optimiser = optim.Combined(
-            optim.Muon(self.model.filters(), MUON_RATE, momentum=MUON_MOMENTUM, iterations=ITERATIONS, rescale=True),
+            optim.Muon(
+                [module.W for module in self.model.modules() if isinstance(module, Conv2d)],
+                MUON_RATE,
+                momentum=MUON_MOMENTUM,
+                iterations=ITERATIONS,
+                rescale=True,
+            ),
             optim.SGD(groups, BIAS_RATE, momentum=MOMENTUM, nesterov=True),
         )
 

@@ -62,7 +62,7 @@ class _Head(nn.Module):
         self.weight = nn.Parameter(torch.from_numpy(weights.T.copy()))
 
     def forward(self, x: Any) -> Any:
-        return nn.functional.linear(x.flatten(1), self.weight) / self.weight.shape[1]
+        return nn.functional.linear(x.flatten(1), self.weight)
 
 
 def _network(problem: convnet.Problem) -> nn.Sequential:

@@ -271,8 +271,7 @@ def run(
     Examples
     --------
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.course.memory_check import require_memory
-    from tinygrad_cifar.course.preparation import prepare
+    >>> from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import run
     >>> from tinygrad_cifar.course.settings import Settings
     >>> settings = Settings(train_size=500, epochs=2)
@@ -345,8 +344,7 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     >>> import tempfile
     >>> from pathlib import Path
     >>> from tinygrad_cifar.data import builtin_dataset
-    >>> from tinygrad_cifar.course.memory_check import require_memory
-    from tinygrad_cifar.course.preparation import prepare
+    >>> from tinygrad_cifar.course.preparation import prepare
     >>> from tinygrad_cifar.course.runs import check_resumable, run
     >>> from tinygrad_cifar.course.settings import Settings
     >>> settings, dataset = Settings(epochs=1, train_size=100), builtin_dataset()
