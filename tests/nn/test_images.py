@@ -192,6 +192,7 @@ COMPOSITIONS = {
     "channels_first": (tg.channels_first, (2, 3, 4, 2)),
     "channels_last": (tg.channels_last, (2, 3, 4, 2)),
     "conv2d": (lambda x: tg.conv2d(x, FILTERS, stride=2, padding="same", dilation=(1, 2)), (2, 4, 5, 2)),
+    "conv2d with unequal padding": (lambda x: tg.conv2d(x, FILTERS, padding=((2, 0), (0, 1))), (2, 4, 5, 2)),
     "gelu": (tg.gelu, (3, 4)),
     "gelu with tanh": (lambda x: tg.gelu(x, "tanh"), (3, 4)),
 }

@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor
+from tinygrad_cifar.engine.blocked import convolution
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(150, 12, 11, 8))
@@ -38,6 +39,14 @@ def test_a_batch_is_computed_as_its_images_are(name):
         np.testing.assert_allclose(x.grad.data[i], image.grad.data[0], rtol=1e-10, atol=1e-9)
         of_filters += same.grad.data
     np.testing.assert_allclose(w.grad.data, of_filters, rtol=1e-9, atol=1e-8)
+
+
+def test_the_gradient_of_filters_is_the_sum_over_many_blocks(monkeypatch):
+    x, g = IMAGES, np.cos(np.arange(150 * 12 * 11 * 16)).reshape(150, 12, 11, 16)
+    w = Tensor(FILTERS, requires_grad=True)
+    whole = tg.grad(tg.conv2d(x, w, padding=1), w, gradient=g).data
+    monkeypatch.setattr(convolution, "_PATCH_BYTES", 1)  # one image or a few in each block
+    np.testing.assert_allclose(tg.grad(tg.conv2d(x, w, padding=1), w, gradient=g).data, whole, rtol=1e-9, atol=1e-9)
 
 
 def test_the_statistics_of_many_blocks_are_those_of_the_whole():
