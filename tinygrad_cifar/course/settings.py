@@ -92,8 +92,7 @@ class Settings:
     model: str = setting("softmax", "classifier", choices=MODELS, label="{}", is_always_shown=True)
     hidden: tuple[int, ...] = setting(
         (),
-        "units of each hidden layer (two-layer and patchify: one layer; perceptron: any number), or filters of each "
-        "block of convnet",
+        "units of each hidden layer (two-layer, patchify: one), or filters of each block of convnet",
         group="model",
         at_least=1,
         at_most=100_000,
