@@ -185,7 +185,7 @@ def add_parser(commands: Subparsers) -> None:
         "--workers",
         type=int_in_range(1, _MAX_WORKERS),
         metavar="N",
-        help="number of trials at once, in processes (default: one per core)",
+        help="trials at once, in processes (default: one per core)",
     )
     machines.add_argument(
         "--threads",
