@@ -393,7 +393,7 @@ DECISIONS: list[Decision] = [
         "A result of ceil(size / stride), also for a stride above 1; one more row comes after the image if the padding "
         "is odd.",
         "The size of the result then does not depend on the size of the filters.",
-        "convolve(mode='same'): one more before",
+        "convolve: one more before",
         "the same for stride 1; ValueError for a larger one",
         "the same",
         "test_same_padding",
@@ -412,7 +412,7 @@ DECISIONS: list[Decision] = [
         "The zeros of the padding count.",
         "The mean is then the same linear function everywhere.",
         _NONE,
-        "the same; count_include_pad=False leaves them out",
+        "the same, by default",
         "written by the user",
         "test_mean_of_a_window_at_the_border",
     ),
@@ -441,7 +441,7 @@ DECISIONS: list[Decision] = [
         "eps * K / (K - 1) is the same share here.",
         _NONE,
         "the same",
-        "optax.smooth_labels: the same",
+        "optax: the same",
         "test_label_smoothing",
     ),
     # messages
