@@ -102,7 +102,7 @@ def make_diagram(
     Raises
     ------
     ValueError
-        If there is no module of a given name.
+        If ``fold`` names a module that is not in the graph.
     """
     known = list(dict.fromkeys(name for node in nodes for name in node.modules))
     if fold is not None:

@@ -155,7 +155,7 @@ class GraphEdge(ReadOnly):
         RuntimeError
             If the saved arrays have been freed.
         TypeError
-            If the VJP has no argument of a given name.
+            If a keyword is not an argument of the VJP.
         """
         edge, node = self._edge(), self._node()
         if edge is None or node is None:

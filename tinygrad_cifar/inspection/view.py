@@ -173,7 +173,7 @@ class Graph(ReadOnly):
         Raises
         ------
         ValueError
-            If no node belongs to a module of a given name.
+            If ``fold`` names a module that is not in the graph.
 
         Examples
         --------
