@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_cifar.course.models import Classifier, Images
+from tinygrad_cifar.course.models import Classifier, Images, enlarge_filters
+from tinygrad_cifar.data.augmentation import COLOURS, SIDE
 from tinygrad_cifar.data.dataset import PIXELS
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
@@ -25,7 +26,6 @@ from tinygrad_cifar.system.generators import RandomState, make_generator
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_SIDE, _COLOURS = 32, 3
 _WINDOW = 2  # of the whitening layer
 _WHITENING_IMAGES = 5000
 _WHITENING_EPSILON = 5e-4
@@ -87,15 +87,15 @@ class ConvNet(Classifier):
         rng: RandomState = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        side = (_SIDE - _WINDOW + 1) >> len(widths)
+        side = (SIDE - _WINDOW + 1) >> len(widths)
         if not widths or min([*widths, classes, depth]) < 1 or not side:
             raise ValueError(
                 "ConvNet: widths must be one to four numbers, and widths, classes and depth at least 1; got "
                 f"{list(widths)}, {classes} and {depth}"
             )
         rng = make_generator("ConvNet", rng)
-        patch = _WINDOW * _WINDOW * _COLOURS
-        self.whitening = Tensor(np.zeros((_WINDOW, _WINDOW, _COLOURS, 2 * patch)), dtype=dtype)
+        patch = _WINDOW * _WINDOW * COLOURS
+        self.whitening = Tensor(np.zeros((_WINDOW, _WINDOW, COLOURS, 2 * patch)), dtype=dtype)
         self.whitening_bias = Tensor(np.zeros(2 * patch), requires_grad=True, dtype=dtype)
         self.activation = GELU("tanh")
         self.blocks = [
@@ -115,7 +115,7 @@ class ConvNet(Classifier):
         """
         images = _as_images(np.asarray(unwrap_value(X))[:_WHITENING_IMAGES])
         windows = np.lib.stride_tricks.sliding_window_view(images, (_WINDOW, _WINDOW), axis=(1, 2))
-        patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, _WINDOW * _WINDOW * _COLOURS).astype(np.float64)
+        patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, _WINDOW * _WINDOW * COLOURS).astype(np.float64)
         values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / np.sqrt(values + _WHITENING_EPSILON))[:, ::-1]
         both = np.concatenate([filters, -filters], axis=1)
@@ -156,9 +156,7 @@ class ConvNet(Classifier):
         >>> ConvNet(rng=0).filters_as_images().shape
         (3072, 24)
         """
-        filters = self.whitening.numpy().transpose(2, 0, 1, 3)
-        enlarged = filters.repeat(_SIDE // _WINDOW, 1).repeat(_SIDE // _WINDOW, 2)
-        return enlarged.reshape(PIXELS, -1)
+        return enlarge_filters(self.whitening.numpy())
 
 
 def shapes_of_weights(widths: Sequence[int], depth: int, classes: int) -> list[tuple[int, ...]]:
@@ -170,11 +168,11 @@ def shapes_of_weights(widths: Sequence[int], depth: int, classes: int) -> list[t
     >>> shapes_of_weights((8, 16), depth=1, classes=10)
     [(2, 2, 3, 24), (3, 3, 24, 8), (3, 3, 8, 16), (64, 10)]
     """
-    first = 2 * _WINDOW * _WINDOW * _COLOURS
-    shapes: list[tuple[int, ...]] = [(_WINDOW, _WINDOW, _COLOURS, first)]
+    first = 2 * _WINDOW * _WINDOW * COLOURS
+    shapes: list[tuple[int, ...]] = [(_WINDOW, _WINDOW, COLOURS, first)]
     for channels, width in pairwise([first, *widths]):
         shapes += [(3, 3, channels, width), *[(3, 3, width, width)] * (depth - 1)]
-    side = (_SIDE - _WINDOW + 1) >> len(widths)
+    side = (SIDE - _WINDOW + 1) >> len(widths)
     return [*shapes, (widths[-1] * (side // min(_POOL_AT_END, side)) ** 2, classes)]
 
 
@@ -205,4 +203,4 @@ def _as_images(X: Any) -> Any:
     """Return rows of pixels as images, channels last."""
     if X.ndim != 2 or X.shape[1] != PIXELS:  # noqa: PLR2004 (rows)
         raise ValueError(f"ConvNet: images must be rows of {PIXELS} pixels, without whitening; got the shape {X.shape}")
-    return ops.channels_last(ops.reshape(X, (X.shape[0], _COLOURS, _SIDE, _SIDE)))
+    return ops.channels_last(ops.reshape(X, (X.shape[0], COLOURS, SIDE, SIDE)))

@@ -356,10 +356,22 @@ class Patchify(Classifier):
         >>> models.Patchify(50, 10, filters=7, rng=0).filters_as_images().shape
         (3072, 7)
         """
-        size = self.filter_size
-        pixels = self.F.numpy().reshape(size, size, COLOURS, -1).transpose(2, 0, 1, 3)
-        enlarged: npt.NDArray[Any] = pixels.repeat(SIDE // size, axis=1).repeat(SIDE // size, axis=2)
-        return enlarged.reshape(COLOURS * SIDE**2, -1)
+        return enlarge_filters(self.F.numpy().reshape(self.filter_size, self.filter_size, COLOURS, -1))
+
+
+def enlarge_filters(filters: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return filters of shape (size, size, colours, n) as images, each pixel enlarged: one column for each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course import models
+    >>> models.enlarge_filters(np.zeros((4, 4, 3, 7))).shape
+    (3072, 7)
+    """
+    factor = SIDE // len(filters)
+    enlarged: npt.NDArray[Any] = filters.transpose(2, 0, 1, 3).repeat(factor, axis=1).repeat(factor, axis=2)
+    return enlarged.reshape(COLOURS * SIDE**2, -1)
 
 
 def patches_of(X: Any, size: int) -> Any:

@@ -75,11 +75,27 @@ def spread_to_windows(y: Any, image: Pair, window: Pair, geometry: Geometry) -> 
 
     This is the transpose of :func:`sum_of_windows`.
     """
+    n, *output, channels = y.shape
+    out = np.zeros((n, *image, channels), y.dtype)
+    if not out.size or not y.size:
+        return out
+    size = _images_per_block(out)
+    (top, bottom), (left, right) = geometry.padding
 
-    def process(place: Place, sums: Any, block: slice) -> None:
-        sums[place] += y[block]
+    def make_worker() -> Any:
+        padded = np.empty((size, image[0] + top + bottom, image[1] + left + right, channels), y.dtype)
 
-    return _accumulate(process, y, image, window, geometry)
+        def process(block: slice) -> None:
+            sums = padded[: block.stop - block.start]
+            sums[...] = 0
+            for a, b in np.ndindex(window):
+                sums[element_of_windows(a, b, (output[0], output[1]), geometry)] += y[block]
+            out[block] = sums[:, top : top + image[0], left : left + image[1]]
+
+        return process
+
+    threads.run(threads.split(n, size), make_worker, y.size * window[0] * window[1])
+    return out
 
 
 def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geometry) -> Any:
@@ -143,32 +159,6 @@ def at_maxima(z: Any, x: Any, largest: Any, window: Pair, geometry: Geometry) ->
         return process
 
     threads.run(threads.split(n, size), make_worker, 4 * x.size)
-    return out
-
-
-def _accumulate(
-    process: Callable[[Place, Any, slice], None], y: Any, image: Pair, window: Pair, geometry: Geometry
-) -> Any:
-    n, *output, channels = y.shape
-    out = np.zeros((n, *image, channels), y.dtype)
-    if not out.size or not y.size:
-        return out
-    size = _images_per_block(out)
-    (top, bottom), (left, right) = geometry.padding
-
-    def make_worker() -> Any:
-        padded = np.empty((size, image[0] + top + bottom, image[1] + left + right, channels), y.dtype)
-
-        def work(block: slice) -> None:
-            sums = padded[: block.stop - block.start]
-            sums[...] = 0
-            for a, b in np.ndindex(window):
-                process(element_of_windows(a, b, (output[0], output[1]), geometry), sums, block)
-            out[block] = sums[:, top : top + image[0], left : left + image[1]]
-
-        return work
-
-    threads.run(threads.split(n, size), make_worker, y.size * window[0] * window[1])
     return out
 
 
