@@ -7,6 +7,7 @@ from tinygrad_cifar._version import __version__ as __version__
 from tinygrad_cifar.engine.backprop import grad as grad
 from tinygrad_cifar.engine.blocked import products as _products
 from tinygrad_cifar.engine.blocked import threads as _threads
+from tinygrad_cifar.engine.blocked.memory import empty_cache as empty_cache
 from tinygrad_cifar.engine.blocked.threads import set_num_threads as set_num_threads
 from tinygrad_cifar.engine.derivatives import hessian as hessian
 from tinygrad_cifar.engine.derivatives import hvp as hvp
@@ -79,8 +80,9 @@ if TYPE_CHECKING:
     from tinygrad_cifar.system import checkpoints as checkpoints
 else:  # type checkers would take any name of the package to exist, if they saw __getattr__
     __all__ = [
-        *("NonFiniteError", "Tensor", "__version__", "count_kinks", "from_numpy", "grad", "hessian", "hvp"),
-        *("is_recording", "jacobian", "jvp", "no_grad", "primitive", "runtime", "set_num_threads", "trace_nonfinite"),
+        *("NonFiniteError", "Tensor", "__version__", "count_kinks", "empty_cache", "from_numpy", "grad", "hessian"),
+        *("hvp", "is_recording", "jacobian", "jvp", "no_grad", "primitive", "runtime", "set_num_threads"),
+        "trace_nonfinite",
         *_FUNCTIONS,
         *_OPERATIONS,
     ]

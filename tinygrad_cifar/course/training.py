@@ -23,6 +23,7 @@ from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PL
 from tinygrad_cifar.course.layer_statistics import LayerStatistics, measure_layers
 from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
+from tinygrad_cifar.engine.blocked.memory import empty_cache
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import Module
 from tinygrad_cifar.nn.optim import Optimiser, clip_grad_norm
@@ -247,6 +248,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         optimiser.adopt_average()
     else:
         model.load_state_dict(loop.best)
+    empty_cache()
     return loop.history
 
 

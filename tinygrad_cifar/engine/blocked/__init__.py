@@ -3,6 +3,7 @@
 These functions know nothing of tensors or derivatives; the pages of the derivative table call them.
 
 - :mod:`~tinygrad_cifar.engine.blocked.threads`: running blocks on threads, with the same bits for every number of them.
+- :mod:`~tinygrad_cifar.engine.blocked.memory`: memory of large results, used again by the next step.
 - :mod:`~tinygrad_cifar.engine.blocked.products`: matrix products.
 - :mod:`~tinygrad_cifar.engine.blocked.elementwise`: element-wise functions.
 - :mod:`~tinygrad_cifar.engine.blocked.convolution`: a convolution, and the gradients of its input and of its filters.

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from tinygrad_cifar.engine.blocked import threads
+from tinygrad_cifar.engine.blocked import memory, threads
 
-_PATCH_BYTES = 4_194_304  # of the patches of a block; measured: 2 to 8 MB are equally fast
+_PATCH_BYTES = 2_097_152  # of the patches of a block, measured: a fifth less time than with 8 MB
 _PARTIAL_SUMS = 16  # of the gradient of the filters: at most so many threads compute it
 _ADDED_ROWS = 64  # of the partial sums: a block of them stays in the cache
 
@@ -139,7 +139,7 @@ def convolve(x: Any, filters: Any, geometry: Geometry) -> Any:
     height, width, channels, count = filters.shape
     output = geometry.output_size((image[0], image[1]), (height, width))
     dtype = np.result_type(x, filters)
-    out = np.empty((n, *output, count), dtype)
+    out = memory.empty((n, *output, count), dtype)
     if not out.size or not channels:
         out[...] = 0
         return out

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.blocked import threads
+from tinygrad_cifar.engine.blocked import memory, threads
 
 _BLOCK_BYTES = 131_072
 
@@ -29,7 +29,7 @@ def apply_in_blocks(function: Callable[..., Any], *arrays: Any) -> Any:
         return function(*arrays)
     if first.nbytes <= 2 * _BLOCK_BYTES:
         return function(*arrays)
-    out = np.empty_like(first)
+    out = memory.empty(first.shape, first.dtype)
     flat_out, flat = out.reshape(-1), [x.reshape(-1) for x in arrays]
 
     def process(block: slice) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.blocked import threads
+from tinygrad_cifar.engine.blocked import memory, threads
 
 _BLOCK_BYTES = 262_144
 
@@ -44,7 +44,7 @@ def channel_statistics(x: Any) -> Any:
 
 def normalize(x: Any, mean: Any, factor: Any, bias: Any) -> Any:
     """Return ``(x - mean) * factor + bias``, with one number per channel."""
-    rows, out = _as_rows(x), np.empty(x.shape, x.dtype)
+    rows, out = _as_rows(x), memory.empty(x.shape, x.dtype)
     results = _as_rows(out)
 
     def process(block: slice) -> None:
@@ -78,7 +78,7 @@ def channel_sums(g: Any, x: Any = None, mean: Any = None) -> tuple[Any, Any]:
 
 def combine(g: Any, x: Any, mean: Any, factors: tuple[Any, Any, Any]) -> Any:
     """Return ``a * g + b * (x - mean) + c`` for the factors (a, b, c), with one number per channel each."""
-    own, others, out = _as_rows(g), _as_rows(x), np.empty(g.shape, g.dtype)
+    own, others, out = _as_rows(g), _as_rows(x), memory.empty(g.shape, g.dtype)
     results = _as_rows(out)
     a, b, c = factors
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.blocked import threads
+from tinygrad_cifar.engine.blocked import memory, threads
 from tinygrad_cifar.engine.blocked.convolution import Geometry, PaddedBlock, Pair, Place, element_of_windows
 
 _BLOCK_BYTES = 524_288
@@ -53,7 +53,7 @@ def _reduce(
     """Return one number per window and channel: ``process`` receives the elements of windows, and writes the result."""
     n, *image = x.shape
     output = geometry.output_size((image[0], image[1]), window)
-    out = np.empty((n, *output, image[2]), x.dtype)
+    out = memory.empty((n, *output, image[2]), x.dtype)
     if not out.size:
         return out
     size = _images_per_block(x)
@@ -105,7 +105,7 @@ def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geome
     """
     n, height, width, channels = x.shape
     output = (y.shape[1], y.shape[2])
-    out = np.empty(x.shape, y.dtype)
+    out = memory.empty(x.shape, y.dtype)
     if not out.size:
         return out
     size = _images_per_block(x)
@@ -141,7 +141,7 @@ def at_maxima(z: Any, x: Any, largest: Any, window: Pair, geometry: Geometry) ->
     """Return the element of ``z`` at the position of the largest element of each window of ``x``."""
     n, *image = x.shape
     output = (largest.shape[1], largest.shape[2])
-    out = np.empty(largest.shape, z.dtype)
+    out = memory.empty(largest.shape, z.dtype)
     if not out.size:
         return out
     size = _images_per_block(x)
