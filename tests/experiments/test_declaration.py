@@ -172,7 +172,14 @@ def test_the_duration_grows_with_the_epochs(epochs, model):
             replace(FULL, epochs=2, model="patchify", hidden=(5,), filter_size=8, filters=3),
             (0.01 + 5e-8 * (3072 * 3 + 16 * 3 * 5)) * 90 + 4 * 50 * 0.0015,
         ),
-        (replace(FULL, epochs=2, model="perceptron", hidden=(5, 4)), 0.01 * 90 + 4 * 50 * 0.0015),
+        (
+            replace(FULL, epochs=2, model="perceptron", hidden=(5, 4)),
+            (0.01 + 5e-8 * (3072 * 5 + 5 * 4)) * 90 + 4 * 50 * 0.0015,
+        ),
+        (
+            replace(FULL, epochs=2, model="convnet", hidden=(5,), depth=2),
+            (0.01 + 5e-8 * 9 * (31**2 * 24 * 5 + 15**2 * 5 * 5)) * 90 + 4 * 50 * 0.0015,
+        ),
     ],
 )
 def test_the_duration_is_that_of_updates_measurements_and_whitening(settings, seconds):
@@ -205,6 +212,7 @@ PUBLISHED = {
     "004": "a06820fb2e52ccfb",
     "a3": "904af8a5a29eef22",
     "record": "fef3fd8bd5f3c006",
+    "networks": "67b7e47e5abc237d",
 }
 
 

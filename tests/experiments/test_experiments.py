@@ -54,6 +54,7 @@ REPORTED = {
     ],
     "a3": [57.61, 57.61],
     "record": [],
+    "networks": [],
     "004": [35.39, 33.91, 33.56, 32.39, 33.63, 33.33, 39.93, 37.37, 39.54, 37.09, 38.95, 36.95, 54.23, 50.67],
 }
 
@@ -160,7 +161,7 @@ def test_a_run_without_the_test_images_is_another_job() -> None:
 
 
 def test_the_two_runs_of_a_record_have_the_same_settings() -> None:
-    for experiment in (e for e in declared() if e.report == "record"):
+    for experiment in (e for e in declared() if e.name.startswith("record-")):
         chosen, final = experiment.runs.values()
         assert replace(chosen, validation_size=0) == final
         assert not final.validation_size
@@ -502,6 +503,18 @@ def test_the_documentation_links_to_existing_figures(small_report: Path) -> None
         for link in re.findall(r"\]\(([^)]*)\)", path.read_text())
     ]
     assert sorted(linked) == sorted(path.resolve() for path in (docs / "images" / "reports").glob("*.png"))
+
+
+def test_a_record_of_networks_states_its_memory_and_shows_its_mistakes(tmp_path: Path) -> None:
+    assert reproduce_here(["record-patchify", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]) == 0
+    page = (tmp_path / "docs" / "reports" / "networks.md").read_text()
+    assert page.startswith(f"# {REPORTS['networks']}\n")
+    header = next(line for line in page.splitlines() if line.startswith("| accuracy"))
+    assert header.endswith("| seeds | seconds per run | seconds of the training | peak memory |")
+    assert re.search(r"test \|.* GB \|$", page, re.MULTILINE)
+    assert {"filters", "mistakes", "confusion"} <= {
+        name.split("-")[-1][:-5] for name in re.findall(r"\S*\.png\)", page)
+    }
 
 
 def test_a_record_has_a_page_like_a_report(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from tinygrad_cifar.course.evaluation import confusion_matrix
+from tinygrad_cifar.course.models import SoftmaxRegression
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import builtin_dataset
 from tinygrad_cifar.engine.gradcheck import relative_errors
-from tinygrad_cifar.experiments import timing
+from tinygrad_cifar.experiments import jobs, timing
 from tinygrad_cifar.experiments.declaration import GradientCheckJob, TimingJob, TrainingJob
 from tinygrad_cifar.experiments.jobs import run_job
 from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
@@ -89,6 +90,56 @@ def test_the_confusion_matrix_of_a_job_is_that_of_the_views(store):
     assert run_job("builtin", store, job) == ""
     found = store.load_training(job)
     assert found.arrays["confusion"].trace() == round(found.accuracy("test") / 100 * found.arrays["confusion"].sum())
+
+
+def test_a_job_saves_the_images_with_the_largest_losses(store):
+    job = TrainingJob(SMALL)
+    assert run_job("builtin", store, job) == ""
+    found, test = store.load_training(job).arrays, builtin_dataset().test
+    prepared = prepare(builtin_dataset(), job.settings)
+    scores = run(job.settings, prepared).model(prepared.test[0]).data
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    losses = -np.log(p / p.sum(axis=1, keepdims=True))[np.arange(len(p)), test.labels]
+    worst = np.argsort(-losses)[:20]
+    np.testing.assert_array_equal(found["mistakes"].T, test.images[worst])
+    np.testing.assert_array_equal(found["mistaken_classes"], [test.labels[worst], scores[worst].argmax(axis=1)])
+
+
+@pytest.mark.parametrize("values", [{"model": "perceptron", "hidden": (4,)}, {"model": "convnet", "hidden": (2, 2)}])
+def test_the_weights_of_a_first_layer_are_saved_as_images(store, values):
+    job = TrainingJob(replace(SMALL, **values), test=False)
+    assert run_job("builtin", store, job) == ""
+    assert store.load_training(job).arrays["filters"].shape == (3072, 24 if "convnet" in values.values() else 4)
+
+
+def test_the_largest_memory_of_the_process_is_saved(store, monkeypatch):
+    monkeypatch.setattr(jobs, "peak_bytes", lambda: 12_345)
+    job = TrainingJob(SMALL, test=False)
+    assert run_job("builtin", store, job) == ""
+    assert store.load_training(job).peak == 12_345
+
+
+def test_a_long_job_continues_after_a_kill_to_the_same_result(store, tmp_path, monkeypatch):
+    job = TrainingJob(replace(SMALL, epochs=3), test=False)
+    expected = OutcomeStore(tmp_path / "other", "digest")
+    expected.folder.mkdir()
+    assert run_job("builtin", expected, job) == ""
+    monkeypatch.setattr(jobs, "_LONG", 0.0)
+    epochs = []
+
+    def stop_in_the_second_epoch(_, epoch, *__):
+        epochs.append(epoch)
+        if epochs == [0, 1]:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(SoftmaxRegression, "start_epoch", stop_in_the_second_epoch, raising=False)
+    assert run_job("builtin", store, job) == "RuntimeError: killed"
+    assert store.checkpoint(job).exists()
+    assert run_job("builtin", store, job) == ""
+    assert epochs == [0, 1, 1, 2]
+    assert not store.checkpoint(job).exists()
+    found, whole = (s.load_training(job).history for s in (store, expected))
+    assert found.to_csv() == whole.to_csv()
 
 
 TIMING = TimingJob(16, 2, 3, batch_size=4, steps=2, rounds=1)

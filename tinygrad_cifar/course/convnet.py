@@ -204,6 +204,24 @@ def _initialise_repeating(rng: np.random.Generator, fan_in: int, fan_out: int) -
     return filters.reshape(fan_in, fan_out)
 
 
+def multiplications(widths: Sequence[int], depth: int, side: int = SIDE) -> int:
+    """Return the number of multiplications of the convolutions of 3 x 3, for an image of ``side`` x ``side`` pixels.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.convnet import multiplications
+    >>> multiplications((64, 256, 256), depth=2)
+    117909504
+    """
+    side -= _WINDOW - 1
+    total = 0
+    for channels, width in pairwise([2 * _WINDOW * _WINDOW * COLOURS, *widths]):
+        total += side**2 * 9 * channels * width  # before the maximum of windows
+        side //= 2
+        total += (depth - 1) * side**2 * 9 * width**2
+    return total
+
+
 def smallest_image(blocks: int) -> int:
     """Return the width of the smallest images that leave as many positions for the last layer as whole images.
 

@@ -261,8 +261,22 @@ def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -
     """
     validate_examples("confusion_matrix", examples)
     X, labels = examples
+    return count_pairs(labels, model.predict(wrap_without_copy(X)), classes)
+
+
+def count_pairs(true: Array, predicted: Array, classes: int = 10) -> Array:
+    """Return how often each true class (row) was predicted as each class (column).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.evaluation import count_pairs
+    >>> count_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2)
+    array([[1, 1],
+           [0, 1]])
+    """
     counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (labels, model.predict(wrap_without_copy(X))), 1)
+    np.add.at(counts, (true, predicted), 1)
     return counts
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from itertools import chain
 
-from tinygrad_cifar.experiments import assignment_3, record, report_000, report_001, report_002, report_003, report_004
+from tinygrad_cifar.experiments import (
+    assignment_3,
+    networks,
+    record,
+    report_000,
+    report_001,
+    report_002,
+    report_003,
+    report_004,
+)
 from tinygrad_cifar.experiments.declaration import Experiment
 
 REPORTS = {
@@ -15,6 +24,7 @@ REPORTS = {
     "004": "Assignment 2: a small framework of layers, and momentum",
     "a3": "Assignment 3: filters on patches, longer cycles and label smoothing",
     "record": "Beyond the reports: the best of one layer, and of 50 hidden units",
+    "networks": "Beyond the reports: the best of larger networks",
 }
 # What else a page says first.
 NOTES = {
@@ -25,6 +35,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in chain.from_iterable(
         module.EXPERIMENTS
-        for module in (report_000, report_001, report_002, report_003, report_004, assignment_3, record)
+        for module in (report_000, report_001, report_002, report_003, report_004, assignment_3, record, networks)
     )
 }

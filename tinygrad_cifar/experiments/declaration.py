@@ -7,8 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
+from tinygrad_cifar.course.convnet import multiplications
 from tinygrad_cifar.course.settings import SETTINGS, Settings, describe
 from tinygrad_cifar.data.augmentation import SIDE
 from tinygrad_cifar.data.dataset import PIXELS
@@ -66,10 +68,7 @@ class TrainingJob:
         updates = s.epochs * images
         measured = updates / (s.measure_every * s.batch_size) if s.measure_every else s.epochs
         whitens, augments = s.preprocessing == "whiten", bool(s.flip) or s.shift > 0
-        if s.model == "patchify":
-            update = _seconds_of_patches(s.filter_size, s.filters, s.hidden[0])
-        else:
-            update = _UPDATE.get(s.model, 0.01)
+        update = _seconds_of_an_update(s)
         update += augments * (_AUGMENTATION + whitens * _WHITENING)
         return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
 
@@ -298,6 +297,8 @@ class Experiment:
         The figures to draw.
     remark : str
         Conclusion that does not depend on the results.
+    states_resources : bool
+        Whether the page states the duration and the memory of the runs.
     """
 
     name: str
@@ -315,6 +316,7 @@ class Experiment:
     numbers: tuple[PublishedAccuracy, ...] = ()
     figures: tuple[FigureSpec, ...] = ()
     remark: str = ""
+    states_resources: bool = False
 
     def __post_init__(self) -> None:
         named = {run for number in self.numbers for run in (number.run, number.reference) if run}
@@ -350,6 +352,17 @@ class Experiment:
         """Return all jobs."""
         trainings = [job for run in self.runs for job in self.trainings(run, small=small)]
         return [*trainings, *self.checks(small=small), *self.time_jobs(small=small)]
+
+
+def _seconds_of_an_update(s: Settings) -> float:
+    """Return the approximate seconds of an update per 1000 images on one core."""
+    if s.model == "patchify":
+        return _seconds_of_patches(s.filter_size, s.filters, s.hidden[0])
+    if s.model == "perceptron":
+        return 0.01 + _PER_PRODUCT * sum(m * n for m, n in pairwise([PIXELS, *s.hidden]))
+    if s.model == "convnet":
+        return 0.01 + _PER_PRODUCT * multiplications(s.hidden, s.depth, s.crop)
+    return _UPDATE[s.model]
 
 
 def _seconds_of_patches(filter_size: int, filters: int, hidden: int) -> float:

@@ -298,6 +298,27 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class Mistakes:
+    """The test images for whose class the model has the smallest probability, with the true and the predicted class."""
+
+    title: str
+    run: str
+
+    slug = "mistakes"
+    reflows = True
+
+    def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
+        """Draw the figure."""
+        arrays = results.trained[self.run][0].arrays
+        names = [
+            f"{results.class_names[true]}: {results.class_names[predicted]}"
+            for true, predicted in arrays["mistaken_classes"].T
+        ]
+        heading = _heading(f"{self.title}: true and predicted class", results)
+        return plotting.plot_templates(heading, arrays["mistakes"], names, width=width)
+
+
+@dataclass(frozen=True)
 class ErrorMatrix:
     """The first columns of the matrix of relative gradient errors, one row for each class as in the report."""
 

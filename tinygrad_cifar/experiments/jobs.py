@@ -1,6 +1,7 @@
 """The function that a worker runs for a job, such as a training run, whose outcome is saved atomically.
 
-An outcome that is there is not computed again, so a command that was stopped or killed continues where it was.
+An outcome that is there is not computed again, so a command that was stopped or killed continues where it was; a long
+run continues from its last epoch, with the same bits.
 """
 
 from __future__ import annotations
@@ -8,27 +9,33 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.evaluation import confusion_matrix
-from tinygrad_cifar.course.models import Patchify
+from tinygrad_cifar.course.convnet import ConvNet
+from tinygrad_cifar.course.evaluation import Examples, count_pairs
+from tinygrad_cifar.course.models import Classifier, Patchify, Perceptron
 from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare, with_views
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
-from tinygrad_cifar.data import Preprocessing, load_dataset
+from tinygrad_cifar.data import Dataset, Preprocessing, load_dataset
+from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.gradcheck import relative_errors
-from tinygrad_cifar.engine.tensor import from_numpy
+from tinygrad_cifar.engine.tensor import from_numpy, wrap_without_copy
 from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TimingJob, TrainingJob
 from tinygrad_cifar.experiments.outcomes import OutcomeStore
 from tinygrad_cifar.experiments.report_checks import ReportCheck, run_report_checks
 from tinygrad_cifar.experiments.timing import time_steps
+from tinygrad_cifar.system.memory import peak_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _TIMED_BATCHES = 20
+_LONG = 100.0  # seconds: a longer run writes a checkpoint after each epoch
+_SHOWN = 20  # images
 
 
 def run_job(source: str, outcomes: OutcomeStore, job: Job) -> str:
@@ -50,16 +57,18 @@ def run_job(source: str, outcomes: OutcomeStore, job: Job) -> str:
     """
     try:
         if not outcomes.has(job):
-            arrays, text = _compute(job, source)
+            arrays, text = _compute(job, source, outcomes)
             outcomes.save(job, arrays, text)
+            outcomes.checkpoint(job).unlink(missing_ok=True)
     except Exception as error:  # noqa: BLE001 (reported by the caller, with the job's name)
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def _compute(job: Job, source: str) -> tuple[dict[str, Array], dict[str, Any]]:
+def _compute(job: Job, source: str, outcomes: OutcomeStore) -> tuple[dict[str, Array], dict[str, Any]]:
     if isinstance(job, TrainingJob):
-        return _train(job, source)
+        checkpoint = outcomes.checkpoint(job) if job.cost >= _LONG else None
+        return _train(job, source, checkpoint)
     return _time(job, source) if isinstance(job, TimingJob) else _check(job, source)
 
 
@@ -72,17 +81,20 @@ def _time(job: TimingJob, source: str) -> tuple[dict[str, Array], dict[str, Any]
     return {}, {"milliseconds": milliseconds, "cpu": time.process_time() - started}
 
 
-def _train(job: TrainingJob, source: str) -> tuple[dict[str, Array], dict[str, Any]]:
+def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict[str, Array], dict[str, Any]]:
     prepared = _prepared(source, data_settings(job.settings))
     started = time.process_time()
-    result = run(job.settings, prepared, test=job.test)
-    arrays = {}
+    if checkpoint is not None:
+        checkpoint.parent.mkdir(exist_ok=True)
+    result = run(job.settings, prepared, test=job.test, checkpoint=checkpoint)
+    arrays: dict[str, Array] = {}
     if job.test:
         test = prepared.test, prepared.dataset.test, prepared.preprocessing
-        viewed = with_views(result.model, *test, job.settings)
-        arrays["confusion"] = confusion_matrix(*viewed, len(prepared.dataset.class_names))
-    if isinstance(result.model, Patchify):
+        arrays |= _predictions(*with_views(result.model, *test, job.settings), prepared.dataset)
+    if isinstance(result.model, (Patchify, ConvNet)):
         arrays["filters"] = result.model.filters_as_images()
+    elif isinstance(result.model, Perceptron):
+        arrays["filters"] = prepared.preprocessing.of_pixels(result.model.layers[0].W.numpy()[:, :_SHOWN])
     if not job.settings.hidden:
         (weights,) = result.model.weights()
         X, labels = prepared.train
@@ -92,8 +104,24 @@ def _train(job: TrainingJob, source: str) -> tuple[dict[str, Array], dict[str, A
         "scores": result.to_json(),
         "rows": [row.to_list() for row in result.history.rows],
         "cpu": time.process_time() - started,
+        "peak": peak_bytes(),
     }
     return arrays, text
+
+
+def _predictions(model: Classifier, examples: Examples, dataset: Dataset) -> dict[str, Array]:
+    """Return the confusion matrix, and the images for whose class the model has the smallest probability."""
+    X, labels = examples
+    with model.inference_mode():
+        scores = model(wrap_without_copy(X))
+    predicted = np.argmax(scores.data, axis=1)
+    probabilities = np.asarray(ops.softmax(scores, axis=1))[np.arange(len(labels)), labels]
+    worst = np.argsort(probabilities, kind="stable")[:_SHOWN]
+    return {
+        "confusion": count_pairs(labels, predicted, len(dataset.class_names)),
+        "mistakes": dataset.test.images[worst].T,
+        "mistaken_classes": np.stack([labels[worst], predicted[worst]]),
+    }
 
 
 def _check(job: GradientCheckJob, source: str) -> tuple[dict[str, Array], dict[str, Any]]:

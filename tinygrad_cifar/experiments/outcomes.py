@@ -44,15 +44,25 @@ class TrainingOutcome:
     arrays : dict
         ``confusion``: the confusion matrix of the test images, if they were used. For a linear model also ``W``, its
         weights with one row for each pixel, and ``gradient``, the gradient of the loss of all training images with
-        respect to its weights. For the patchify network ``filters``, its filters as images.
+        respect to its weights. For other models whose first layer is on pixels ``filters``, its weights as images. With
+        the test images also ``mistakes``, the test images with the largest losses of their class, and
+        ``mistaken_classes``, their true and their predicted classes.
     cpu : float
         Processor time in seconds.
+    peak : int, optional
+        Largest memory of the process in bytes; None if it was not measured.
     """
 
     scores: dict[str, Any]
     history: History
     arrays: Mapping[str, Array]
     cpu: float
+    peak: int | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the training."""
+        return float(self.scores["seconds"])
 
     def accuracy(self, quantity: str) -> float:
         """Return an accuracy in percent; ``quantity`` is as of a published accuracy."""
@@ -120,6 +130,10 @@ class OutcomeStore:
     def path(self, job: Job) -> Path:
         """Return the path of the outcome of a job."""
         return self.folder / f"{job.key}.npz"
+
+    def checkpoint(self, job: Job) -> Path:
+        """Return the path of the checkpoint of a job that is not finished."""
+        return self.folder / "unfinished" / f"{job.key}.npz"
 
     def save(self, job: Job, arrays: Mapping[str, Array], text: Mapping[str, Any]) -> None:
         """Save an outcome atomically, replacing an existing file.
@@ -197,7 +211,8 @@ def _flatten(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _training_outcome(arrays: dict[str, Array], text: Any) -> TrainingOutcome:
     rows = [Measurement.from_list(row) for row in text["rows"]]
-    return TrainingOutcome(text["scores"], History(rows, seconds=text["scores"]["seconds"]), arrays, text["cpu"])
+    history = History(rows, seconds=text["scores"]["seconds"])
+    return TrainingOutcome(text["scores"], history, arrays, text["cpu"], text.get("peak"))
 
 
 def _check_outcome(arrays: dict[str, Array], text: Any) -> CheckOutcome:

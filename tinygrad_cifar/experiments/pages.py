@@ -276,7 +276,7 @@ def _experiment(result: Results, images: Sequence[Image], level: int) -> list[Bl
         blocks.append(Text(_format_settings(result)))
     rows = result.comparisons()
     if rows:
-        blocks.append(_accuracy_table(rows))
+        blocks.append(_accuracy_table(rows, states_resources=experiment.states_resources))
     for text, names in _explanations(rows).items():
         blocks.append(Text(f"Difference of more than {NEAR:g} points, {', '.join(names)}: {text}"))
     gradient_rows = result.gradient_comparisons()
@@ -289,7 +289,7 @@ def _experiment(result: Results, images: Sequence[Image], level: int) -> list[Bl
     return [*blocks, *images]
 
 
-def _accuracy_table(rows: Sequence[AccuracyComparison]) -> Table:
+def _accuracy_table(rows: Sequence[AccuracyComparison], *, states_resources: bool) -> Table:
     lines = [
         [
             row.number.what,
@@ -298,11 +298,14 @@ def _accuracy_table(rows: Sequence[AccuracyComparison]) -> Table:
             _signed(row.difference) if row.compared else "",
             str(len(row.reproduced)),
             f"{row.seconds:.1f}",
+            f"{row.elapsed:.0f}" if states_resources else "",
+            f"{row.peak / 1e9:.1f} GB" if states_resources and row.peak is not None else "",
         ]
         for row in rows
     ]
     reproduced = "reproduced" if rows[0].comparable else "small version"
-    return _table(["accuracy in %", "reported", reproduced, "difference", "seeds", "seconds per run"], lines)
+    header = ["accuracy in %", "reported", reproduced, "difference", "seeds", "seconds per run"]
+    return _table([*header, "seconds of the training", "peak memory"], lines)
 
 
 def _explanations(rows: Sequence[AccuracyComparison]) -> dict[str, list[str]]:

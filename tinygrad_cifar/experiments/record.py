@@ -6,8 +6,9 @@ whose test accuracy is given is trained with the same settings on all 50,000.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment, FigureSpec, PublishedAccuracy
@@ -38,6 +39,43 @@ _ABOUT = (
 )
 
 
+def two_runs(
+    settings: Settings,
+    *,
+    seeds: int,
+    figures: Sequence[FigureSpec],
+    final_figures: Callable[[str], Sequence[FigureSpec]],
+) -> dict[str, Any]:
+    """Return the parts of an experiment that all records share.
+
+    They are a run that selects settings, without the test images, and the record: the same settings with all training
+    images and several seeds.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the record.
+    seeds : int
+        Number of seeds of the record.
+    figures : sequence of FigureSpec
+        Figures of both runs.
+    final_figures : callable
+        Returns the figures of the record, whose name it receives.
+    """
+    return {
+        "runs": {_CHOSEN: replace(settings, validation_size=5000), _FINAL: settings},
+        "seeds": 1,
+        "more_seeds": {_FINAL: seeds},
+        "untested": (_CHOSEN,),
+        "on_request": True,
+        "numbers": (
+            PublishedAccuracy(f"trained on {_CHOSEN}: validation on the other 5,000", _CHOSEN, "validation", None),
+            PublishedAccuracy(f"trained on all {_FINAL}: test", _FINAL, "test", None),
+        ),
+        "figures": (*figures, *final_figures(_FINAL)),
+    }
+
+
 def _record(
     name: str,
     source: str,
@@ -46,26 +84,21 @@ def _record(
     settings: Settings,
     remark: str,
     *,
-    more: Sequence[FigureSpec] = (),
+    more: Callable[[str], Sequence[FigureSpec]] = lambda _: (),
 ) -> Experiment:
-    """Return an experiment: a run that selects settings, without the test images, and the record with three seeds."""
     return Experiment(
         name=f"record-{name}",
         report="record",
         source=source,
         title=title,
         about=f"{about} {_ABOUT}.",
-        runs={_CHOSEN: replace(settings, validation_size=5000), _FINAL: settings},
-        seeds=1,
-        more_seeds={_FINAL: 3},
-        untested=(_CHOSEN,),
-        on_request=True,
-        numbers=(
-            PublishedAccuracy(f"trained on {_CHOSEN}: validation on the other 5,000", _CHOSEN, "validation", None),
-            PublishedAccuracy(f"trained on all {_FINAL}: test", _FINAL, "test", None),
-        ),
-        figures=(AccuracyCurves("Accuracy"), LossCurves("Loss and cost"), *more, Confusion("Test images", run=_FINAL)),
         remark=remark,
+        **two_runs(
+            settings,
+            seeds=3,
+            figures=(AccuracyCurves("Accuracy"), LossCurves("Loss and cost")),
+            final_figures=lambda run: [*more(run), Confusion("Test images", run=run)],
+        ),
     )
 
 
@@ -78,7 +111,7 @@ EXPERIMENTS = (
         replace(_BASE, q=0.6, lam=0.0001, epochs=100),
         "The best of the reports is 39.00 % (report 000). The scores are a linear function of the pixels; the figure "
         "shows the weights of the pixels, computed from those of the whitened features.",
-        more=[Templates("Weights of each class", run=_FINAL)],
+        more=lambda run: [Templates("Weights of each class", run=run)],
     ),
     _record(
         "relu",

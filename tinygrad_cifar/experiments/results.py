@@ -33,6 +33,10 @@ class AccuracyComparison:
         Accuracy of the run that is part of the explanation.
     comparable : bool
         Whether the data and the settings are those of the report.
+    elapsed : float
+        Mean duration of the training in seconds.
+    peak : int, optional
+        Largest memory of a process in bytes, if it was measured.
     """
 
     number: PublishedAccuracy
@@ -41,6 +45,8 @@ class AccuracyComparison:
     late_range: tuple[float, float] | None = None
     reference: float | None = None
     comparable: bool = True
+    elapsed: float = math.nan
+    peak: int | None = None
 
     @property
     def mean(self) -> float:
@@ -171,6 +177,8 @@ class Results:
             self._late_accuracy_range(number),
             reference,
             not self.small,
+            statistics.fmean(run.elapsed for run in runs),
+            max([run.peak for run in runs if run.peak is not None], default=None),
         )
 
     def _late_accuracy_range(self, number: PublishedAccuracy) -> tuple[float, float] | None:
@@ -269,4 +277,6 @@ def _comparison_to_json(row: AccuracyComparison) -> dict[str, Any]:
         "minor": number.minor,
         "explanation": row.explain_difference() if row.compared and not row.near else None,
         "cpu_seconds_of_a_run": round(row.seconds, 2),
+        "seconds_of_a_training": round(row.elapsed, 2),
+        "peak_bytes": row.peak,
     }
