@@ -14,15 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import tinygrad_cifar as tg
 from benchmarks import profiling
 from benchmarks.implementations import OURS
 from benchmarks.options import Options
 from benchmarks.threads import blas_threads
 from benchmarks.timing import fastest, ratio, spread, time_interleaved
 from benchmarks.workloads import Array
+from tinygrad_cifar.course.models import Patchify
 from tinygrad_cifar.engine.tensor import wrap_without_copy
-from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import optim
 from tinygrad_cifar.system.blas import usable_cores
 
@@ -129,11 +128,16 @@ class _Step:
     def __init__(self, problem: _Problem, thread_count: int) -> None:
         self._labels, self._batches = problem.labels, problem.batches
         self._thread_count, self._place = thread_count, 0
-        self._patches = problem.patches()
-        self._X = np.empty((problem.batches.shape[1], self._patches.shape[1]), np.float32)
-        self._weights = [tg.Tensor(W, requires_grad=True) for W in problem.weights]
-        self._biases = [tg.Tensor(np.zeros(W.shape[1], np.float32), requires_grad=True) for W in self._weights]
-        self._optimiser = optim.SGD([*self._weights, *self._biases], _ETA, weight_decay=2 * _LAMBDA)
+        size, filters, hidden = net = problem.net
+        self._patches = problem.patches().reshape(-1, net.count, 3 * size * size)
+        self._X = np.empty((problem.batches.shape[1], *self._patches.shape[1:]), np.float32)
+        self._model = Patchify(hidden, 10, filter_size=size, filters=filters, dtype=np.float32)
+        weights = [self._model.F, self._model.W1, self._model.W2]
+        for W, given in zip(weights, problem.weights, strict=True):
+            W.data = given
+        biases = [self._model.c, self._model.b1, self._model.b2]
+        groups = [{"parameters": weights, "weight_decay": 2 * _LAMBDA}, {"parameters": biases}]
+        self._optimiser = optim.SGD(groups, _ETA)
 
     def __call__(self) -> Any:
         loss = self.differentiate()
@@ -144,13 +148,10 @@ class _Step:
         """Gather a batch, compute the gradients, and return the loss."""
         batch, X = self._batches[self._place % len(self._batches)], self._X
         self._place += 1
-        (F1, W1, W2), (b0, b1, b2) = self._weights, self._biases
         with blas_threads(self._thread_count):
             np.take(self._patches, batch, axis=0, out=X, mode="clip")
             self._optimiser.zero_grad()
-            H = tg.relu(wrap_without_copy(X.reshape(-1, len(F1))) @ F1 + b0)
-            H = tg.relu(H.reshape((len(batch), len(W1))) @ W1 + b1)
-            loss = F.cross_entropy(H @ W2 + b2, self._labels[batch])
+            loss = self._model.loss(wrap_without_copy(X), self._labels[batch])
             loss.backward()
         return loss
 
