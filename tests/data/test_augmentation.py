@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_cifar.data import DataError
-from tinygrad_cifar.data.augmentation import augment_crop, augment_flip, augment_shift, mirror, weighted_views
+from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror, weighted_views
 
 seeds = st.integers(0, 2**32)
 
@@ -129,27 +129,6 @@ def test_images_of_another_shape_are_rejected(shape):
 def test_the_largest_shift_is_31_pixels():
     moved = augment_shift(some_images(3), np.random.default_rng(0), 31)
     assert moved.shape == (3, 3072)
-
-
-@given(st.integers(1, 32), seeds)
-def test_a_crop_is_a_square_of_its_image(size, seed):
-    images = np.arange(3072.0) + 5000 * np.arange(6)[:, np.newaxis]
-    cropped = augment_crop(images, np.random.default_rng(seed), size).reshape(6, 3, size, size)
-    for image, square in zip(images.reshape(6, 3, 32, 32), cropped, strict=True):
-        top, left = divmod(int(square[0, 0, 0] - image[0, 0, 0]), 32)
-        assert (square == image[:, top : top + size, left : left + size]).all()
-
-
-def test_all_positions_of_a_crop_occur():
-    images = np.tile(np.arange(3072.0), (3000, 1))
-    corners = augment_crop(images, np.random.default_rng(0), 30)[:, 0]
-    assert sorted(set(corners)) == [32 * row + column for row in range(3) for column in range(3)]
-
-
-@pytest.mark.parametrize("size", [0, 33])
-def test_a_crop_out_of_range_raises(size):
-    with pytest.raises(DataError, match=f"size must be from 1 to 32 pixels; got {size}"):
-        augment_crop(np.zeros((2, 3072)), 0, size)
 
 
 @given(st.integers(0, 4))

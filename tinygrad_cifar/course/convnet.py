@@ -46,9 +46,6 @@ class ConvNet(Classifier):
     Filters are initialised so that each of the first outputs of a convolution repeats one of its inputs. They have no
     biases, and the batch normalisation no factors.
 
-    Smaller square images are taken as well, if the same number of positions is left for the last layer, such as 25 to
-    31 pixels with three blocks. Training on them takes less time (H. Touvron et al., arXiv:1906.06423).
-
     Source: K. Jordan, arXiv:2404.00498. Expected: about 90 % after 8 epochs of the settings of the record
     (:mod:`tinygrad_cifar.experiments.record`).
 
@@ -143,9 +140,7 @@ class ConvNet(Classifier):
         return scores
 
     def _scores(self, X: Images) -> Tensor:
-        x = self.activation(
-            ops.conv2d(_as_images(X, smallest_image(len(self.blocks))), self.whitening) + self.whitening_bias
-        )
+        x = self.activation(ops.conv2d(_as_images(X), self.whitening) + self.whitening_bias)
         for block in self.blocks:
             x = block(x)
         x = ops.reshape(self.pool(x), (x.shape[0], self.head.shape[0]))
@@ -204,8 +199,8 @@ def _initialise_repeating(rng: np.random.Generator, fan_in: int, fan_out: int) -
     return filters.reshape(fan_in, fan_out)
 
 
-def multiplications(widths: Sequence[int], depth: int, side: int = SIDE) -> int:
-    """Return the number of multiplications of the convolutions of 3 x 3, for an image of ``side`` x ``side`` pixels.
+def multiplications(widths: Sequence[int], depth: int) -> int:
+    """Return the number of multiplications of the convolutions of 3 x 3 for an image.
 
     Examples
     --------
@@ -213,8 +208,7 @@ def multiplications(widths: Sequence[int], depth: int, side: int = SIDE) -> int:
     >>> multiplications((64, 256, 256), depth=2)
     117909504
     """
-    side -= _WINDOW - 1
-    total = 0
+    side, total = SIDE - _WINDOW + 1, 0
     for channels, width in pairwise([2 * _WINDOW * _WINDOW * COLOURS, *widths]):
         total += side**2 * 9 * channels * width  # before the maximum of windows
         side //= 2
@@ -222,26 +216,8 @@ def multiplications(widths: Sequence[int], depth: int, side: int = SIDE) -> int:
     return total
 
 
-def smallest_image(blocks: int) -> int:
-    """Return the width of the smallest images that leave as many positions for the last layer as whole images.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar.course.convnet import smallest_image
-    >>> [smallest_image(blocks) for blocks in (1, 2, 3, 4)]
-    [31, 25, 25, 17]
-    """
-    side = (SIDE - _WINDOW + 1) >> blocks
-    pool = min(_POOL_AT_END, side)
-    return (side // pool * pool << blocks) + _WINDOW - 1
-
-
-def _as_images(X: Any, smallest: int = SIDE) -> Any:
-    """Return rows of pixels as square images of the smallest width or more, channels last."""
-    side = math.isqrt(X.shape[-1] // COLOURS)
-    if X.ndim != 2 or X.shape[1] != COLOURS * side**2 or not smallest <= side <= SIDE:  # noqa: PLR2004 (rows)
-        smaller = f", or of squares down to {smallest} x {smallest} pixels" if smallest < SIDE else ""
-        raise ValueError(
-            f"ConvNet: images must be rows of {PIXELS} pixels{smaller}, without whitening; got the shape {X.shape}"
-        )
-    return ops.channels_last(ops.reshape(X, (X.shape[0], COLOURS, side, side)))
+def _as_images(X: Any) -> Any:
+    """Return rows of pixels as images, channels last."""
+    if X.ndim != 2 or X.shape[1] != PIXELS:  # noqa: PLR2004 (rows)
+        raise ValueError(f"ConvNet: images must be rows of {PIXELS} pixels, without whitening; got the shape {X.shape}")
+    return ops.channels_last(ops.reshape(X, (X.shape[0], COLOURS, SIDE, SIDE)))

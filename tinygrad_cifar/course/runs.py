@@ -23,7 +23,7 @@ from tinygrad_cifar.course.preparation import Prepared, preprocess_images, with_
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
 from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset, Split
-from tinygrad_cifar.data.augmentation import SIDE, augment_crop, augment_flip, augment_shift, mirror
+from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import schedules
@@ -292,7 +292,7 @@ def run(
         model.initialise_from(prepared.train[0])
         require_memory(model, *prepared.train, settings.batch_size)
     measured = _measured(prepared.train, settings)
-    augmentation = _Augmentation(settings, prepared.preprocessing) if _augments(settings) else None
+    augmentation = _Augmentation(settings, prepared.preprocessing) if settings.flip or settings.shift else None
     history = fit(
         model,
         optimiser,
@@ -379,16 +379,12 @@ def _name_and_digest(dataset: Dataset) -> str:
     return f"{identity['name']} with the digest {str(identity['sha256'])[:16]}"
 
 
-def _augments(settings: Settings) -> bool:
-    return bool(settings.flip or settings.shift) or settings.crop < SIDE
-
-
 class _Augmentation:
-    """The augmentation of the settings: random flips, shifts and crops of a batch, and its preprocessing."""
+    """The augmentation of the settings: random flips and shifts of a batch, and its preprocessing."""
 
     def __init__(self, settings: Settings, preprocessing: Preprocessing) -> None:
         self.settings, self.preprocessing = settings, preprocessing
-        self.is_mirrored = self.is_last = False
+        self.is_mirrored = False
 
     def start_from(self, images: Array) -> Array:
         """Return the images of the first epoch: with alternating flips, each is flipped at random."""
@@ -397,9 +393,8 @@ class _Augmentation:
         return augment_flip(images, np.random.default_rng([self.settings.seed, 2]))
 
     def start_epoch(self, epoch: int) -> None:
-        """Flip all images of every second epoch, and crop none in the last."""
+        """Flip all images of every second epoch."""
         self.is_mirrored = self.settings.flip == "alternate" and epoch % 2 == 1
-        self.is_last = epoch == self.settings.epochs - 1
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         if self.settings.flip is True:
@@ -408,8 +403,7 @@ class _Augmentation:
             images = mirror(images)
         if self.settings.shift:
             images = augment_shift(images, rng, self.settings.shift, border=self.settings.border)
-        X = preprocess_images(images, self.preprocessing, self.settings)
-        return X if self.is_last or self.settings.crop == SIDE else augment_crop(X, rng, self.settings.crop)
+        return preprocess_images(images, self.preprocessing, self.settings)
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tinygrad_cifar.course.convnet import smallest_image
 from tinygrad_cifar.course.setting_fields import SettingField, declared_fields, document_fields, setting
 from tinygrad_cifar.data.augmentation import BORDERS, SIDE, VIEWS
 from tinygrad_cifar.data.dataset import PIXELS, TRAINING_BATCHES
@@ -419,17 +418,6 @@ class Settings:
         at_most=SIDE - 1,
         label="shift {}",
     )
-    crop: int = setting(
-        SIDE,
-        "train on random squares of the images with this width in pixels, in the last epoch on whole images",
-        group="images",
-        at_least=1,
-        at_most=SIDE,
-        only_with={"model": ("convnet",)},
-        is_strict=True,
-        label="crop {}",
-        was_added=True,
-    )
     border: str = setting(
         "edge",
         "pixels that are shifted in: repeat the edge, or reflect the pixels next to it",
@@ -489,11 +477,6 @@ class Settings:
             raise SettingsError(f"{self.model} needs pixels, which <preprocessing> whiten mixes; choose another")
         if self.model == "convnet" and not 1 <= len(self.hidden) <= _MOST_BLOCKS:
             raise SettingsError(f"convnet has 1 to {_MOST_BLOCKS} blocks; <hidden> gives {len(self.hidden) or 'none'}")
-        if self.crop < SIDE and self.crop < smallest_image(len(self.hidden)):
-            raise SettingsError(
-                f"<crop> must be at least {smallest_image(len(self.hidden))} with {len(self.hidden)} blocks; "
-                f"got {self.crop}"
-            )
 
     def _check_images(self) -> None:
         if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):

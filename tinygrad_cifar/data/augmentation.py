@@ -1,4 +1,4 @@
-"""Augmentation: random flips, shifts and crops of images, and weighted views of test images.
+"""Augmentation: random flips and shifts of images, and weighted views of test images.
 
 All random numbers come from the generator that the caller passes, so a run that saves the state of the generator can be
 resumed with the same images.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tinygrad_cifar.system.generators import RandomState
 
-__all__ = ["BORDERS", "VIEWS", "augment_crop", "augment_flip", "augment_shift", "mirror", "weighted_views"]
+__all__ = ["BORDERS", "VIEWS", "augment_flip", "augment_shift", "mirror", "weighted_views"]
 
 SIDE = 32
 COLOURS = 3
@@ -134,49 +134,6 @@ def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str =
     windows = _windows(pixels, most, border)
     top, left = make_generator("augment_shift", rng).integers(0, 2 * most + 1, (2, len(pixels)))
     return windows[np.arange(len(pixels)), :, top, left].reshape(images.shape)
-
-
-def augment_crop(images: npt.NDArray[Any], rng: RandomState, size: int) -> npt.NDArray[Any]:
-    """Return a random square of each image.
-
-    All ``(33 - size) ** 2`` positions are equally probable.
-
-    Parameters
-    ----------
-    images : ndarray, shape (N, 3072)
-        Images, laid out as in :class:`~tinygrad_cifar.data.Split`, of any dtype: preprocessed pixels too.
-    rng : numpy.random.Generator, int or None
-        Generator from which two numbers per image are drawn, or its seed.
-    size : int
-        Width of the squares, from 1 to 32 pixels.
-
-    Returns
-    -------
-    ndarray, shape (N, 3 * size**2)
-        New array, of the same dtype, laid out in the same way.
-
-    Raises
-    ------
-    DataError
-        If ``images`` has another shape, or ``size`` is out of range.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> images = np.arange(3072.0)[np.newaxis]
-    >>> augment_crop(images, np.random.default_rng(0), 28).shape
-    (1, 2352)
-    >>> bool((augment_crop(images, np.random.default_rng(0), 32) == images).all())
-    True
-    """
-    if images.ndim != 2 or images.shape[1] != PIXELS:  # noqa: PLR2004 (rows)
-        raise DataError(f"images must have the shape (N, {PIXELS}); got {images.shape}")
-    if not 1 <= size <= SIDE:
-        raise DataError(f"size must be from 1 to {SIDE} pixels; got {size}")
-    pixels = images.reshape(-1, COLOURS, SIDE, SIDE)
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, (size, size), axis=(2, 3))
-    top, left = make_generator("augment_crop", rng).integers(0, SIDE - size + 1, (2, len(pixels)))
-    return windows[np.arange(len(pixels)), :, top, left].reshape(len(images), -1)
 
 
 def weighted_views(images: _Images, kind: str = "six") -> Iterator[tuple[float, _Images]]:

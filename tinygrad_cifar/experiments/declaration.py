@@ -361,7 +361,7 @@ def _seconds_of_an_update(s: Settings) -> float:
     if s.model == "perceptron":
         return 0.01 + _PER_PRODUCT * sum(m * n for m, n in pairwise([PIXELS, *s.hidden]))
     if s.model == "convnet":
-        return 0.01 + _PER_PRODUCT * multiplications(s.hidden, s.depth, s.crop)
+        return 0.01 + _PER_PRODUCT * multiplications(s.hidden, s.depth)
     return _UPDATE[s.model]
 
 
