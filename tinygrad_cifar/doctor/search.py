@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.vocabulary import edits_at
@@ -30,44 +31,7 @@ _MANY = 4  # findings after which no better explanation is sought
 _MOST_PAIRED = 700
 _MOST_COMPLEX = 3  # factors of a pair: with two free factors, only simple ones are believed
 _DEPENDENT = 1e-8
-_LEAST = 1e-12  # differences below are never errors
 _FEWEST_CONFIRMED = 2  # elements that confirm a factor on the only problem
-
-
-@dataclass
-class Case:
-    """One problem: the recording of the right cost, and the user's gradients.
-
-    Attributes
-    ----------
-    recording : Recording
-        The right cost.
-    given : dict of str to ndarray
-        The user's gradients by parameter.
-    problem : object
-        Its arguments.
-    relative : float
-        How closely gradients must agree, relative to the largest element of either. Default: 1e-7.
-    rounding : dict of str to float
-        How large errors may be in addition, by parameter, because terms that cancel are rounded. Default: none.
-    """
-
-    recording: Recording
-    given: dict[str, Array]
-    problem: Any = None
-    relative: float = 1e-7
-    rounding: dict[str, float] = field(default_factory=dict)
-
-    def allowed(self, name: str, walk: Walk) -> float:
-        """Return the difference up to which the given gradient of a parameter agrees with that of a walk."""
-        own = magnitude(walk.gradients[name], self.given[name])
-        size = max(own, 1e-4 * max(magnitude(g) for g in walk.gradients.values()))
-        return self.relative * size + self.rounding.get(name, 0.0) + _LEAST
-
-    def agrees(self, name: str, walk: Walk) -> bool:
-        """Return whether the given gradient of a parameter agrees with that of a walk."""
-        given, g = self.given[name], walk.gradients[name]
-        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, walk)))
 
 
 @dataclass
@@ -93,16 +57,6 @@ class Finding:
     parameters: tuple[str, ...]
     amounts: tuple[float, ...]
     affected: tuple[str, ...] = ()
-
-
-def magnitude(*arrays: Array) -> float:
-    """Return the largest magnitude in arrays."""
-    return max((float(np.abs(a).max()) if a.size else 0.0 for a in arrays), default=0.0)
-
-
-def agree(a: Array, b: Array, relative: float) -> bool:
-    """Return whether two arrays agree, relative to the largest element of either."""
-    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= relative * magnitude(a, b) + _LEAST))
 
 
 @dataclass

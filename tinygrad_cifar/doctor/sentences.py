@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.recording import Ref, Step
-from tinygrad_cifar.doctor.search import Case, Finding
+from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.vocabulary.sites import operand_index
 from tinygrad_cifar.doctor.walks import Walk
 

@@ -1,0 +1,70 @@
+"""The user's gradients on one problem, and whether they agree with those of a backward walk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tinygrad_cifar.doctor.recording import Recording
+from tinygrad_cifar.doctor.subject import Problem
+from tinygrad_cifar.doctor.walks import Walk
+from tinygrad_cifar.engine.graph import Array
+
+_LEAST = 1e-12  # differences below are never errors
+
+
+@dataclass
+class Case:
+    """One problem: the recording of the right cost, and the user's gradients.
+
+    Attributes
+    ----------
+    recording : Recording
+        The right cost.
+    given : dict of str to ndarray
+        The user's gradients by parameter.
+    problem : Problem
+        Its arguments.
+    relative : float
+        How closely gradients must agree, relative to the largest element of either. Default: 1e-7.
+    rounding : dict of str to float
+        How large errors may be in addition, by parameter, because terms that cancel are rounded. Default: none.
+    """
+
+    recording: Recording
+    given: dict[str, Array]
+    problem: Problem
+    relative: float = 1e-7
+    rounding: dict[str, float] = field(default_factory=dict)
+
+    def allowed(self, name: str, walk: Walk) -> float:
+        """Return the difference up to which the given gradient of a parameter agrees with that of a walk."""
+        own = magnitude(walk.gradients[name], self.given[name])
+        size = max(own, 1e-4 * max(magnitude(g) for g in walk.gradients.values()))
+        return self.relative * size + self.rounding.get(name, 0.0) + _LEAST
+
+    def agrees(self, name: str, walk: Walk) -> bool:
+        """Return whether the given gradient of a parameter agrees with that of a walk."""
+        given, g = self.given[name], walk.gradients[name]
+        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, walk)))
+
+    def wrong_parameters(self) -> frozenset[str]:
+        """Return the parameters whose gradient is wrong."""
+        walk = Walk(self.recording)
+        return frozenset(name for name in walk.gradients if not self.agrees(name, walk))
+
+    def has_shapes(self) -> dict[str, bool]:
+        """Return whether each gradient has the shape of its parameter."""
+        steps, at = self.recording.steps, self.recording.parameters
+        return {name: g.shape == steps[at[name]].value.shape for name, g in self.given.items()}
+
+
+def magnitude(*arrays: Array) -> float:
+    """Return the largest magnitude in arrays."""
+    return max((float(np.abs(a).max()) if a.size else 0.0 for a in arrays), default=0.0)
+
+
+def agree(a: Array, b: Array, relative: float) -> bool:
+    """Return whether two arrays agree, relative to the largest element of either."""
+    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= relative * magnitude(a, b) + _LEAST))
