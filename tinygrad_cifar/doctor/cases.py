@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,21 +39,21 @@ class Case:
     relative: float = 1e-7
     rounding: dict[str, float] = field(default_factory=dict)
 
-    def allowed(self, name: str, walk: Walk) -> float:
-        """Return the difference up to which the given gradient of a parameter agrees with that of a walk."""
-        own = magnitude(walk.gradients[name], self.given[name])
-        size = max(own, 1e-4 * max(magnitude(g) for g in walk.gradients.values()))
+    def allowed(self, name: str, gradients: Mapping[str, Array]) -> float:
+        """Return the difference up to which the given gradient of a parameter agrees with that of all ``gradients``."""
+        own = magnitude(gradients[name], self.given[name])
+        size = max(own, 1e-4 * max(magnitude(g) for g in gradients.values()))
         return self.relative * size + self.rounding.get(name, 0.0) + _LEAST
 
-    def agrees(self, name: str, walk: Walk) -> bool:
-        """Return whether the given gradient of a parameter agrees with that of a walk."""
-        given, g = self.given[name], walk.gradients[name]
-        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, walk)))
+    def agrees(self, name: str, gradients: Mapping[str, Array]) -> bool:
+        """Return whether the given gradient of a parameter agrees with that of all ``gradients``."""
+        given, g = self.given[name], gradients[name]
+        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, gradients)))
 
     def wrong_parameters(self) -> frozenset[str]:
         """Return the parameters whose gradient is wrong."""
-        walk = Walk(self.recording)
-        return frozenset(name for name in walk.gradients if not self.agrees(name, walk))
+        gradients = Walk(self.recording).gradients
+        return frozenset(name for name in gradients if not self.agrees(name, gradients))
 
     def has_shapes(self) -> dict[str, bool]:
         """Return whether each gradient has the shape of its parameter."""

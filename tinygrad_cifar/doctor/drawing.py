@@ -14,14 +14,12 @@ from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.matching import fit_shape
 from tinygrad_cifar.doctor.problems import (
     Axis,
-    Leaf,
     axis_groups,
     batch_candidates,
     draw_problem,
-    leaves_of,
     small_size,
 )
-from tinygrad_cifar.doctor.recording import Recording
+from tinygrad_cifar.doctor.recording import Recording, operations_of
 from tinygrad_cifar.doctor.rounding import allow_rounding
 from tinygrad_cifar.doctor.subject import Problem, Subject
 from tinygrad_cifar.engine.graph import Array
@@ -76,7 +74,9 @@ def _draw_cases(
     wrong = case.wrong_parameters()
     cases: list[Case] = []
     spare: list[Case] = []
-    for _ in range(3 * _DRAWN):
+    for attempt in range(3 * _DRAWN):
+        if attempt and subject.budget.is_used_up:
+            break
         try:
             drawn = _draw_case(subject, first, _draw_sizes(free, first, rng), rng, order)
         except DiagnosisError as error:
@@ -123,16 +123,14 @@ def _draw_case(
 
 def _draw(first: Problem, sizes: Mapping[Axis, int], rng: np.random.Generator) -> Problem:
     arguments = draw_problem(first.arguments, first.leaves, sizes, rng)
-    is_parameter = {leaf.name: leaf.is_parameter for leaf in first.leaves}
-    leaves = [Leaf(x.name, x.value, is_parameter.get(x.name, False), x.is_tensor) for x in leaves_of(arguments)]
-    return Problem(arguments, leaves)
+    return first.with_arguments(arguments)
 
 
 def _accepts(subject: Subject, first: Problem, recording: Recording, sizes: Mapping[Axis, int], *, both: bool) -> bool:
     """Return whether the cost, and the gradients if ``both``, can be computed with other sizes."""
     try:
         problem = _draw(first, sizes, np.random.default_rng(0))
-        if subject.record(problem).signature != recording.signature:
+        if operations_of(subject.evaluate_cost(problem)[0]) != recording.operations:
             return False
         if both and callable(subject.gradients):
             subject.evaluate(problem)
@@ -162,6 +160,8 @@ def _free_axes(
         return groups
     free: list[frozenset[Axis]] = []
     for group in groups:
+        if subject.budget.is_used_up:
+            break
         if _accepts(subject, first, recording, _draw_sizes([*free, group], first, rng), both=True):
             free.append(group)
     return free

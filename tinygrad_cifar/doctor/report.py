@@ -148,6 +148,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     printed: Sequence[str],
     seconds: float,
     is_function: bool,
+    was_cut_short: bool,
     has_lines: bool = True,
 ) -> Report:
     """Return the report of a search.
@@ -170,6 +171,8 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         Duration.
     is_function : bool
         Whether the gradients were given as a function.
+    was_cut_short : bool
+        Whether the processor time was used up before everything was tried.
     has_lines : bool
         Whether lines of the cost function are mentioned. Default: True.
     """
@@ -177,10 +180,10 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     recording = last.recording
     names = _from_the_last_layer(recording)
     walks = [Walk(case.recording) for case in cases]
-    wrong = {name for case, walk in zip(cases, walks, strict=True) for name in names if not case.agrees(name, walk)}
+    wrong: set[str] = set().union(*[case.wrong_parameters() for case in cases])
     different = set(wrong)
     only_given = len(cases) > 1 and all(
-        c.agrees(n, w) for c, w in zip(cases[:-1], walks[:-1], strict=True) for n in names
+        c.agrees(n, w.gradients) for c, w in zip(cases[:-1], walks[:-1], strict=True) for n in names
     )
     remarks = list(notes)
     if wrong and only_given and kinks:
@@ -225,6 +228,11 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         text = " ".join("".join(printed).split())
         remarks.append(f"the functions printed text, which is not shown here: {textwrap.shorten(text, 60)}")
     known = _known(unexplained, cases, findings, wrong) if unexplained else []
+    if unexplained and was_cut_short:
+        known.append("The processor time was used up before all explanations had been tried.")
+    if status == "right" and was_cut_short:
+        problems = "the given problem only" if len(cases) == 1 else f"{len(cases)} problems"
+        remarks.append(f"the processor time was used up, so the gradients were compared on {problems}")
     confirmed = _confirmation(cases, findings, is_function) if mistakes else ""
     return Report(status, tuple(rows), tuple(mistakes), tuple(remarks), tuple(known), confirmed, seconds)
 
@@ -260,7 +268,7 @@ def _row(
     error = float(difference.max(initial=0) / size) if size else 0.0
     if name not in wrong:
         return Row(name, right.shape, "right", "", error)
-    count = int(np.count_nonzero(difference > case.allowed(name, walk)))
+    count = int(np.count_nonzero(difference > case.allowed(name, walk.gradients)))
     return Row(
         name,
         right.shape,
@@ -346,7 +354,7 @@ def _known(
         if given.shape != g.shape:
             lines.append(f"{name}: the gradient must have the shape {g.shape}; got {given.shape}.")
             continue
-        bad = np.abs(given - g) > case.allowed(name, walk)
+        bad = np.abs(given - g) > case.allowed(name, walk.gradients)
         lines.append(f"{name}: {np.count_nonzero(bad)} of {bad.size} elements are wrong{_pattern(bad)}.")
     return lines
 

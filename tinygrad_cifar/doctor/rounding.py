@@ -10,8 +10,7 @@ import numpy as np
 
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case
-from tinygrad_cifar.doctor.problems import Leaf, leaves_of, replace_leaves
-from tinygrad_cifar.doctor.subject import Problem, Subject, plain_value
+from tinygrad_cifar.doctor.subject import Subject, plain_value
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.tensor import Tensor
 
@@ -42,14 +41,15 @@ def rounding_errors(subject: Subject, case: Case, dtype: type) -> dict[str, floa
     worst = dict.fromkeys(right, 0.0)
     rng = np.random.default_rng(0)
     for run in range(_ROUNDED_RUNS):
-        arguments = replace_leaves(case.problem.arguments, _change_last_digit(rng if run else None))
-        is_parameter = {leaf.name: leaf.is_parameter for leaf in case.problem.leaves}
-        leaves = [Leaf(x.name, x.value, is_parameter.get(x.name, False), x.is_tensor) for x in leaves_of(arguments)]
         try:
-            recording = subject.record(Problem(arguments, leaves), np.float32)
+            rounded = subject.right_gradients(
+                case.problem.replace(_change_last_digit(rng if run else None)), np.float32
+            )
         except DiagnosisError:
             continue
-        for name, g in Walk(recording).gradients.items():
+        for name, g in rounded.items():
+            if name not in right:
+                continue
             error = float(np.abs(g - right[name]).max(initial=0))
             worst[name] = max(worst[name], error if np.isfinite(error) else 0.0)
     factor = _OTHER_ORDER * float(np.finfo(dtype).eps / np.finfo(np.float32).eps)

@@ -9,7 +9,6 @@ was not found, with a factor that is the same expression of the problem's own nu
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.budget import Budget
 from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.recording import Recording
@@ -76,13 +76,12 @@ class Search:
     ----------
     cases : sequence of Case
         Problems; the first is the one on which changes are found.
-    deadline : float
-        Value of ``time.thread_time()`` at which the search stops: processor time, so that the answer does not depend on
-        other programs.
+    budget : Budget
+        The processor time, at the end of which the search stops.
     """
 
     cases: Sequence[Case]
-    deadline: float
+    budget: Budget
     findings: list[Finding] = field(default_factory=list)
     tried: int = 0
 
@@ -99,7 +98,7 @@ class Search:
     def _extend(self, findings: list[Finding], depth: int) -> list[Finding]:
         """Return the findings, extended until nothing is wrong or no further change is confirmed."""
         residuals = self._residuals(0, findings)
-        if not residuals or depth >= _MOST_MISTAKES or time.thread_time() > self.deadline:
+        if not residuals or depth >= _MOST_MISTAKES or self.budget.is_used_up:
             return findings
         walk = self._walk(0, findings)
         repeated = self._repeat(walk, residuals, findings)
@@ -111,7 +110,7 @@ class Search:
             left = len(self._residuals(0, extended))
             partial.append((left, _count_kinds(extended), extended))
             is_short = left == 0 and _count_kinds(extended) == _count_kinds([*findings, *found])
-            if is_short or depth or time.thread_time() > self.deadline or len(extended) > _MANY:
+            if is_short or depth or self.budget.is_used_up or len(extended) > _MANY:
                 break
         return min(partial, key=lambda item: item[:2])[2] if partial else findings
 
@@ -134,7 +133,7 @@ class Search:
         for found in islice(confirmed, _TRIED):
             yield (found,)
         for pair in self._pairs(walk, residuals, directions):
-            if time.thread_time() > self.deadline:
+            if self.budget.is_used_up:
                 return
             both = self._confirm_pair(pair, findings)
             if both is not None:
@@ -161,7 +160,7 @@ class Search:
         return {
             name: given[name] - walk.gradients[name]
             for name in self._shaped(case)
-            if name not in explained and not self.cases[case].agrees(name, walk)
+            if name not in explained and not self.cases[case].agrees(name, walk.gradients)
         }
 
     def _singles(
@@ -176,9 +175,9 @@ class Search:
         directions = []
         wanted = frozenset(residuals)
         shaped = set(self._shaped(0))
-        allowed = {name: self.cases[0].allowed(name, walk) for name in walk.gradients}
+        allowed = {name: self.cases[0].allowed(name, walk.gradients) for name in walk.gradients}
         for edit in edits_at(walk, wanted):
-            if time.thread_time() > self.deadline:
+            if self.budget.is_used_up:
                 break
             if like is not None and not self._is_like(edit, like):
                 continue
@@ -353,7 +352,7 @@ class Search:
         }
         for target in sorted(residuals, key=lambda name: -last[name]):
             r = residuals[target].ravel()
-            if r.size < _FEWEST_CONFIRMED or time.thread_time() > self.deadline:
+            if r.size < _FEWEST_CONFIRMED or self.budget.is_used_up:
                 continue
             rows = [(edit, effect) for edit, effect in directions if target in effect]
             rows.sort(key=lambda row: row[0].cost)
@@ -362,7 +361,7 @@ class Search:
                 continue
             found = _solve_pairs(np.array([effect[target].ravel() for _, effect in rows]), r, self.cases[0].relative)
             pairs = []
-            allowed = self.cases[0].allowed(target, walk)
+            allowed = self.cases[0].allowed(target, walk.gradients)
             for i, j, a, b in found:
                 (first, d), (second, e) = rows[i], rows[j]
                 if any(x.mode == "replace" and abs(y - 1) > self._rounding() for x, y in ((first, a), (second, b))):
@@ -444,11 +443,11 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]
     ) -> Iterator[tuple[Finding, Finding]]:
         """Yield pairs of changes of which one is behind the other, so that their effects do not add up."""
-        ends = min(self.deadline, time.thread_time() + _NESTED_SECONDS)
+        ends = self.budget.spent + _NESTED_SECONDS
         wanted = frozenset(residuals)
         outer = [edit for edit in edits_at(walk, wanted) if edit.mode == "replace" and edit.kind in _NESTED]
         for edit in sorted(outer, key=lambda edit: edit.cost):
-            if time.thread_time() > ends:
+            if self.budget.is_beyond(ends):
                 return
             effect = {name: d for name, d in (walk.direction(edit) or {}).items() if d.any()}
             if not set(effect) & wanted or not all(np.isfinite(d).all() for d in effect.values()):
@@ -462,7 +461,7 @@ class Search:
             if set(left) - wanted:
                 continue
             for candidate in self._singles(changed, left, below=edit.at)[0][:2]:
-                if time.thread_time() > ends:
+                if self.budget.is_beyond(ends):
                     return
                 try:
                     second = self._confirm(candidate, [*findings, first])
@@ -485,7 +484,7 @@ class Search:
                 value = edit.value(walk, walk.gradients[name])
                 if value is None or np.shape(value) != given[name].shape:
                     continue
-                factor = _ratio(given[name], np.asarray(value), self.cases[0].allowed(name, walk))
+                factor = _ratio(given[name], np.asarray(value), self.cases[0].allowed(name, walk.gradients))
                 if factor and _is_near(factor * np.asarray(value), self.cases[0], name, walk):
                     candidates.append((edit.cost + (abs(factor - 1) > self._rounding()), len(candidates), edit))
             for _, _, edit in sorted(candidates)[:_TRIED]:
@@ -504,7 +503,7 @@ class Search:
             if own is None:
                 return None
             value = np.asarray(own.value(walk, walk.gradients[name]))
-            factor = _ratio(case.given[name], value, case.allowed(name, walk))
+            factor = _ratio(case.given[name], value, case.allowed(name, walk.gradients))
             if not factor or not _is_near(factor * value, case, name, walk):
                 return None
             factors.append(factor)
@@ -519,7 +518,7 @@ class Search:
 def _is_near(value: Array, case: Case, name: str, walk: Walk) -> bool:
     """Return whether a gradient of another shape than the parameter is the given one."""
     given = case.given[name]
-    return value.shape == given.shape and bool(np.all(np.abs(value - given) <= case.allowed(name, walk)))
+    return value.shape == given.shape and bool(np.all(np.abs(value - given) <= case.allowed(name, walk.gradients)))
 
 
 def _ratio(given: Array, value: Array, noise: float) -> float | None:

@@ -24,9 +24,9 @@ _NOTEBOOK_HISTORY = frozenset({"In", "Out"})
 Names = Iterator[tuple[str, Any]]
 
 
-def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames of the user's program that led to ``frame``, the innermost first."""
-    while frame is not None:
+def user_frames(frame: FrameType | None, outermost: FrameType | None = None) -> Iterator[FrameType]:
+    """Yield the frames of the user's program that led to ``frame``, the innermost first, up to ``outermost``."""
+    while frame is not None and frame is not outermost:
         if not is_library_frame(frame):
             yield frame
         frame = frame.f_back
