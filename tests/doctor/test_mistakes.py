@@ -42,6 +42,7 @@ MISTAKES = [
     ("two layers", "db1 = dA.sum(0) -> db1 = dH.sum(0)", "wrong_gradient", "dH stands where"),
     ("two layers", "G @ W2.T -> G @ W2", "transposed_factor", "not transposed"),
     ("two layers", "X.T @ dA -> (X.T @ dA).T", "transposed", "transposed"),
+    ("softmax", "return dW, db -> return dW.T, db", "transposed", "W is transposed"),
     ("two layers", "dH * (A > 0) -> dH", "derivative_left_out", "derivative of the ReLU at H is left out"),
     ("two layers", "dH * (A > 0) -> dH * (dH > 0)", "wrong_mask", "wrong array"),
     ("two layers", "dH * (A > 0) -> dH * (1 - H**2)", "other_derivative", "tanh"),
@@ -51,6 +52,7 @@ MISTAKES = [
     ("two layers", "dH = G @ W2.T -> dH = G @ (W2 - 0.1 * dW2).T", "updated_too_early", "updated before"),
     ("two layers", "dH = G @ W2.T -> dH = 0 * G @ W2.T", "detached", "detached"),
     ("deep", "    G = G * masks[k] -> ", "mask_not_applied", "dropout mask"),
+    ("deep", "G = G * masks[k] -> G = G / 0.7", "mask_not_applied", "masks[1] and masks[0] is not applied"),
     ("deep", "G = G * masks[k] -> G = G * (masks[k] > 0)", "mask_not_scaled", "not scaled"),
     ("deep", "    G = G * (T > 0) -> ", "derivative_left_out", "A (no. 2) and A (no. 1)"),
     ("deep", "G = G * (T > 0) -> G = G * (S > 0)", "wrong_mask", "S (no. 2)"),
@@ -169,7 +171,10 @@ def test_sums_that_are_zero_but_for_rounding_are_compared() -> None:
 
 LEFT_OUT = "dH * (A > 0) -> dH"
 LAST_MEAN = "+ 2 * lam * W[-1], G.sum(0) -> + 2 * lam * W[-1], G.mean(0)"
+NO_BIAS, NO_BIAS_1 = "S = W @ X + b -> S = W @ X", "A = X @ W1 + b1 -> A = X @ W1"
 PAIRS = [
+    ("softmax", [NO_BIAS, "return dW, db -> return dW.T, db"], {"forgotten_in_forward", "transposed"}),
+    ("two layers", [NO_BIAS_1, "2 * lam * W1 -> lam * W1"], {"forgotten_in_forward", "l2_factor"}),
     ("two layers", ["db2 = G.sum(0) -> db2 = G.mean(0)", LEFT_OUT], {"mean_for_sum", "derivative_left_out"}),
     ("two layers", ["G @ W2.T -> G @ W2", LEFT_OUT], {"transposed_factor", "derivative_left_out"}),
     ("two layers", ["    G = G / N -> ", "2 * lam * W1 -> lam * W1"], {"missing_1/N", "l2_factor"}),

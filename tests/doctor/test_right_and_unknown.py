@@ -28,7 +28,7 @@ def test_right_gradients_are_right(network: str) -> None:
         "return dW, db -> return {'dW': dW, 'db': db}",
         "return dW, db -> return dW, db[:, 0]",
         "return dW, db -> return db, dW",
-        "return dW, db -> return dW.T, db",
+        "return dW, db -> return dW.T, db.T",
         "return dW, db -> return dW.astype(np.float32), db.astype(np.float32)",
         "G = P - Y -> G = (P - Y).astype(np.float32)",
     ],
@@ -95,7 +95,7 @@ def test_another_order_is_noted() -> None:
 
 
 def test_a_transposed_convention_is_noted() -> None:
-    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("return dW, db -> return dW.T, db"), SOFTMAX.problem)
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("return dW, db -> return dW.T, db.T"), SOFTMAX.problem)
     assert "another convention, not a mistake" in report.notes[0]
 
 

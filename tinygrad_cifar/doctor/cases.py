@@ -27,6 +27,8 @@ class Case:
         The user's gradients by parameter.
     problem : Problem
         Its arguments.
+    shapes : dict of str to tuple
+        The shapes of the gradients as the user gave them: in ``given``, axes of size 1 are those of the parameters.
     relative : float
         How closely gradients must agree, relative to the largest element of either. Default: 1e-7.
     rounding : dict of str to float
@@ -36,6 +38,7 @@ class Case:
     recording: Recording
     given: dict[str, Array]
     problem: Problem
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     relative: float = 1e-7
     rounding: dict[str, float] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from tinygrad_cifar.doctor.budget import Budget
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, agree
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
-from tinygrad_cifar.doctor.forward_pass import find_forgotten_arguments, without_argument
+from tinygrad_cifar.doctor.forward_pass import Forgotten, find_forgotten_arguments, without_argument
 from tinygrad_cifar.doctor.matching import find_order
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter
 from tinygrad_cifar.doctor.recording import Recording
@@ -298,19 +298,32 @@ def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[s
     forgotten = find_forgotten_arguments(subject, cases)
     if forgotten and forgotten[0].is_enough:
         return [forgotten[0].finding(cases)], {}, cases
+    likely = [one for one in forgotten if one.is_likely]
+    beside = _explain_beside(subject, cases, likely)
+    if beside is not None:
+        return beside, {}, cases
     findings, residuals = Search(cases, subject.budget).run()
     if residuals and not _are_exact(cases) and not subject.budget.is_used_up:
         loose = [_rounded(subject, case) for case in cases]
         again, rest = Search(loose, subject.budget).run()
         if len(rest) < len(residuals):
             findings, residuals, cases = again, rest, loose
-    for one in forgotten if residuals else ():
+    if residuals:
+        beside = _explain_beside(subject, cases, [one for one in forgotten if not one.is_likely])
+        if beside is not None:
+            return beside, {}, cases
+    return findings, residuals, cases
+
+
+def _explain_beside(subject: Subject, cases: Sequence[Case], forgotten: Sequence[Forgotten]) -> list[Finding] | None:
+    """Return a forgotten argument and the mistakes beside it, if they explain all gradients."""
+    for one in forgotten:
         changed = without_argument(subject, cases, one.leaf)
         if changed is not None and not subject.budget.is_used_up:
-            others, rest = Search(changed, subject.budget).run()
-            if not rest:
-                return [one.finding(cases), *others], {}, cases
-    return findings, residuals, cases
+            others, residuals = Search(changed, subject.budget).run()
+            if not residuals:
+                return [one.finding(cases), *others]
+    return None
 
 
 def _rounded(subject: Subject, case: Case) -> Case:

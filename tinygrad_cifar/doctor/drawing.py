@@ -31,11 +31,9 @@ def make_case(
     problem: Problem, recording: Recording, given: Mapping[str, Array], order: Mapping[str, str] | None
 ) -> Case:
     """Return the user's gradients on a problem, in the order and shapes of the parameters."""
-    arrays = {}
-    for name, at in recording.parameters.items():
-        array = given[order[name] if order else name]
-        arrays[name] = fit_shape(array, recording.steps[at].value.shape)
-    return Case(recording, arrays, problem)
+    own = {name: given[order[name] if order else name] for name in recording.parameters}
+    arrays = {name: fit_shape(own[name], recording.steps[at].value.shape) for name, at in recording.parameters.items()}
+    return Case(recording, arrays, problem, {name: array.shape for name, array in own.items()})
 
 
 def drawn_cases(subject: Subject, first: Problem, case: Case, order: Mapping[str, str] | None, seed: int) -> list[Case]:

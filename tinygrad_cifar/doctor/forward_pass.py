@@ -33,11 +33,14 @@ class Forgotten:
         The gradients that are those of the cost without it.
     is_enough : bool
         Whether that explains all gradients, on all problems.
+    is_likely : bool
+        Whether it explains at least half of those that are wrong on the first problem.
     """
 
     leaf: Leaf
     explained: tuple[str, ...]
     is_enough: bool
+    is_likely: bool
 
     def finding(self, cases: Sequence[Case]) -> Finding:
         """Return the mistake as a finding of a search."""
@@ -64,8 +67,8 @@ def find_forgotten_arguments(subject: Subject, cases: Sequence[Case]) -> list[Fo
             explained = tuple(name for name in names if name in wrong[0] and name in agreeing)
             is_enough = all(_agreeing(subject, case, leaf) == set(names) for case in cases)
             if is_enough:
-                return [Forgotten(leaf, tuple(names), is_enough)]
-            found.append(Forgotten(leaf, explained, is_enough))
+                return [Forgotten(leaf, tuple(names), is_enough, True)]
+            found.append(Forgotten(leaf, explained, is_enough, 2 * len(explained) >= len(wrong[0])))
     return sorted(found, key=lambda forgotten: -len(forgotten.explained))
 
 

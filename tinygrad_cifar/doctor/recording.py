@@ -248,7 +248,7 @@ def record(
                 name for name, other in known.items() if other.shape == value.shape and np.array_equal(other, value)
             ]
             if not same:
-                known[node.name or f"constant {len(known)}"] = value
+                known[node.name or _multiple(value, arrays, numbers) or f"constant {len(known)}"] = value
     return Recording(steps, found, known, dict(numbers), float(out._array.item()), out)
 
 
@@ -290,6 +290,21 @@ def _key_of(node: GraphNode, position: Mapping[GraphNode, int]) -> Any:
     operands = tuple([position[x.node] if x.node in position else _contents(x.node.value) for x in node.inputs])
     options = tuple([(name, _contents(option)) for name, option in node.options.items()])
     return node.primitive.name, operands, options, node.value.tobytes()
+
+
+def _multiple(array: Array, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> str:
+    """Return an array as a multiple of another one by a number of the problem, such as ``mask / keep``."""
+    largest = np.abs(array).max(initial=0)
+    for name, other in arrays.items():
+        if other.shape == array.shape and largest and other.any():
+            factor = largest / np.abs(other).max()
+            if np.allclose(array, factor * other, rtol=1e-12, atol=0):
+                for number, value in numbers.items():
+                    if np.isclose(factor * value, 1, rtol=1e-12):
+                        return f"{name} / {number}"
+                    if np.isclose(factor, value, rtol=1e-12):
+                        return f"{name} * {number}"
+    return ""
 
 
 def _contents(x: Any) -> Any:

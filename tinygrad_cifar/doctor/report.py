@@ -276,7 +276,7 @@ def _row(
         _ratio(name, cases, walks),
         error,
         count,
-        _first_wrong(name, walk, wrong, findings),
+        _first_wrong(name, case, walk, wrong, findings),
     )
 
 
@@ -298,7 +298,7 @@ def _ratio(name: str, cases: Sequence[Case], walks: Sequence[Walk]) -> str:
     return named.text if named is not None else "varies"
 
 
-def _first_wrong(name: str, walk: Walk, wrong: set[str], findings: Sequence[Finding]) -> str:
+def _first_wrong(name: str, case: Case, walk: Walk, wrong: set[str], findings: Sequence[Finding]) -> str:
     """Return the first wrong quantity on the way from the cost to a parameter."""
     recording = walk.recording
     for finding in findings:
@@ -313,11 +313,19 @@ def _first_wrong(name: str, walk: Walk, wrong: set[str], findings: Sequence[Find
             return d_of(text) + (f" (line {recording.steps[site[1]].line})" if recording.steps[site[1]].line else "")
     uses = [i for i, _ in recording.consumers[recording.parameters[name]]]
     for i in sorted(uses):
-        others = [other for other, at in recording.parameters.items() if other != name and other not in wrong
-                  and _feeds(recording, at, i)]  # fmt: skip
+        others = [
+            other
+            for other, at in recording.parameters.items()
+            if other not in wrong and _feeds(recording, at, i) and not _is_zero(case, other, walk)
+        ]
         if others:
             return f"{d_of(name)} itself: {d_of(recording.text(i))} is right, as {d_of(others[0])} is"
     return d_of(recording.text(min(uses))) + " or before" if uses else d_of(name)
+
+
+def _is_zero(case: Case, name: str, walk: Walk) -> bool:
+    """Return whether a gradient is zero but for rounding, as that of a bias before a batch normalisation."""
+    return magnitude(walk.gradients[name]) <= case.allowed(name, walk.gradients)
 
 
 def _feeds(recording: Recording, at: int, i: int) -> bool:
@@ -361,6 +369,7 @@ def _known(
 
 def _pattern(bad: Array) -> str:
     """Return in words where wrong elements are, if they are in one row or column."""
+    bad = bad.squeeze()
     if bad.ndim == 2 and not bad.all():  # noqa: PLR2004 (a matrix)
         for axis, word in ((1, "row"), (0, "column")):
             lines = np.flatnonzero(bad.any(axis))
@@ -396,10 +405,16 @@ def _kink_note(kinks: Mapping[str, int], wrong: set[str]) -> str:
 
 
 def _transposed_convention(findings: Sequence[Finding], names: Sequence[str], cases: Sequence[Case]) -> str:
-    """Return a note if all gradients that are matrices are transposed: another convention, not a mistake."""
+    """Return a note if all gradients that are matrices are transposed: another convention, not a mistake.
+
+    It is a mistake if a bias that is a column, or a row, has a gradient of its own shape.
+    """
     recording = cases[0].recording
     shapes = {name: recording.steps[recording.parameters[name]].value.shape for name in names}
     matrices = {name for name, shape in shapes.items() if len(shape) == 2 and min(shape) > 1}  # noqa: PLR2004
+    vectors = [name for name, shape in shapes.items() if len(shape) == 2 and 1 in shape and max(shape) > 1]  # noqa: PLR2004
+    if any(cases[0].shapes[name] == shapes[name] for name in vectors):
+        return ""
     transposed = {
         f.edit.at
         for f in findings

@@ -535,8 +535,8 @@ _NESTED_SECONDS = 0.8
 _NESTED = frozenset(
     {
         *("left_out", "other_derivative", "transposed_factor", "transposed_product", "unscaled_mask", "wrong_mask"),
-        *("twice", "softmax_diagonal", "softmax_without_sum", "softmax_left_out", "label_not_subtracted"),
-        *("constant_statistics", "wrong_factor", "updated_weights"),
+        *("mask_left_out", "twice", "softmax_diagonal", "softmax_without_sum", "softmax_left_out"),
+        *("label_not_subtracted", "constant_statistics", "wrong_factor", "updated_weights"),
     }
 )
 _PLAIN = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)

@@ -487,7 +487,7 @@ class _Describer:
             mask = constant and self._is_mask(step.operands[1 - operand_index(step, e)])
             if mask:
                 text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
-                return _Draft("mask_not_applied", text, (other,), right, yours, names)
+                return _Draft("mask_not_applied", text, (other.partition(" / ")[0],), right, yours, names)
             text = "A factor is left out in the backward pass: {at}, in the gradients of {parameters}."
             return _Draft("factor_left_out", text, (what.removeprefix("the factor "),), right, yours, names)
         text = f"The derivative of {_function(step.op)} at {{at}} is left out, in the gradients of {{parameters}}."
@@ -552,12 +552,22 @@ class _Describer:
     def _unscaled_mask(self, finding: Finding) -> _Draft:
         i, e, parent, _ = self._edge(finding)
         mask = self._other_operand(finding)
+        name = mask.partition(" / ")[0]
         text = (
             "The dropout mask {at} is not scaled in the backward pass: 1 / (the probability to keep) "
             "is missing, in the gradients of {parameters}."
         )
         yours = f"{self.d(parent)} = {self.d(i)} * ({mask} != 0)"
-        return _Draft("mask_not_scaled", text, (mask,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+        return _Draft("mask_not_scaled", text, (name,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+
+    def _mask_left_out(self, finding: Finding) -> _Draft:
+        i, e, parent, _ = self._edge(finding)
+        mask = self._other_operand(finding)
+        text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
+        yours = f"{self.d(parent)} = {self.d(i)} * max({mask})"
+        return _Draft(
+            "mask_not_applied", text, (mask.partition(" / ")[0],), f"{self.d(parent)} = {self._formula(i, e)}", yours
+        )
 
     def _among(self, parent: int) -> str:
         """Return which gradients a wrong cotangent reaches; empty if it is that of a parameter."""
@@ -610,7 +620,8 @@ class _Describer:
         i, e, parent, _ = self._edge(finding)
         array, factor = self.source(finding.edit.detail["array"]), self._other_operand(finding)
         text = "The wrong variable: {at}, in the gradients of {parameters}."
-        place = f"{array} stands where {factor} belongs in the gradient of {self.text(parent)}"
+        own = finding.affected == (self.text(parent),)  # then the sentence ends with its name
+        place = f"{array} stands where {factor} belongs" + ("" if own else f" in the gradient of {self.text(parent)}")
         right = f"{self.d(parent)} = {self._formula(i, e)}"
         return _Draft("wrong_variable", text, (place,), right, f"{self.d(i)} * {array}")
 

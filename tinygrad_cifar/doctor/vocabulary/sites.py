@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording, Ref
-from tinygrad_cifar.doctor.walks import Walk
+from tinygrad_cifar.doctor.walks import NotApplicableError, Walk
 from tinygrad_cifar.engine.graph import Array
 
 
@@ -21,7 +21,7 @@ def cotangent_of(walk: Walk, i: int) -> Array:
     """Return the cotangent of a node."""
     g = walk.cotangents[i]
     if g is None:
-        raise ValueError("no cotangent reaches this node")
+        raise NotApplicableError("no cotangent reaches this node")
     return g
 
 
