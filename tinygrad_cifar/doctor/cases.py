@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -46,7 +47,15 @@ class Case:
         """Return the difference up to which the given gradient of a parameter agrees with that of all ``gradients``."""
         own = magnitude(gradients[name], self.given[name])
         size = max(own, 1e-4 * max(magnitude(g) for g in gradients.values()))
-        return self.relative * size + self.rounding.get(name, 0.0) + _LEAST
+        rounding = self.rounding.get(name, 0.0)
+        if rounding:  # of terms that are as much larger as the gradients of this walk are
+            rounding *= max(1.0, max(magnitude(g) for g in gradients.values()) / (self._largest or np.inf))
+        return self.relative * size + rounding + _LEAST
+
+    @cached_property
+    def _largest(self) -> float:
+        """The largest element of the right gradients."""
+        return magnitude(*Walk(self.recording).gradients.values())
 
     def agrees(self, name: str, gradients: Mapping[str, Array]) -> bool:
         """Return whether the given gradient of a parameter agrees with that of all ``gradients``."""

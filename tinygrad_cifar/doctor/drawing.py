@@ -16,7 +16,9 @@ from tinygrad_cifar.doctor.problems import (
     Axis,
     axis_groups,
     batch_candidates,
+    class_count,
     draw_problem,
+    is_labels,
     small_size,
 )
 from tinygrad_cifar.doctor.recording import Recording, operations_of
@@ -101,7 +103,22 @@ def _draw_sizes(groups: Sequence[frozenset[Axis]], first: Problem, rng: np.rando
         new = small_size(shapes[name][k], taken, rng)
         taken.add(new)
         sizes.update(dict.fromkeys(group, new))
+    _give_each_class_an_image(sizes, groups, first)
     return sizes
+
+
+def _give_each_class_an_image(sizes: dict[Axis, int], groups: Sequence[frozenset[Axis]], first: Problem) -> None:
+    """Swap the numbers of images and classes if there are fewer images: integer labels show only classes that occur."""
+    labels = [leaf.name for leaf in first.leaves if is_labels(leaf)]
+    classes = class_count(first.leaves)
+    parameters = {leaf.name: leaf.value.shape for leaf in first.parameters}
+    images = [group for group in groups if any((name, 0) in group for name in labels)]
+    outputs = [group for group in groups if any(parameters[n][k] == classes for n, k in group if n in parameters)]
+    if images and outputs and images[0] != outputs[0]:
+        few, many = sizes[min(images[0])], sizes[min(outputs[0])]
+        if few < many:
+            sizes.update(dict.fromkeys(images[0], many))
+            sizes.update(dict.fromkeys(outputs[0], few))
 
 
 def _draw_case(

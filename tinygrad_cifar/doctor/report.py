@@ -440,7 +440,7 @@ def _precision_notes(cases: Sequence[Case], walks: Sequence[Walk], wrong: set[st
             errors.append(float(np.abs(given - right).max(initial=0)) / size if size else 0.0)
     worst = max(errors, default=0.0)
     types = sorted({str(g.dtype) for case in cases for g in case.given.values() if g.dtype in (np.float32, np.float16)})
-    if types:
+    if types and worst:
         return [
             f"the gradients are {join(types)}, so they agree to about {worst:.0e} only; this is rounding, not a mistake"
         ]

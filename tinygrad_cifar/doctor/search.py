@@ -104,15 +104,24 @@ class Search:
         repeated = self._repeat(walk, residuals, findings)
         if repeated is not None:
             return self._extend([*findings, repeated], depth + 1)
-        partial: list[tuple[int, int, list[Finding]]] = []
+        partial: list[tuple[int, int, int, list[Finding]]] = []
         for found in self._options(walk, residuals, findings):
             extended = self._extend([*findings, *found], depth + 1)
             left = len(self._residuals(0, extended))
-            partial.append((left, _count_kinds(extended), extended))
+            partial.append((left, _count_kinds(extended), len(extended), extended))
             is_short = left == 0 and _count_kinds(extended) == _count_kinds([*findings, *found])
+            is_short &= not self._is_scattered(extended[len(findings) :])
             if is_short or depth or self.budget.is_used_up or len(extended) > _MANY:
                 break
-        return min(partial, key=lambda item: item[:2])[2] if partial else findings
+        return min(partial, key=lambda item: item[:3])[3] if partial else findings
+
+    def _is_scattered(self, findings: Sequence[Finding]) -> bool:
+        """Return whether several parameters have the same wrong factor, which may come from one place above them."""
+        steps = self.cases[0].recording.steps
+        edges = [f.edit.site for f in findings if f.edit.kind == "scale" and f.edit.site[0] == "edge"]
+        at_leaves = sum(not steps[steps[i].edges[e][0]].op for _, i, e in edges)
+        at_parameters = sum(f.edit.kind == "scale" and f.edit.site[0] == "parameter" for f in findings)
+        return bool(at_leaves + at_parameters > 1)
 
     def _repeat(self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]) -> Finding | None:
         """Return the last change in another layer, if it is confirmed there: often the same code serves all layers."""

@@ -243,12 +243,24 @@ class _Describer:
         if site[0] == "parameter":
             return self._scaled_parameter(finding, factor, names)
         i, e, parent, _ = self._edge(finding)
-        if self.recording.steps[parent].op == "" or (len(names) == 1 and factor.text != "0"):
+        is_all = self._is_only_path(finding)
+        if self.recording.steps[parent].op == "" or (len(names) == 1 and factor.text != "0" and is_all):
             return self._scaled_parameter(finding, factor, names)
         if factor.text == "0":
             return self._cut(finding, i, parent)
-        whole = self._is_whole(names)
-        return self._scaled_flow(factor, names, whole, i, e, parent)
+        return self._scaled_flow(factor, names, i, e, parent, is_all=is_all, is_loss=is_all and self._is_whole(names))
+
+    def _is_only_path(self, finding: Finding) -> bool:
+        """Return whether gradients consist of what flows along an edge, besides a multiple of their parameter."""
+        walk = self.walks[0]
+        for name, effect in (walk.direction(finding.edit) or {}).items():
+            value = self.recording.steps[self.recording.parameters[name]].value
+            rest = walk.gradients[name] - effect
+            size = float(np.vdot(value, value))
+            penalty = value * (np.vdot(value, rest) / size if size else 0.0)
+            if np.abs(rest - penalty).max(initial=0) > 1e-9 * np.abs(walk.gradients[name]).max(initial=0):
+                return False
+        return True
 
     def _is_whole(self, names: Sequence[str]) -> bool:
         """Return whether a change concerns all parameters that have a gradient without the L2 term."""
@@ -260,26 +272,41 @@ class _Describer:
         size = max(np.abs(g).max() for g in gradients.values())
         return {name for name, g in gradients.items() if np.abs(g).max() < 1e-10 * size}
 
-    def _scaled_flow(self, factor: Factor, names: tuple[str, ...], whole: bool, i: int, e: int, parent: int) -> _Draft:
-        where = "" if whole else f" from {self.text(i)} to {self.text(parent)}"
-        what = "the gradient of the loss" if whole else f"the gradient that flows{where}"
-        right = "" if whole else f"{self.d(parent)} = {self._formula(i, e)}"
-        of = "the gradients of {parameters}"
+    def _scaled_flow(
+        self,
+        factor: Factor,
+        names: tuple[str, ...],
+        i: int,
+        e: int,
+        parent: int,
+        *,
+        is_all: bool,
+        is_loss: bool,
+    ) -> _Draft:
+        is_named = bool(self.recording.steps[i].name)
+        where = f"that flows from {self.text(i)} to" if is_named or not is_all else "of"
+        what = f"the gradient {where} {self.text(parent)}" if not is_loss else "the gradient of the loss"
+        right = "" if is_loss else f"{self.d(parent)} = {self._formula(i, e)}"
+        of = "the gradients of {parameters}" if is_all else "this part of the gradients of {parameters}"
+        are = "are" if is_all else "is"
+        it = "they" if is_all else "it"
         yours = f"{factor.text} times this"
         batch = [name for name, power in factor.powers if name == "N" and power == 1]
         sign = "-" if factor.text.startswith("-") else ""
         if batch and len(factor.powers) == 1 and abs(factor.coefficient) == 1:
             also = " and the sign is wrong" if sign else ""
-            text = f"The factor 1/N is missing{also} in {what}: {of} are {factor.text} times as large as they should be"
+            text = (
+                f"The factor 1/N is missing{also} in {what}: {of} {are} {factor.text} times as large as {it} should be"
+            )
             return _Draft("missing_1/N", text + self._number(factor) + ".", (), right, yours, names, factor.text)
         if factor.text in ("1/N", "-1/N"):
-            text = f"The factor 1/N is taken twice in {what}: {of} are {factor.text} times what they should be"
+            text = f"The factor 1/N is taken twice in {what}: {of} {are} {factor.text} times what {it} should be"
             return _Draft("double_1/N", text + self._number(factor) + ".", (), right, yours, names, factor.text)
         if factor.text == "-1":
-            text = f"The sign is wrong in {what}: {of} are -1 times what they should be."
+            text = f"The sign is wrong in {what}: {of} {are} -1 times what {it} should be."
             return _Draft("sign", text, (), right, f"-({self._formula(i, e)})", names, factor.text)
         step = self.recording.steps[i]
-        if step.op == "divide" and not whole and factor.text == self._operand(step, e):
+        if step.op == "divide" and not is_loss and factor.text == self._operand(step, e):
             text = (
                 f"The factor 1/{factor.text} is left out in the backward pass at {self.text(i)} (it is not scaled): "
                 f"the gradient is {factor.text} times what it should be, in {of}{self._number(factor)}."
@@ -838,6 +865,24 @@ class _Describer:
         )
         return _Draft("ties", text)
 
+    def _maximum_left_out(self, finding: Finding) -> _Draft:
+        i, _, parent, _ = self._edge(finding)
+        text = (
+            "The derivative of the maximum at {at} is left out: its gradient goes to all elements, not only to the "
+            "largest, in the gradients of {parameters}."
+        )
+        right = f"{self.d(parent)} = {self.d(i)} where {self.text(parent)} is largest, and 0 elsewhere"
+        return _Draft("derivative_left_out", text, (self.text(i),), right, f"{self.d(i)} everywhere")
+
+    def _one_use(self, finding: Finding) -> _Draft:
+        detail, value = finding.edit.detail, self.text(finding.edit.site[1])
+        which = "last" if detail["which"] else "first"
+        text = (
+            f"The gradient is overwritten where it should be added: {value} is used {detail['count']} times, and only "
+            f"the {which} use contributes to the gradients of {{parameters}}."
+        )
+        return _Draft("overwritten", text, (), "the sum over all uses, with +=", f"the {which} use alone")
+
     def _parameter_forgotten(self, finding: Finding) -> _Draft:
         name = finding.edit.at
         what = "The bias" if self._is_bias(name) else "The parameter"
@@ -915,6 +960,22 @@ class _Describer:
                 "not P - Y"
             )
         )  # fmt: skip
+
+    def _sigmoid_loss(self, finding: Finding) -> _Draft:
+        kind, formula = finding.edit.detail["kind"], finding.edit.detail["formula"]
+        at = finding.edit.site[1]
+        S = self.text(at)
+        reason = {
+            "label_not_subtracted": "the label is not subtracted",
+            "probability_forgotten": "the probability is forgotten",
+            "label_sign": "the sign of the label is wrong",
+            "scores_for_probabilities": f"{S} stands where its sigmoid belongs",
+            "decision_for_probability": "the predicted label stands where the probability belongs",
+            "sigmoid_left_out": "the derivative of the sigmoid, and the term of the label 0, are left out",
+        }[kind]
+        text = f"The derivative of the cross-entropy at {S} is wrong: {reason}, in the gradients of {{parameters}}."
+        right = f"{self.d(at)} is proportional to P - Y with P = sigmoid({S})"
+        return _Draft(kind, text, (), right, formula.replace("S", S))
 
     def _label_added(self, finding: Finding) -> _Draft:
         return self._scores(

@@ -120,7 +120,7 @@ class _Tracer(Watcher):
                 parent.trace = Trace(name)
 
     def _variable(self, frame: FrameType, node: Node) -> str:
-        variable, called = assigned_variable(frame)
+        variable, called = assigned_variable(frame, self._outermost)
         if called is not None and called is self._called and self._named is not None:
             before = self._named()
             if before is not None:
