@@ -64,7 +64,8 @@ def _of_one_use(uses: Sequence[tuple[int, int]], which: int) -> Callable[[Walk, 
         kept = parts.pop(which)
         if kept is None or any(part is None for part in parts):
             return None
-        return g - np.asarray(sum(np.asarray(part) for part in parts))
+        without: Array = g - sum(np.asarray(part) for part in parts)
+        return without
 
     return value
 
