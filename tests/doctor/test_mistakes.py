@@ -168,6 +168,25 @@ def test_of_arrays_with_the_same_mask_the_named_one_is_stated() -> None:
     assert report.sentences[0].startswith("The mask of the ReLU is that of the wrong array: Z ")
 
 
+def test_of_arrays_with_the_same_product_the_named_one_is_stated() -> None:
+    """The cotangents in front of a normalisation sum to zero, so that a constant that is added makes no difference."""
+    wrong = DEEP.gradients("dW[k] = H.T @ G -> dW[k] = (saved[k - 1][2] if k else H).T @ G")
+    assert "T (no. 1) stands where" in diagnose(named_deep_cost, wrong, DEEP.problem).sentences[0]
+
+
+def named_deep_cost(X: Any, Y: Any, W: Any, b: Any, gamma: Any, beta: Any, masks: Any, lam: Any) -> Any:
+    """Return the cost of DEEP, with a variable for the scaled and shifted values."""
+    H = X
+    for k in range(len(W) - 1):
+        S = H @ W[k] + b[k]
+        mu = tg.mean(S, axis=0)
+        var = tg.mean((S - mu) ** 2, axis=0)
+        T = gamma[k] * ((S - mu) / tg.sqrt(var + 1e-9)) + beta[k]
+        H = tg.relu(T) * masks[k]
+    P = tg.softmax(H @ W[-1] + b[-1])
+    return -tg.sum(Y * tg.log(P)) / len(X) + lam * sum(tg.sum(w**2) for w in W)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mistake_below_units_that_may_all_be_off_is_named(seed: int) -> None:
     def cost(X: Any, W: Any, v: Any) -> Any:

@@ -50,6 +50,9 @@ def diagnose(
     that is cut. A mistake is stated only if it reproduces the given gradients, including those of problems on which it
     was not found; otherwise the report says that the mistake is not known, and what is known.
 
+    The search ends after less than 2 s of processor time, besides that of ``cost`` and ``gradients``, which may
+    together take ``time_limit``; the report says so if not everything was tried.
+
     Parameters
     ----------
     cost : callable or Module
@@ -66,7 +69,8 @@ def diagnose(
         Names of the arguments that are parameters. Default: the tensors with ``requires_grad=True``; if there are none,
         the floating-point arrays with names of weights and biases, such as ``W1``, ``b`` and ``gamma``.
     time_limit : float
-        Seconds that a call of ``cost`` or ``gradients`` may take. Default: 10.
+        Seconds that a call of ``cost`` or ``gradients`` may take, and processor time of all calls after which the
+        search ends. Default: 10.
     seed : int
         Seed of the problems that are drawn. Default: 0.
     **arguments

@@ -12,6 +12,7 @@ from tinygrad_cifar.doctor.vocabulary.sites import (
     bind_arguments,
     cotangent_of,
     matrices,
+    namelessness,
     operand_index,
     read_array,
     value_of,
@@ -91,7 +92,7 @@ def edits_of_operand(recording: Recording, i: int, site: tuple[Any, ...], shape:
                 "wrong_operand",
                 site,
                 bind_arguments(lambda w, _, source: cotangent_of(w, i) * read_array(w, source), source),
-                cost=2.0,
+                cost=2.0 + namelessness(recording, source),
                 detail={"array": source},
             )
 

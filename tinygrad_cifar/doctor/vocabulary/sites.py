@@ -61,6 +61,13 @@ def matrices(recording: Recording) -> Iterator[tuple[Any, Array]]:
             yield name, array
 
 
+def namelessness(recording: Recording, source: Any) -> float:
+    """Return how much less likely an array is to stand in the place of another if it is not a variable of the cost."""
+    if isinstance(source, Ref):
+        return 0.05 * (not recording.steps[source.at].name)
+    return 0.1
+
+
 def parameter_name(recording: Recording, operand: Any) -> str | None:
     """Return the parameter that an operand is, if it is one."""
     if not isinstance(operand, Ref):
