@@ -219,6 +219,17 @@ def test_filters_that_are_reversed_before_the_l2_term_are_named() -> None:
     assert "revers" in report.sentences[0]
 
 
+def test_a_mean_over_images_and_patches_is_named() -> None:
+    def cost(X: Any, b: Any) -> Any:
+        return tg.sum(tg.tanh(X + b))
+
+    def gradients(X: Any, b: Any) -> Any:
+        return ((1 - np.tanh(X + b) ** 2).mean(axis=(0, 1)),)
+
+    report = diagnose(cost, gradients, X=rng.normal(size=(4, 3, 6)), b=rng.normal(size=6))
+    assert "A mean over all elements stands where the sum belongs" in report.sentences[0]
+
+
 def test_a_bias_that_is_summed_over_the_wrong_axes_is_named() -> None:
     def cost(X: Any, b: Any) -> Any:
         return tg.sum(tg.tanh(X + b))

@@ -274,6 +274,6 @@ def numbers_of(leaves: Sequence[Leaf], batch: frozenset[Axis], classes: int) -> 
         numbers["(N + 1)"] = numbers["N"] + 1
     for name, shape in shapes.items():
         for axis, n in enumerate(shape):
-            if n > 1 and n not in numbers.values():
+            if n > 1 and n not in [number for known, number in numbers.items() if known[0] != "("]:
                 numbers[f"{name}.shape[{axis}]"] = n
     return numbers

@@ -336,17 +336,13 @@ class _Describer:
         if factor.text == "0":
             text = f"{what[0].upper()}{what[1:]} is 0: nothing flows to it."
             return _Draft("zero", text, (), right, "0", names, factor.text)
-        if factor.text == "1/N" and is_bias:
-            text = f"A mean over the images stands where the sum belongs in {what}: it is 1/N times what it should be"
-            return _Draft(
-                "mean_for_sum",
-                text + self._number(factor) + ".",
-                (),
-                right,
-                right.replace("sum(", "mean("),
-                names,
-                "1/N",
+        if is_bias and (factor.text == "1/N" or self._is_mean(factor, names[0], node)):
+            over = "the images" if factor.text == "1/N" else "all elements"
+            text = (
+                f"A mean over {over} stands where the sum belongs in {what}: it is {factor.text} times what it should"
             )
+            mean = right.replace("sum(", "mean(")
+            return _Draft("mean_for_sum", f"{text} be{self._number(factor)}.", (), right, mean, names, factor.text)
         if factor.text == "N":
             text = f"The factor 1/N is missing in {what}: it is N times as large as it should be{self._number(factor)}."
             return _Draft("missing_1/N", text, (), right, yours, names, "N")
@@ -358,6 +354,15 @@ class _Describer:
             return _Draft("sign", text, (), right, yours, names, "-1")
         text = f"{what[0].upper()}{what[1:]} is {factor.text} times what it should be{self._number(factor)}."
         return _Draft("factor", text, (), right, yours, names, factor.text)
+
+    def _is_mean(self, factor: Factor, name: str, node: int) -> bool:
+        """Return whether a factor is 1 / (the number of elements of a node per element of a bias), on all problems."""
+        recordings = [case.recording for case in self.cases]
+        counts = [r.steps[node].value.size / r.steps[r.parameters[name]].value.size for r in recordings]
+        return all(
+            abs(factor.evaluate(recording.numbers) * count - 1) < 1e-9  # noqa: PLR2004 (rounding)
+            for recording, count in zip(recordings, counts, strict=True)
+        )
 
     def _product_formula(self, name: str) -> str:
         """Return the product that is the gradient of a matrix; empty if it has other uses that are not the L2 term."""
