@@ -44,6 +44,13 @@ def softmax(S: Any, axis: int) -> Any:
     return P / P.sum(axis, keepdims=True)
 
 
+def as_float32(x: Any) -> Any:
+    """Return floating-point arrays, also in lists, in float32."""
+    if isinstance(x, list):
+        return [as_float32(part) for part in x]
+    return x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
 def one_hot(labels: Any) -> Any:
     return np.eye(CLASSES)[labels]
 

@@ -3,16 +3,21 @@
 :func:`diagnose` compares gradients with the right ones, which come from the graph of the cost, and tries the mistakes
 of its vocabulary: changes of the backward pass at one place. Modules in reading order:
 
-1. :mod:`~tinygrad_cifar.doctor.diagnosis`: ``diagnose``, the problems on which gradients are compared.
-2. :mod:`~tinygrad_cifar.doctor.recording`: the right cost as a list of steps, from the view of its graph.
-3. :mod:`~tinygrad_cifar.doctor.walks`: the backward walk with changes.
-4. :mod:`~tinygrad_cifar.doctor.vocabulary`: the changes that are tried.
-5. :mod:`~tinygrad_cifar.doctor.search`: the search for those that reproduce the given gradients.
-6. :mod:`~tinygrad_cifar.doctor.sentences`, :mod:`~tinygrad_cifar.doctor.report`: what is said.
+1. :mod:`~tinygrad_cifar.doctor.diagnosis`: ``diagnose``, from the arguments to the report.
+2. :mod:`~tinygrad_cifar.doctor.subject`: the cost and the gradients of the user, and how they are called.
+3. :mod:`~tinygrad_cifar.doctor.recording`: the right cost as a list of steps, from the view of its graph.
+4. :mod:`~tinygrad_cifar.doctor.walks`: the backward walk with changes.
+5. :mod:`~tinygrad_cifar.doctor.cases`: the gradients on one problem, and whether they agree with a walk;
+   :mod:`~tinygrad_cifar.doctor.drawing` draws more of them, :mod:`~tinygrad_cifar.doctor.rounding` gives the tolerance.
+6. :mod:`~tinygrad_cifar.doctor.vocabulary`: the changes that are tried.
+7. :mod:`~tinygrad_cifar.doctor.search`: the search for those that reproduce the given gradients;
+   :mod:`~tinygrad_cifar.doctor.forward_pass`: what the gradient function has forgotten in its forward pass.
+8. :mod:`~tinygrad_cifar.doctor.sentences`, :mod:`~tinygrad_cifar.doctor.report`: what is said.
 
-Beside them: :mod:`~tinygrad_cifar.doctor.problems` (drawing problems), :mod:`~tinygrad_cifar.doctor.matching` (which
-gradient belongs to which parameter), :mod:`~tinygrad_cifar.doctor.factors` (names of factors) and
-:mod:`~tinygrad_cifar.doctor.calls` (calling the user's functions).
+Beside them: :mod:`~tinygrad_cifar.doctor.problems` (the arguments of the cost, and others like them),
+:mod:`~tinygrad_cifar.doctor.matching` (which gradient belongs to which parameter),
+:mod:`~tinygrad_cifar.doctor.factors` (names of factors) and :mod:`~tinygrad_cifar.doctor.calls` (time limits, output
+and errors of the user's functions).
 """
 
 from tinygrad_cifar.doctor.calls import DiagnosisError as DiagnosisError

@@ -132,8 +132,10 @@ def draw_problem(
     def change(name: str, old: Any) -> Any:
         leaf = by_name[name]
         value = leaf.value
-        if not isinstance(value, np.ndarray) or not value.ndim:
+        if not isinstance(value, np.ndarray):
             return _draw_number(old, rng)
+        if not value.ndim and not leaf.is_parameter:
+            return np.asarray(_draw_number(value[()], rng))
         shape = tuple(sizes.get((name, k), n) for k, n in enumerate(value.shape))
         array = _draw_array(leaf, shape, rng, classes)
         if isinstance(old, Tensor):
@@ -141,6 +143,12 @@ def draw_problem(
         return array
 
     return replace_leaves(problem, change)
+
+
+def is_labels(leaf: Leaf) -> bool:
+    """Return whether an argument is an array of integer labels."""
+    array = leaf.value
+    return isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu" and bool(array.size)
 
 
 def class_count(leaves: Sequence[Leaf]) -> int:
@@ -266,6 +274,6 @@ def numbers_of(leaves: Sequence[Leaf], batch: frozenset[Axis], classes: int) -> 
         numbers["(N + 1)"] = numbers["N"] + 1
     for name, shape in shapes.items():
         for axis, n in enumerate(shape):
-            if n > 1 and n not in numbers.values():
+            if n > 1 and n not in [number for known, number in numbers.items() if known[0] != "("]:
                 numbers[f"{name}.shape[{axis}]"] = n
     return numbers

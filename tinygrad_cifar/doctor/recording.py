@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.doctor.calls import DiagnosisError
-from tinygrad_cifar.engine.graph import Array
+from tinygrad_cifar.engine.graph import Array, ancestors
 from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.inspection.building import make_nodes
 from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode
-from tinygrad_cifar.inspection.tracing import trace_graph
-from tinygrad_cifar.inspection.view import graph
+from tinygrad_cifar.inspection.tracing import call_traced
 from tinygrad_cifar.nn.module import Module
 
 _LONGEST = 34  # characters of an expression that stands for an unnamed value
@@ -99,10 +100,15 @@ class Recording:
             self.below.append(sorted(nodes, reverse=True))
             self.leads_to.append(frozenset(names[j] for j in nodes if j in names))
 
-    @property
+    @cached_property
     def signature(self) -> list[Any]:
         """What must be equal in two problems for positions to mean the same in both."""
         return [(step.op, [parent for parent, _ in step.edges]) for step in self.steps]
+
+    @cached_property
+    def operations(self) -> list[Any]:
+        """The operations that were computed and their inputs, without regard to values."""
+        return operations_of(self.result)
 
     def give_names(self, values: Mapping[str, Any]) -> None:
         """Name the nodes of tensors, given by name, single or in lists."""
@@ -202,14 +208,13 @@ def record(
     DiagnosisError
         If the cost is not a scalar, is not finite, or does not depend on a parameter.
     """
-    with trace_graph(values=True):
-        out = evaluate()
-    _check_cost(out)
+    out = call_traced(evaluate)
+    check_cost(out)
     names = {f"parameter{k}": name for k, name in enumerate(parameters)}
     holder = Module()
     for name, tensor in zip(names, parameters.values(), strict=True):
         setattr(holder, name, tensor)
-    view = graph(out, modules=holder)
+    view = make_nodes(out._node, None, holder)  # without the variables of the callers
     nodes, position = _distinct_nodes([node for node in view if node.kind != "data"])
     found: dict[str, int] = {}
     steps = []
@@ -236,15 +241,26 @@ def record(
         raise DiagnosisError("cost: does not depend on any of the parameters")
     _number_repeated_names(steps)
     known = dict(arrays)
-    for node in view.data:
+    for node in (node for node in view if node.kind == "data"):
         value = node.value
         if value is not None and value.ndim and value.dtype.kind in "fiub":
             same = [
                 name for name, other in known.items() if other.shape == value.shape and np.array_equal(other, value)
             ]
             if not same:
-                known[node.name or f"constant {len(known)}"] = value
+                known[node.name or _multiple(value, arrays, numbers) or f"constant {len(known)}"] = value
     return Recording(steps, found, known, dict(numbers), float(out._array.item()), out)
+
+
+def operations_of(out: Tensor) -> list[Any]:
+    """Return the operations behind a result with the positions of their inputs, in the order of computation."""
+    start = out._node
+    nodes = sorted(ancestors(start), key=lambda node: node.number) if start is not None else []
+    position = {node: k for k, node in enumerate(nodes)}
+    return [
+        (node.primitive.name if node.primitive else "", [position[parent] for parent, _, _ in node.edges or ()])
+        for node in nodes
+    ]
 
 
 def _distinct_nodes(all_nodes: Sequence[GraphNode]) -> tuple[list[GraphNode], dict[GraphNode, int]]:
@@ -276,13 +292,29 @@ def _key_of(node: GraphNode, position: Mapping[GraphNode, int]) -> Any:
     return node.primitive.name, operands, options, node.value.tobytes()
 
 
+def _multiple(array: Array, arrays: Mapping[str, Array], numbers: Mapping[str, float]) -> str:
+    """Return an array as a multiple of another one by a number of the problem, such as ``mask / keep``."""
+    largest = np.abs(array).max(initial=0)
+    for name, other in arrays.items():
+        if other.shape == array.shape and largest and other.any():
+            factor = largest / np.abs(other).max()
+            if np.allclose(array, factor * other, rtol=1e-12, atol=0):
+                for number, value in numbers.items():
+                    if np.isclose(factor * value, 1, rtol=1e-12):
+                        return f"{name} / {number}"
+                    if np.isclose(factor, value, rtol=1e-12):
+                        return f"{name} * {number}"
+    return ""
+
+
 def _contents(x: Any) -> Any:
     if isinstance(x, (tuple, list)):
         return tuple(map(_contents, x))
     return (x.shape, x.tobytes()) if isinstance(x, np.ndarray) else repr(x)
 
 
-def _check_cost(out: Any) -> None:
+def check_cost(out: Any) -> None:
+    """Raise an error unless a cost is a finite scalar that depends on a parameter."""
     if not isinstance(out, Tensor):
         raise DiagnosisError(
             f"cost: must return a tensor, computed with the library's operations; got {type(out).__name__} (if it "

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinygrad_cifar.doctor.cases import Case, agree, magnitude
 from tinygrad_cifar.doctor.factors import name_factor
 from tinygrad_cifar.doctor.recording import Recording
-from tinygrad_cifar.doctor.search import Case, Finding, agree, magnitude
+from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences import Mistake, d_of, describe_findings, join
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
@@ -147,6 +148,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     printed: Sequence[str],
     seconds: float,
     is_function: bool,
+    was_cut_short: bool,
     has_lines: bool = True,
 ) -> Report:
     """Return the report of a search.
@@ -169,6 +171,8 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         Duration.
     is_function : bool
         Whether the gradients were given as a function.
+    was_cut_short : bool
+        Whether the processor time was used up before everything was tried.
     has_lines : bool
         Whether lines of the cost function are mentioned. Default: True.
     """
@@ -176,10 +180,10 @@ def make_report(  # noqa: PLR0913 (keyword-only)
     recording = last.recording
     names = _from_the_last_layer(recording)
     walks = [Walk(case.recording) for case in cases]
-    wrong = {name for case, walk in zip(cases, walks, strict=True) for name in names if not case.agrees(name, walk)}
+    wrong: set[str] = set().union(*[case.wrong_parameters() for case in cases])
     different = set(wrong)
     only_given = len(cases) > 1 and all(
-        c.agrees(n, w) for c, w in zip(cases[:-1], walks[:-1], strict=True) for n in names
+        c.agrees(n, w.gradients) for c, w in zip(cases[:-1], walks[:-1], strict=True) for n in names
     )
     remarks = list(notes)
     if wrong and only_given and kinks:
@@ -224,6 +228,11 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         text = " ".join("".join(printed).split())
         remarks.append(f"the functions printed text, which is not shown here: {textwrap.shorten(text, 60)}")
     known = _known(unexplained, cases, findings, wrong) if unexplained else []
+    if unexplained and was_cut_short:
+        known.append("The processor time was used up before all explanations had been tried.")
+    if status == "right" and was_cut_short:
+        problems = "the given problem only" if len(cases) == 1 else f"{len(cases)} problems"
+        remarks.append(f"the processor time was used up, so the gradients were compared on {problems}")
     confirmed = _confirmation(cases, findings, is_function) if mistakes else ""
     return Report(status, tuple(rows), tuple(mistakes), tuple(remarks), tuple(known), confirmed, seconds)
 
@@ -259,7 +268,7 @@ def _row(
     error = float(difference.max(initial=0) / size) if size else 0.0
     if name not in wrong:
         return Row(name, right.shape, "right", "", error)
-    count = int(np.count_nonzero(difference > case.allowed(name, walk)))
+    count = int(np.count_nonzero(difference > case.allowed(name, walk.gradients)))
     return Row(
         name,
         right.shape,
@@ -267,7 +276,7 @@ def _row(
         _ratio(name, cases, walks),
         error,
         count,
-        _first_wrong(name, walk, wrong, findings),
+        _first_wrong(name, case, walk, wrong, findings),
     )
 
 
@@ -289,7 +298,7 @@ def _ratio(name: str, cases: Sequence[Case], walks: Sequence[Walk]) -> str:
     return named.text if named is not None else "varies"
 
 
-def _first_wrong(name: str, walk: Walk, wrong: set[str], findings: Sequence[Finding]) -> str:
+def _first_wrong(name: str, case: Case, walk: Walk, wrong: set[str], findings: Sequence[Finding]) -> str:
     """Return the first wrong quantity on the way from the cost to a parameter."""
     recording = walk.recording
     for finding in findings:
@@ -304,11 +313,19 @@ def _first_wrong(name: str, walk: Walk, wrong: set[str], findings: Sequence[Find
             return d_of(text) + (f" (line {recording.steps[site[1]].line})" if recording.steps[site[1]].line else "")
     uses = [i for i, _ in recording.consumers[recording.parameters[name]]]
     for i in sorted(uses):
-        others = [other for other, at in recording.parameters.items() if other != name and other not in wrong
-                  and _feeds(recording, at, i)]  # fmt: skip
+        others = [
+            other
+            for other, at in recording.parameters.items()
+            if other not in wrong and _feeds(recording, at, i) and not _is_zero(case, other, walk)
+        ]
         if others:
             return f"{d_of(name)} itself: {d_of(recording.text(i))} is right, as {d_of(others[0])} is"
     return d_of(recording.text(min(uses))) + " or before" if uses else d_of(name)
+
+
+def _is_zero(case: Case, name: str, walk: Walk) -> bool:
+    """Return whether a gradient is zero but for rounding, as that of a bias before a batch normalisation."""
+    return magnitude(walk.gradients[name]) <= case.allowed(name, walk.gradients)
 
 
 def _feeds(recording: Recording, at: int, i: int) -> bool:
@@ -345,13 +362,14 @@ def _known(
         if given.shape != g.shape:
             lines.append(f"{name}: the gradient must have the shape {g.shape}; got {given.shape}.")
             continue
-        bad = np.abs(given - g) > case.allowed(name, walk)
+        bad = np.abs(given - g) > case.allowed(name, walk.gradients)
         lines.append(f"{name}: {np.count_nonzero(bad)} of {bad.size} elements are wrong{_pattern(bad)}.")
     return lines
 
 
 def _pattern(bad: Array) -> str:
     """Return in words where wrong elements are, if they are in one row or column."""
+    bad = bad.squeeze()
     if bad.ndim == 2 and not bad.all():  # noqa: PLR2004 (a matrix)
         for axis, word in ((1, "row"), (0, "column")):
             lines = np.flatnonzero(bad.any(axis))
@@ -387,10 +405,16 @@ def _kink_note(kinks: Mapping[str, int], wrong: set[str]) -> str:
 
 
 def _transposed_convention(findings: Sequence[Finding], names: Sequence[str], cases: Sequence[Case]) -> str:
-    """Return a note if all gradients that are matrices are transposed: another convention, not a mistake."""
+    """Return a note if all gradients that are matrices are transposed: another convention, not a mistake.
+
+    It is a mistake if a bias that is a column, or a row, has a gradient of its own shape.
+    """
     recording = cases[0].recording
     shapes = {name: recording.steps[recording.parameters[name]].value.shape for name in names}
     matrices = {name for name, shape in shapes.items() if len(shape) == 2 and min(shape) > 1}  # noqa: PLR2004
+    vectors = [name for name, shape in shapes.items() if len(shape) == 2 and 1 in shape and max(shape) > 1]  # noqa: PLR2004
+    if any(cases[0].shapes[name] == shapes[name] for name in vectors):
+        return ""
     transposed = {
         f.edit.at
         for f in findings
@@ -416,7 +440,7 @@ def _precision_notes(cases: Sequence[Case], walks: Sequence[Walk], wrong: set[st
             errors.append(float(np.abs(given - right).max(initial=0)) / size if size else 0.0)
     worst = max(errors, default=0.0)
     types = sorted({str(g.dtype) for case in cases for g in case.given.values() if g.dtype in (np.float32, np.float16)})
-    if types:
+    if types and worst:
         return [
             f"the gradients are {join(types)}, so they agree to about {worst:.0e} only; this is rounding, not a mistake"
         ]

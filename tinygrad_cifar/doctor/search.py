@@ -9,7 +9,6 @@ was not found, with a factor that is the same expression of the problem's own nu
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.budget import Budget
+from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.vocabulary import edits_at
@@ -30,44 +31,7 @@ _MANY = 4  # findings after which no better explanation is sought
 _MOST_PAIRED = 700
 _MOST_COMPLEX = 3  # factors of a pair: with two free factors, only simple ones are believed
 _DEPENDENT = 1e-8
-_LEAST = 1e-12  # differences below are never errors
 _FEWEST_CONFIRMED = 2  # elements that confirm a factor on the only problem
-
-
-@dataclass
-class Case:
-    """One problem: the recording of the right cost, and the user's gradients.
-
-    Attributes
-    ----------
-    recording : Recording
-        The right cost.
-    given : dict of str to ndarray
-        The user's gradients by parameter.
-    problem : object
-        Its arguments.
-    relative : float
-        How closely gradients must agree, relative to the largest element of either. Default: 1e-7.
-    rounding : dict of str to float
-        How large errors may be in addition, by parameter, because terms that cancel are rounded. Default: none.
-    """
-
-    recording: Recording
-    given: dict[str, Array]
-    problem: Any = None
-    relative: float = 1e-7
-    rounding: dict[str, float] = field(default_factory=dict)
-
-    def allowed(self, name: str, walk: Walk) -> float:
-        """Return the difference up to which the given gradient of a parameter agrees with that of a walk."""
-        own = magnitude(walk.gradients[name], self.given[name])
-        size = max(own, 1e-4 * max(magnitude(g) for g in walk.gradients.values()))
-        return self.relative * size + self.rounding.get(name, 0.0) + _LEAST
-
-    def agrees(self, name: str, walk: Walk) -> bool:
-        """Return whether the given gradient of a parameter agrees with that of a walk."""
-        given, g = self.given[name], walk.gradients[name]
-        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, walk)))
 
 
 @dataclass
@@ -95,16 +59,6 @@ class Finding:
     affected: tuple[str, ...] = ()
 
 
-def magnitude(*arrays: Array) -> float:
-    """Return the largest magnitude in arrays."""
-    return max((float(np.abs(a).max()) if a.size else 0.0 for a in arrays), default=0.0)
-
-
-def agree(a: Array, b: Array, relative: float) -> bool:
-    """Return whether two arrays agree, relative to the largest element of either."""
-    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= relative * magnitude(a, b) + _LEAST))
-
-
 @dataclass
 class _Candidate:
     edit: Edit
@@ -122,13 +76,12 @@ class Search:
     ----------
     cases : sequence of Case
         Problems; the first is the one on which changes are found.
-    deadline : float
-        Value of ``time.thread_time()`` at which the search stops: processor time, so that the answer does not depend on
-        other programs.
+    budget : Budget
+        The processor time, at the end of which the search stops.
     """
 
     cases: Sequence[Case]
-    deadline: float
+    budget: Budget
     findings: list[Finding] = field(default_factory=list)
     tried: int = 0
 
@@ -145,21 +98,30 @@ class Search:
     def _extend(self, findings: list[Finding], depth: int) -> list[Finding]:
         """Return the findings, extended until nothing is wrong or no further change is confirmed."""
         residuals = self._residuals(0, findings)
-        if not residuals or depth >= _MOST_MISTAKES or time.thread_time() > self.deadline:
+        if not residuals or depth >= _MOST_MISTAKES or self.budget.is_used_up:
             return findings
         walk = self._walk(0, findings)
         repeated = self._repeat(walk, residuals, findings)
         if repeated is not None:
             return self._extend([*findings, repeated], depth + 1)
-        partial: list[tuple[int, int, list[Finding]]] = []
+        partial: list[tuple[int, int, int, list[Finding]]] = []
         for found in self._options(walk, residuals, findings):
             extended = self._extend([*findings, *found], depth + 1)
             left = len(self._residuals(0, extended))
-            partial.append((left, _count_kinds(extended), extended))
+            partial.append((left, _count_kinds(extended), len(extended), extended))
             is_short = left == 0 and _count_kinds(extended) == _count_kinds([*findings, *found])
-            if is_short or depth or time.thread_time() > self.deadline or len(extended) > _MANY:
+            is_short &= not self._is_scattered(extended[len(findings) :])
+            if is_short or depth or self.budget.is_used_up or len(extended) > _MANY:
                 break
-        return min(partial, key=lambda item: item[:2])[2] if partial else findings
+        return min(partial, key=lambda item: item[:3])[3] if partial else findings
+
+    def _is_scattered(self, findings: Sequence[Finding]) -> bool:
+        """Return whether several parameters have the same wrong factor, which may come from one place above them."""
+        steps = self.cases[0].recording.steps
+        edges = [f.edit.site for f in findings if f.edit.kind == "scale" and f.edit.site[0] == "edge"]
+        at_leaves = sum(not steps[steps[i].edges[e][0]].op for _, i, e in edges)
+        at_parameters = sum(f.edit.kind == "scale" and f.edit.site[0] == "parameter" for f in findings)
+        return bool(at_leaves + at_parameters > 1)
 
     def _repeat(self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]) -> Finding | None:
         """Return the last change in another layer, if it is confirmed there: often the same code serves all layers."""
@@ -180,7 +142,7 @@ class Search:
         for found in islice(confirmed, _TRIED):
             yield (found,)
         for pair in self._pairs(walk, residuals, directions):
-            if time.thread_time() > self.deadline:
+            if self.budget.is_used_up:
                 return
             both = self._confirm_pair(pair, findings)
             if both is not None:
@@ -207,7 +169,7 @@ class Search:
         return {
             name: given[name] - walk.gradients[name]
             for name in self._shaped(case)
-            if name not in explained and not self.cases[case].agrees(name, walk)
+            if name not in explained and not self.cases[case].agrees(name, walk.gradients)
         }
 
     def _singles(
@@ -222,9 +184,9 @@ class Search:
         directions = []
         wanted = frozenset(residuals)
         shaped = set(self._shaped(0))
-        allowed = {name: self.cases[0].allowed(name, walk) for name in walk.gradients}
+        allowed = {name: self.cases[0].allowed(name, walk.gradients) for name in walk.gradients}
         for edit in edits_at(walk, wanted):
-            if time.thread_time() > self.deadline:
+            if self.budget.is_used_up:
                 break
             if like is not None and not self._is_like(edit, like):
                 continue
@@ -399,7 +361,7 @@ class Search:
         }
         for target in sorted(residuals, key=lambda name: -last[name]):
             r = residuals[target].ravel()
-            if r.size < _FEWEST_CONFIRMED or time.thread_time() > self.deadline:
+            if r.size < _FEWEST_CONFIRMED or self.budget.is_used_up:
                 continue
             rows = [(edit, effect) for edit, effect in directions if target in effect]
             rows.sort(key=lambda row: row[0].cost)
@@ -408,7 +370,7 @@ class Search:
                 continue
             found = _solve_pairs(np.array([effect[target].ravel() for _, effect in rows]), r, self.cases[0].relative)
             pairs = []
-            allowed = self.cases[0].allowed(target, walk)
+            allowed = self.cases[0].allowed(target, walk.gradients)
             for i, j, a, b in found:
                 (first, d), (second, e) = rows[i], rows[j]
                 if any(x.mode == "replace" and abs(y - 1) > self._rounding() for x, y in ((first, a), (second, b))):
@@ -490,11 +452,11 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]
     ) -> Iterator[tuple[Finding, Finding]]:
         """Yield pairs of changes of which one is behind the other, so that their effects do not add up."""
-        ends = min(self.deadline, time.thread_time() + _NESTED_SECONDS)
+        ends = self.budget.spent + _NESTED_SECONDS
         wanted = frozenset(residuals)
         outer = [edit for edit in edits_at(walk, wanted) if edit.mode == "replace" and edit.kind in _NESTED]
         for edit in sorted(outer, key=lambda edit: edit.cost):
-            if time.thread_time() > ends:
+            if self.budget.is_beyond(ends):
                 return
             effect = {name: d for name, d in (walk.direction(edit) or {}).items() if d.any()}
             if not set(effect) & wanted or not all(np.isfinite(d).all() for d in effect.values()):
@@ -508,7 +470,7 @@ class Search:
             if set(left) - wanted:
                 continue
             for candidate in self._singles(changed, left, below=edit.at)[0][:2]:
-                if time.thread_time() > ends:
+                if self.budget.is_beyond(ends):
                     return
                 try:
                     second = self._confirm(candidate, [*findings, first])
@@ -531,7 +493,7 @@ class Search:
                 value = edit.value(walk, walk.gradients[name])
                 if value is None or np.shape(value) != given[name].shape:
                     continue
-                factor = _ratio(given[name], np.asarray(value), self.cases[0].allowed(name, walk))
+                factor = _ratio(given[name], np.asarray(value), self.cases[0].allowed(name, walk.gradients))
                 if factor and _is_near(factor * np.asarray(value), self.cases[0], name, walk):
                     candidates.append((edit.cost + (abs(factor - 1) > self._rounding()), len(candidates), edit))
             for _, _, edit in sorted(candidates)[:_TRIED]:
@@ -550,7 +512,7 @@ class Search:
             if own is None:
                 return None
             value = np.asarray(own.value(walk, walk.gradients[name]))
-            factor = _ratio(case.given[name], value, case.allowed(name, walk))
+            factor = _ratio(case.given[name], value, case.allowed(name, walk.gradients))
             if not factor or not _is_near(factor * value, case, name, walk):
                 return None
             factors.append(factor)
@@ -565,7 +527,7 @@ class Search:
 def _is_near(value: Array, case: Case, name: str, walk: Walk) -> bool:
     """Return whether a gradient of another shape than the parameter is the given one."""
     given = case.given[name]
-    return value.shape == given.shape and bool(np.all(np.abs(value - given) <= case.allowed(name, walk)))
+    return value.shape == given.shape and bool(np.all(np.abs(value - given) <= case.allowed(name, walk.gradients)))
 
 
 def _ratio(given: Array, value: Array, noise: float) -> float | None:
@@ -582,8 +544,8 @@ _NESTED_SECONDS = 0.8
 _NESTED = frozenset(
     {
         *("left_out", "other_derivative", "transposed_factor", "transposed_product", "unscaled_mask", "wrong_mask"),
-        *("twice", "softmax_diagonal", "softmax_without_sum", "softmax_left_out", "label_not_subtracted"),
-        *("constant_statistics", "wrong_factor", "updated_weights"),
+        *("mask_left_out", "twice", "softmax_diagonal", "softmax_without_sum", "softmax_left_out"),
+        *("label_not_subtracted", "constant_statistics", "wrong_factor", "updated_weights"),
     }
 )
 _PLAIN = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)

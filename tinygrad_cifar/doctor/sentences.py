@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.recording import Ref, Step
-from tinygrad_cifar.doctor.search import Case, Finding
+from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.vocabulary.sites import operand_index
 from tinygrad_cifar.doctor.walks import Walk
 
@@ -242,12 +243,24 @@ class _Describer:
         if site[0] == "parameter":
             return self._scaled_parameter(finding, factor, names)
         i, e, parent, _ = self._edge(finding)
-        if self.recording.steps[parent].op == "" or (len(names) == 1 and factor.text != "0"):
+        is_all = self._is_only_path(finding)
+        if self.recording.steps[parent].op == "" or (len(names) == 1 and factor.text != "0" and is_all):
             return self._scaled_parameter(finding, factor, names)
         if factor.text == "0":
             return self._cut(finding, i, parent)
-        whole = self._is_whole(names)
-        return self._scaled_flow(factor, names, whole, i, e, parent)
+        return self._scaled_flow(factor, names, i, e, parent, is_all=is_all, is_loss=is_all and self._is_whole(names))
+
+    def _is_only_path(self, finding: Finding) -> bool:
+        """Return whether gradients consist of what flows along an edge, besides a multiple of their parameter."""
+        walk = self.walks[0]
+        for name, effect in (walk.direction(finding.edit) or {}).items():
+            value = self.recording.steps[self.recording.parameters[name]].value
+            rest = walk.gradients[name] - effect
+            size = float(np.vdot(value, value))
+            penalty = value * (np.vdot(value, rest) / size if size else 0.0)
+            if np.abs(rest - penalty).max(initial=0) > 1e-9 * np.abs(walk.gradients[name]).max(initial=0):
+                return False
+        return True
 
     def _is_whole(self, names: Sequence[str]) -> bool:
         """Return whether a change concerns all parameters that have a gradient without the L2 term."""
@@ -259,26 +272,41 @@ class _Describer:
         size = max(np.abs(g).max() for g in gradients.values())
         return {name for name, g in gradients.items() if np.abs(g).max() < 1e-10 * size}
 
-    def _scaled_flow(self, factor: Factor, names: tuple[str, ...], whole: bool, i: int, e: int, parent: int) -> _Draft:
-        where = "" if whole else f" from {self.text(i)} to {self.text(parent)}"
-        what = "the gradient of the loss" if whole else f"the gradient that flows{where}"
-        right = "" if whole else f"{self.d(parent)} = {self._formula(i, e)}"
-        of = "the gradients of {parameters}"
+    def _scaled_flow(
+        self,
+        factor: Factor,
+        names: tuple[str, ...],
+        i: int,
+        e: int,
+        parent: int,
+        *,
+        is_all: bool,
+        is_loss: bool,
+    ) -> _Draft:
+        is_named = bool(self.recording.steps[i].name)
+        where = f"that flows from {self.text(i)} to" if is_named or not is_all else "of"
+        what = f"the gradient {where} {self.text(parent)}" if not is_loss else "the gradient of the loss"
+        right = "" if is_loss else f"{self.d(parent)} = {self._formula(i, e)}"
+        of = "the gradients of {parameters}" if is_all else "this part of the gradients of {parameters}"
+        are = "are" if is_all else "is"
+        it = "they" if is_all else "it"
         yours = f"{factor.text} times this"
         batch = [name for name, power in factor.powers if name == "N" and power == 1]
         sign = "-" if factor.text.startswith("-") else ""
         if batch and len(factor.powers) == 1 and abs(factor.coefficient) == 1:
             also = " and the sign is wrong" if sign else ""
-            text = f"The factor 1/N is missing{also} in {what}: {of} are {factor.text} times as large as they should be"
+            text = (
+                f"The factor 1/N is missing{also} in {what}: {of} {are} {factor.text} times as large as {it} should be"
+            )
             return _Draft("missing_1/N", text + self._number(factor) + ".", (), right, yours, names, factor.text)
         if factor.text in ("1/N", "-1/N"):
-            text = f"The factor 1/N is taken twice in {what}: {of} are {factor.text} times what they should be"
+            text = f"The factor 1/N is taken twice in {what}: {of} {are} {factor.text} times what {it} should be"
             return _Draft("double_1/N", text + self._number(factor) + ".", (), right, yours, names, factor.text)
         if factor.text == "-1":
-            text = f"The sign is wrong in {what}: {of} are -1 times what they should be."
+            text = f"The sign is wrong in {what}: {of} {are} -1 times what {it} should be."
             return _Draft("sign", text, (), right, f"-({self._formula(i, e)})", names, factor.text)
         step = self.recording.steps[i]
-        if step.op == "divide" and not whole and factor.text == self._operand(step, e):
+        if step.op == "divide" and not is_loss and factor.text == self._operand(step, e):
             text = (
                 f"The factor 1/{factor.text} is left out in the backward pass at {self.text(i)} (it is not scaled): "
                 f"the gradient is {factor.text} times what it should be, in {of}{self._number(factor)}."
@@ -308,17 +336,13 @@ class _Describer:
         if factor.text == "0":
             text = f"{what[0].upper()}{what[1:]} is 0: nothing flows to it."
             return _Draft("zero", text, (), right, "0", names, factor.text)
-        if factor.text == "1/N" and is_bias:
-            text = f"A mean over the images stands where the sum belongs in {what}: it is 1/N times what it should be"
-            return _Draft(
-                "mean_for_sum",
-                text + self._number(factor) + ".",
-                (),
-                right,
-                right.replace("sum(", "mean("),
-                names,
-                "1/N",
+        if is_bias and (factor.text == "1/N" or self._is_mean(factor, names[0], node)):
+            over = "the images" if factor.text == "1/N" else "all elements"
+            text = (
+                f"A mean over {over} stands where the sum belongs in {what}: it is {factor.text} times what it should"
             )
+            mean = right.replace("sum(", "mean(")
+            return _Draft("mean_for_sum", f"{text} be{self._number(factor)}.", (), right, mean, names, factor.text)
         if factor.text == "N":
             text = f"The factor 1/N is missing in {what}: it is N times as large as it should be{self._number(factor)}."
             return _Draft("missing_1/N", text, (), right, yours, names, "N")
@@ -330,6 +354,15 @@ class _Describer:
             return _Draft("sign", text, (), right, yours, names, "-1")
         text = f"{what[0].upper()}{what[1:]} is {factor.text} times what it should be{self._number(factor)}."
         return _Draft("factor", text, (), right, yours, names, factor.text)
+
+    def _is_mean(self, factor: Factor, name: str, node: int) -> bool:
+        """Return whether a factor is 1 / (the number of elements of a node per element of a bias), on all problems."""
+        recordings = [case.recording for case in self.cases]
+        counts = [r.steps[node].value.size / r.steps[r.parameters[name]].value.size for r in recordings]
+        return all(
+            abs(factor.evaluate(recording.numbers) * count - 1) < 1e-9  # noqa: PLR2004 (rounding)
+            for recording, count in zip(recordings, counts, strict=True)
+        )
 
     def _product_formula(self, name: str) -> str:
         """Return the product that is the gradient of a matrix; empty if it has other uses that are not the L2 term."""
@@ -486,7 +519,7 @@ class _Describer:
             mask = constant and self._is_mask(step.operands[1 - operand_index(step, e)])
             if mask:
                 text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
-                return _Draft("mask_not_applied", text, (other,), right, yours, names)
+                return _Draft("mask_not_applied", text, (other.partition(" / ")[0],), right, yours, names)
             text = "A factor is left out in the backward pass: {at}, in the gradients of {parameters}."
             return _Draft("factor_left_out", text, (what.removeprefix("the factor "),), right, yours, names)
         text = f"The derivative of {_function(step.op)} at {{at}} is left out, in the gradients of {{parameters}}."
@@ -551,12 +584,22 @@ class _Describer:
     def _unscaled_mask(self, finding: Finding) -> _Draft:
         i, e, parent, _ = self._edge(finding)
         mask = self._other_operand(finding)
+        name = mask.partition(" / ")[0]
         text = (
             "The dropout mask {at} is not scaled in the backward pass: 1 / (the probability to keep) "
             "is missing, in the gradients of {parameters}."
         )
         yours = f"{self.d(parent)} = {self.d(i)} * ({mask} != 0)"
-        return _Draft("mask_not_scaled", text, (mask,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+        return _Draft("mask_not_scaled", text, (name,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+
+    def _mask_left_out(self, finding: Finding) -> _Draft:
+        i, e, parent, _ = self._edge(finding)
+        mask = self._other_operand(finding)
+        text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
+        yours = f"{self.d(parent)} = {self.d(i)} * max({mask})"
+        return _Draft(
+            "mask_not_applied", text, (mask.partition(" / ")[0],), f"{self.d(parent)} = {self._formula(i, e)}", yours
+        )
 
     def _among(self, parent: int) -> str:
         """Return which gradients a wrong cotangent reaches; empty if it is that of a parameter."""
@@ -609,7 +652,8 @@ class _Describer:
         i, e, parent, _ = self._edge(finding)
         array, factor = self.source(finding.edit.detail["array"]), self._other_operand(finding)
         text = "The wrong variable: {at}, in the gradients of {parameters}."
-        place = f"{array} stands where {factor} belongs in the gradient of {self.text(parent)}"
+        own = finding.affected == (self.text(parent),)  # then the sentence ends with its name
+        place = f"{array} stands where {factor} belongs" + ("" if own else f" in the gradient of {self.text(parent)}")
         right = f"{self.d(parent)} = {self._formula(i, e)}"
         return _Draft("wrong_variable", text, (place,), right, f"{self.d(i)} * {array}")
 
@@ -826,6 +870,24 @@ class _Describer:
         )
         return _Draft("ties", text)
 
+    def _maximum_left_out(self, finding: Finding) -> _Draft:
+        i, _, parent, _ = self._edge(finding)
+        text = (
+            "The derivative of the maximum at {at} is left out: its gradient goes to all elements, not only to the "
+            "largest, in the gradients of {parameters}."
+        )
+        right = f"{self.d(parent)} = {self.d(i)} where {self.text(parent)} is largest, and 0 elsewhere"
+        return _Draft("derivative_left_out", text, (self.text(i),), right, f"{self.d(i)} everywhere")
+
+    def _one_use(self, finding: Finding) -> _Draft:
+        detail, value = finding.edit.detail, self.text(finding.edit.site[1])
+        which = "last" if detail["which"] else "first"
+        text = (
+            f"The gradient is overwritten where it should be added: {value} is used {detail['count']} times, and only "
+            f"the {which} use contributes to the gradients of {{parameters}}."
+        )
+        return _Draft("overwritten", text, (), "the sum over all uses, with +=", f"the {which} use alone")
+
     def _parameter_forgotten(self, finding: Finding) -> _Draft:
         name = finding.edit.at
         what = "The bias" if self._is_bias(name) else "The parameter"
@@ -903,6 +965,22 @@ class _Describer:
                 "not P - Y"
             )
         )  # fmt: skip
+
+    def _sigmoid_loss(self, finding: Finding) -> _Draft:
+        kind, formula = finding.edit.detail["kind"], finding.edit.detail["formula"]
+        at = finding.edit.site[1]
+        S = self.text(at)
+        reason = {
+            "label_not_subtracted": "the label is not subtracted",
+            "probability_forgotten": "the probability is forgotten",
+            "label_sign": "the sign of the label is wrong",
+            "scores_for_probabilities": f"{S} stands where its sigmoid belongs",
+            "decision_for_probability": "the predicted label stands where the probability belongs",
+            "sigmoid_left_out": "the derivative of the sigmoid, and the term of the label 0, are left out",
+        }[kind]
+        text = f"The derivative of the cross-entropy at {S} is wrong: {reason}, in the gradients of {{parameters}}."
+        right = f"{self.d(at)} is proportional to P - Y with P = sigmoid({S})"
+        return _Draft(kind, text, (), right, formula.replace("S", S))
 
     def _label_added(self, finding: Finding) -> _Draft:
         return self._scores(

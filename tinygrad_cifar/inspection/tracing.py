@@ -8,10 +8,10 @@ modules that are being called, and the arguments that no VJP needs. It is droppe
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import ref
 
 import numpy as np
@@ -29,6 +29,8 @@ from tinygrad_cifar.inspection.variables import (
     user_frames,
 )
 from tinygrad_cifar.nn.module import Module
+
+R = TypeVar("R")
 
 
 class Argument(NamedTuple):
@@ -89,8 +91,9 @@ class Trace:
 class _Tracer(Watcher):
     """Notes on each node what the program was doing when the operation was computed."""
 
-    def __init__(self, *, values: bool) -> None:
+    def __init__(self, *, values: bool, outermost: FrameType | None = None) -> None:
         self._values = values
+        self._outermost = outermost
         # The frame that the assigning line called, and the node that has received the name of the variable: if another
         # operation of the same call follows, that one is the result.
         self._called: FrameType | None = None
@@ -102,7 +105,7 @@ class _Tracer(Watcher):
             return
         node.location = caller_location()
         frame = sys._getframe(1)
-        frames = list(user_frames(frame))
+        frames = list(user_frames(frame, self._outermost))
         variables = [read_variables(f) for f in frames]
         trace = Trace(
             variable=self._variable(frame, node),
@@ -117,7 +120,7 @@ class _Tracer(Watcher):
                 parent.trace = Trace(name)
 
     def _variable(self, frame: FrameType, node: Node) -> str:
-        variable, called = assigned_variable(frame)
+        variable, called = assigned_variable(frame, self._outermost)
         if called is not None and called is self._called and self._named is not None:
             before = self._named()
             if before is not None:
@@ -127,7 +130,7 @@ class _Tracer(Watcher):
 
     def close(self) -> None:
         """Release the frame."""
-        self._called = self._named = None
+        self._called = self._named = self._outermost = None
 
 
 def _describe(argument: Any, variables: Sequence[Mapping[str, Any]]) -> Argument:
@@ -232,5 +235,18 @@ def trace_graph(*, values: bool = False) -> Iterator[None]:
     try:
         with observe(tracer):
             yield
+    finally:
+        tracer.close()
+
+
+def call_traced(function: Callable[[], R]) -> R:
+    """Call a function inside a ``trace_graph(values=True)`` block that reads the variables of the function only.
+
+    Those of its callers, which may be many, are not searched for names.
+    """
+    tracer = _Tracer(values=True, outermost=sys._getframe())
+    try:
+        with observe(tracer):
+            return function()
     finally:
         tracer.close()

@@ -24,9 +24,9 @@ _NOTEBOOK_HISTORY = frozenset({"In", "Out"})
 Names = Iterator[tuple[str, Any]]
 
 
-def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames of the user's program that led to ``frame``, the innermost first."""
-    while frame is not None:
+def user_frames(frame: FrameType | None, outermost: FrameType | None = None) -> Iterator[FrameType]:
+    """Yield the frames of the user's program that led to ``frame``, the innermost first, up to ``outermost``."""
+    while frame is not None and frame is not outermost:
         if not is_library_frame(frame):
             yield frame
         frame = frame.f_back
@@ -94,16 +94,16 @@ def module_name(variable: str) -> str:
 # -- names of results --------------------------------------------------------------------------------------------------
 
 
-def assigned_variable(frame: FrameType) -> tuple[str, FrameType | None]:
+def assigned_variable(frame: FrameType, outermost: FrameType | None = None) -> tuple[str, FrameType | None]:
     """Return the variable to which the result of a call is about to be assigned, and the frame that was called.
 
     The innermost frame of the user's program, or of a model of the course, is examined; where it returns the result,
-    the one that called it. The name is empty if the result is used otherwise. It is read from the instruction after the
-    call.
+    the one that called it, up to ``outermost``. The name is empty if the result is used otherwise. It is read from the
+    instruction after the call.
     """
     current: FrameType | None = frame
     below: FrameType | None = None
-    while current is not None:
+    while current is not None and current is not outermost:
         if not is_library_frame(current) or current.f_globals.get("__name__") == _MODELS:
             follows = _use_of_result(current.f_code, current.f_lasti)
             if follows is not _RETURN:

@@ -310,7 +310,7 @@ VOCABULARY: dict[str, Descriptions] = {
     "momentum_factor": tuple((p, EVERY) for p in FACTORS["0.1"]) + tuple((p, "@affected") for p in FACTORS["0.1"]),
 }
 
-_ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|cf|resp)\.")
+_ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|cf|resp|no(?=\. \d))\.")
 
 
 def first_sentence(text: str) -> str:

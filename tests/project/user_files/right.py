@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from typing_extensions import assert_type
 
 import tinygrad_cifar as tg
+from tinygrad_cifar import doctor, gradcheck, models, nn, optim, schedules, training
 from tinygrad_cifar import functional as F
-from tinygrad_cifar import gradcheck, models, nn, optim, schedules, training
 
 Array = NDArray[Any]
 
@@ -143,3 +143,23 @@ def apply(function: Callable[[tg.Tensor], tg.Tensor], x: tg.Tensor) -> tg.Tensor
 
 apply(tg.tanh, t)
 apply(tg.sum, t)
+
+# The gradient doctor: gradients as a function, or as arrays; the cost as a function, or a model.
+report = doctor.diagnose(loss, lambda x: 2 * x, {"x": t}, wrt="x", time_limit=5.0, seed=1)
+assert_type(report, doctor.Report)
+assert_type(tg.doctor.diagnose(loss, [a], [t]), doctor.Report)
+guesses = {name: np.zeros(parameter.shape) for name, parameter in Net().named_parameters()}
+assert_type(doctor.diagnose(Net(), guesses, [a, np.array([0, 1])]), doctor.Report)
+assert_type(report.status, str)
+assert_type(report.is_right, bool)
+assert_type(report.sentences, tuple[str, ...])
+assert_type(report.rows, tuple[doctor.Row, ...])
+assert_type(report.mistakes, tuple[doctor.Mistake, ...])
+assert_type(report.rows[0].shape, tuple[int, ...])
+assert_type(report.rows[0].error, float)
+for mistake in report.mistakes:
+    assert_type(mistake.sentence, str)
+    assert_type(mistake.parameters, tuple[str, ...])
+    assert_type(mistake.line, int)
+assert_type(report.table(), str)
+refused: type[ValueError] = doctor.DiagnosisError

@@ -17,3 +17,8 @@ tg.relu(x, 1)  # error
 tg.add(x)  # error
 count: int = tg.relu(x)  # error
 fine: tg.Tensor = tg.relu(x)
+tg.doctor.diagnose(tg.sum)  # error
+tg.doctor.diagnose(3, [1.0])  # error
+tg.doctor.diagnose(tg.sum, [x], [x], wrt=1)  # error
+tg.doctor.diagnose(tg.sum, [x], [x], None)  # error
+tg.doctor.diagnose(tg.sum, [x], [x]).sentence  # error

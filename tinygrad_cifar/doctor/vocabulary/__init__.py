@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from tinygrad_cifar.doctor.vocabulary.derivatives import edits_of_derivative, edits_of_operand, edits_of_softmax
 from tinygrad_cifar.doctor.vocabulary.direct import edits_of_direct_edge
 from tinygrad_cifar.doctor.vocabulary.parameters import edits_of_parameter
-from tinygrad_cifar.doctor.vocabulary.paths import edits_of_statistics
+from tinygrad_cifar.doctor.vocabulary.paths import edits_of_statistics, edits_of_uses
 from tinygrad_cifar.doctor.vocabulary.products import edits_of_product
 from tinygrad_cifar.doctor.vocabulary.scores import edits_of_scores
-from tinygrad_cifar.doctor.vocabulary.sums import edits_of_node_order, edits_of_order, edits_of_sum, edits_of_ties
+from tinygrad_cifar.doctor.vocabulary.sums import edits_of_maximum, edits_of_node_order, edits_of_order, edits_of_sum
 from tinygrad_cifar.doctor.walks import Edit, Walk
 
 
@@ -27,6 +27,7 @@ def edits_at(walk: Walk, wanted: frozenset[str]) -> Iterator[Edit]:
         yield from edits_of_scores(walk, i)
         yield from edits_of_statistics(recording, i)
         yield from edits_of_node_order(recording, i)
+        yield from edits_of_uses(recording, i)
         for e, (parent, _) in enumerate(recording.steps[i].edges):
             if recording.leads_to[parent] & wanted:
                 yield from _at_edge(walk, i, e, parent)
@@ -58,4 +59,4 @@ def _at_edge(walk: Walk, i: int, e: int, parent: int) -> Iterator[Edit]:
     if not recording.steps[parent].op:
         yield from edits_of_direct_edge(recording, i, e, right)
     if step.op in ("max", "min"):
-        yield Edit("ties", site, edits_of_ties(i, parent), cost=1.5, detail={"parent": parent})
+        yield from edits_of_maximum(site, i, parent)

@@ -12,6 +12,7 @@ from tinygrad_cifar.doctor.vocabulary.sites import (
     bind_arguments,
     cotangent_of,
     matrices,
+    namelessness,
     operand_index,
     read_array,
     value_of,
@@ -79,6 +80,8 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
     if step.op in ("multiply", "divide") and isinstance(other, np.ndarray) and other.shape == g.shape:
         at = next(k for k, op in enumerate(step.operands) if op is other)
         yield Edit("unscaled_mask", site, _unscaled(i, at), cost=0.8, detail={"at": at})
+        if step.op == "multiply" and len(np.unique(other[other != 0])) == 1 and not other.all():
+            yield Edit("mask_left_out", site, _without_mask(i, at), cost=0.9, detail={"at": at})
 
 
 def edits_of_operand(recording: Recording, i: int, site: tuple[Any, ...], shape: tuple[int, ...]) -> Iterator[Edit]:
@@ -89,7 +92,7 @@ def edits_of_operand(recording: Recording, i: int, site: tuple[Any, ...], shape:
                 "wrong_operand",
                 site,
                 bind_arguments(lambda w, _, source: cotangent_of(w, i) * read_array(w, source), source),
-                cost=2.0,
+                cost=2.0 + namelessness(recording, source),
                 detail={"array": source},
             )
 
@@ -104,6 +107,11 @@ def _applied_twice(i: int, e: int) -> Callable[[Walk, Array], Array | None]:
 
 def _unscaled(i: int, at: int) -> Callable[[Walk, Array], Array]:
     return lambda walk, _: cotangent_of(walk, i) * (walk.recording.steps[i].operands[at] != 0)
+
+
+def _without_mask(i: int, at: int) -> Callable[[Walk, Array], Array]:
+    """Return the cotangent times the scale of a mask, such as 1 / keep, as if all its elements had been kept."""
+    return lambda walk, _: cotangent_of(walk, i) * np.abs(walk.recording.steps[i].operands[at]).max()
 
 
 def _masks(recording: Recording, i: int, site: tuple[Any, ...], parent: int, g: Array) -> Iterator[Edit]:

@@ -1,8 +1,8 @@
-"""Statistics of a batch that are taken for constants: the paths through its mean and its variance are missing."""
+"""Paths that are missing: through the statistics of a batch, or through all uses of a value but one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -45,6 +45,29 @@ def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
                     "users": {p: steps[k].op for k, e in entries for p in [steps[k].edges[e][0]]},
                 },
             )
+
+
+def edits_of_uses(recording: Recording, i: int) -> Iterator[Edit]:
+    """Yield the edits in which the last, or first, of several equal uses of a value overwrites the others."""
+    operations = [recording.steps[k].op for k, _ in recording.consumers[i]]
+    op = max(operations, key=operations.count, default="")
+    uses = [edge for edge in recording.consumers[i] if recording.steps[edge[0]].op == op]
+    if len(uses) > 2:  # of two, an edge that is cut says more
+        for which, cost in ((-1, 0.9), (0, 1.1)):
+            detail = {"count": len(uses), "which": which}
+            yield Edit("one_use", ("node", i), _of_one_use(tuple(uses), which), cost=cost, detail=detail)
+
+
+def _of_one_use(uses: Sequence[tuple[int, int]], which: int) -> Callable[[Walk, Array], Array | None]:
+    def value(walk: Walk, g: Array) -> Array | None:
+        parts = [walk.contributions.get(edge) for edge in uses]
+        kept = parts.pop(which)
+        if kept is None or any(part is None for part in parts):
+            return None
+        without: Array = g - sum(np.asarray(part) for part in parts)
+        return without
+
+    return value
 
 
 def _merge_point(recording: Recording, i: int) -> int | None:

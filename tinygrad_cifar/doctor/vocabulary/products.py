@@ -11,6 +11,7 @@ from tinygrad_cifar.doctor.vocabulary.sites import (
     cotangent_of,
     matrices,
     matrix_shape,
+    namelessness,
     operand_index,
     parameter_name,
     read_array,
@@ -70,7 +71,7 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
                 "wrong_factor",
                 site,
                 bind_arguments(lambda w, _, s: product(w, read_array(w, s), cotangent_of(w, i)), source),
-                cost=2.0 + 0.1 * isinstance(source, str),
+                cost=2.0 + namelessness(recording, source),
                 detail={"array": source, "factor": other, "is_left": is_left},
             )
     for j, candidate in enumerate(recording.steps):

@@ -1,4 +1,4 @@
-"""Mistakes in the derivative of a loss with respect to the scores: softmax with cross-entropy, and hinge loss."""
+"""Mistakes in the derivative of a loss with respect to the scores: of a softmax or sigmoid, and hinge loss."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from tinygrad_cifar.engine.graph import Array
 
 
 def edits_of_scores(walk: Walk, i: int) -> Iterator[Edit]:
-    """Yield the edits of a node whose cotangent is that of a softmax with cross-entropy, or of a hinge loss."""
+    """Yield the edits of a node whose cotangent is that of a cross-entropy, or of a hinge loss."""
     step = walk.recording.steps[i]
     g = walk.cotangents[i]
+    if g is not None and step.op and binary_form(step.value, g) is not None:
+        yield from _at_logits(i)
     if g is None or g.ndim != 2 or not g.size or not step.op:
         return
     found = cross_entropy_form(step.value, g)
@@ -109,6 +111,44 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
         yield Edit(kind, ("node", i), form(function), cost=cost - 0.5, detail={"formula": text})
 
 
+def binary_form(scores: Array, g: Array) -> tuple[Array, Array, float] | None:
+    """Return (P, Y, c) if a cotangent is ``c * (P - Y)``, with the sigmoid P of the scores and labels Y of 0 and 1."""
+    if g.size < 2 or not np.isfinite(g).all() or not np.isfinite(scores).all() or not g.any():
+        return None
+    P = 1 / (1 + np.exp(-scores))
+    first = (0,) * g.ndim
+    for label in (0, 1):
+        c = float(g[first] / (P[first] - label))
+        if c > 0 and np.isfinite(c):
+            Y = P - g / c
+            if ((np.abs(Y) < 1e-6) | (np.abs(Y - 1) < 1e-6)).all():
+                return P, np.round(Y), c
+    return None
+
+
+def _at_logits(i: int) -> Iterator[Edit]:
+    """Yield the wrong derivatives of the cross-entropy of a sigmoid with respect to the scores."""
+
+    def form(function: Callable[[Array, Array, Array], Array]) -> Callable[[Walk, Array], Array | None]:
+        def value(walk: Walk, g: Array) -> Array | None:
+            scores = value_of(walk, i)
+            found = binary_form(scores, g)
+            return None if found is None else found[2] * function(found[0], found[1], scores)
+
+        return value
+
+    variants: list[tuple[str, str, Callable[[Array, Array, Array], Array]]] = [
+        ("label_not_subtracted", "P", lambda P, Y, S: P),
+        ("probability_forgotten", "-Y", lambda P, Y, S: -Y),
+        ("label_sign", "P + Y", lambda P, Y, S: P + Y),
+        ("scores_for_probabilities", "S - Y", lambda P, Y, S: S - Y),
+        ("decision_for_probability", "(P > 0.5) - Y", lambda P, Y, S: (P > 0.5) - Y),
+        ("sigmoid_left_out", "-Y / P", lambda P, Y, S: -Y / P),
+    ]
+    for kind, text, function in variants:
+        yield Edit("sigmoid_loss", ("node", i), form(function), cost=0.5, detail={"formula": text, "kind": kind})
+
+
 def hinge_form(scores: Array, g: Array) -> int | None:
     """Return the axis of the classes if a cotangent is that of a hinge loss; None otherwise."""
     positive = g[g > 0]
@@ -193,7 +233,7 @@ def _at_margins(i: int, axis: int) -> Iterator[Edit]:
         ("hinge_count_forgotten", "-1", lambda A, Y, n, S: A - Y, 1.1),
         ("hinge_count_forgotten", "-1 where a margin is violated", lambda A, Y, n, S: A - Y * (n > 0), 1.2),
         ("hinge_only_own_class", "only the own class", lambda A, Y, n, S: -Y * n, 1.1),
-        ("hinge_sign_of_own_class", "+(number of violations)", lambda A, Y, n, S: A + Y * n, 1.2),
+        ("hinge_sign_of_own_class", "+(number of violations)", lambda A, Y, n, S: A + Y * n, 0.8),
         ("hinge_own_class_constant", "-(K - 1)", lambda A, Y, n, S: A - Y * (Y.shape[axis] - 1), 1.3),
         ("hinge_margin_forgotten", "margin 0", lambda A, Y, n, S: _hinge(margin_of(S, Y) > 0, Y, axis), 1.2),
         ("hinge_mask_forgotten", "all classes", lambda A, Y, n, S: _hinge(np.ones_like(S), Y, axis), 1.2),

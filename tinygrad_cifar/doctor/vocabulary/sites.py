@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording, Ref
-from tinygrad_cifar.doctor.walks import Walk
+from tinygrad_cifar.doctor.walks import NotApplicableError, Walk
 from tinygrad_cifar.engine.graph import Array
 
 
@@ -21,7 +21,7 @@ def cotangent_of(walk: Walk, i: int) -> Array:
     """Return the cotangent of a node."""
     g = walk.cotangents[i]
     if g is None:
-        raise ValueError("no cotangent reaches this node")
+        raise NotApplicableError("no cotangent reaches this node")
     return g
 
 
@@ -59,6 +59,13 @@ def matrices(recording: Recording) -> Iterator[tuple[Any, Array]]:
     for name, array in recording.arrays.items():
         if array.ndim == 2 and array.dtype.kind in "fiub":
             yield name, array
+
+
+def namelessness(recording: Recording, source: Any) -> float:
+    """Return how much less likely an array is to stand in the place of another if it is not a variable of the cost."""
+    if isinstance(source, Ref):
+        return 0.05 * (not recording.steps[source.at].name)
+    return 0.1
 
 
 def parameter_name(recording: Recording, operand: Any) -> str | None:

@@ -98,19 +98,24 @@ def _by_columns(_: Walk, g: Array, k: int) -> Array:
     return flat.reshape(g.shape, order="F")
 
 
-def edits_of_ties(i: int, parent: int) -> Callable[[Walk, Array], Array | None]:
-    """Return the gradient of a maximum in which each of several equal elements receives all of it."""
+def edits_of_maximum(site: tuple[Any, ...], i: int, parent: int) -> Iterator[Edit]:
+    """Yield the edits of a maximum along axes: ties that are counted several times, and all elements."""
+    # Without ties, the first change has no effect; with them, it is likelier than a change of size.
+    yield Edit("ties", site, _reaching(i, parent, ties=True), cost=0.8, detail={"parent": parent})
+    yield Edit("maximum_left_out", site, _reaching(i, parent, ties=False), cost=1.2)
+
+
+def _reaching(i: int, parent: int, *, ties: bool) -> Callable[[Walk, Array], Array | None]:
+    """Return the gradient of a maximum that each of several equal elements, or each element, receives whole."""
 
     def value(walk: Walk, _: Array) -> Array | None:
         x, out, g = value_of(walk, parent), value_of(walk, i), cotangent_of(walk, i)
-        if x.ndim != out.ndim:
-            axes = list(range(x.ndim))
-            for axis in axes:
-                if np.array_equal(x.max(axis), out) or np.array_equal(x.min(axis), out):
-                    out, g = np.expand_dims(out, axis), np.expand_dims(g, axis)
-                    break
+        for axis in range(x.ndim if x.ndim != out.ndim else 0):
+            if np.array_equal(x.max(axis), out) or np.array_equal(x.min(axis), out):
+                out, g = np.expand_dims(out, axis), np.expand_dims(g, axis)
+                break
         try:
-            return np.asarray(g * (x == out)) if np.broadcast_shapes(g.shape, x.shape) == x.shape else None
+            return np.asarray(g * (x == out) if ties else np.broadcast_to(g, x.shape))
         except ValueError:
             return None
 

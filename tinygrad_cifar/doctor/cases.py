@@ -1,0 +1,83 @@
+"""The user's gradients on one problem, and whether they agree with those of a backward walk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from tinygrad_cifar.doctor.recording import Recording
+from tinygrad_cifar.doctor.subject import Problem
+from tinygrad_cifar.doctor.walks import Walk
+from tinygrad_cifar.engine.graph import Array
+
+_LEAST = 1e-12  # differences below are never errors
+
+
+@dataclass
+class Case:
+    """One problem: the recording of the right cost, and the user's gradients.
+
+    Attributes
+    ----------
+    recording : Recording
+        The right cost.
+    given : dict of str to ndarray
+        The user's gradients by parameter.
+    problem : Problem
+        Its arguments.
+    shapes : dict of str to tuple
+        The shapes of the gradients as the user gave them: in ``given``, axes of size 1 are those of the parameters.
+    relative : float
+        How closely gradients must agree, relative to the largest element of either. Default: 1e-7.
+    rounding : dict of str to float
+        How large errors may be in addition, by parameter, because terms that cancel are rounded. Default: none.
+    """
+
+    recording: Recording
+    given: dict[str, Array]
+    problem: Problem
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    relative: float = 1e-7
+    rounding: dict[str, float] = field(default_factory=dict)
+
+    def allowed(self, name: str, gradients: Mapping[str, Array]) -> float:
+        """Return the difference up to which the given gradient of a parameter agrees with that of all ``gradients``."""
+        own = magnitude(gradients[name], self.given[name])
+        size = max(own, 1e-4 * max(magnitude(g) for g in gradients.values()))
+        rounding = self.rounding.get(name, 0.0)
+        if rounding:  # of terms that are as much larger as the gradients of this walk are
+            rounding *= max(1.0, max(magnitude(g) for g in gradients.values()) / (self._largest or np.inf))
+        return self.relative * size + rounding + _LEAST
+
+    @cached_property
+    def _largest(self) -> float:
+        """The largest element of the right gradients."""
+        return magnitude(*Walk(self.recording).gradients.values())
+
+    def agrees(self, name: str, gradients: Mapping[str, Array]) -> bool:
+        """Return whether the given gradient of a parameter agrees with that of all ``gradients``."""
+        given, g = self.given[name], gradients[name]
+        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, gradients)))
+
+    def wrong_parameters(self) -> frozenset[str]:
+        """Return the parameters whose gradient is wrong."""
+        gradients = Walk(self.recording).gradients
+        return frozenset(name for name in gradients if not self.agrees(name, gradients))
+
+    def has_shapes(self) -> dict[str, bool]:
+        """Return whether each gradient has the shape of its parameter."""
+        steps, at = self.recording.steps, self.recording.parameters
+        return {name: g.shape == steps[at[name]].value.shape for name, g in self.given.items()}
+
+
+def magnitude(*arrays: Array) -> float:
+    """Return the largest magnitude in arrays."""
+    return max((float(np.abs(a).max()) if a.size else 0.0 for a in arrays), default=0.0)
+
+
+def agree(a: Array, b: Array, relative: float) -> bool:
+    """Return whether two arrays agree, relative to the largest element of either."""
+    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= relative * magnitude(a, b) + _LEAST))
