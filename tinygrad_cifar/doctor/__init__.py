@@ -24,6 +24,6 @@ from tinygrad_cifar.doctor.calls import DiagnosisError as DiagnosisError
 from tinygrad_cifar.doctor.diagnosis import diagnose as diagnose
 from tinygrad_cifar.doctor.report import Report as Report
 from tinygrad_cifar.doctor.report import Row as Row
-from tinygrad_cifar.doctor.sentences import Mistake as Mistake
+from tinygrad_cifar.doctor.sentences.drafts import Mistake as Mistake
 
 __all__ = ["DiagnosisError", "Mistake", "Report", "Row", "diagnose"]

@@ -12,7 +12,9 @@ from tinygrad_cifar.doctor.cases import Case, agree, magnitude
 from tinygrad_cifar.doctor.factors import name_factor
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.search import Finding
-from tinygrad_cifar.doctor.sentences import Mistake, d_of, describe_findings, join
+from tinygrad_cifar.doctor.sentences import describe_findings
+from tinygrad_cifar.doctor.sentences.drafts import Mistake, join
+from tinygrad_cifar.doctor.sentences.wording import d_of
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
 

@@ -1,0 +1,131 @@
+"""Derivatives of element-wise functions and masks that are left out, taken twice or replaced."""
+
+from __future__ import annotations
+
+from tinygrad_cifar.doctor.recording import Ref
+from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.sentences.drafts import Draft
+from tinygrad_cifar.doctor.sentences.wording import Wording, function_name
+from tinygrad_cifar.doctor.vocabulary.sites import operand_index
+
+
+class Derivatives(Wording):
+    """Describes wrong derivatives and masks."""
+
+    def _left_out(self, finding: Finding) -> Draft:
+        i, e, parent, step = self._edge(finding)
+        right = f"{self.d(parent)} = {self._formula(i, e)}"
+        yours = f"{self.d(parent)} = {self.d(i)}"
+        names = tuple(finding.affected)
+        if step.op in ("relu", "maximum", "where"):
+            text = (
+                "The derivative of the ReLU at {at} is left out (the mask is missing), so the "
+                "gradient passes where the unit is "
+                "off, in the gradients of {parameters}."
+            )
+            if step.op == "where":
+                text = text.replace("the ReLU", "the ReLU or where")
+            return Draft("derivative_left_out", text, (self.text(i),), right, yours, names)
+        other = self._other_operand(finding)
+        if step.op in ("multiply", "divide"):
+            constant = not isinstance(step.operands[1 - operand_index(step, e)], Ref)
+            what = f"the factor {'1 / ' if step.op == 'divide' else ''}{other}"
+            mask = constant and self._is_mask(step.operands[1 - operand_index(step, e)])
+            if mask:
+                text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
+                return Draft("mask_not_applied", text, (other.partition(" / ")[0],), right, yours, names)
+            text = "A factor is left out in the backward pass: {at}, in the gradients of {parameters}."
+            return Draft("factor_left_out", text, (what.removeprefix("the factor "),), right, yours, names)
+        text = f"The derivative of {function_name(step.op)} at {{at}} is left out, in the gradients of {{parameters}}."
+        return Draft("derivative_left_out", text, (self.text(i),), right, yours, names)
+
+    def _twice(self, finding: Finding) -> Draft:
+        i, e, parent, step = self._edge(finding)
+        what = "The dropout mask" if step.op == "multiply" else f"The derivative of {function_name(step.op)}"
+        text = f"{what} at {{at}} is applied twice, in the gradients of {{parameters}}."
+        return Draft("twice", text, (self.text(i),), f"{self.d(parent)} = {self._formula(i, e)}", "applied twice")
+
+    def _other_derivative(self, finding: Finding) -> Draft:
+        i, e, parent, step = self._edge(finding)
+        x, out = self.text(parent), self.text(i)
+        factor = finding.edit.detail["factor"].replace("out", "@out@").replace("x", x).replace("@out@", out)
+        derivative_of = _DERIVATIVES.get(finding.edit.detail["factor"], "")
+        if step.op in ("relu", "maximum", "where"):
+            lead = "The derivative of the ReLU at {at} is wrong (the mask is not that of the ReLU)"
+        else:
+            lead = f"The derivative of {function_name(step.op)} at {{at}} is wrong"
+        why = f": the factor {factor} stands in its place{derivative_of}"
+        text = f"{lead}{why}, in the gradients of {{parameters}}."
+        return Draft(
+            "other_derivative",
+            text,
+            (out,),
+            f"{self.d(parent)} = {self._formula(i, e)}",
+            f"{self.d(parent)} = {self.d(i)} * {factor}",
+            key=(finding.edit.detail["factor"],),
+        )
+
+    def _wrong_mask(self, finding: Finding) -> Draft:
+        i, e, parent, _ = self._edge(finding)
+        source = finding.edit.detail["array"]
+        array = self.d(source.at) if finding.edit.detail.get("gradient") else self.source(source)
+        text = "The mask of the ReLU is that of the wrong array: {at}, in the gradients of {parameters}."
+        return Draft(
+            "wrong_mask",
+            text,
+            (f"{array} at {self.text(i)}",),
+            f"{self.d(parent)} = {self._formula(i, e)}",
+            f"{self.d(parent)} = {self.d(i)} * ({array} > 0)",
+        )
+
+    def _unscaled_mask(self, finding: Finding) -> Draft:
+        i, e, parent, _ = self._edge(finding)
+        mask = self._other_operand(finding)
+        name = mask.partition(" / ")[0]
+        text = (
+            "The dropout mask {at} is not scaled in the backward pass: 1 / (the probability to keep) "
+            "is missing, in the gradients of {parameters}."
+        )
+        yours = f"{self.d(parent)} = {self.d(i)} * ({mask} != 0)"
+        return Draft("mask_not_scaled", text, (name,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+
+    def _mask_left_out(self, finding: Finding) -> Draft:
+        i, e, parent, _ = self._edge(finding)
+        mask = self._other_operand(finding)
+        text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
+        yours = f"{self.d(parent)} = {self.d(i)} * max({mask})"
+        return Draft(
+            "mask_not_applied", text, (mask.partition(" / ")[0],), f"{self.d(parent)} = {self._formula(i, e)}", yours
+        )
+
+    def _ties(self, finding: Finding) -> Draft:
+        i, _, _, _ = self._edge(finding)
+        text = (
+            f"Ties of the maximum {self.text(i)} are counted twice: each of the equal elements "
+            f"receives the whole gradient, in the gradients of {{parameters}}."
+        )
+        return Draft("ties", text)
+
+    def _maximum_left_out(self, finding: Finding) -> Draft:
+        i, _, parent, _ = self._edge(finding)
+        text = (
+            "The derivative of the maximum at {at} is left out: its gradient goes to all elements, not only to the "
+            "largest, in the gradients of {parameters}."
+        )
+        right = f"{self.d(parent)} = {self.d(i)} where {self.text(parent)} is largest, and 0 elsewhere"
+        return Draft("derivative_left_out", text, (self.text(i),), right, f"{self.d(i)} everywhere")
+
+
+_DERIVATIVES = {
+    "out * (1 - out)": " (the derivative of the sigmoid)",
+    "x * (1 - x)": " (the derivative of the sigmoid, of the input)",
+    "(1 - out**2)": " (the derivative of tanh)",
+    "(1 - x**2)": " (the derivative of tanh, but of the input, not the output)",
+    "sigmoid(x) * (1 - sigmoid(x))": " (the derivative of the sigmoid)",
+    "(1 - tanh(x)**2)": " (the derivative of tanh)",
+    "(1 - tanh(out)**2)": " (the derivative of tanh, of the output)",
+    "sigmoid(out) * (1 - sigmoid(out))": " (the derivative of the sigmoid, of the output)",
+    "out": " (the output itself)",
+    "x": " (the input itself)",
+    "(x < 0)": " (the mask is inverted)",
+}

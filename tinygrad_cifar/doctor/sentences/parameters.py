@@ -1,0 +1,129 @@
+"""Gradients of parameters that are another array, or in another order."""
+
+from __future__ import annotations
+
+from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.sentences.drafts import Draft
+from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
+
+
+class Parameters(Wording):
+    """Describes gradients that are something else."""
+
+    def _from_weights(self, finding: Finding) -> Draft:
+        name, detail = finding.edit.at, finding.edit.detail
+        other = detail["other"]
+        text = (
+            f"The gradient of {name} is computed from that of {other}: it is the {detail['how']} "
+            f"of {d_of(other)} along axis "
+            f"{detail['axis']}, and must be the sum of the gradient of the layer's output over the images."
+        )
+        node = self.recording.consumers[self.recording.parameters[name]][0][0]
+        return Draft(
+            "bias_from_weights",
+            text,
+            (),
+            f"{d_of(name)} = sum({self.d(node)}) over the images",
+            f"{d_of(name)} = {detail['how']}({d_of(other)}, axis={detail['axis']})",
+        )
+
+    def _value_for_gradient(self, finding: Finding) -> Draft:
+        name = finding.edit.at
+        text = f"The gradient of {name} is {name} itself: the variable {name} stands where {d_of(name)} belongs."
+        return Draft("value_for_gradient", text, (), f"the gradient of {name}", name)
+
+    def _value_of_other(self, finding: Finding) -> Draft:
+        name, other = finding.edit.at, finding.edit.detail["other"]
+        text = f"The gradient of {name} is {other} itself: the variable {other} stands where {d_of(name)} belongs."
+        return Draft("value_for_gradient", text, (), f"the gradient of {name}", other)
+
+    def _penalised(self, finding: Finding) -> Draft:
+        name = finding.edit.at
+        factor = finding.factor.text if finding.factor else ""
+        if self._is_bias(name):
+            text = (
+                "The bias is penalised: an L2 term is added to the gradient of {parameters}, which "
+                "the cost does not have."
+            )
+            kind = "bias_penalised"
+        else:
+            text = "An L2 term is added to the gradient of {parameters}, which the cost does not have."
+            kind = "l2_added"
+        return Draft(kind, text, (), f"no term with {name}", f"{factor} * {name} is added", (name,), factor)
+
+    def _transposed_gradient(self, finding: Finding) -> Draft:
+        text = "The gradient of {parameters} is transposed."
+        name = finding.edit.at
+        return Draft("transposed", text, (), d_of(name), f"{d_of(name)}.T")
+
+    def _other_gradient(self, finding: Finding) -> Draft:
+        name, other = finding.edit.at, finding.edit.detail["other"]
+        text = f"The gradient of {name} is that of {other}: the wrong variable is returned."
+        return Draft("wrong_variable", text, (), d_of(name), d_of(other))
+
+    def _array_added(self, finding: Finding) -> Draft:
+        name, array = finding.edit.at, finding.edit.detail["array"]
+        factor = finding.factor.text if finding.factor else ""
+        text = (
+            f"{factor} * {array} is added to the gradient of {name} (a momentum term with the wrong "
+            "sign or factor, or in the wrong place)."
+        )
+        return Draft("array_added", text, (), d_of(name), f"{d_of(name)} + {factor} * {array}", factor=factor)
+
+    def _flipped(self, finding: Finding) -> Draft:
+        axes = finding.edit.detail.get("order") or f"along axis {' and '.join(map(str, finding.edit.detail['axes']))}"
+        text = (
+            f"The gradient of {{parameters}} is reversed (flipped), {axes}: the filters are turned "
+            "round where they should not be, or the reverse."
+        )
+        return Draft("flipped", text, (), "", "", key=(axes,))
+
+    def _axes_swapped(self, finding: Finding) -> Draft:
+        order = finding.edit.detail["order"]
+        text = (
+            f"The axes of the gradient of {{parameters}} are swapped: they are in the order {order} "
+            "(channels or rows and columns swapped)."
+        )
+        return Draft("axes_swapped", text, key=(order,))
+
+    def _channels_swapped(self, finding: Finding) -> Draft:
+        text = "The gradient of {parameters} has its channels swapped (in reverse order)."
+        return Draft("axes_swapped", text, key=(finding.edit.detail["block"],))
+
+    def _element_order(self, finding: Finding) -> Draft:
+        order = finding.edit.detail["order"]
+        site = finding.edit.site
+        at = self.recording.steps[site[1]].edges[site[2]][0] if site[0] == "edge" else site[1]
+        where = f" of {d_of(site[1])}" if site[0] == "parameter" else f" of {self.d(at)}"
+        text = (
+            f"The elements{where} are in another order after a reshape or transposition ({order}; "
+            "axes swapped or flattened row by row for column by column), in the gradients of "
+            f"{{parameters}}."
+        )
+        return Draft("element_order", text, key=(order,))
+
+    def _one_use(self, finding: Finding) -> Draft:
+        detail, value = finding.edit.detail, self.text(finding.edit.site[1])
+        which = "last" if detail["which"] else "first"
+        text = (
+            f"The gradient is overwritten where it should be added: {value} is used {detail['count']} times, and only "
+            f"the {which} use contributes to the gradients of {{parameters}}."
+        )
+        return Draft("overwritten", text, (), "the sum over all uses, with +=", f"the {which} use alone")
+
+    def _parameter_forgotten(self, finding: Finding) -> Draft:
+        name = finding.edit.at
+        what = "The bias" if self._is_bias(name) else "The parameter"
+        text = (
+            f"{what} {name} is forgotten in the forward pass of the gradient function, in the "
+            f"gradients of {{parameters}}."
+        )
+        return Draft("forgotten_in_forward", text, (), "", f"the gradient for {name} = 0")
+
+    def _array_forgotten(self, finding: Finding) -> Draft:
+        name = finding.edit.at
+        text = (
+            f"The factor {name} is forgotten in the gradient function, as if it were 1 (for a mask: "
+            f"it is not applied), in the gradients of {{parameters}}."
+        )
+        return Draft("forgotten_in_forward", text, (), "", f"the gradient for {name} = 1")
