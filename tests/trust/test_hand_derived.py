@@ -13,7 +13,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.evidence.hand_derived import development, held_out
+from tests.evidence.hand_derived import development, held_out, validation
 from tests.evidence.hand_derived.__main__ import main
 from tests.evidence.hand_derived.adapter import Answer
 from tests.evidence.hand_derived.cases import (
@@ -33,7 +33,11 @@ from tests.evidence.hand_derived.measurement import NETWORKS, NUMBERS, examine, 
 from tests.evidence.hand_derived.programs import Program
 from tinygrad_cifar import Tensor
 
-SETS = {"development": development.programs(), "held-out": held_out.programs()}
+SETS = {
+    "development": development.programs(),
+    "validation": validation.programs(),
+    "held-out": held_out.programs(),
+}
 PROGRAMS = [program for programs in SETS.values() for program in programs]
 SMALL = [p for p in PROGRAMS if len(p.parameters) < 7 and not p.title.endswith(("rows, sigmoid", "softplus"))]
 

@@ -1,6 +1,6 @@
 """Run the gradient doctor on a set of hand-derived gradients and print the table.
 
-    python -m tests.evidence.hand_derived [--set development|held-out] [--seed N] [--json FILE]
+    python -m tests.evidence.hand_derived [--set development|validation|held-out] [--seed N] [--json FILE]
 
 The status is 0 if the goals are reached, else 1. The held-out set is run once, when the doctor is finished.
 """
@@ -17,7 +17,15 @@ from pathlib import Path
 
 from tests.evidence.hand_derived.adapter import Answer, ask_doctor, ask_doctor_about_arrays
 from tests.evidence.hand_derived.cases import Case
-from tests.evidence.hand_derived.measurement import NETWORKS, cases_of, details, examine, format_table, reaches_goals
+from tests.evidence.hand_derived.measurement import (
+    NETWORKS,
+    SEEDS,
+    cases_of,
+    details,
+    examine,
+    format_table,
+    reaches_goals,
+)
 
 
 def main(arguments: Sequence[str] | None = None, ask: Callable[[Case], Answer] | None = None) -> int:
@@ -26,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, ask: Callable[[Case], Answer] |
         prog="python -m tests.evidence.hand_derived",
         description="Measure how often the gradient doctor names planted mistakes right.",
     )
-    parser.add_argument("--set", choices=("development", "held-out"), default="development")
+    parser.add_argument("--set", choices=tuple(SEEDS), default="development")
     parser.add_argument("--seed", type=int, help="draw other sizes, names and styles (default: the fixed seed)")
     parser.add_argument("--share", type=float, default=1.0, help="share of the mistakes to draw (default: 1)")
     parser.add_argument("--network", choices=NETWORKS, default="", help="only this kind of network")

@@ -7,13 +7,18 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from tests.evidence.hand_derived import development, held_out
+from tests.evidence.hand_derived import development, held_out, validation
 from tests.evidence.hand_derived.adapter import VERDICTS, Answer
 from tests.evidence.hand_derived.cases import Case, draw_cases
 from tests.evidence.hand_derived.judge import names_mistake
 
 NETWORKS = ("softmax", "svm", "two layers", "k layers", "patchify")
-SEEDS = {"development": 1, "held-out": 20261121}
+SEEDS = {"development": 1, "validation": 20261121, "held-out": 20261122}
+_PROGRAMS = {
+    "development": development.programs,
+    "validation": validation.programs,
+    "held-out": held_out.programs,
+}
 SHARE_NAMED, SECONDS = 0.95, 2.0  # the goals: share of mistakes that are named right, and processor time of one case
 
 # Number of each mistake in the list of mistakes that people make.
@@ -104,8 +109,8 @@ def examine(case: Case, ask: Callable[[Case], Answer]) -> Outcome:
 
 
 def cases_of(name: str, seed: int | None = None, share: float = 1.0, network: str = "") -> Iterable[Case]:
-    """Return the cases of a set, "development" or "held-out", of one network or of all."""
-    programs = {"development": development.programs, "held-out": held_out.programs}[name]()
+    """Return the cases of a set, one of :data:`SEEDS`, of one network or of all."""
+    programs = _PROGRAMS[name]()
     programs = tuple(program for program in programs if network in ("", program.network))
     return draw_cases(programs, SEEDS[name] if seed is None else seed, share=share)
 
