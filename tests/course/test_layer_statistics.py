@@ -134,3 +134,33 @@ def test_batches_need_images_to_measure_on():
         fit(models.TwoLayer(6, 5, 3, rng=0), train=batches, batch_size=None)
     history = fit(models.TwoLayer(6, 5, 3, rng=0), train=batches, batch_size=None, measure_on=(X, LABELS))
     assert history.layers == ["W1", "W2"]
+
+
+def statistics_of(model, penalty=lambda: 0.0):
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
+    loss = lambda inputs, targets: F.cross_entropy(model(inputs), targets) + penalty()  # noqa: E731
+    return X, measure_layers(model, loss, X, labels)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU("tanh"), nn.GELU()], ids=str)
+def test_activations_are_those_after_the_activation_function(activation):
+    first = nn.Linear(4, 6, rng=0)
+    X, found = statistics_of(nn.Sequential(first, activation, nn.Linear(6, 3, rng=1)))
+    expected = activation(first(X)).data
+    measured = found["layers.0"]
+    np.testing.assert_allclose(
+        [measured.activation_mean, measured.activation_std], [expected.mean(), expected.std()], rtol=1e-12
+    )
+
+
+def test_each_application_of_a_shared_layer_is_measured():
+    shared, last = nn.Linear(4, 4, rng=0), nn.Linear(4, 3, rng=1)
+    _, found = statistics_of(nn.Sequential(shared, shared, shared, last))
+    assert list(found) == ["layers.0", "layers.0 (2)", "layers.0 (3)", "layers.3"]
+
+
+def test_a_penalty_is_not_a_layer():
+    model = nn.Sequential(nn.Linear(4, 3, rng=0))
+    _, found = statistics_of(model, lambda: F.l2_penalty(model.weights(), 0.1))
+    assert list(found) == ["layers.0"]

@@ -166,10 +166,10 @@ def test_training_does_not_depend_on_the_running_statistics():
         (lambda: nn.GELU("fast"), 'approximate must be "none" or "tanh"'),
         (
             lambda: nn.Conv2d(3, 0, 3),
-            "Conv2d: channels, filters, size and groups must be at least 1; got 3, 0, 3 and 1",
+            "Conv2d: filters must be an integer of at least 1; got 0",
         ),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: groups=2 must divide the 3 channels and the 4 filters"),
-        (lambda: nn.BatchNorm(0), "BatchNorm: channels must be at least 1"),
+        (lambda: nn.BatchNorm(0), "BatchNorm: channels must be an integer of at least 1; got"),
         (lambda: nn.BatchNorm(3, momentum=0.0), r"momentum in \(0, 1\]"),
         (lambda: nn.BatchNorm(4)(images()), "BatchNorm: the input must have 4 channels, along its last axis; got the"),
         (lambda: nn.LayerNorm(4)(images()), "LayerNorm: the input must have 4 features, along its last axis; got the"),

@@ -591,3 +591,34 @@ def test_an_error_inside_a_constructor_is_not_changed():
 
     with pytest.raises(TypeError, match="object of type 'int' has no len"):
         Faulty()
+
+
+# -- parameters are replaced by parameters only ------------------------------------------------------------------------
+
+
+def _halve(layer):
+    layer.W *= 0.5
+
+
+def _halve_without_recording(layer):
+    with no_grad():
+        layer.W *= 0.5
+
+
+def _replace_by_constant(layer):
+    layer.W = Tensor(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("change", [_halve, _halve_without_recording, _replace_by_constant])
+def test_a_parameter_is_not_replaced_by_a_result_or_a_constant(change):
+    layer = nn.Linear(2, 2, rng=0)
+    before = layer.W
+    with pytest.raises(TypeError, match=r"Linear: W is a parameter, and cannot be replaced by a result or a constant"):
+        change(layer)
+    assert layer.W is before
+
+
+def test_a_parameter_is_replaced_by_another_parameter():
+    layer, new = nn.Linear(2, 2, rng=0), Tensor(np.ones((2, 2)), requires_grad=True)
+    layer.W = new
+    assert layer.parameters()[0] is new

@@ -172,7 +172,7 @@ def test_a_restored_muon_continues_bit_for_bit(shape, dtype, seed, pause):
         ((3,), {}, r"Muon: parameter 0 must have at least two axes; got the shape \(3,\): give vectors to another"),
         ((3, 2), {"axis": 2}, r"Muon: axis 2 is out of range for parameter 0, which has the shape \(3, 2\)"),
         ((3, 2), {"momentum": 1.0}, r"Muon: momentum must be in \[0, 1\); got 1.0"),
-        ((3, 2), {"iterations": 0}, "Muon: iterations must be at least 1; got 0"),
+        ((3, 2), {"iterations": 0}, "Muon: iterations must be an integer of at least 1; got 0"),
         (
             (3, 2),
             {"rescale": True, "weight_decay": 0.1},

@@ -174,9 +174,22 @@ def test_combined_has_no_settings_of_its_own():
         (lambda: Lookahead([W]), TypeError, "Lookahead: the argument must be an optimiser; got list"),
         (lambda: Combined(SGD([W], 0.1), SGD([W], 0.1)), ValueError, "parameter 1 is the same tensor as parameter 0"),
         (lambda: MovingAverage(SGD([W], 0.1), 1.0), ValueError, r"MovingAverage: decay must be in \[0, 1\); got 1.0"),
-        (lambda: MovingAverage(SGD([W], 0.1), every=0), ValueError, "MovingAverage: every must be at least 1; got 0"),
+        (
+            lambda: MovingAverage(SGD([W], 0.1), every=0),
+            ValueError,
+            "MovingAverage: every must be an integer of at least 1; got 0",
+        ),
+        (
+            lambda: MovingAverage(SGD([W], 0.1), every=1.5),
+            ValueError,
+            "every must be an integer of at least 1; got 1.5",
+        ),
         (lambda: Lookahead(SGD([W], 0.1), 1.5), ValueError, "Lookahead: fraction must be from 0 to 1; got 1.5"),
-        (lambda: Lookahead(SGD([W], 0.1), every=0), ValueError, "Lookahead: every must be at least 1; got 0"),
+        (
+            lambda: Lookahead(SGD([W], 0.1), every=0),
+            ValueError,
+            "Lookahead: every must be an integer of at least 1; got 0",
+        ),
     ],
 )
 def test_wrong_combinations_raise(make, kind, sentence):
@@ -370,3 +383,24 @@ def test_float32_gradients_stay_float32():
     F.mse(p, np.zeros(3, np.float32)).backward()
     optim.clip_grad_norm([p], np.float64(0.1))
     assert p.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("rate", "kind", "sentence"),
+    [
+        (-1.0, ValueError, "SGD: the learning rate that the schedule returns for step 0 must be at least 0; got -1.0"),
+        (None, TypeError, "SGD: the learning rate that the schedule returns for step 0 must be a number; got None"),
+    ],
+)
+def test_a_schedule_that_returns_no_rate_is_refused(rate, kind, sentence):
+    w = Tensor(np.ones(2), requires_grad=True)
+    w.grad = Tensor(np.ones(2))
+    with pytest.raises(kind, match=sentence):
+        SGD([w], lambda _: rate).step()
+    assert (w.data == 1).all()
+
+
+@pytest.mark.parametrize("make", [lambda: SGD([W], "a"), lambda: SGD([W], 0.1, momentum="a"), lambda: Adam([W], "a")])
+def test_settings_that_are_not_numbers_are_named(make):
+    with pytest.raises(TypeError, match=r"\w+ must be a number; got 'a'"):
+        make()

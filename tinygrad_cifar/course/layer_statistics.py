@@ -8,7 +8,7 @@ loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +71,8 @@ def measure_layers(
     Returns
     -------
     dict of str to LayerStatistics
-        By the name of the layer in the model, or of its weights.
+        By the name of the layer in the model, or of its weights. The second application of a layer has the name
+        ``"name (2)"``.
 
     Examples
     --------
@@ -111,14 +112,34 @@ def _outputs(view: Graph) -> Mapping[str, GraphNode]:
     outputs: dict[str, GraphNode] = {}
     for node in view.operations:
         weights = _weights(node)
-        if not weights or len(weights) == len(node.inputs):
-            continue
-        output = node
-        while len(after := users.get(output, [])) == 1 and _continues(after[0], output):
-            output = after[0]
-        name = weights[0].name.rpartition(".")[0] or weights[0].name
-        outputs.setdefault(name if name not in outputs else weights[0].name, output)
+        if weights and _has_other_array(node):
+            name = weights[0].name.rpartition(".")[0] or weights[0].name
+            calls = sum(other == name or other.startswith(f"{name} (") for other in outputs)
+            outputs[f"{name} ({calls + 1})" if calls else name] = _last_of_layer(node, view.operations, users)
     return outputs
+
+
+def _last_of_layer(
+    first: GraphNode, operations: Sequence[GraphNode], users: Mapping[GraphNode, Sequence[GraphNode]]
+) -> GraphNode:
+    """Return the last element-wise result that depends on the first operation of a layer, and through which all do.
+
+    An activation may be composed of several operations: x * cdf(x) uses x twice.
+    """
+    layer, last = {first}, first
+    for node in operations[operations.index(first) + 1 :]:
+        given = [given.node for given in node.inputs if given.node.shape and given.node.kind != "parameter"]
+        if not layer.isdisjoint(given) and layer.issuperset(given) and _continues(node, first):
+            layer.add(node)
+            others = layer - {node}
+            if all(layer.issuperset(users.get(other, ())) for other in others):
+                last = node
+    return last
+
+
+def _has_other_array(node: GraphNode) -> bool:
+    """Return whether an operation has an input besides parameters: not a power of the weights."""
+    return any(given.node.kind != "parameter" and given.node.shape for given in node.inputs)
 
 
 def _weights(node: GraphNode) -> list[GraphNode]:

@@ -61,7 +61,7 @@
       const isDashed = element.querySelector(".c") !== null;
       element.classList.toggle("active", step.now.includes(ends[1]) && !(step.phase === "backward" && isDashed));
     }
-    if (step.now.length) scrollTo(boxes[step.now[0]]);
+    scrollTo(boxes[step.now.length ? step.now[0] : 0]);
     byId("level").textContent = size(step.level[0] + step.level[1]);
     byId("now").setAttribute("x", current);
     byId("slider").value = current;

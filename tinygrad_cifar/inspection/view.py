@@ -22,6 +22,8 @@ from tinygrad_cifar.inspection.text_formats import write_dot, write_mermaid
 from tinygrad_cifar.nn.module import Module
 from tinygrad_cifar.system.files import atomic_write
 
+_MOST_STEPS = 2000  # nodes of the page: its file has about 3 MB then
+
 Override: TypeAlias = Callable[[Array, GraphEdge], Any]
 
 
@@ -222,7 +224,8 @@ class Graph(ReadOnly):
         RuntimeError
             If the graph has been freed.
         ValueError
-            If the result has more than one element and the view was made without ``cotangents=True``.
+            If the result has more than one element and the view was made without ``cotangents=True``, or the graph has
+            more than 2,000 nodes.
 
         Examples
         --------
@@ -232,6 +235,11 @@ class Graph(ReadOnly):
         ...     loss = (x * x).sum()
         >>> graph(loss).to_html("loss.html")
         """
+        if len(self.nodes) > _MOST_STEPS:
+            raise ValueError(
+                f"to_html: the page shows at most {_MOST_STEPS:,} nodes, and the graph has {len(self.nodes):,}; use "
+                "fewer time steps, or draw it with to_svg, which folds large graphs"
+            )
         cotangents = {node: node.cotangent for node in self.nodes if node.cotangent is not None}
         if not cotangents or any(node.is_freed for node in self.operations):
             cotangents = self.cotangents()

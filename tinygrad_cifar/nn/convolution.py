@@ -17,6 +17,7 @@ from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module
 from tinygrad_cifar.system.generators import RandomState, make_generator
+from tinygrad_cifar.system.numbers import check_count
 
 
 class Conv2d(Module):
@@ -79,12 +80,11 @@ class Conv2d(Module):
         init: initialisers.Initialiser = initialisers.He(),  # noqa: B008 (frozen)
         dtype: Any = np.float64,
     ) -> None:
-        height, width = np.broadcast_to(size, 2).tolist()
-        if min(channels, filters, height, width, groups) < 1:
-            raise ValueError(
-                f"Conv2d: channels, filters, size and groups must be at least 1; got {channels}, {filters}, {size} and "
-                f"{groups}"
-            )
+        sizes: Any = size if isinstance(size, tuple) and len(size) == 2 else (size, size)  # noqa: PLR2004
+        height, width = sizes
+        counts = {"channels": channels, "filters": filters, "size": height, "groups": groups}
+        for name, count in [*counts.items(), ("size", width)]:
+            check_count(f"Conv2d: {name}", count)
         if channels % groups or filters % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide the {channels} channels and the {filters} filters")
         rng = make_generator("Conv2d", rng)

@@ -88,6 +88,17 @@ class Module(metaclass=_ModuleType):
     training: bool = True
     decays: ClassVar[Mapping[str, bool]] = {}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; raise TypeError for a result in the place of a parameter, as by ``layer.W *= 0.5``."""
+        old = vars(self).get(name)
+        if isinstance(value, Tensor) and isinstance(old, Tensor) and _is_parameter(old) and not _is_parameter(value):
+            raise TypeError(
+                f"{type(self).__name__}: {name} is a parameter, and cannot be replaced by a result or a constant, "
+                f"which would not be trained; assign its values, module.{name}.data = values, freeze it with "
+                f"module.{name}.requires_grad = False, or compute with module.with_parameters(...)"
+            )
+        super().__setattr__(name, value)
+
     def _finish_construction(self) -> None:
         """Note the names of the tensors, and raise an error for parameters that would not be found."""
         names = set()
@@ -525,6 +536,10 @@ def _flatten(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
 def _has_parameters(item: Any) -> bool:
     return isinstance(item, Module) or (isinstance(item, Tensor) and item.requires_grad)
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    return tensor.requires_grad and tensor.is_leaf
 
 
 def _copy_with(module: M, replaced: Mapping[int, tuple[Tensor, bool]], done: dict[int, Module]) -> M:

@@ -11,6 +11,7 @@ from tinygrad_cifar.engine.graph import shape_of
 from tinygrad_cifar.engine.ops.normalization import batch_norm_with_statistics
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn.module import Module
+from tinygrad_cifar.system.numbers import check_count, check_real
 
 
 class BatchNorm(Module):
@@ -73,10 +74,12 @@ class BatchNorm(Module):
         bias: bool = True,
         dtype: Any = np.float64,
     ) -> None:
-        if channels < 1 or not 0 <= epsilon < np.inf or not 0 < momentum <= 1:
+        check_count("BatchNorm: channels", channels)
+        check_real("BatchNorm: epsilon", epsilon)
+        check_real("BatchNorm: momentum", momentum)
+        if not 0 <= epsilon < np.inf or not 0 < momentum <= 1:
             raise ValueError(
-                "BatchNorm: channels must be at least 1, epsilon at least 0 and momentum in (0, 1]; got "
-                f"{channels}, {epsilon} and {momentum}"
+                f"BatchNorm: epsilon must be at least 0 and momentum in (0, 1]; got {epsilon} and {momentum}"
             )
         self.epsilon, self.momentum = float(epsilon), float(momentum)
         self.scale = Tensor(np.ones(channels), requires_grad=scale, dtype=dtype)

@@ -11,6 +11,7 @@ from tinygrad_cifar.nn.optim.base import Array, Optimiser, blocks, check_coeffic
 from tinygrad_cifar.nn.optim.combined import Combined
 from tinygrad_cifar.nn.schedules import Schedule
 from tinygrad_cifar.system.arguments import explain_calls
+from tinygrad_cifar.system.numbers import check_count
 
 
 class _Averaging(Combined):
@@ -20,8 +21,7 @@ class _Averaging(Combined):
 
     def __init__(self, optimiser: Optimiser, every: int) -> None:
         super().__init__(optimiser)
-        if every < 1:
-            raise ValueError(f"{type(self).__name__}: every must be at least 1; got {every}")
+        check_count(f"{type(self).__name__}: every", every)
         self.every = every
         self.averages: list[Array] = [p.numpy() for p in self.parameters]
 

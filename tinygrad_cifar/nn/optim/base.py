@@ -16,6 +16,7 @@ from tinygrad_cifar.nn.schedules import Constant, Schedule
 from tinygrad_cifar.nn.weights import is_weight
 from tinygrad_cifar.system.arguments import explain_calls, suggest
 from tinygrad_cifar.system.interrupts import deferred_interrupt
+from tinygrad_cifar.system.numbers import check_real
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
@@ -231,7 +232,7 @@ class Optimiser:
 
         Ctrl-C during a step takes effect after it, so no parameter is left half updated.
         """
-        rates = [float(group.schedule(self.steps)) for group in self.groups]
+        rates = [self._rate(group) for group in self.groups]
         with deferred_interrupt():
             for group, eta in zip(self.groups, rates, strict=True):
                 is_decoupled, numbers = self._is_decoupled(group.settings), {"eta": eta, **group.settings}
@@ -242,6 +243,15 @@ class Optimiser:
                         factor, decay = (1 - eta * decay, 0.0) if is_decoupled else (1.0, decay)  # noqa: PLW2901
                         p.overwrite(partial(self._update_in_blocks, arrays, factor, decay, numbers))
             self._steps += 1
+
+    def _rate(self, group: Group) -> float:
+        """Return the learning rate of the next update of a group; it may be infinite or NaN, which training reports."""
+        rate: Any = group.schedule(self.steps)
+        name = f"{type(self).__name__}: the learning rate that the schedule returns for step {self.steps}"
+        check_real(name, rate)
+        if rate < 0:
+            raise ValueError(f"{name} must be at least 0; got {rate}")
+        return float(rate)
 
     def _update_in_blocks(
         self, arrays: list[Array], factor: float, decay: float, numbers: Mapping[str, Any], w: Array
@@ -402,11 +412,13 @@ def _describe(p: object) -> str:
 
 def check_number(name: str, number: float) -> None:
     """Raise an error for a number that is negative, infinite or NaN."""
+    check_real(name, number)
     if not 0 <= number < np.inf:
         raise ValueError(f"{name} must be finite and at least 0; got {number}")
 
 
 def check_coefficient(name: str, number: float) -> None:
     """Raise an error for a coefficient of an exponential average that is not in [0, 1)."""
+    check_real(name, number)
     if not 0 <= number < 1:
         raise ValueError(f"{name} must be in [0, 1); got {number}")

@@ -13,6 +13,7 @@ from tinygrad_cifar.nn.optim.base import Array, Optimiser, Parameters, Setting, 
 from tinygrad_cifar.nn.optim.norms import norm_of
 from tinygrad_cifar.nn.schedules import Schedule
 from tinygrad_cifar.system.arguments import explain_calls
+from tinygrad_cifar.system.numbers import check_count
 
 # With these, small singular values grow quickly, and the iteration does not converge to exactly 1.
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -55,7 +56,7 @@ def orthogonalise(matrix: Any, iterations: int = 5) -> Array:
     x = np.asarray(unwrap_value(matrix))
     if x.ndim != 2:  # noqa: PLR2004 (a matrix)
         raise ValueError(f"orthogonalise: matrix must have two axes; got the shape {x.shape}")
-    _check_iterations("orthogonalise", iterations)
+    check_count("orthogonalise: iterations", iterations)
     x = np.array(x, dtype=x.dtype if x.dtype.kind == "f" else np.float64, order="C")
     if norm := norm_of(x):
         x /= norm
@@ -77,11 +78,6 @@ def _orthogonalise(x: Array, iterations: int) -> Array:
         x *= a
         x += product
     return x
-
-
-def _check_iterations(name: str, iterations: int) -> None:
-    if iterations < 1:
-        raise ValueError(f"{name}: iterations must be at least 1; got {iterations}")
 
 
 class Muon(Optimiser):
@@ -175,7 +171,7 @@ class Muon(Optimiser):
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         check_coefficient("Muon: momentum", settings["momentum"])
-        _check_iterations("Muon", settings["iterations"])
+        check_count("Muon: iterations", settings["iterations"])
         if settings["rescale"] and settings["weight_decay"]:
             raise ValueError("Muon: weight_decay has no effect on parameters that are rescaled; give only one of them")
 
