@@ -89,7 +89,7 @@ def check_sizes(dataset: Dataset, settings: Settings) -> int:
     if cycle_steps > steps:
         raise SettingsError(
             f"<cycles> {settings.cycles} with <n_s> {settings.n_s} need {cycle_steps} updates; the run has {steps}: "
-            "increase <epochs>, or give fewer or shorter cycles"
+            "increase <epochs>, or give a smaller number of <cycles> or a smaller <n_s>"
         )
     if settings.warm_up > steps:
         raise SettingsError(
