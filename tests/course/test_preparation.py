@@ -57,8 +57,7 @@ def test_a_run_without_validation_images_is_allowed():
         ({"batch_size": 31}, "batch_size must be at most 30"),
         (
             {"schedule": "triangular", "n_s": 2, "cycles": 2, "batch_size": 10, "epochs": 2},
-            "cycles 2 with n_s 2 need 8 updates; the run has 6: increase epochs, or give a smaller number of cycles or a "
-            "smaller n_s",
+            "cycles 2 with n_s 2 need 8 updates; the run has 6: increase epochs, or give a smaller number of cycles",
         ),
     ],
 )

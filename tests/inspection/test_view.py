@@ -412,3 +412,10 @@ def test_modules_must_be_modules():
     w = variable([2.0])
     with pytest.raises(TypeError, match="modules must be a module, or a dictionary of modules by name"):
         tg.graph(w * w, modules=[w])
+
+
+def test_a_penalty_belongs_to_no_module():
+    model = nn.Sequential(nn.Linear(3, 2, rng=0))
+    loss = (model(np.ones((4, 3))) ** 2).sum() + (model.layers[0].W ** 2).sum()
+    powers = [node for node in tg.graph(loss, modules=model).operations if node.primitive.name == "power"]
+    assert [node.modules for node in powers] == [(), ()]

@@ -226,7 +226,8 @@ def _give_names(builder: _Builder, names: Iterator[tuple[str, Any, tuple[str, ..
     _name_copies([node for node in builder.nodes if node.kind == "data" and not node.name], arrays)
     for node in builder.nodes:
         parameters = [given.node for given in node.inputs if given.node.kind == "parameter" and given.node.modules]
-        if not node.modules and 0 < len(parameters) < len(node.inputs):
+        has_other_array = any(given.node.kind != "parameter" and given.node.shape for given in node.inputs)
+        if not node.modules and parameters and has_other_array:  # not a power of the parameter
             node.modules = parameters[0].modules
 
 
