@@ -625,3 +625,11 @@ def test_table_has_a_line_for_each_parameter():
     assert header.split() == ["parameter", "shape", "checked", "worst", "error", "verdict"]
     assert [line.split()[0] for line in lines] == ["W", "b"]
     assert repr(check) == str(check)
+
+
+def test_running_statistics_are_the_same_after_the_check_of_a_model():
+    model = nn.Sequential(nn.Linear(BATCH.shape[1], 4, rng=0), nn.BatchNorm(4), nn.Linear(4, 3, rng=1))
+    before = model.state_dict()
+    assert check_model(model, BATCH, LABELS, loss=functional.cross_entropy).passed
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)

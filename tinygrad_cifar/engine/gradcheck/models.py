@@ -351,9 +351,14 @@ def _cost_of(model: Any, X: Any, labels: Any, loss: Callable[..., Any] | None, l
 
 @contextmanager
 def _repeatable(model: Any, function: Callable[[], Tensor]) -> Iterator[Callable[[], Tensor]]:
-    """Yield a function with the random generators of a model in their present states, to which they return."""
+    """Yield a function with the random generators of a model in their present states.
+
+    They return to these states, and constants that the function changes, such as running statistics, to their values.
+    """
     generators = model.generators() if hasattr(model, "generators") else []
     states = [rng.bit_generator.state for rng in generators]
+    tensors = [tensor for _, tensor in model.named_tensors()] if hasattr(model, "named_tensors") else []
+    constants = [(tensor, tensor.data) for tensor in tensors if not tensor.requires_grad]
 
     def repeat() -> Tensor:
         for rng, state in zip(generators, states, strict=True):
@@ -365,3 +370,5 @@ def _repeatable(model: Any, function: Callable[[], Tensor]) -> Iterator[Callable
     finally:
         for rng, state in zip(generators, states, strict=True):
             rng.bit_generator.state = state
+        for tensor, values in constants:
+            tensor.data = values
