@@ -177,6 +177,12 @@ def ComputeCost(X, Y, W, b, lam):
     assert "another convention, not a mistake" in report.notes[0]
 
 
+@pytest.mark.parametrize("epsilon", ["0", "1e-8", "1e-5", "1e-3"])
+def test_batch_normalisation_may_add_any_of_the_usual_numbers(tmp_path: Path, epsilon: str) -> None:
+    report, _ = diagnose_file(load_definitions(write(tmp_path, NORMALISED.replace("1e-16", epsilon))))
+    assert report.status == "right"
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
@@ -185,6 +191,8 @@ def ComputeCost(X, Y, W, b, lam):
         (LINEAR, ["--function", "Gradients"], "does not define the function Gradients"),
         ("def ComputeGradients(spam, eggs):\n    return 1", [], "the parameter spam is not known"),
         ("def ComputeGradients(X, Y, W, b, lam):\n    return X @ X", [], "could not be called in any layout"),
+        ("def ComputeGradients(X, Y, W, b, lam):\n    return V @ X", [], "NameError: name 'V' is not defined"),
+        ("def ComputeGradients(X, Y, W, b, lam):\n    W * 0", [], "none were returned"),
         ("import os\ndef ComputeGradients(X, Y, W, b, lam):\n    os._exit(7)", [], "exit status 7"),
         ("def ComputeGradients(X, Y, W, b, lam):\n    while True: pass", ["--time-limit", "2"], "stopped after 2 s"),
     ],

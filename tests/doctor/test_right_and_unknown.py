@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_cifar as tg
 from tests.doctor.examples import DEEP, EXAMPLES, SOFTMAX, TWO_LAYERS, as_float32
-from tinygrad_cifar.doctor import diagnose
+from tinygrad_cifar.doctor import DiagnosisError, diagnose
 
 
 @pytest.mark.parametrize("network", EXAMPLES)
@@ -167,3 +167,65 @@ def test_the_sentence_gives_both_formulas_and_the_line() -> None:
     assert mistake.yours == "d(X @ W1 + b1) = dH"
     assert mistake.source == "H = tg.relu(X @ W1 + b1)"
     assert mistake.parameters == ("W1", "b1")
+
+
+# -- found by trying it as a new user would ----------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("function", "mask"),
+    [
+        (tg.tanh, lambda a: a > 0),
+        (tg.sigmoid, lambda a: a > 0),
+        (tg.exp, lambda a: a > 0),
+        (tg.square, lambda a: a > 0),
+        (np.abs, lambda a: a > 0),
+    ],
+    ids=["tanh", "sigmoid", "exp", "square", "absolute"],
+)
+def test_the_mask_of_a_relu_is_wrong_for_other_functions(function, mask):
+    def cost(X, t, V):
+        return tg.mean(tg.sum(function(X @ V), axis=1) * t)
+
+    def gradients(X, t, V):
+        return X.T @ (t[:, None] * mask(X @ V)) / len(t)
+
+    problem = {"X": RNG.normal(size=(8, 3)), "t": RNG.normal(size=8), "V": RNG.normal(size=(3, 4))}
+    assert diagnose(cost, gradients, problem, wrt="V").status != "right"
+
+
+@pytest.mark.parametrize("b", [0.3, np.float64(0.3), np.array(0.3)], ids=["float", "NumPy", "array"])
+def test_a_number_that_is_named_is_a_parameter(b):
+    def cost(A, t, w, b):
+        return tg.mean((A @ w + b - t) ** 2)
+
+    def gradients(A, t, w, b):
+        r = 2 * (A @ w + b - t) / len(t)
+        return {"w": A.T @ r, "b": factor * r.sum()}
+
+    problem = {"A": RNG.normal(size=(9, 4)), "t": RNG.normal(size=9), "w": RNG.normal(size=4), "b": b}
+    factor = 1
+    assert diagnose(cost, gradients, problem, wrt=["w", "b"]).status == "right"
+    factor = 99
+    assert [row.verdict for row in diagnose(cost, gradients, problem, wrt=["w", "b"]).rows] == ["wrong", "right"]
+
+
+def test_a_softmax_along_the_wrong_axis_with_shifted_scores_is_not_right():
+    def cost(X, Y, W):
+        return -tg.sum(Y * tg.log(tg.softmax(X @ W, axis=1))) / len(X)
+
+    def gradients(X, Y, W):
+        z = X @ W
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return X.T @ (e / e.sum(axis=0) - Y) / len(X)
+
+    problem = {"X": RNG.normal(size=(6, 5)), "Y": np.eye(4)[[0, 1, 2, 3, 0, 1]], "W": RNG.normal(size=(5, 4))}
+    assert diagnose(cost, gradients, problem, wrt="W").status != "right"
+
+
+@pytest.mark.parametrize(("name", "value"), [("time_limit", "a"), ("time_limit", 0), ("seed", "a"), ("seed", -1)])
+def test_limits_that_are_no_numbers_are_named(name, value):
+    with pytest.raises(DiagnosisError, match=f"{name}: must be"):
+        diagnose(lambda w: tg.sum(w * w), lambda w: 2 * w, w=np.ones(2), **{name: value})

@@ -17,7 +17,7 @@ from tinygrad_cifar.doctor.cases import Case, agree
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
 from tinygrad_cifar.doctor.forward_pass import Forgotten, find_forgotten_arguments, without_argument
 from tinygrad_cifar.doctor.matching import find_order
-from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter
+from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.report import Report, make_report
 from tinygrad_cifar.doctor.rounding import ROUNDED, allow_rounding, rounding_errors
@@ -101,6 +101,7 @@ def diagnose(
     >>> report.status, len(report.mistakes)
     ('wrong', 1)
     """
+    _check_numbers(time_limit, seed)
     with np.errstate(all="ignore"):
         return _diagnose(cost, gradients, problem, wrt, time_limit, seed, arguments)
 
@@ -141,7 +142,7 @@ def _diagnose(  # noqa: PLR0913
     if isinstance(cost, Module):
         first, subject.cost = _of_model(cost, problem, arguments, subject.notes)
     else:
-        first = Problem(_bind(cost, problem, arguments), [])
+        first = Problem(_with_named_numbers(_bind(cost, problem, arguments), wrt), [])
     first.leaves = _mark_parameters(list(leaves_of(first.arguments)), wrt)
     recording = subject.record(first)
     kinks = _check_repeatable(subject, first, recording)
@@ -232,6 +233,23 @@ def _of_model(
 def _modules(module: Module) -> list[Module]:
     """Return a module and all modules inside it."""
     return [module, *[inner for _, child in module._nested() for inner in _modules(child)]]
+
+
+def _check_numbers(time_limit: Any, seed: Any) -> None:
+    if not isinstance(time_limit, (int, float)) or not time_limit > 0:
+        raise DiagnosisError(f"time_limit: must be a number of seconds greater than 0; got {time_limit!r:.40}")
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise DiagnosisError(f"seed: must be an integer of at least 0; got {seed!r:.40}")
+
+
+def _with_named_numbers(arguments: dict[str, Any], wrt: Any) -> dict[str, Any]:
+    """Return the arguments with arrays for the numbers that are named as parameters, such as a bias of 0.5."""
+    wanted = {wrt} if isinstance(wrt, str) else set(wrt or ())
+    converted: dict[str, Any] = replace_leaves(
+        arguments,
+        lambda name, value: np.array(value) if name in wanted and isinstance(value, (float, np.floating)) else value,
+    )
+    return converted
 
 
 def _mark_parameters(leaves: list[Leaf], wrt: Any) -> list[Leaf]:

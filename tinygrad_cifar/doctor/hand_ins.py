@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from tinygrad_cifar.doctor.calls import DiagnosisError, call_function
 from tinygrad_cifar.doctor.diagnosis import diagnose_hand_in
 from tinygrad_cifar.doctor.matching import collect_gradients, fit_shape
-from tinygrad_cifar.doctor.networks import NETWORKS, Layout, Network
+from tinygrad_cifar.doctor.networks import EPSILONS, NETWORKS, Layout, Network
 from tinygrad_cifar.doctor.report import Report
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.tensor import Tensor
@@ -54,6 +55,15 @@ MEANINGS = {
     "fp_data": {"fpdata", "fp", "cache", "caches", "forward", "activations", "fpvals", "forwarddata"},
 }
 _SECONDS = 10.0
+_EQUAL = 1e-9  # relative distance of gradients that have been computed with the same numbers
+
+
+class _UnknownParameterError(DiagnosisError):
+    """A parameter of the function has no meaning in a network."""
+
+
+class _ResultError(DiagnosisError):
+    """The function has returned something else than the gradients."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +123,15 @@ def diagnose_file(namespace: Mapping[str, Any], name: str = "") -> tuple[Report,
         raise DiagnosisError(f"the file does not define the function {wanted}; name it with --function")
     attempts, errors = _try_all(function, namespace)
     if not attempts:
-        reason = max(set(errors), key=errors.count) if errors else "its parameters are not known"
+        reason, has_returned = _most_likely(errors)
+        failed = "" if has_returned else " could not be called in any layout"
         raise DiagnosisError(
-            f"{function.__name__}{inspect.signature(function)} could not be called in any layout: {reason}; see "
+            f"{function.__name__}{inspect.signature(function)}{failed}: {reason}; see "
             "`tinygrad-cifar doctor --help` for the signatures"
         )
     best = None
     for attempt in attempts[:3]:
+        attempt = _with_epsilon(function, namespace, attempt)  # noqa: PLW2901
         if attempt.score[:1] < attempts[0].score[:1]:
             break
         report, notes = _diagnose(function, namespace, attempt)
@@ -190,7 +202,7 @@ def _call(
         if value is not None:
             bound[name] = value
         elif parameter.default is parameter.empty:
-            raise DiagnosisError(
+            raise _UnknownParameterError(
                 f"the parameter {name} is not known, or does not belong to the {attempt.network.title}"
             )
     return function(**bound)
@@ -254,18 +266,43 @@ def _forward_data(
 # -- choosing ----------------------------------------------------------------------------------------------------------
 
 
-def _try_all(function: Callable[..., Any], namespace: Mapping[str, Any]) -> tuple[list[Attempt], list[str]]:
+def _try_all(function: Callable[..., Any], namespace: Mapping[str, Any]) -> tuple[list[Attempt], list[DiagnosisError]]:
     """Return the ways to call a function that give gradients, the best first, and the errors of the others."""
-    found, errors = [], []
+    found: list[Attempt] = []
+    errors: list[DiagnosisError] = []
     for attempt in _attempts():
         try:
             score = _score(function, namespace, attempt)
         except DiagnosisError as error:
-            errors.append(str(error))
+            errors.append(error)
             continue
         found.append(replace(attempt, score=score))
     found.sort(key=lambda attempt: tuple(-x for x in attempt.score))
     return found, errors
+
+
+def _most_likely(errors: Sequence[DiagnosisError]) -> tuple[str, bool]:
+    """Return the error of the attempt that came furthest, and whether the function returned.
+
+    The other errors are of networks and layouts that are not those of the function.
+    """
+    returned = [error for error in errors if isinstance(error, _ResultError)]
+    called = [error for error in errors if not isinstance(error, _UnknownParameterError)]
+    counted = Counter(map(str, returned or called or errors))
+    return counted.most_common(1)[0][0] if counted else "its parameters are not known", bool(returned)
+
+
+def _with_epsilon(function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt) -> Attempt:
+    """Return an attempt with the number under the root of batch normalisation with which most gradients are right."""
+    if attempt.network.epsilon is None:
+        return attempt
+    best, most = attempt, -1
+    for epsilon in EPSILONS:
+        other = replace(attempt, network=replace(attempt.network, epsilon=epsilon))
+        right = sum(distance < _EQUAL for distance in _distances(function, namespace, other)[1])
+        if right > most:
+            best, most = other, right
+    return best
 
 
 def _attempts() -> Iterator[Attempt]:
@@ -277,13 +314,24 @@ def _attempts() -> Iterator[Attempt]:
 
 def _score(function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt) -> tuple[float, ...]:
     """Return how well gradients fit a network and layout: right shapes, right gradients, nearness of the others."""
+    shapes, near = _distances(function, namespace, attempt)
+    return (shapes / len(near), sum(x < 1e-4 for x in near), -float(np.median(near)))  # noqa: PLR2004 (float32)
+
+
+def _distances(
+    function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt
+) -> tuple[int, Sequence[float]]:
+    """Return how many gradients have the right shape, and the relative distance of each from the right one."""
     problem = _problem(attempt, 1)
     names = attempt.network.parameters(problem)
     given = call_function(
         lambda: _call(function, namespace, attempt, problem), function.__name__, seconds=_SECONDS, printed=[]
     )
     right = _right_gradients(attempt, problem, names)
-    arrays = collect_gradients(given, {name: g.shape for name, g in right.items()})
+    try:
+        arrays = collect_gradients(given, {name: g.shape for name, g in right.items()})
+    except DiagnosisError as error:
+        raise _ResultError(str(error)) from error
     fitted = {name: fit_shape(arrays[name], g.shape) for name, g in right.items()}
     shapes = sum(fitted[name].shape == g.shape for name, g in right.items())
     near = []
@@ -291,7 +339,7 @@ def _score(function: Callable[..., Any], namespace: Mapping[str, Any], attempt: 
         a = fitted[name]
         size = float(np.linalg.norm(g)) or 1.0
         near.append(float(np.linalg.norm(a - g)) / size if a.shape == g.shape else 10.0)
-    return (shapes / len(right), sum(x < 1e-4 for x in near), -float(np.median(near)))  # noqa: PLR2004 (float32)
+    return shapes, near
 
 
 def _right_gradients(attempt: Attempt, problem: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

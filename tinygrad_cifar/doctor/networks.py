@@ -12,7 +12,8 @@ import numpy as np
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import unwrap_value
 
-_EPSILON = 1e-16  # as in NumPy's eps of float64: does not change a right gradient measurably
+# Numbers that are added to the variance in batch normalisation. The first does not change a gradient measurably.
+EPSILONS = (1e-16, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 N, D, K = 6, 5, 4  # images, features and classes of the problems
 
 
@@ -86,6 +87,8 @@ class Network:
         The parameters in the L2 term.
     layouts : tuple of Layout
         The layouts in which it is tried.
+    epsilon : float, optional
+        The number that batch normalisation adds to the variance; None without batch normalisation.
     """
 
     title: str
@@ -94,6 +97,7 @@ class Network:
     values: Callable[..., dict[str, Any]]
     penalised: tuple[str, ...]
     layouts: tuple[Layout, ...] = _ALL
+    epsilon: float | None = None
 
     def problem(self, layout: Layout, rng: np.random.Generator) -> dict[str, Any]:
         """Return a small problem."""
@@ -109,8 +113,12 @@ class Network:
         for name in self.penalised:
             for W in arguments[name] if isinstance(arguments[name], list) else [arguments[name]]:
                 penalty = penalty + ops.sum(ops.square(W))
-        values.update(self.values(layout, **arguments))
+        values.update(self._compute(layout, **arguments))
         return values["loss"], penalty
+
+    def _compute(self, layout: Layout, **arguments: Any) -> dict[str, Any]:
+        own = {} if self.epsilon is None else {"epsilon": self.epsilon}
+        return self.values(layout, **arguments, **own)
 
     def forward(self, layout: Layout, **arguments: Any) -> dict[str, Any]:
         """Return the values of the forward pass as arrays."""
@@ -120,7 +128,7 @@ class Network:
         }
         return {
             key: [np.asarray(part) for part in value] if isinstance(value, list) else np.asarray(value)
-            for key, value in self.values(layout, **plain).items()
+            for key, value in self._compute(layout, **plain).items()
         }
 
 
@@ -176,7 +184,15 @@ def _layers_problem(sizes: Sequence[int], *, normalised: bool, numbered: bool) -
     return make
 
 
-def _layers_values(layout: Layout, *, X: Any, Y: Any, lam: float, **parameters: Any) -> dict[str, Any]:  # noqa: ARG001
+def _layers_values(
+    layout: Layout,
+    *,
+    X: Any,
+    Y: Any,
+    lam: float,  # noqa: ARG001
+    epsilon: float = 0.0,
+    **parameters: Any,
+) -> dict[str, Any]:
     count = sum(name[0] == "W" for name in parameters)
     W = parameters["W"] if "W" in parameters else [parameters[f"W{k}"] for k in range(1, count + 1)]
     b = parameters["b"] if "b" in parameters else [parameters[f"b{k}"] for k in range(1, count + 1)]
@@ -187,7 +203,7 @@ def _layers_values(layout: Layout, *, X: Any, Y: Any, lam: float, **parameters: 
         S = layout.apply(W[k], H, b[k])
         values["S"].append(S)
         if gamma:
-            S = _normalise(layout, S, values)
+            S = _normalise(layout, S, epsilon, values)
             S = ops.add(ops.multiply(gamma[k], S), beta[k])
         H = ops.relu(S)
         values["H"].append(H)
@@ -202,10 +218,10 @@ def _layers_values(layout: Layout, *, X: Any, Y: Any, lam: float, **parameters: 
     return values
 
 
-def _normalise(layout: Layout, S: Any, values: dict[str, Any]) -> Any:
+def _normalise(layout: Layout, S: Any, epsilon: float, values: dict[str, Any]) -> Any:
     mu = ops.mean(S, axis=layout.images, keepdims=True)
     var = ops.mean(ops.square(S - mu), axis=layout.images, keepdims=True)
-    S_hat = (S - mu) / ops.sqrt(var + _EPSILON)
+    S_hat = (S - mu) / ops.sqrt(var + epsilon)
     for name, value in (("mu", mu), ("var", var), ("S_hat", S_hat)):
         values.setdefault(name, []).append(value)
     return S_hat
@@ -276,6 +292,7 @@ NETWORKS = (
         _layers_problem((D, 7, 3, K), normalised=True, numbered=False),
         _layers_values,
         ("W",),
+        epsilon=EPSILONS[0],
     ),
     Network(
         "patchify network of three layers",

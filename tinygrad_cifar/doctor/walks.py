@@ -141,8 +141,15 @@ class Walk:
     def direction(self, edit: Edit) -> dict[str, Array] | None:
         """Return how the gradients change with an edit: for an addition, per unit of its amount.
 
-        Only parameters whose gradients change are included. None if the edit does not apply.
+        Only parameters whose gradients change are included. None if the edit, or another one of this walk, does not
+        apply.
         """
+        try:
+            return self._direction(edit)
+        except NotApplicableError:
+            return None
+
+    def _direction(self, edit: Edit) -> dict[str, Array] | None:
         recording = self.recording
         if edit.site[0] == "parameter":
             whole = self.gradients[edit.at]

@@ -41,7 +41,10 @@ class Derivatives(Wording):
 
     def _twice(self, finding: Finding) -> Draft:
         i, e, parent, step = self._edge(finding)
-        what = "The dropout mask" if step.op == "multiply" else f"The derivative of {function_name(step.op)}"
+        what = f"The derivative of {function_name(step.op)}"
+        if step.op == "multiply":
+            is_mask = self._is_mask(step.operands[1 - operand_index(step, e)])
+            what = "The dropout mask" if is_mask else f"The factor {self._other_operand(finding)}"
         text = f"{what} at {{at}} is applied twice, in the gradients of {{parameters}}."
         return Draft("twice", text, (self.text(i),), f"{self.d(parent)} = {self._formula(i, e)}", "applied twice")
 
@@ -87,6 +90,9 @@ class Derivatives(Wording):
             "is missing, in the gradients of {parameters}."
         )
         yours = f"{self.d(parent)} = {self.d(i)} * ({mask} != 0)"
+        step = self.recording.steps[i]
+        if not self._is_mask(step.operands[1 - operand_index(step, e)]):
+            text = "The factor {at} is 1 in the backward pass where it is not 0, in the gradients of {parameters}."
         return Draft("mask_not_scaled", text, (name,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
 
     def _mask_left_out(self, finding: Finding) -> Draft:

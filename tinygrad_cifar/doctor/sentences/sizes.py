@@ -243,9 +243,7 @@ class Sizes(Wording):
                 f"so it is {factor.text} times what it should be."
             )
             half = factor.text == "1/2"
-            hint = (
-                f"It would be right for a cost with {'half' if half else 'twice'} this penalty, which some courses use."
-            )
+            hint = f"It would be right for a cost with {'half' if half else 'twice'} this penalty."
             return Draft("l2_factor", text, (), formulas[0], formulas[1], names, factor.text, hint=hint)
         if "N" in [name for name, _ in factor.powers]:
             power = dict(factor.powers)["N"]
