@@ -25,6 +25,9 @@ _ELEMENTWISE = frozenset(
 )
 
 
+_ARITHMETIC = frozenset(("add", "subtract", "multiply", "divide", "negative"))
+_MOST_OPERATIONS = 8  # of a function that is composed of element-wise operations
+_WITH_KINK = frozenset(("relu", "maximum", "where", "absolute"))
 _ON_KINK = 0.8  # a difference on kinks alone is no mistake, so this explanation goes first
 _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(out > 0)": lambda x, out: out > 0,
@@ -54,6 +57,13 @@ _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
+# The derivative of a function as a formula in its output, for which another array is taken.
+_IN_OUTPUT: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "tanh": ("(1 - {}**2)", lambda out: 1 - out**2),
+    "sigmoid": ("{0} * (1 - {0})", lambda out: out * (1 - out)),
+}
+
+
 def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
@@ -69,6 +79,8 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
     yield Edit("twice", site, _applied_twice(i, e), cost=1.6)
     if is_activation:
         for text, function in _FACTORS.items():
+            if text == "(x >= 0)" and step.op not in _WITH_KINK:
+                continue
             yield Edit(
                 "other_derivative",
                 site,
@@ -77,6 +89,7 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
                 detail={"factor": text, "parent": parent},
             )
         yield from _masks(recording, i, site, parent, g)
+        yield from _derivatives_elsewhere(recording, i, site, parent, g)
     if step.op in ("multiply", "divide") and isinstance(other, np.ndarray) and other.shape == g.shape:
         at = next(k for k, op in enumerate(step.operands) if op is other)
         yield Edit("unscaled_mask", site, _unscaled(i, at), cost=0.8, detail={"at": at})
@@ -145,6 +158,52 @@ def _masks(recording: Recording, i: int, site: tuple[Any, ...], parent: int, g: 
                 cost=2.1,
                 detail={"array": name},
             )
+
+
+def _derivatives_elsewhere(
+    recording: Recording, i: int, site: tuple[Any, ...], parent: int, g: Array
+) -> Iterator[Edit]:
+    """Yield the derivatives that are computed from another array than the output of the function."""
+    if recording.steps[i].op not in _IN_OUTPUT:
+        return
+    text, function = _IN_OUTPUT[recording.steps[i].op]
+    for j, step in enumerate(recording.steps):
+        if j not in (i, parent) and step.value.shape == g.shape:
+            yield Edit(
+                "derivative_elsewhere",
+                site,
+                bind_arguments(lambda w, _, j: cotangent_of(w, i) * function(value_of(w, j)), j),
+                cost=1.8 + namelessness(recording, Ref(j)),
+                detail={"array": Ref(j), "formula": text},
+            )
+
+
+def edits_of_composition(recording: Recording, i: int) -> Iterator[Edit]:
+    """Yield the edits in which the derivative of a function that consists of several operations is left out."""
+    steps = recording.steps
+    shape = steps[i].value.shape
+    if not shape or not steps[i].op:
+        return
+    inside, at, is_function = {i}, i, False
+    while len(inside) <= _MOST_OPERATIONS:
+        users = {k for k, _ in recording.consumers[at]}
+        above = min(users, default=at)
+        if at != i and steps[at].name and is_function and len(inside) > 2:
+            yield Edit(
+                "composition_left_out",
+                ("node", i),
+                bind_arguments(lambda w, _, end: cotangent_of(w, end), at),
+                cost=1.0 + 0.02 * len(inside),
+                detail={"end": at},
+            )
+        step = steps[above]
+        if len(users) != 1 or step.op not in _ELEMENTWISE | _ARITHMETIC or step.value.shape != shape:
+            return
+        if any(parent not in inside for parent, _ in step.edges):
+            return
+        is_function |= step.op in _ELEMENTWISE
+        inside.add(above)
+        at = above
 
 
 def edits_of_softmax(i: int, site: tuple[Any, ...]) -> Iterator[Edit]:
