@@ -259,6 +259,7 @@ LEFT_OUT = "dH * (A > 0) -> dH"
 LAST_MEAN = "+ 2 * lam * W[-1], G.sum(0) -> + 2 * lam * W[-1], G.mean(0)"
 NO_BIAS, NO_BIAS_1 = "S = W @ X + b -> S = W @ X", "A = X @ W1 + b1 -> A = X @ W1"
 NEGATED = "return X.T @ G + 2 * lam * W, G.sum(0) -> return -X.T @ G + 2 * lam * W / N, -G.sum(0)"
+SCALED_AND_TRANSPOSED = "X.T @ G + 2 * lam * W, G.sum(0) -> 0.1 * (X.T @ G + 2 * lam * W).T, 0.1 * G.sum(0)"
 PAIRS = [
     ("svm", [NEGATED], {"sign", "l2_over_n"}),
     ("softmax", [NO_BIAS, "return dW, db -> return dW.T, db"], {"forgotten_in_forward", "transposed"}),
@@ -267,6 +268,10 @@ PAIRS = [
     ("two layers", ["G @ W2.T -> G @ W2", LEFT_OUT], {"transposed_factor", "derivative_left_out"}),
     ("two layers", ["    G = G / N -> ", "2 * lam * W1 -> lam * W1"], {"missing_1/N", "l2_factor"}),
     ("softmax", ["dW = G @ X.T -> dW = N * G @ X.T", "2 * lam * W -> lam * W"], {"missing_1/N", "l2_factor"}),
+    ("svm", [SCALED_AND_TRANSPOSED], {"factor", "transposed"}),
+    ("patchify", ["softmax(W2 @ x1 + b2, 0) -> softmax(W2 @ x1, 0)", "    G = G * (x1 > 0) -> "], {
+        "forgotten_in_forward", "derivative_left_out"
+    }),
     ("deep", ["    G = G * masks[k] -> ", LAST_MEAN], {"mask_not_applied", "mean_for_sum"}),
 ]  # fmt: skip
 
@@ -277,6 +282,12 @@ def test_both_mistakes_of_a_pair_are_named(network: str, changes: list[str], kin
     report = diagnose(example.cost, example.gradients(*changes), example.problem)
     assert report.status == "wrong", str(report)
     assert sorted(mistake.kind for mistake in report.mistakes) == sorted(kinds)
+
+
+def test_a_factor_of_a_transposed_gradient_and_of_others_is_one_mistake() -> None:
+    example = EXAMPLES["svm"]
+    report = diagnose(example.cost, example.gradients(SCALED_AND_TRANSPOSED), example.problem)
+    assert "The gradient of b and W is 0.1 times what it should be." in report.sentences
 
 
 def layer(activation: Callable[[Any], Any]) -> Callable[..., Any]:
