@@ -337,11 +337,33 @@ def test_a_derivative_that_is_computed_from_another_array_is_named(
     assert f"D stands where H belongs in the factor {factor}" in " ".join(report.sentences), str(report)
 
 
-def test_the_missing_derivative_of_a_function_of_several_operations_is_named(problem_of_layer: dict[str, Any]) -> None:
-    cost = layer(lambda U: tg.log(1 + tg.exp(U)))
-    wrong = gradients_of_layer(lambda U: np.log1p(np.exp(U)), lambda _: 1)
-    report = diagnose(cost, wrong, problem_of_layer, wrt=("W", "v"))
-    assert report.sentences[0].startswith("The derivative of the activation H is left out")
+FUNCTIONS = {
+    "softplus": (lambda U: tg.log(1 + tg.exp(U)), lambda U: np.log1p(np.exp(U))),
+    "leaky ReLU": (lambda U: tg.maximum(U, 0.1 * U), lambda U: np.maximum(U, 0.1 * U)),
+    "swish": (lambda U: U * tg.sigmoid(U), lambda U: U / (1 + np.exp(-U))),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_missing_derivative_of_a_function_of_several_operations_is_named(
+    name: str, problem_of_layer: dict[str, Any]
+) -> None:
+    function, plain = FUNCTIONS[name]
+    wrong = gradients_of_layer(plain, lambda _: 1)
+    report = diagnose(layer(function), wrong, problem_of_layer, wrt=("W", "v"))
+    assert report.sentences[0].startswith("The derivative of the activation H (H = "), str(report)
+    assert "is left out" in report.sentences[0]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_another_derivative_of_a_function_of_several_operations_is_named(
+    name: str, problem_of_layer: dict[str, Any]
+) -> None:
+    function, plain = FUNCTIONS[name]
+    without_mask = problem_of_layer | {"M": np.ones((8, 4))}
+    wrong = gradients_of_layer(plain, lambda H: H * (1 - H))
+    report = diagnose(layer(function), wrong, without_mask, wrt=("W", "v"))
+    assert "is wrong: the factor H * (1 - H) stands in its place" in report.sentences[0], str(report)
 
 
 def test_a_derivative_of_positive_values_that_is_left_out_is_no_matter_of_kinks() -> None:

@@ -546,6 +546,7 @@ _NESTED = frozenset(
         *(
             "left_out",
             "composition_left_out",
+            "composition_derivative",
             "other_derivative",
             "derivative_elsewhere",
             "transposed_factor",

@@ -78,12 +78,22 @@ class Derivatives(Wording):
         return Draft("other_derivative", text, (out,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
 
     def _composition_left_out(self, finding: Finding) -> Draft:
+        return self._composition(finding, "derivative_left_out", "is left out", "")
+
+    def _composition_derivative(self, finding: Finding) -> Draft:
+        x, out = self.text(finding.edit.at), self.text(finding.edit.detail["end"])
+        factor = finding.edit.detail["factor"].replace("out", "@out@").replace("x", x).replace("@out@", out)
+        return self._composition(
+            finding, "other_derivative", f"is wrong: the factor {factor} stands in its place", factor
+        )
+
+    def _composition(self, finding: Finding, kind: str, what: str, factor: str) -> Draft:
         at, end = finding.edit.at, finding.edit.detail["end"]
         function = f"{self.text(end)} = {self.recording.expression(end)}"
-        text = f"The derivative of the activation {{at}} is left out ({function}), in the gradients of {{parameters}}."
+        text = f"The derivative of the activation {{at}} ({function}) {what}, in the gradients of {{parameters}}."
         right = f"{self.d(at)} = {self.d(end)} * (the derivative of {self.text(end)} with respect to {self.text(at)})"
-        yours = f"{self.d(at)} = {self.d(end)}"
-        return Draft("derivative_left_out", text, (self.text(end),), right, yours)
+        yours = f"{self.d(at)} = {self.d(end)}" + (f" * {factor}" if factor else "")
+        return Draft(kind, text, (self.text(end),), right, yours)
 
     def _wrong_mask(self, finding: Finding) -> Draft:
         i, e, parent, _ = self._edge(finding)

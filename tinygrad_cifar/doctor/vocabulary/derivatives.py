@@ -48,6 +48,7 @@ _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(1 - tanh(x))": lambda x, out: 1 - np.tanh(x),
     "sigmoid(x) * (1 - sigmoid(x))": lambda x, out: _sigmoid(x) * (1 - _sigmoid(x)),
     "sigmoid(x)": lambda x, out: _sigmoid(x),
+    "sigmoid(out)": lambda x, out: _sigmoid(out),
     "(1 - x)": lambda x, out: 1 - x,
     "2 * x": lambda x, out: 2 * x,
     "out * (1 + out)": lambda x, out: out * (1 + out),
@@ -179,31 +180,43 @@ def _derivatives_elsewhere(
 
 
 def edits_of_composition(recording: Recording, i: int) -> Iterator[Edit]:
-    """Yield the edits in which the derivative of a function that consists of several operations is left out."""
+    """Yield the edits of the derivative of a function that consists of several element-wise operations."""
+    for end in _ends_of_functions(recording, i):
+        detail = {"end": end}
+        left_out = bind_arguments(lambda w, _, end: cotangent_of(w, end), end)
+        yield Edit("composition_left_out", ("node", i), left_out, cost=0.45 + 0.01 * (end - i), detail=detail)
+        for text, function in _FACTORS.items():
+            if text != "(x >= 0)":
+                yield Edit(
+                    "composition_derivative",
+                    ("node", i),
+                    bind_arguments(
+                        lambda w, _, end, f: cotangent_of(w, end) * f(value_of(w, i), value_of(w, end)), end, function
+                    ),
+                    cost=1.6 + 0.01 * len(text),
+                    detail={"end": end, "factor": text},
+                )
+
+
+def _ends_of_functions(recording: Recording, i: int) -> Iterator[int]:
+    """Yield the named values that are several element-wise operations on a value, which nothing else uses."""
     steps = recording.steps
     shape = steps[i].value.shape
     if not shape or not steps[i].op:
         return
-    inside, at, is_function = {i}, i, False
-    while len(inside) <= _MOST_OPERATIONS:
-        users = {k for k, _ in recording.consumers[at]}
-        above = min(users, default=at)
-        if at != i and steps[at].name and is_function and len(inside) > 2:
-            yield Edit(
-                "composition_left_out",
-                ("node", i),
-                bind_arguments(lambda w, _, end: cotangent_of(w, end), at),
-                cost=1.0 + 0.02 * len(inside),
-                detail={"end": at},
-            )
-        step = steps[above]
-        if len(users) != 1 or step.op not in _ELEMENTWISE | _ARITHMETIC or step.value.shape != shape:
+    inside, is_function = [i], False
+    for k in range(i + 1, len(steps)):
+        parents = {parent for parent, _ in steps[k].edges}
+        if parents.isdisjoint(inside):
+            continue
+        is_elementwise = steps[k].op in _ELEMENTWISE | _ARITHMETIC and steps[k].value.shape == shape
+        if not is_elementwise or not parents <= set(inside) or len(inside) > _MOST_OPERATIONS:
             return
-        if any(parent not in inside for parent, _ in step.edges):
-            return
-        is_function |= step.op in _ELEMENTWISE
-        inside.add(above)
-        at = above
+        is_function |= steps[k].op in _ELEMENTWISE
+        users = {user for j in inside for user, _ in recording.consumers[j]}
+        inside.append(k)
+        if steps[k].name and is_function and len(inside) > 2 and users <= set(inside):
+            yield k
 
 
 def edits_of_softmax(i: int, site: tuple[Any, ...]) -> Iterator[Edit]:
