@@ -249,6 +249,18 @@ def test_a_bias_that_is_summed_over_the_wrong_axes_is_named() -> None:
     assert "wrong axes, (0, 1)" in report.sentences[0]
 
 
+def test_a_sum_over_the_wrong_axes_is_named_if_the_sizes_are_equal() -> None:
+    def cost(X: Any, b: Any) -> Any:
+        return tg.sum(tg.tanh(X + b))
+
+    def gradients(X: Any, b: Any) -> Any:
+        return ((1 - np.tanh(X + b) ** 2).sum(axis=(0, 2)),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(5, 3, 3)), b=rng.normal(size=3))
+    assert "wrong axes, (0, 2)" in report.sentences[0]
+
+
 def test_sums_that_are_zero_but_for_rounding_are_compared() -> None:
     problem = {k: v.astype(np.float32) if isinstance(v, np.ndarray) else v for k, v in SOFTMAX.problem.items()}
     wrong = SOFTMAX.gradients("db = G.sum(1, keepdims=True) -> db = G.sum(0, keepdims=True)")
