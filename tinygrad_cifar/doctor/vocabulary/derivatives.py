@@ -184,7 +184,10 @@ def edits_of_composition(recording: Recording, i: int) -> Iterator[Edit]:
     for end in _ends_of_functions(recording, i):
         detail = {"end": end}
         left_out = bind_arguments(lambda w, _, end: cotangent_of(w, end), end)
-        yield Edit("composition_left_out", ("node", i), left_out, cost=0.45 + 0.01 * (end - i), detail=detail)
+        # If a value between them has a name, too, the derivative of one of its operations says more.
+        is_one = not any(step.name for step in recording.steps[i + 1 : end])
+        cost = (0.45 if is_one else 1.3) + 0.01 * (end - i)
+        yield Edit("composition_left_out", ("node", i), left_out, cost=cost, detail=detail)
         for text, function in _FACTORS.items():
             if text != "(x >= 0)":
                 yield Edit(
