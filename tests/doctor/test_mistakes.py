@@ -378,19 +378,22 @@ def test_another_derivative_of_a_function_of_several_operations_is_named(
     assert "is wrong: the factor H * (1 - H) stands in its place" in report.sentences[0], str(report)
 
 
-def test_the_missing_derivative_of_one_operation_is_not_said_of_several(problem_of_layer: dict[str, Any]) -> None:
-    def cost(X: Any, M: Any, W: Any, v: Any) -> Any:
-        margin = tg.where(M > 0, 0.0, X @ W + 1)
+def test_the_missing_derivative_of_one_operation_is_not_said_of_several() -> None:
+    def cost(X: Any, Y: Any, W: Any) -> Any:
+        S = X @ W
+        own = tg.sum(S * Y, axis=1, keepdims=True)
+        margin = tg.where(Y > 0, 0.0, S - own + 1)
         violation = tg.maximum(margin, 0)
-        return tg.sum((violation @ v) ** 2)
+        return tg.sum(violation) + tg.sum(W**2)
 
-    def gradients(X: Any, M: Any, W: Any, v: Any) -> Any:
-        violation = np.maximum(np.where(M > 0, 0.0, X @ W + 1), 0)
-        G = 2 * violation @ v
-        return X.T @ (np.outer(G, v) * (M == 0)), violation.T @ G
+    def gradients(X: Any, Y: Any, W: Any) -> Any:
+        G = 1.0 - Y
+        return (X.T @ (G - Y * G.sum(1, keepdims=True)) + 2 * W,)
 
-    report = diagnose(cost, gradients, problem_of_layer, wrt=("W", "v"))
-    assert "The derivative of the ReLU at violation is left out" in report.sentences[0], str(report)
+    rng = np.random.default_rng(0)
+    problem = {"X": rng.normal(size=(6, 4)), "Y": np.eye(3)[[0, 1, 2, 0, 1, 2]], "W": rng.normal(size=(4, 3))}
+    report = diagnose(cost, gradients, problem, wrt="W")
+    assert report.sentences[0].startswith("The derivative of the maximum is left out in the hinge loss"), str(report)
 
 
 def test_a_derivative_of_positive_values_that_is_left_out_is_no_matter_of_kinks() -> None:
