@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ MISTAKES = [
     ("softmax", "G = P - Y -> G = Y * (P - 1)", "softmax_diagonal", "Only the diagonal"),
     ("softmax", "G = P - Y -> G = -Y", "softmax_without_sum", "denominator"),
     ("softmax", "P = softmax(S, 0) -> P = np.exp(S)", "softmax_unnormalised", "not normalised"),
+    ("softmax", "P = softmax(S, 0) -> P = np.exp(S - S.max(0))", "softmax_unnormalised", "not normalised"),
     ("softmax", "P = softmax(S, 0) -> P = softmax(S, 1)", "softmax_wrong_axis", "wrong axis"),
     ("softmax", "S = W @ X + b -> S = W @ X", "forgotten_in_forward", "bias b is forgotten"),
     ("softmax", "return dW, db -> return W, db", "value_for_gradient", "W itself"),
@@ -33,6 +35,7 @@ MISTAKES = [
     ("svm", "    G[rows, y] = -G.sum(1) -> ", "hinge_own_class", "own class is forgotten"),
     ("svm", "-G.sum(1) -> -G.sum(1) - 1", "hinge_own_class", "own class is counted"),
     ("svm", "-G.sum(1) -> -1", "hinge_count", "count of violated margins is forgotten"),
+    ("svm", "X.T @ G + 2 * lam * W, -> (X.T @ G + 2 * lam * W).T,", "transposed", "W is transposed"),
     ("svm", " + 1 > 0 ->  > 0", "hinge_margin", "margin is forgotten"),
     ("softmax", "G = P - Y -> G = P - np.roll(Y, 1, axis=1)", "off_by_one", "shifted by one image"),
     ("two layers", "db2 = G.sum(0) -> db2 = G.sum(0) / N", "mean_for_sum", "gradient of b2"),
@@ -50,6 +53,7 @@ MISTAKES = [
     ("two layers", "H.T @ G -> X.T @ G", "wrong_variable", "X stands where H belongs"),
     ("two layers", "H.T @ G -> A.T @ G", "wrong_variable", "stands where H belongs"),
     ("two layers", "dH = G @ W2.T -> dH = G @ (W2 - 0.1 * dW2).T", "updated_too_early", "updated before"),
+    ("two layers", "G @ W2.T -> G @ (W2 - 0.1 * H.T @ G).T", "updated_too_early", "updated before"),
     ("two layers", "dH = G @ W2.T -> dH = 0 * G @ W2.T", "detached", "detached"),
     ("deep", "    G = G * masks[k] -> ", "mask_not_applied", "dropout mask"),
     ("deep", "G = G * masks[k] -> G = G / 0.7", "mask_not_applied", "masks[1] and masks[0] is not applied"),
@@ -62,7 +66,7 @@ MISTAKES = [
         "(G - G.mean(0) - Z * (G * Z).mean(0)) -> (G - Z * (G * Z).mean(0))"
     ), "constant_statistics", "the mean of S"),
     ("deep", "(G * Z).sum(0) -> (G * S).sum(0)", "wrong_variable", "S (no. 2) stands where"),
-    ("deep", "        G = G * gamma[k] -> ", "factor_left_out", "gamma[1] and gamma[0]"),
+    ("deep", "        G = G * gamma[k] -> ", "factor_left_out", "the scale gamma[1] and gamma[0]"),
     ("deep", "+ 2 * lam * W[k] -> + lam * W[k]", "l2_factor", "W[0] and W[1]"),
     ("patchify", "    G = G * (x1 > 0) -> ", "derivative_left_out", "x1"),
     ("patchify", "    G = G * (h > 0) -> ", "derivative_left_out", "Fs_flat"),
@@ -71,6 +75,9 @@ MISTAKES = [
     ), "element_order", "order"),
     ("patchify", "dF = dF + 2 * lam * Fs_flat -> dF = dF[::-1] + 2 * lam * Fs_flat", "flipped", "reversed"),
     ("patchify", '"ijn,iln->jl", MX, G -> "ijn,iln->jl", MX[:1], G[:1]', "part_of_sum", "alone"),
+    ("patchify", (
+        'G @ h.T -> G @ np.einsum("ijn,jl->iln", MX, Fs_flat).reshape(h.shape).T'
+    ), "wrong_variable", "C stands where"),
 ]  # fmt: skip
 
 
@@ -242,6 +249,18 @@ def test_a_bias_that_is_summed_over_the_wrong_axes_is_named() -> None:
     assert "wrong axes, (0, 1)" in report.sentences[0]
 
 
+def test_a_sum_over_the_wrong_axes_is_named_if_the_sizes_are_equal() -> None:
+    def cost(X: Any, b: Any) -> Any:
+        return tg.sum(tg.tanh(X + b))
+
+    def gradients(X: Any, b: Any) -> Any:
+        return ((1 - np.tanh(X + b) ** 2).sum(axis=(0, 2)),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(5, 3, 3)), b=rng.normal(size=3))
+    assert "wrong axes, (0, 2)" in report.sentences[0]
+
+
 def test_sums_that_are_zero_but_for_rounding_are_compared() -> None:
     problem = {k: v.astype(np.float32) if isinstance(v, np.ndarray) else v for k, v in SOFTMAX.problem.items()}
     wrong = SOFTMAX.gradients("db = G.sum(1, keepdims=True) -> db = G.sum(0, keepdims=True)")
@@ -252,6 +271,7 @@ LEFT_OUT = "dH * (A > 0) -> dH"
 LAST_MEAN = "+ 2 * lam * W[-1], G.sum(0) -> + 2 * lam * W[-1], G.mean(0)"
 NO_BIAS, NO_BIAS_1 = "S = W @ X + b -> S = W @ X", "A = X @ W1 + b1 -> A = X @ W1"
 NEGATED = "return X.T @ G + 2 * lam * W, G.sum(0) -> return -X.T @ G + 2 * lam * W / N, -G.sum(0)"
+SCALED_AND_TRANSPOSED = "X.T @ G + 2 * lam * W, G.sum(0) -> 0.1 * (X.T @ G + 2 * lam * W).T, 0.1 * G.sum(0)"
 PAIRS = [
     ("svm", [NEGATED], {"sign", "l2_over_n"}),
     ("softmax", [NO_BIAS, "return dW, db -> return dW.T, db"], {"forgotten_in_forward", "transposed"}),
@@ -260,6 +280,10 @@ PAIRS = [
     ("two layers", ["G @ W2.T -> G @ W2", LEFT_OUT], {"transposed_factor", "derivative_left_out"}),
     ("two layers", ["    G = G / N -> ", "2 * lam * W1 -> lam * W1"], {"missing_1/N", "l2_factor"}),
     ("softmax", ["dW = G @ X.T -> dW = N * G @ X.T", "2 * lam * W -> lam * W"], {"missing_1/N", "l2_factor"}),
+    ("svm", [SCALED_AND_TRANSPOSED], {"factor", "transposed"}),
+    ("patchify", ["softmax(W2 @ x1 + b2, 0) -> softmax(W2 @ x1, 0)", "    G = G * (x1 > 0) -> "], {
+        "forgotten_in_forward", "derivative_left_out"
+    }),
     ("deep", ["    G = G * masks[k] -> ", LAST_MEAN], {"mask_not_applied", "mean_for_sum"}),
 ]  # fmt: skip
 
@@ -270,3 +294,169 @@ def test_both_mistakes_of_a_pair_are_named(network: str, changes: list[str], kin
     report = diagnose(example.cost, example.gradients(*changes), example.problem)
     assert report.status == "wrong", str(report)
     assert sorted(mistake.kind for mistake in report.mistakes) == sorted(kinds)
+
+
+def test_a_factor_of_a_transposed_gradient_and_of_others_is_one_mistake() -> None:
+    example = EXAMPLES["svm"]
+    report = diagnose(example.cost, example.gradients(SCALED_AND_TRANSPOSED), example.problem)
+    assert "The gradient of b and W is 0.1 times what it should be." in report.sentences
+
+
+def layer(activation: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return a cost of one layer with this activation; ``M`` is a mask."""
+
+    def cost(X: Any, M: Any, W: Any, v: Any) -> Any:
+        U = X @ W
+        H = activation(U)
+        D = H * M
+        return tg.sum((D @ v) ** 2)
+
+    return cost
+
+
+def gradients_of_layer(activation: Callable[[Any], Any], derivative: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the gradients of :func:`layer`, with the derivative as a function of D."""
+
+    def gradients(X: Any, M: Any, W: Any, v: Any) -> Any:
+        U = X @ W
+        H = activation(U)
+        D = H * M
+        G = 2 * D @ v
+        return X.T @ (np.outer(G, v) * M * derivative(D)), D.T @ G
+
+    return gradients
+
+
+@pytest.fixture
+def problem_of_layer() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    mask = (rng.random((8, 4)) < 0.7) / 0.7
+    return {"X": rng.normal(size=(8, 3)), "M": mask, "W": rng.normal(size=(3, 4)), "v": rng.normal(size=4)}
+
+
+@pytest.mark.parametrize(
+    ("function", "plain", "derivative", "factor"),
+    [
+        (tg.tanh, np.tanh, lambda D: 1 - D**2, "(1 - D**2)"),
+        (tg.sigmoid, lambda U: 1 / (1 + np.exp(-U)), lambda D: D * (1 - D), "D * (1 - D)"),
+    ],
+)
+def test_a_derivative_that_is_computed_from_another_array_is_named(
+    function: Any, plain: Any, derivative: Any, factor: str, problem_of_layer: dict[str, Any]
+) -> None:
+    wrong = gradients_of_layer(plain, derivative)
+    report = diagnose(layer(function), wrong, problem_of_layer, wrt=("W", "v"))
+    assert f"D stands where H belongs in the factor {factor}" in " ".join(report.sentences), str(report)
+
+
+FUNCTIONS = {
+    "softplus": (lambda U: tg.log(1 + tg.exp(U)), lambda U: np.log1p(np.exp(U))),
+    "leaky ReLU": (lambda U: tg.maximum(U, 0.1 * U), lambda U: np.maximum(U, 0.1 * U)),
+    "swish": (lambda U: U * tg.sigmoid(U), lambda U: U / (1 + np.exp(-U))),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_missing_derivative_of_a_function_of_several_operations_is_named(
+    name: str, problem_of_layer: dict[str, Any]
+) -> None:
+    function, plain = FUNCTIONS[name]
+    wrong = gradients_of_layer(plain, lambda _: 1)
+    report = diagnose(layer(function), wrong, problem_of_layer, wrt=("W", "v"))
+    assert report.sentences[0].startswith("The derivative of the activation H (H = "), str(report)
+    assert "is left out" in report.sentences[0]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_another_derivative_of_a_function_of_several_operations_is_named(
+    name: str, problem_of_layer: dict[str, Any]
+) -> None:
+    function, plain = FUNCTIONS[name]
+    without_mask = problem_of_layer | {"M": np.ones((8, 4))}
+    wrong = gradients_of_layer(plain, lambda H: H * (1 - H))
+    report = diagnose(layer(function), wrong, without_mask, wrt=("W", "v"))
+    assert "is wrong: the factor H * (1 - H) stands in its place" in report.sentences[0], str(report)
+
+
+def test_the_missing_derivative_of_one_operation_is_not_said_of_several() -> None:
+    def cost(X: Any, Y: Any, W: Any) -> Any:
+        S = X @ W
+        own = tg.sum(S * Y, axis=1, keepdims=True)
+        margin = tg.where(Y > 0, 0.0, S - own + 1)
+        violation = tg.maximum(margin, 0)
+        return tg.sum(violation) + tg.sum(W**2)
+
+    def gradients(X: Any, Y: Any, W: Any) -> Any:
+        G = 1.0 - Y
+        return (X.T @ (G - Y * G.sum(1, keepdims=True)) + 2 * W,)
+
+    rng = np.random.default_rng(0)
+    problem = {"X": rng.normal(size=(6, 4)), "Y": np.eye(3)[[0, 1, 2, 0, 1, 2]], "W": rng.normal(size=(4, 3))}
+    report = diagnose(cost, gradients, problem, wrt="W")
+    assert report.sentences[0].startswith("The derivative of the maximum is left out in the hinge loss"), str(report)
+
+
+def test_a_derivative_of_positive_values_that_is_left_out_is_no_matter_of_kinks() -> None:
+    def cost(X: Any, w: Any) -> Any:
+        return tg.sum(tg.log(1 + (X @ w) ** 2))
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, lambda X, w: (2 * X.T @ (X @ w),), X=rng.normal(size=(6, 3)), w=rng.normal(size=3))
+    assert "derivative of the logarithm" in report.sentences[0]
+
+
+def test_a_softmax_that_is_not_normalised_is_named_with_smoothed_labels() -> None:
+    def cost(X: Any, Y: Any, W: Any) -> Any:
+        S = X @ W
+        return -tg.sum((0.9 * Y + 0.1 / Y.shape[1]) * (S - tg.log(tg.sum(tg.exp(S), axis=1, keepdims=True)))) / len(X)
+
+    def gradients(X: Any, Y: Any, W: Any) -> Any:
+        return (X.T @ (np.exp(X @ W) - 0.9 * Y - 0.1 / Y.shape[1]) / len(X),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(6, 3)), Y=np.eye(3)[[0, 1, 2, 0, 1, 2]], W=np.eye(3) / 2)
+    assert "softmax at S is not normalised" in report.sentences[0]
+
+
+def test_a_sum_that_is_taken_for_a_constant_is_no_matter_of_batch_normalisation() -> None:
+    def cost(X: Any, Y: Any, W: Any) -> Any:
+        S = X @ W
+        own = tg.sum(S * Y, axis=1, keepdims=True)
+        return tg.sum(((1 - Y) * tg.relu(S - own + 1)) ** 2)
+
+    def gradients(X: Any, Y: Any, W: Any) -> Any:
+        S = X @ W
+        return (X.T @ (2 * (1 - Y) * np.maximum(0, S - (S * Y).sum(1, keepdims=True) + 1)),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(6, 4)), Y=np.eye(3)[[0, 1, 2, 0, 1, 2]], W=np.ones((4, 3)))
+    assert report.sentences[0].startswith("own is taken for a constant")
+
+
+def test_weights_that_serve_twice_are_transposed_once_too_often() -> None:
+    def cost(X: Any, W: Any) -> Any:
+        H = tg.tanh(X @ W)
+        return tg.sum((H @ W.T) ** 2)
+
+    def gradients(X: Any, W: Any) -> Any:
+        H = np.tanh(X @ W)
+        G = 2 * H @ W.T
+        return (G.T @ H + X.T @ (G @ W.T * (1 - H**2)),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(6, 3)), W=rng.normal(size=(3, 3)))
+    assert "W.T stands where W belongs (it is transposed once too often)" in report.sentences[0]
+
+
+def test_filters_without_the_last_image_are_named() -> None:
+    def cost(P: Any, F: Any) -> Any:
+        return tg.sum(tg.tanh(tg.tensordot(P, F, 1)) ** 2)
+
+    def gradients(P: Any, F: Any) -> Any:
+        H = np.tanh(np.tensordot(P, F, 1))
+        G = 2 * H * (1 - H**2)
+        return (np.tensordot(P[:-1], G[:-1], axes=([0, 1], [0, 1])),)
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, P=rng.normal(size=(6, 4, 5)), F=rng.normal(size=(5, 2)))
+    assert report.sentences[0].startswith("The gradient of F lacks the last")

@@ -359,6 +359,13 @@ def test_hedged_sentence_is_rejected():
     assert not names_mistake("Perhaps W1 is not transposed.", truth)
 
 
+def test_names_of_parameters_do_not_say_that_a_mask_is_not_scaled():
+    truth = TWO_LAYERS._replace(mistake="dropout_mask_missing")
+    for name in ("scales[0]", "scale1"):
+        assert names_mistake(f"At H, the dropout mask is missing, in the gradient of {name}.", truth)
+    assert not names_mistake("At H, the scale of the dropout mask is missing.", truth)
+
+
 def test_only_the_first_sentence_counts():
     truth = TWO_LAYERS._replace(mistake="transposed_factor")
     assert first_sentence("W2 is, e.g. here, wrong by 1.5 times. W1 is not transposed.") == (

@@ -34,7 +34,7 @@ class Forgotten:
     is_enough : bool
         Whether that explains all gradients, on all problems.
     is_likely : bool
-        Whether it explains at least half of those that are wrong on the first problem.
+        Whether it explains at least half of those that are wrong on the first problem, or several, not only its own.
     """
 
     leaf: Leaf
@@ -68,7 +68,8 @@ def find_forgotten_arguments(subject: Subject, cases: Sequence[Case]) -> list[Fo
             is_enough = all(_agreeing(subject, case, leaf) == set(names) for case in cases)
             if is_enough:
                 return [Forgotten(leaf, tuple(names), is_enough, True)]
-            found.append(Forgotten(leaf, explained, is_enough, 2 * len(explained) >= len(wrong[0])))
+            is_likely = 2 * len(explained) >= len(wrong[0]) or len(explained) > 1
+            found.append(Forgotten(leaf, explained, is_enough, is_likely))
     return sorted(found, key=lambda forgotten: -len(forgotten.explained))
 
 

@@ -427,7 +427,8 @@ def _kink_note(kinks: Mapping[str, int], wrong: set[str]) -> str:
 def _transposed_convention(findings: Sequence[Finding], names: Sequence[str], cases: Sequence[Case]) -> str:
     """Return a note if all gradients that are matrices are transposed: another convention, not a mistake.
 
-    It is a mistake if a bias that is a column, or a row, has a gradient of its own shape.
+    It is a mistake if a bias that is a column, or a row, has a gradient of its own shape, and if only one gradient is
+    transposed, since one alone shows no convention.
     """
     recording = cases[0].recording
     shapes = {name: recording.steps[recording.parameters[name]].value.shape for name in names}
@@ -440,7 +441,7 @@ def _transposed_convention(findings: Sequence[Finding], names: Sequence[str], ca
         for f in findings
         if f.edit.kind == "transposed_gradient" and (f.factor is None or f.factor.text == "1")
     }
-    if matrices and transposed >= matrices:
+    if matrices and transposed >= matrices and len(matrices) + len(vectors) > 1:
         return (
             f"the gradients of {join(sorted(transposed))} are transposed: another convention, not "
             "a mistake, if the weights are "

@@ -543,7 +543,17 @@ def _ratio(given: Array, value: Array, noise: float) -> float | None:
 _NESTED_SECONDS = 0.8
 _NESTED = frozenset(
     {
-        *("left_out", "other_derivative", "transposed_factor", "transposed_product", "unscaled_mask", "wrong_mask"),
+        *(
+            "left_out",
+            "composition_left_out",
+            "composition_derivative",
+            "other_derivative",
+            "derivative_elsewhere",
+            "transposed_factor",
+            "transposed_product",
+            "unscaled_mask",
+            "wrong_mask",
+        ),
         *("mask_left_out", "twice", "softmax_diagonal", "softmax_without_sum", "softmax_left_out"),
         *("label_not_subtracted", "constant_statistics", "wrong_factor", "updated_weights"),
     }

@@ -406,7 +406,8 @@ CONDITIONS: dict[str, Condition] = {
     "@notderivative": _is_without(r"(?i:\bmask|derivative)"),
     "@notvar": _is_without(r"(?i:varian|\bvar\b|\bv\d\b|standard dev)"),
     "@notmean": _is_without(r"(?i:\bmu\d?\b|\bmeans?\b)"),
-    "@notscale": _is_without(r"(?i:scal\w+|1 ?/ ?keep|keep probability)"),
+    # "scales[0]" and "scale1" are names of parameters.
+    "@notscale": _is_without(r"(?i:scal\w+(?<!\d)(?!\w|\[)|1 ?/ ?keep|keep probability)"),
 }
 
 

@@ -17,6 +17,7 @@ from tinygrad_cifar.doctor.sentences.products import Products
 from tinygrad_cifar.doctor.sentences.scores import Scores
 from tinygrad_cifar.doctor.sentences.sizes import Sizes
 from tinygrad_cifar.doctor.sentences.sums import Sums
+from tinygrad_cifar.doctor.walks import Edit
 
 
 class _Describer(Sizes, Derivatives, Products, Sums, Parameters, Scores):
@@ -44,12 +45,26 @@ class _Describer(Sizes, Derivatives, Products, Sums, Parameters, Scores):
         return Draft(finding.edit.kind, text, (), "", formula)
 
 
+def _with_common_factors(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings of which those of a shape have no factor that other gradients have, too: it is one mistake."""
+    scaled = {f.factor.text for f in findings if f.edit.kind == "scale" and f.factor is not None}
+    result = []
+    for finding in findings:
+        factor = finding.factor
+        if finding.edit.detail.get("shape") and factor is not None and factor.text in scaled:
+            scale = Edit("scale", ("parameter", finding.edit.at), lambda _, G: G, "add")
+            result += [replace(finding, edit=scale), replace(finding, factor=None)]
+        else:
+            result.append(finding)
+    return result
+
+
 def describe_findings(
     findings: Sequence[Finding], cases: Sequence[Case], *, named: Sequence[str] = ()
 ) -> list[Mistake]:
     """Return the mistakes in words, equal ones in several layers merged, from the last layer back."""
     shown = _Describer(cases)
-    drafts = [shown.draft(finding) for finding in findings]
+    drafts = [shown.draft(finding) for finding in _with_common_factors(findings)]
     merged = merge(drafts)
     order = {name: k for k, name in enumerate(named)} if named else {}
     merged.sort(key=lambda d: min((order.get(p, 0) for p in d.parameters), default=0))

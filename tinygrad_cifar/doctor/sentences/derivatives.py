@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinygrad_cifar.doctor.recording import Ref
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
-from tinygrad_cifar.doctor.sentences.wording import Wording, function_name
+from tinygrad_cifar.doctor.sentences.wording import Wording, function_name, grouped
 from tinygrad_cifar.doctor.vocabulary.sites import operand_index
 
 
@@ -34,7 +34,8 @@ class Derivatives(Wording):
             if mask:
                 text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
                 return Draft("mask_not_applied", text, (other.partition(" / ")[0],), right, yours, names)
-            text = "A factor is left out in the backward pass: {at}, in the gradients of {parameters}."
+            noun = "the scale " if self._is_scale(step.operands[1 - operand_index(step, e)], step) else ""
+            text = f"A factor is left out in the backward pass: {noun}{{at}}, in the gradients of {{parameters}}."
             return Draft("factor_left_out", text, (what.removeprefix("the factor "),), right, yours, names)
         text = f"The derivative of {function_name(step.op)} at {{at}} is left out, in the gradients of {{parameters}}."
         return Draft("derivative_left_out", text, (self.text(i),), right, yours, names)
@@ -67,6 +68,35 @@ class Derivatives(Wording):
             f"{self.d(parent)} = {self.d(i)} * {factor}",
             key=(finding.edit.detail["factor"],),
         )
+
+    def _derivative_elsewhere(self, finding: Finding) -> Draft:
+        i, e, parent, step = self._edge(finding)
+        array, out = self.source(finding.edit.detail["array"]), self.text(i)
+        factor = finding.edit.detail["formula"].format(grouped(array))
+        text = (
+            f"The derivative of {function_name(step.op)} at {{at}} is computed from the wrong array: {array} stands "
+            f"where {out} belongs in the factor {factor}, in the gradients of {{parameters}}."
+        )
+        yours = f"{self.d(parent)} = {self.d(i)} * {factor}"
+        return Draft("other_derivative", text, (out,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+
+    def _composition_left_out(self, finding: Finding) -> Draft:
+        return self._composition(finding, "derivative_left_out", "is left out", "")
+
+    def _composition_derivative(self, finding: Finding) -> Draft:
+        x, out = self.text(finding.edit.at), self.text(finding.edit.detail["end"])
+        factor = finding.edit.detail["factor"].replace("out", "@out@").replace("x", x).replace("@out@", out)
+        return self._composition(
+            finding, "other_derivative", f"is wrong: the factor {factor} stands in its place", factor
+        )
+
+    def _composition(self, finding: Finding, kind: str, what: str, factor: str) -> Draft:
+        at, end = finding.edit.at, finding.edit.detail["end"]
+        function = f"{self.text(end)} = {self.recording.expression(end)}"
+        text = f"The derivative of the activation {{at}} ({function}) {what}, in the gradients of {{parameters}}."
+        right = f"{self.d(at)} = {self.d(end)} * (the derivative of {self.text(end)} with respect to {self.text(at)})"
+        yours = f"{self.d(at)} = {self.d(end)}" + (f" * {factor}" if factor else "")
+        return Draft(kind, text, (self.text(end),), right, yours)
 
     def _wrong_mask(self, finding: Finding) -> Draft:
         i, e, parent, _ = self._edge(finding)

@@ -15,10 +15,13 @@ class Products(Wording):
         i, e, parent, _ = self._edge(finding)
         factor = self.source(finding.edit.detail["factor"])
         right = self._formula(i, e)
-        text = (
-            f"{factor} is not transposed, or transposed once too often, in the gradient of "
-            f"{self.text(parent)}{self._among(parent)}."
+        plain = factor.removesuffix(".T")
+        what = (
+            f"{factor} is not transposed, or transposed once too often,"
+            if plain == factor
+            else f"{factor} stands where {plain} belongs (it is transposed once too often)"
         )
+        text = f"{what} in the gradient of {self.text(parent)}{self._among(parent)}."
         yours = right.replace(f"{factor}.T", factor)
         return Draft(
             "transposed_factor", text, (), f"{self.d(parent)} = {right}", f"{self.d(parent)} = {yours}", key=(i, e)
@@ -100,7 +103,9 @@ class Products(Wording):
             "the updated weights are used, in "
             "the gradients of {parameters}."
         )
-        right, new = self._formula(i, e), f"({name} - {size} * {d_of(name)})"
+        edge = finding.edit.detail["edge"]
+        along = d_of(name) if edge is None else self._formula(*edge)  # without the L2 term
+        right, new = self._formula(i, e), f"({name} - {size} * {grouped(along)})"
         yours = f"{self.d(i)} @ {new}.T" if finding.edit.detail["is_left"] else f"{new}.T @ {self.d(i)}"
         return Draft(
             "updated_too_early", text, (), f"{self.d(parent)} = {right}", f"{self.d(parent)} = {yours}", key=(i, e)

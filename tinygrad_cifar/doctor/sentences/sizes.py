@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
+from tinygrad_cifar.engine.graph import Array
 
 
 class Sizes(Wording):
@@ -183,6 +185,14 @@ class Sizes(Wording):
         kinds = ["mean" if detail["users"][p] == "subtract" else "variance" for p in detail["statistics"]]
         which = [kind for kind in ("mean", "variance") if kind in kinds]
         names = join([self.text(p) for p in detail["statistics"]])
+        if not all(self._is_statistic(p, at, kind) for p, kind in zip(detail["statistics"], kinds, strict=True)):
+            verb = "are taken for constants" if len(kinds) > 1 else "is taken for a constant"
+            text = (
+                f"{names} {verb}: the path from {{at}} through {'them' if len(kinds) > 1 else 'it'} is missing, in the "
+                "gradients of {parameters}."
+            )
+            right = f"{self.d(at)} includes the path{'s' * (len(kinds) > 1)} through {names}"
+            return Draft("path_missing", text, (self.text(at),), right, "without")
         text = (
             f"Batch normalisation: the {' and the '.join(which)} of {{at}} {'are' if len(which) > 1 else 'is'} "
             "taken for "
@@ -192,6 +202,20 @@ class Sizes(Wording):
         )
         right = f"{self.d(at)} includes the path{'s' * (len(which) > 1)} through {names}"
         return Draft("constant_statistics", text, (self.text(at),), right, "without")
+
+    def _is_statistic(self, p: int, at: int, kind: str) -> bool:
+        """Return whether a node is the mean of the values of another one along some axes, or a form of the variance."""
+        value, own = self.recording.steps[at].value, self.recording.steps[p].value.ravel()
+        for count in range(1, value.ndim + 1):
+            for axes in combinations(range(value.ndim), count):
+                found = np.asarray(value.mean(axes) if kind == "mean" else value.var(axes)).ravel()
+                if found.size != own.size:
+                    continue
+                # A variance may stand for itself, plus a constant, or for its root or inverse.
+                forms = (own,) if kind == "mean" else (own, own**2, own**-1.0, own**-2.0)
+                if any(_is_same_form(form, found, with_constant=kind != "mean") for form in forms):
+                    return True
+        return False
 
     def _is_penalty(self, finding: Finding) -> bool:
         """Return whether a change of size concerns the L2 term only: its effect is a multiple of the value."""
@@ -264,3 +288,13 @@ class Sizes(Wording):
             f"should be {formulas[0]}."
         )
         return Draft("l2_factor", text, (), formulas[0], formulas[1], names, factor.text)
+
+
+def _is_same_form(form: Array, statistic: Array, *, with_constant: bool) -> bool:
+    """Return whether an array is a statistic, or differs from it by a constant number or factor."""
+    near = 1e-3 * float(np.abs(statistic).max())
+    difference = form - statistic
+    if not with_constant:
+        return bool(np.abs(difference).max() <= near)
+    factor = float(np.vdot(form, statistic) / np.vdot(statistic, statistic))
+    return bool(np.ptp(difference) <= near or np.abs(form - factor * statistic).max() <= near * abs(factor))

@@ -50,14 +50,15 @@ class Sums(Wording):
         detail = finding.edit.detail
         i, e, parent, _ = self._edge(finding)
         which = "first" if detail["row"] == 0 else "last"
-        sizes = self.recording.steps[i].value.shape
+        sizes = self.recording.steps[detail.get("above", i)].value.shape
         unit = (
             "image"
             if sizes[detail["axis"]] == self.recording.numbers.get("N")
             else f"index along axis {detail['axis']}"
         )
         how = f"is that of the {which} {unit} alone" if detail["only"] else f"lacks the {which} {unit} (off by one)"
-        text = f"The gradient of {self.text(parent)} {how}: the sum must be over all of them."
+        name = detail.get("parameter", self.text(parent))
+        text = f"The gradient of {name} {how}: the sum must be over all of them."
         return Draft("part_of_sum", text, (), f"{self.d(parent)} = {self._formula(i, e)}", f"{self.d(i)} in part")
 
     def _one_example(self, finding: Finding) -> Draft:

@@ -107,6 +107,12 @@ class Wording:
             and bool((operand == 0).any() or operand.dtype.kind == "b")
         )
 
+    def _is_scale(self, operand: Any, step: Step) -> bool:
+        """Return whether a factor is a parameter with fewer elements than the product, as in batch normalisation."""
+        if not isinstance(operand, Ref) or operand.at not in self.recording.parameters.values():
+            return False
+        return 1 < self.recording.steps[operand.at].value.size < step.value.size
+
     def _operand(self, step: Step, e: int) -> str:
         """Return the name of the operand of an operation that an edge does not lead to."""
         return self.recording.operand_text(step.operands[1 - operand_index(step, e)])

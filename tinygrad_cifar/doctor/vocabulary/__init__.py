@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tinygrad_cifar.doctor.vocabulary.derivatives import edits_of_derivative, edits_of_operand, edits_of_softmax
+from tinygrad_cifar.doctor.vocabulary.derivatives import (
+    edits_of_composition,
+    edits_of_derivative,
+    edits_of_operand,
+    edits_of_softmax,
+)
 from tinygrad_cifar.doctor.vocabulary.direct import edits_of_direct_edge
 from tinygrad_cifar.doctor.vocabulary.parameters import edits_of_parameter
 from tinygrad_cifar.doctor.vocabulary.paths import edits_of_statistics, edits_of_uses
@@ -28,6 +33,7 @@ def edits_at(walk: Walk, wanted: frozenset[str]) -> Iterator[Edit]:
         yield from edits_of_statistics(recording, i)
         yield from edits_of_node_order(recording, i)
         yield from edits_of_uses(recording, i)
+        yield from edits_of_composition(recording, i)
         for e, (parent, _) in enumerate(recording.steps[i].edges):
             if recording.leads_to[parent] & wanted:
                 yield from _at_edge(walk, i, e, parent)

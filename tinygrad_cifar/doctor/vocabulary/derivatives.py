@@ -25,6 +25,9 @@ _ELEMENTWISE = frozenset(
 )
 
 
+_ARITHMETIC = frozenset(("add", "subtract", "multiply", "divide", "negative"))
+_MOST_OPERATIONS = 8  # of a function that is composed of element-wise operations
+_WITH_KINK = frozenset(("relu", "maximum", "where", "absolute"))
 _ON_KINK = 0.8  # a difference on kinks alone is no mistake, so this explanation goes first
 _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(out > 0)": lambda x, out: out > 0,
@@ -45,12 +48,20 @@ _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(1 - tanh(x))": lambda x, out: 1 - np.tanh(x),
     "sigmoid(x) * (1 - sigmoid(x))": lambda x, out: _sigmoid(x) * (1 - _sigmoid(x)),
     "sigmoid(x)": lambda x, out: _sigmoid(x),
+    "sigmoid(out)": lambda x, out: _sigmoid(out),
     "(1 - x)": lambda x, out: 1 - x,
     "2 * x": lambda x, out: 2 * x,
     "out * (1 + out)": lambda x, out: out * (1 + out),
     "(1 + out**2)": lambda x, out: 1 + out**2,
     "1 / x": lambda x, out: 1 / x,
     "1 / out": lambda x, out: 1 / out,
+}
+
+
+# The derivative of a function as a formula in its output, for which another array is taken.
+_IN_OUTPUT: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "tanh": ("(1 - {}**2)", lambda out: 1 - out**2),
+    "sigmoid": ("{0} * (1 - {0})", lambda out: out * (1 - out)),
 }
 
 
@@ -69,6 +80,8 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
     yield Edit("twice", site, _applied_twice(i, e), cost=1.6)
     if is_activation:
         for text, function in _FACTORS.items():
+            if text == "(x >= 0)" and step.op not in _WITH_KINK:
+                continue
             yield Edit(
                 "other_derivative",
                 site,
@@ -77,6 +90,7 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
                 detail={"factor": text, "parent": parent},
             )
         yield from _masks(recording, i, site, parent, g)
+        yield from _derivatives_elsewhere(recording, i, site, parent, g)
     if step.op in ("multiply", "divide") and isinstance(other, np.ndarray) and other.shape == g.shape:
         at = next(k for k, op in enumerate(step.operands) if op is other)
         yield Edit("unscaled_mask", site, _unscaled(i, at), cost=0.8, detail={"at": at})
@@ -145,6 +159,67 @@ def _masks(recording: Recording, i: int, site: tuple[Any, ...], parent: int, g: 
                 cost=2.1,
                 detail={"array": name},
             )
+
+
+def _derivatives_elsewhere(
+    recording: Recording, i: int, site: tuple[Any, ...], parent: int, g: Array
+) -> Iterator[Edit]:
+    """Yield the derivatives that are computed from another array than the output of the function."""
+    if recording.steps[i].op not in _IN_OUTPUT:
+        return
+    text, function = _IN_OUTPUT[recording.steps[i].op]
+    for j, step in enumerate(recording.steps):
+        if j not in (i, parent) and step.value.shape == g.shape:
+            yield Edit(
+                "derivative_elsewhere",
+                site,
+                bind_arguments(lambda w, _, j: cotangent_of(w, i) * function(value_of(w, j)), j),
+                cost=1.8 + namelessness(recording, Ref(j)),
+                detail={"array": Ref(j), "formula": text},
+            )
+
+
+def edits_of_composition(recording: Recording, i: int) -> Iterator[Edit]:
+    """Yield the edits of the derivative of a function that consists of several element-wise operations."""
+    for end in _ends_of_functions(recording, i):
+        detail = {"end": end}
+        left_out = bind_arguments(lambda w, _, end: cotangent_of(w, end), end)
+        # If a value between them has a name, too, the derivative of one of its operations says more.
+        is_one = not any(step.name for step in recording.steps[i + 1 : end])
+        cost = (0.45 if is_one else 1.3) + 0.01 * (end - i)
+        yield Edit("composition_left_out", ("node", i), left_out, cost=cost, detail=detail)
+        for text, function in _FACTORS.items():
+            if text != "(x >= 0)":
+                yield Edit(
+                    "composition_derivative",
+                    ("node", i),
+                    bind_arguments(
+                        lambda w, _, end, f: cotangent_of(w, end) * f(value_of(w, i), value_of(w, end)), end, function
+                    ),
+                    cost=1.6 + 0.01 * len(text),
+                    detail={"end": end, "factor": text},
+                )
+
+
+def _ends_of_functions(recording: Recording, i: int) -> Iterator[int]:
+    """Yield the named values that are several element-wise operations on a value, which nothing else uses."""
+    steps = recording.steps
+    shape = steps[i].value.shape
+    if not shape or not steps[i].op:
+        return
+    inside, is_function = [i], False
+    for k in range(i + 1, len(steps)):
+        parents = {parent for parent, _ in steps[k].edges}
+        if parents.isdisjoint(inside):
+            continue
+        is_elementwise = steps[k].op in _ELEMENTWISE | _ARITHMETIC and steps[k].value.shape == shape
+        if not is_elementwise or not parents <= set(inside) or len(inside) > _MOST_OPERATIONS:
+            return
+        is_function |= steps[k].op in _ELEMENTWISE
+        users = {user for j in inside for user, _ in recording.consumers[j]}
+        inside.append(k)
+        if steps[k].name and is_function and len(inside) > 2 and users <= set(inside):
+            yield k
 
 
 def edits_of_softmax(i: int, site: tuple[Any, ...]) -> Iterator[Edit]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording, Ref
 from tinygrad_cifar.doctor.vocabulary.sites import (
@@ -42,6 +46,7 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
     def read(walk: Walk, operand: Any) -> Array:
         return read_array(walk, operand)
 
+    yield from _edits_of_outer_sum(recording, i, e)
     where = 1 if is_left else 0
     factor_shape = matrix_shape(recording, other) or ()
     yield Edit(
@@ -55,25 +60,23 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
         yield Edit("transposed_product", site, lambda _, c: c.T, cost=1.3, detail={"factor": other})
     name = parameter_name(recording, other)
     if name is not None:
-        yield Edit(
-            "updated_weights",
-            site,
-            _updated(i, name, is_left=is_left),
-            "add",
-            2.0,
-            {"parameter": name, "is_left": is_left},
-        )
-    for source, array in matrices(recording):
-        if array.shape == factor_shape and not (isinstance(source, Ref) and isinstance(other, Ref) and source == other):
-            if isinstance(source, str) and array is other:
-                continue
+        for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):
             yield Edit(
-                "wrong_factor",
+                "updated_weights",
                 site,
-                bind_arguments(lambda w, _, s: product(w, read_array(w, s), cotangent_of(w, i)), source),
-                cost=2.0 + namelessness(recording, source),
-                detail={"array": source, "factor": other, "is_left": is_left},
+                _updated(i, name, edge, is_left=is_left),
+                "add",
+                2.0 + 0.05 * (edge is not None),
+                {"parameter": name, "is_left": is_left, "edge": edge},
             )
+    for source, read_factor in _other_factors(recording, other, factor_shape):
+        yield Edit(
+            "wrong_factor",
+            site,
+            bind_arguments(lambda w, _, read_factor: product(w, read_factor(w), cotangent_of(w, i)), read_factor),
+            cost=2.0 + namelessness(recording, source),
+            detail={"array": source, "factor": other, "is_left": is_left},
+        )
     for j, candidate in enumerate(recording.steps):
         if j != i and candidate.value.shape == step.value.shape:
             yield Edit(
@@ -96,11 +99,76 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
             )
 
 
-def _updated(i: int, name: str, *, is_left: bool) -> Callable[[Walk, Array], Array | None]:
-    """Return the change of the delta below a layer if its weights have been updated before: linear in the step size."""
+def _edits_of_outer_sum(recording: Recording, i: int, e: int) -> Iterator[Edit]:
+    """Yield the gradients of the parameter of a product that lack a part of one of several axes of its sum.
+
+    They are the axes of the array to which the product is reshaped, as that of images and patches with filters.
+    """
+    steps = recording.steps
+    at = steps[i].edges[e][0]
+    while steps[at].op in ("reshape", "transpose"):
+        at = steps[at].edges[0][0]
+    names = [name for name, position in recording.parameters.items() if position == at]
+    users = [k for k, _ in recording.consumers[i]]
+    if not names or len(users) != 1 or steps[users[0]].op != "reshape" or steps[users[0]].value.ndim < 3:
+        return
+    (above,) = users
+    for axis in range(steps[above].value.ndim):
+        for row in (0, -1):
+            for only in (True, False):
+                detail = {"axis": axis, "row": row, "only": only, "parameter": names[0], "above": above}
+                value = _outer_part(i, e, above, (axis, row, only))
+                yield Edit("part_of_sum", ("edge", i, e), value, cost=2.3, detail=detail)
+
+
+def _outer_part(i: int, e: int, above: int, part: tuple[int, int, bool]) -> Callable[[Walk, Array], Array]:
+    axis, row, only = part
+
+    def value(walk: Walk, _: Array) -> Array:
+        g = cotangent_of(walk, above)
+        chosen = np.zeros(g.shape[axis], dtype=bool)
+        chosen[row] = True
+        kept = g * (chosen == only).reshape([-1 if k == axis else 1 for k in range(g.ndim)])
+        return walk.recording.steps[i].edges[e][1].vjp(kept.reshape(cotangent_of(walk, i).shape))
+
+    return value
+
+
+def _other_factors(
+    recording: Recording, factor: Any, shape: tuple[int, ...]
+) -> Iterator[tuple[Any, Callable[[Walk], Array]]]:
+    """Yield the matrices that have the shape of a factor, or that arrays with more axes are reshaped to."""
+    for source, array in matrices(recording):
+        if array.shape == shape and array is not factor and not (isinstance(factor, Ref) and source == factor):
+            yield source, partial(read_array, source=source)
+    for j, step in enumerate(recording.steps):
+        for axis in _axes_kept(step.value.shape, shape):
+            yield Ref(j), partial(_read_flat, j=j, axis=axis)
+
+
+def _axes_kept(shape: tuple[int, ...], matrix: tuple[int, ...]) -> Iterator[int]:
+    """Yield the axis, first or last, along which an array with more axes is reshaped to a matrix of this shape."""
+    if len(shape) > 2 and len(matrix) == 2 and math.prod(shape) == math.prod(matrix):
+        yield from (axis for axis in (0, -1) if shape[axis] == matrix[axis])
+
+
+def _read_flat(walk: Walk, j: int, axis: int) -> Array:
+    """Return a value as a matrix whose first, or last, axis is that of the value."""
+    value = value_of(walk, j)
+    return value.reshape((len(value), -1) if axis == 0 else (-1, value.shape[-1]))
+
+
+def _updated(
+    i: int, name: str, edge: tuple[int, int] | None, *, is_left: bool
+) -> Callable[[Walk, Array], Array | None]:
+    """Return the change of the delta below a layer if its weights have been updated before: linear in the step size.
+
+    The step is along the whole gradient of the weights, or along one contribution to it if an edge is given.
+    """
 
     def value(walk: Walk, c: Array) -> Array | None:
-        step = walk.without_updates.gradients[name]
+        before = walk.without_updates
+        step = before.gradients[name] if edge is None else before.contributions[edge]
         g = cotangent_of(walk, i)
         a, b = (g, step.T) if is_left else (step.T, g)
         result = a @ b if a.shape[1] == b.shape[0] else None

@@ -67,6 +67,26 @@ def cross_entropy_form(scores: Array, g: Array) -> tuple[int, Array, Array, floa
                 Y = P - g / c_
                 if ((np.abs(Y) < 1e-6) | (np.abs(Y - 1) < 1e-6)).all() and np.allclose(Y.sum(axis), 1):
                     return axis, P, np.round(Y), c_
+        smoothed = _smoothed_form(P, g, axis)
+        if smoothed is not None:
+            return axis, P, *smoothed
+    return None
+
+
+def _smoothed_form(P: Array, g: Array, axis: int) -> tuple[Array, float] | None:
+    """Return (Y, c) if a cotangent is ``c * (P - Y)`` with labels Y that have two values, such as 0.05 and 0.9."""
+    if g.shape[axis] < 3:
+        return None
+    first, second = (np.take(array, 0, 1 - axis)[:3] for array in (g, P))
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        c = float((first[a] - first[b]) / (second[a] - second[b])) if second[a] != second[b] else 0.0
+        if not c or not np.isfinite(c):
+            continue
+        Y = P - g / c
+        low, high = Y.min(), Y.max()
+        is_label = np.abs(Y - high) < 1e-6
+        if low > -1e-6 and (is_label | (np.abs(Y - low) < 1e-6)).all() and (is_label.sum(axis) == 1).all():
+            return np.where(is_label, high, low), c
     return None
 
 
@@ -90,6 +110,12 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
         ("softmax_without_sum", "-Y", lambda P, Y, S: -Y, 1.0),
         ("softmax_diagonal", "Y * (P - 1)", lambda P, Y, S: Y * (P - 1), 1.0),
         ("softmax_unnormalised", "exp(S) - Y", lambda P, Y, S: np.exp(S) - Y, 1.1),
+        (
+            "softmax_unnormalised",
+            "exp(S - max(S)) - Y",
+            lambda P, Y, S: np.exp(S - S.max(axis, keepdims=True)) - Y,
+            1.1,
+        ),
         ("softmax_left_out", "-Y / P", lambda P, Y, S: -Y / P, 1.1),
         ("softmax_wrong_axis", "softmax over the other axis - Y", lambda P, Y, S: softmax_of(S, other) - Y, 1.2),
         ("scores_for_probabilities", "S - Y", lambda P, Y, S: S - Y, 1.2),

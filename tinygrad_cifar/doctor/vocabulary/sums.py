@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ def edits_of_sum(i: int, site: tuple[Any, ...], whole: tuple[int, ...], shape: t
         if whole[k] != size or len(whole) == 2:
             yield Edit("wrong_axis", site, _summed(i, (k,)), cost=1.2, detail={"axis": k})
             yield Edit("wrong_axis", site, _summed(i, (k,), mean=True), cost=1.6, detail={"axis": k, "mean": True})
+    for several in (several for n in range(2, len(whole)) for several in combinations(range(len(whole)), n)):
+        if list(several) != axes and np.prod(whole) == size * np.prod([whole[k] for k in several]):
+            yield Edit("wrong_axis", site, _summed(i, several), cost=1.3, detail={"axis": several})
     yield Edit("summed_over_all", site, _summed(i, tuple(range(len(whole)))), cost=1.5)
     for row, cost in ((0, 1.5), (-1, 1.6)):
         yield Edit("one_example", site, _one_row(i, axes[0] if axes else 0, row), cost=cost, detail={"row": row})
