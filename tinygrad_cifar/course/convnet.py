@@ -206,7 +206,7 @@ def multiplications(widths: Sequence[int], depth: int) -> int:
     --------
     >>> from tinygrad_cifar.course.convnet import multiplications
     >>> multiplications((64, 256, 256), depth=2)
-    117909504
+    117868032
     """
     side, total = SIDE - _WINDOW + 1, 0
     for channels, width in pairwise([2 * _WINDOW * _WINDOW * COLOURS, *widths]):
