@@ -1004,6 +1004,22 @@ def test_fetch_shows_progress_and_can_be_stopped(
     assert "the same command resumes" in output.err
 
 
+@pytest.mark.parametrize(("stop", "status"), [((), 130), ((signal.SIGTERM,), 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_error_of_a_library_that_was_interrupted_is_a_stop(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stop: tuple[int, ...],
+    status: int,
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the connection is closed") from KeyboardInterrupt(*stop)
+
+    monkeypatch.setattr(fetch, "fetch_cifar10", interrupted)
+    assert main(["fetch", str(tmp_path)]) == status
+    assert capsys.readouterr().err == "tinygrad-cifar: stopped\n"
+
+
 # -- help --------------------------------------------------------------------------------------------------------------
 
 

@@ -68,12 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return _print_error("stopped", _status_of_stop(stop))
     except Exception as error:
+        interruption = _interruption_behind(error)
+        if interruption is not None:
+            return _print_error("stopped", _status_of_stop(interruption))
         if os.environ.get(DEBUG):
             raise
         is_misuse = isinstance(error, UsageError | SettingsError)
         advice = error.advice if isinstance(error, CommandError) else ()
         return _print_error(f"error: {_format_error(error)}", MISUSED if is_misuse else FAILED, advice)
     return status
+
+
+def _interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interruption that an error follows from: a library that was interrupted may raise another one."""
+    before = error.__cause__ or error.__context__
+    if before is None or isinstance(before, KeyboardInterrupt):
+        return before
+    return _interruption_behind(before)
 
 
 def _status_of_stop(stop: BaseException | None) -> int:
