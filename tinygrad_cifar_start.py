@@ -28,7 +28,7 @@ _STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 def start() -> int:
     """Run the command line with one BLAS thread or ``--threads``, and return its exit status."""
     try:
-        _prepare_signals()
+        _hold_signals()
         _open_closed_streams()
         arguments = sys.argv[1:]
         computes = bool(arguments) and arguments[0] in _COMPUTE and not {"-h", "--help", "--help-all"} & {*arguments}
@@ -41,6 +41,7 @@ def start() -> int:
             blas.relaunch(threads=threads or 1)
         from tinygrad_cifar.cli import main  # noqa: PLC0415
 
+        _receive_signals()
         return main()
     except KeyboardInterrupt as stop:
         if sys.stderr is not None:
@@ -50,10 +51,19 @@ def start() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would interrupt the interpreter's own clean-up
 
 
-def _prepare_signals() -> None:
-    """Handle SIGTERM like Ctrl-C, and receive the signals that were blocked while the process restarted."""
+def _hold_signals() -> None:
+    """Handle SIGTERM like Ctrl-C, and let both wait until the modules are imported.
+
+    Python loses an exception that is raised in a finaliser, of which the import system has many.
+    """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _stop)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+
+
+def _receive_signals() -> None:
+    """Receive the signals that have come since the start of the process, or of the one that restarted it."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
