@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from tinygrad_cifar.cli.common import table
+from tinygrad_cifar.course.convnet import RECIPE
 from tinygrad_cifar.course.setting_fields import SettingField, option_of, shorten
 from tinygrad_cifar.course.settings import MODELS, OLD_NAMES, SETTINGS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset
@@ -48,21 +49,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "cycles": 3,
         "epochs": 12,
     },
-    "convnet": {
-        "hidden": (64, 256, 256),
-        "optimiser": "muon",
-        "eta": 0.24,
-        "momentum": 0.6,
-        "bias_rate": 0.22,
-        "last_rate": 0.085,
-        "schedule": "linear",
-        "smoothing": 0.18,
-        "batch_size": 2000,
-        "flip": "alternate",
-        "shift": 2,
-        "border": "reflect",
-        "epochs": 8,
-    },
+    "convnet": RECIPE,
 }
 # Options of the short help, and the names that other programs give to options.
 BASIC = tuple(field.option for field in OPTIONS.values() if field.is_basic)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tinygrad_cifar.course.convnet import RECIPE
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.experiments.declaration import Experiment
 from tinygrad_cifar.experiments.figure_specs import AccuracyCurves, Confusion, Filters, LossCurves, Mistakes
@@ -74,25 +75,7 @@ EXPERIMENTS = (
         "A convolutional network, trained for a short time",
         "The network and the training of K. Jordan (arXiv:2404.00498). The scores of a test image are means over six "
         "views of it.",
-        replace(
-            _BASE,
-            model="convnet",
-            hidden=(64, 256, 256),
-            init="normal",
-            optimiser="muon",
-            momentum=0.6,
-            eta=0.24,
-            bias_rate=0.22,
-            last_rate=0.085,
-            schedule="linear",
-            smoothing=0.18,
-            flip="alternate",
-            shift=2,
-            border="reflect",
-            views="six",
-            epochs=8,
-            batch_size=2000,
-        ),
+        replace(_BASE, model="convnet", init="normal", views="six", **RECIPE),
         "On the original files of CIFAR-10, the network and the training of the source reach 94.0 %. Its label "
         "smoothing of 0.2 is 0.18 here, since the share is divided among the other classes only.",
         filters="Filters of the first layer, which are computed from the training images",
