@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.ops.convolution import Padding, Size
+from tinygrad_cifar.engine.ops.convolution import Padding, Size, as_pair
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module
@@ -80,10 +80,8 @@ class Conv2d(Module):
         init: initialisers.Initialiser = initialisers.He(),  # noqa: B008 (frozen)
         dtype: Any = np.float64,
     ) -> None:
-        sizes: Any = size if isinstance(size, tuple) and len(size) == 2 else (size, size)  # noqa: PLR2004
-        height, width = sizes
-        counts = {"channels": channels, "filters": filters, "size": height, "groups": groups}
-        for name, count in [*counts.items(), ("size", width)]:
+        height, width = as_pair("Conv2d", "size", size)
+        for name, count in (("channels", channels), ("filters", filters), ("groups", groups)):
             check_count(f"Conv2d: {name}", count)
         if channels % groups or filters % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide the {channels} channels and the {filters} filters")

@@ -294,7 +294,7 @@ def _geometry_of_windows(
     name: str, x: tuple[int, ...], window: Size, stride: Size | None, padding: Padding
 ) -> tuple[Pair, Geometry]:
     _require_images(name, x)
-    window = _pair(name, "window", window)
+    window = as_pair(name, "window", window)
     geometry = _geometry(name, x, window, window if stride is None else stride, padding, 1, 1)
     for (before, after), size in zip(geometry.padding, window, strict=True):
         if 2 * max(before, after) > size:
@@ -306,7 +306,7 @@ def _geometry(
     name: str, x: tuple[int, ...], window: Pair, stride: Size, padding: Padding, dilation: Size, groups: int
 ) -> Geometry:
     image = (x[1], x[2])
-    strides, dilations = _pair(name, "stride", stride), _pair(name, "dilation", dilation)
+    strides, dilations = as_pair(name, "stride", stride), as_pair(name, "dilation", dilation)
     geometry = Geometry(strides, _paddings(name, padding, image, window, strides, dilations), dilations, groups)
     if min(geometry.output_size(image, window)) < 1:
         extent = tuple([d * (size - 1) + 1 for d, size in zip(dilations, window, strict=True)])
@@ -350,7 +350,8 @@ def _as_integers(given: Any) -> Any:
     return array if array.dtype.kind in "iu" else None
 
 
-def _pair(name: str, what: str, size: Size) -> Pair:
+def as_pair(name: str, what: str, size: Size) -> Pair:
+    """Return one positive integer twice, or a pair of them; the error begins with ``name``."""
     parts: Any = (size, size) if np.ndim(size) == 0 else tuple(size)  # type: ignore[arg-type]
     if len(parts) != 2:
         raise ValueError(f"{name}: {what} must be one integer or a pair; got {size!r}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -247,9 +248,9 @@ class Optimiser:
     def _rate(self, group: Group) -> float:
         """Return the learning rate of the next update of a group; it may be infinite or NaN, which training reports."""
         rate: Any = group.schedule(self.steps)
-        name = f"{type(self).__name__}: the learning rate that the schedule returns for step {self.steps}"
-        check_real(name, rate)
-        if rate < 0:
+        if not isinstance(rate, Real) or rate < 0:
+            name = f"{type(self).__name__}: the learning rate that the schedule returns for step {self.steps}"
+            check_real(name, rate)
             raise ValueError(f"{name} must be at least 0; got {rate}")
         return float(rate)
 
