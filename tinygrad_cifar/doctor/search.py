@@ -193,10 +193,7 @@ class Search:
             if below is not None and (edit.site[0] == "parameter" or edit.at >= below or edit.kind not in _NESTED):
                 continue
             self.tried += 1
-            try:
-                effect = walk.direction(edit)
-            except NotApplicableError:
-                continue
+            effect = walk.direction(edit)
             if effect is None:
                 continue
             effect = {
