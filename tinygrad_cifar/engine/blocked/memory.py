@@ -2,7 +2,7 @@
 
 The C library returns the memory of a large array to the operating system when the array is freed, and the next array
 gets new pages, which the system fills with zeros. In a training step of a convolutional network, which makes arrays of
-5 GB, this takes a quarter of the time. So large results are placed in one region of memory, which is kept.
+5 GB, this took a fifth of the processor time. So large results are placed in one region of memory, which is kept.
 
 The first step has no region: it shows how much memory its results need at once. The region has this size and a tenth
 more, and is made again, larger, when a later step has needed more. A result that finds no place in it gets memory of
