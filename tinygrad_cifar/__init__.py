@@ -48,6 +48,7 @@ _MODULES = {
     "schedules": "nn.schedules",
     "search": "search",
     "settings": "course.settings",
+    "testing": "testing",
     "training": "course.training",
 }
 # Functions of modules that are imported when they are first asked for.
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from tinygrad_cifar import doctor as doctor
     from tinygrad_cifar import nn as nn
     from tinygrad_cifar import search as search
+    from tinygrad_cifar import testing as testing
     from tinygrad_cifar.course import evaluation as evaluation
     from tinygrad_cifar.course import model_files as model_files
     from tinygrad_cifar.course import models as models

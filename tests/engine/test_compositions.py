@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
-from tests.evidence.drawing import seeds, shapes
-from tests.evidence.oracle import LAYOUTS, cotangent_of
 from tests.support.tensors import variable
 from tinygrad_cifar import Tensor, grad
 from tinygrad_cifar.engine.gradcheck import check_gradients, complex_step
+from tinygrad_cifar.testing.strategies import LAYOUTS, draw_cotangent, seeds, shapes
 
 
 def check(function, reference, arrays, rng):
@@ -23,7 +22,7 @@ def check(function, reference, arrays, rng):
     expected = reference(*arrays)
     assert out.shape == np.shape(expected)
     np.testing.assert_allclose(out.data, expected, rtol=1e-12, atol=1e-13)
-    g = cotangent_of(out, rng)
+    g = draw_cotangent(out, rng)
     check_gradients(function, *arrays, cotangent=g, rng=rng, second_order=True)
     for i, gradient in enumerate(grad(out, leaves, g)):
         np.testing.assert_allclose(gradient.data, complex_step(function, arrays, i, cotangent=g), rtol=1e-11, atol=1e-9)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 
 import tinygrad_cifar as tg
-from tests.evidence.drawing import seeds
 from tinygrad_cifar import Tensor, grad, hessian, hvp, jacobian, jvp, no_grad
 from tinygrad_cifar.engine.gradcheck import complex_step, numerical_gradient
+from tinygrad_cifar.testing.strategies import seeds
 
 # Functions of an array of shape (2, 3), composed of operations, so that the complex step applies.
 FUNCTIONS = {

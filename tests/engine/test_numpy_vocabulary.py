@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
-from tests.evidence.drawing import between, distinct, either_side, moderate, seeds
 from tests.evidence.specs import SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import check_gradients
 from tinygrad_cifar.engine.ops import OPERATIONS
+from tinygrad_cifar.testing.strategies import between, distinct, either_side, moderate, seeds
 
 
 class Arguments(NamedTuple):

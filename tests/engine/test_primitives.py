@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
 import tinygrad_cifar as tg
-from tests.evidence import oracle
-from tests.evidence.drawing import Kink, Spec, seeds
 from tests.evidence.specs import SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import complex_step
 from tinygrad_cifar.engine.primitives import PRIMITIVES
+from tinygrad_cifar.testing import exact, properties
+from tinygrad_cifar.testing.cases import Kink, Spec
+from tinygrad_cifar.testing.strategies import seeds
 
 LIST_PRIMITIVES = """
 import pkgutil, importlib, tinygrad_cifar
 from tinygrad_cifar.engine.primitives import PRIMITIVES
+from tinygrad_cifar.testing import exact, properties
+from tinygrad_cifar.testing.cases import Kink, Spec
+from tinygrad_cifar.testing.strategies import seeds
 for module in pkgutil.walk_packages(tinygrad_cifar.__path__, "tinygrad_cifar."):
     if module.name.rpartition(".")[2] != "__main__":
         try:
@@ -43,7 +48,7 @@ def test_cases_of_a_spec_exercise_every_vjp(name):
     vjps = set(PRIMITIVES[name].vjps)
 
     def exercises_all(case):
-        node = oracle.node_of(oracle.bound(SPECS[name], case)(*oracle.leaves(case)))
+        node = properties.node_of(properties.bound(SPECS[name], case)(*properties.leaves(case)))
         return {vjp.input for _, vjp, _ in node.edges} == vjps if node else not vjps
 
     # Raises if there is no such case.
@@ -51,19 +56,49 @@ def test_cases_of_a_spec_exercise_every_vjp(name):
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
-@pytest.mark.parametrize("check", oracle.ORACLES)
-def test_oracle(check, name):
+@pytest.mark.parametrize("check", properties.PROPERTIES)
+def test_property(check, name):
     spec = SPECS[name]
     if check == "step_into_the_complex_plane" and not spec.analytic:
         pytest.skip("not analytic")
+    if check == "exact_adjoint" and not spec.affine:
+        pytest.skip("not affine")
+    if check == "broadcasting" and (not PRIMITIVES[name].broadcasts or name == "matmul"):
+        pytest.skip("not element-wise")
 
     @given(case=spec.cases, seed=seeds)
     def holds(case, seed):
-        oracle.ORACLES[check](spec, case, np.random.default_rng(seed))
+        properties.PROPERTIES[check](spec, case, np.random.default_rng(seed))
 
-    if check in ("second_order", "layout"):  # the slow ones
+    if check in ("second_order", "layout", "exact_adjoint"):  # the slow ones
         holds = settings(max_examples=max(1, settings().max_examples // 2))(holds)
     holds()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in SPECS if PRIMITIVES[name].broadcasts and name != "matmul"))
+def test_cases_of_an_elementwise_spec_include_some_to_broadcast(name):
+    def is_applied(case):
+        return properties.broadcasting(SPECS[name], case, np.random.default_rng(0)) is not None
+
+    # Raises if there is no such case.
+    find(SPECS[name].cases, is_applied, settings=settings(phases=[Phase.generate]))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in SPECS if PRIMITIVES[name].vjps))
+def test_affine_operations_are_specified_as_such(name):
+    """For integers the sums are exact, so an operation that is affine in each input shows it by equality."""
+    spec = SPECS[name]
+
+    def is_not_affine(case):
+        rng = np.random.default_rng(0)
+        return not exact.is_affine(properties.bound(spec, case), case.arrays, rng)
+
+    if spec.affine:
+        with pytest.raises(NoSuchExample):
+            find(spec.cases, is_not_affine, settings=settings(phases=[Phase.generate]))
+    else:
+        with np.errstate(all="ignore"):  # outside the domain of logarithms and roots
+            find(spec.cases, is_not_affine, settings=settings(phases=[Phase.generate]))
 
 
 KINKS = [(spec, kink) for spec in SPECS.values() for kink in spec.kinks]
@@ -71,8 +106,8 @@ KINKS = [(spec, kink) for spec in SPECS.values() for kink in spec.kinks]
 
 @pytest.mark.parametrize(("spec", "kink"), KINKS, ids=[kink.name for _, kink in KINKS])
 def test_kink(spec: Spec, kink: Kink):
-    variables = oracle.leaves(kink.case)
-    gradients = tg.grad(oracle.bound(spec, kink.case)(*variables), variables, kink.cotangent)
+    variables = properties.leaves(kink.case)
+    gradients = tg.grad(properties.bound(spec, kink.case)(*variables), variables, kink.cotangent)
     for gradient, expected in zip(gradients, kink.gradients, strict=True):
         np.testing.assert_array_equal(gradient.data, expected)
 

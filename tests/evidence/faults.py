@@ -9,10 +9,8 @@ A fault in a VJP is detected by the functions of test_primitives.py, called for 
 number of drawn inputs. A fault in the engine replaces one expression or statement of a function, and is detected by the
 tests of the engine, the files of ENGINE_TESTS, run unchanged.
 
-No fault is excluded by hand. A change counts as equivalent to the original only if each run proves it: a VJP that
-returns its cotangent, whatever it is, cannot be wrong by returning it (:func:`returns_the_cotangent`); a VJP that
-receives no array but its cotangent has no other to write to, and one element is its own mean
-(:func:`explain_no_fault`). As a control, no change at all is injected into every VJP; the tests must pass.
+No fault is excluded by hand. A change counts as equivalent to the original only if each run proves it
+(:mod:`tinygrad_cifar.testing.faults`). As a control, no change at all is injected into every VJP; the tests must pass.
 """
 
 # As a plugin of pytest this is imported before the tests, and must not import them; it prints its results.
@@ -39,12 +37,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-import tinygrad_cifar as tg
 from tests.evidence.syntax_patterns import replace_pattern
-from tinygrad_cifar.engine.graph import Value, unwrap_value
 from tinygrad_cifar.engine.primitives import PRIMITIVES
+from tinygrad_cifar.testing.faults import (
+    NOTHING,
+    VJP_FAULTS,
+    explain_no_fault,
+    forget_effects,
+    inject_into_vjp,
+    returns_the_cotangent,
+)
 
 TESTS = Path(__file__).parents[1]
 
@@ -67,128 +69,6 @@ ENGINE_TESTS = (
     PROGRAMS,
 )
 
-# -- faults in VJPs ----------------------------------------------------------------------------------------------------
-# Each receives the right VJP and its arguments. Like a VJP, it must work for arrays and for tensors.
-
-Apply = Callable[..., Any]
-
-
-def scale_one_element(apply: Apply, g: Any, *arguments: Any) -> Any:
-    part = apply(g, *arguments)
-    if not np.size(unwrap_value(part)):
-        return part
-    first = (0,) * part.ndim
-    return tg.index_update(tg.reshape(part, part.shape), first, 1.001 * part[first])
-
-
-def average_the_cotangent(apply: Apply, g: Any, *arguments: Any) -> Any:
-    if np.size(unwrap_value(g)) > 1:
-        g = 0 * g + tg.mean(g)
-        _acted.add(apply)
-    return apply(g, *arguments)
-
-
-def write_to_the_cotangent(apply: Apply, g: Any, *arguments: Any) -> Any:
-    part = apply(g, *arguments) + 0
-    if isinstance(unwrap_value(g), np.ndarray):
-        unwrap_value(g)[...] = 0
-    return part
-
-
-def write_to_an_input(apply: Apply, g: Any, *arguments: Any) -> Any:
-    part = apply(g, *arguments) + 0
-    for array in arrays_in(arguments):
-        array[...] = 0
-        _acted.add(apply)
-    return part
-
-
-def arrays_in(arguments: Sequence[Any]) -> list[np.ndarray]:
-    """Return the arrays among the arguments of a VJP, including those in tuples and tensors."""
-    found: list[np.ndarray] = []
-    for argument in arguments:
-        if isinstance(argument, tuple):
-            found += arrays_in(argument)
-        elif isinstance(unwrap_value(argument), np.ndarray):
-            found.append(unwrap_value(argument))
-    return found
-
-
-_acted: set[Apply] = set()  # the VJPs in which a fault had something to change
-
-
-def reuse_the_result(apply: Apply, g: Any, *arguments: Any) -> Any:
-    """Return every result in one array, a buffer that is reused from call to call."""
-    part = apply(g, *arguments)
-    if isinstance(part, Value):
-        return part
-    buffers = _buffers.setdefault(apply, {})
-    buffer = buffers.setdefault((np.shape(part), part.dtype), np.empty(np.shape(part), part.dtype))
-    buffer[...] = part
-    return buffer
-
-
-_buffers: dict[Apply, dict[Any, np.ndarray]] = {}
-
-
-def detach_result(part: Any) -> Any:
-    return part.detach() if isinstance(part, tg.Tensor) else part
-
-
-VJP_FAULTS: dict[str, Callable[..., Any]] = {
-    "zero": lambda apply, *given: 0 * apply(*given),
-    "negated": lambda apply, *given: -apply(*given),
-    "times 1.001": lambda apply, *given: 1.001 * apply(*given),
-    "times 1.001 in one element": scale_one_element,
-    "ignores the cotangent": lambda apply, g, *arguments: apply(0 * g + 1, *arguments),
-    "averages the cotangent": average_the_cotangent,
-    "reversed": lambda apply, *given: tg.flip(apply(*given)),
-    "clipped at 50": lambda apply, *given: tg.clip(apply(*given), -50, 50),
-    "always float32": lambda apply, *given: tg.astype(apply(*given), np.float32),
-    "always float64": lambda apply, *given: tg.astype(apply(*given), np.float64),
-    "returns the cotangent": lambda apply, g, *arguments: g,  # noqa: ARG005
-    "writes to its cotangent": write_to_the_cotangent,
-    "writes to an input": write_to_an_input,
-    "reuses the array of its result": reuse_the_result,
-    "is not recorded": lambda apply, *given: detach_result(apply(*given)),
-}
-NOTHING = "nothing, as a control"
-
-
-@contextlib.contextmanager
-def inject_into_vjp(kind: str, name: str, input: str) -> Iterator[None]:
-    """Replace one VJP of the table by a faulty one."""
-    vjp = PRIMITIVES[name].vjps[input]
-    right = vjp.apply
-    if kind != NOTHING:
-        vjp.apply = functools.partial(VJP_FAULTS[kind], right)
-    try:
-        yield
-    finally:
-        vjp.apply = right
-
-
-def returns_the_cotangent(name: str, input: str) -> bool:
-    """Prove that a VJP returns its cotangent: applied to an object without methods, it returns the same object."""
-    thing = object()
-    try:
-        return PRIMITIVES[name].vjps[input].apply(thing) is thing
-    except Exception:  # noqa: BLE001 (it has other arguments, or uses the cotangent)
-        return False
-
-
-def explain_no_fault(kind: str, name: str, input: str) -> str:
-    """Prove, after the tests, that an injected change has had no effect, because there was nothing to change."""
-    op = PRIMITIVES[name]
-    vjp = op.vjps[input]
-    if vjp.apply in _acted:
-        return ""
-    if kind == "averages the cotangent":
-        return "the result has one element, which is its own mean"
-    if kind == "writes to an input" and not {"out", *op.vjps} & set(vjp.names):
-        return "the VJP receives no array but its cotangent"
-    return ""
-
 
 def all_vjps() -> list[tuple[str, str]]:
     """Return the primitive and the input of every VJP in the table."""
@@ -197,11 +77,12 @@ def all_vjps() -> list[tuple[str, str]]:
     return [(name, input) for name in sorted(SPECS) for input in PRIMITIVES[name].vjps]
 
 
-# The order in which the properties of oracle.py are checked: fast ones first.
+# The order in which the properties of a primitive are checked: fast ones first.
 ORDER = (
     "vjp_keeps_nothing",
     "vjp_writes_nowhere",
     "vjp_shape_and_dtype",
+    "exact_adjoint",
     "differences",
     "step_into_the_complex_plane",
     "duality",
@@ -209,6 +90,7 @@ ORDER = (
     "vjp_accepts_any_cotangent",
     "gradients_have_the_leafs_dtype",
     "float32_agrees",
+    "broadcasting",
     "second_order",
     "layout",
     "value",
@@ -218,10 +100,10 @@ ORDER = (
 def tests_of_primitive(name: str) -> list[tuple[str, Callable[[], None]]]:
     """Return the tests of one primitive."""
     from tests.engine import test_primitives
-    from tests.evidence import oracle
+    from tinygrad_cifar.testing import properties
 
-    assert set(ORDER) == set(oracle.ORACLES), "ORDER must name every oracle once"
-    drawn = [(check, functools.partial(test_primitives.test_oracle, check, name)) for check in ORDER]
+    assert set(ORDER) == set(properties.PROPERTIES), "ORDER must name every property once"
+    drawn = [(check, functools.partial(test_primitives.test_property, check, name)) for check in ORDER]
     kinks = [(spec, kink) for spec, kink in test_primitives.KINKS if spec is test_primitives.SPECS[name]]
     return [*drawn, *[(kink.name, functools.partial(test_primitives.test_kink, spec, kink)) for spec, kink in kinks]]
 
@@ -565,7 +447,7 @@ def try_vjp_fault(kind: str, name: str, input: str) -> Outcome:
     place = f"{name}.{input}"
     if kind == "returns the cotangent" and returns_the_cotangent(name, input):
         return Outcome(kind, place, "", "the VJP does nothing else")
-    _acted.clear()
+    forget_effects()
     with inject_into_vjp(kind, name, input):
         test = first_failure(name)
     if kind == NOTHING and test:

@@ -9,21 +9,10 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from tests.evidence.drawing import (
-    Array,
-    Case,
-    Fill,
-    Kink,
-    Shape,
-    Spec,
-    by_element,
-    distinct,
-    elementwise,
-    moderate,
-    seeds,
-)
 from tinygrad_cifar.engine.blocked.convolution import Geometry
 from tinygrad_cifar.engine.ops import convolution, gaussian, normalization
+from tinygrad_cifar.testing.cases import Array, Case, Kink, Spec, by_element
+from tinygrad_cifar.testing.strategies import Fill, Shape, distinct, elementwise, moderate, seeds
 
 # -- windows -----------------------------------------------------------------------------------------------------------
 # The geometry is drawn as plain tuples, (stride, padding, dilation, groups).
@@ -239,17 +228,22 @@ def _image(*rows: list[float]) -> Array:
 
 IMAGE_SPECS: dict[str, Spec] = {
     "conv2d": Spec(
-        lambda x, w, geometry: convolution._conv2d(x, w, Geometry(*geometry)), convolutions("y"), _convolved
+        lambda x, w, geometry: convolution._conv2d(x, w, Geometry(*geometry)),
+        convolutions("y"),
+        _convolved,
+        affine=True,
     ),
     "conv2d_input": Spec(
         lambda y, w, image, geometry: convolution._conv2d_input(y, w, image, Geometry(*geometry)),
         convolutions("x"),
         _image_gradient,
+        affine=True,
     ),
     "conv2d_filters": Spec(
         lambda x, y, window, geometry: convolution._conv2d_filters(x, y, window, Geometry(*geometry)),
         convolutions("w"),
         _filter_gradient,
+        affine=True,
     ),
     "max_pool2d": Spec(
         lambda x, window, geometry: convolution._max_pool2d(x, window, Geometry(*geometry)),
@@ -271,21 +265,25 @@ IMAGE_SPECS: dict[str, Spec] = {
         ),
         located(at_windows=True),
         _spread_to_maxima,
+        affine=True,
     ),
     "at_maxima": Spec(
         lambda z, x, largest, window, geometry: convolution._at_maxima(z, x, largest, window, Geometry(*geometry)),
         located(at_windows=False),
         _at_maxima,
+        affine=True,
     ),
     "sum_pool2d": Spec(
         lambda x, window, geometry: convolution._sum_pool2d(x, window, Geometry(*geometry)),
         pools(moderate),
         lambda x, window, geometry: _by_window(x, window, geometry, math.fsum),
+        affine=True,
     ),
     "spread_to_windows": Spec(
         lambda y, image, window, geometry: convolution._spread_to_windows(y, image, window, Geometry(*geometry)),
         spreads(),
         _spread,
+        affine=True,
     ),
     "batch_norm": Spec(normalization._batch_norm, batches(), _batch_norm),
     "layer_norm": Spec(normalization._layer_norm, layers(), _layer_norm),

@@ -74,10 +74,10 @@ class OracleResult(NamedTuple):
 def run_oracle(name: str, check: str, cases: int) -> OracleResult:
     from hypothesis import HealthCheck, given, settings
 
-    from tests.evidence import oracle
-    from tests.evidence.drawing import seeds
     from tests.evidence.specs import SPECS
     from tinygrad_cifar.engine.primitives import PRIMITIVES
+    from tinygrad_cifar.testing.properties import PROPERTIES
+    from tinygrad_cifar.testing.strategies import seeds
 
     spec = SPECS[name]
     if check != "value" and not PRIMITIVES[name].vjps:
@@ -95,7 +95,7 @@ def run_oracle(name: str, check: str, cases: int) -> OracleResult:
     )
     @given(case=spec.cases, seed=seeds)
     def holds(case: Any, seed: int) -> None:
-        errors.append(oracle.ORACLES[check](spec, case, np.random.default_rng(seed)))
+        errors.append(PROPERTIES[check](spec, case, np.random.default_rng(seed)))
 
     holds()
     return OracleResult(len(errors), max(errors))

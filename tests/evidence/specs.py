@@ -18,35 +18,62 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
-from tests.evidence.drawing import (
-    Array,
-    Case,
-    Fill,
-    Kink,
-    Shape,
-    Spec,
-    between,
-    binary,
-    broadcastable,
-    by_element,
-    distinct,
-    either_side,
-    elementwise,
-    kink,
-    moderate,
-    mostly,
-    off_integers,
-    on_grid,
-    seeds,
-    shapes,
-    unary,
-)
 from tests.evidence.image_specs import IMAGE_SPECS
 from tinygrad_cifar.engine.ops.exponential import _power_log
 from tinygrad_cifar.engine.ops.indexing import _scatter
 from tinygrad_cifar.engine.ops.losses import _cross_entropy as cross_entropy
 from tinygrad_cifar.engine.ops.piecewise import _step
 from tinygrad_cifar.engine.ops.trigonometric import _sech2
+from tinygrad_cifar.testing.cases import Array, Case, Kink, Spec, by_element
+from tinygrad_cifar.testing.strategies import (
+    Fill,
+    Shape,
+    between,
+    broadcastable,
+    distinct,
+    either_side,
+    elementwise,
+    moderate,
+    mostly,
+    off_integers,
+    on_grid,
+    seeds,
+    shapes,
+)
+
+# -- specifications of functions of one and of two arrays --------------------------------------------------------------
+
+
+def unary(
+    call: Callable[..., Any],
+    function: Callable[[float], float],
+    fill: Fill,
+    *kinks: Kink,
+    analytic: bool = True,
+    affine: bool = False,
+) -> Spec:
+    return Spec(call, elementwise(fill), by_element(function), analytic=analytic, affine=affine, kinks=kinks)
+
+
+def binary(
+    call: Callable[..., Any],
+    function: Callable[[float, float], float],
+    x: Fill,
+    y: Fill,
+    *kinks: Kink,
+    analytic: bool = True,
+    affine: bool = False,
+) -> Spec:
+    """Specify an operation of two inputs, the second of which may be a Python scalar."""
+    number = elementwise(x, parameters=st.sampled_from([(2.375,), (-1.125,)]))
+    cases = st.one_of(elementwise(x, y), elementwise(x, y), number)
+    return Spec(call, cases, by_element(function), analytic=analytic, affine=affine, kinks=kinks)
+
+
+def kink(name: str, arrays: Sequence[Any], gradients: Sequence[Any], *parameters: Any, cotangent: Any) -> Kink:
+    case = Case(tuple(np.array(array, dtype=float) for array in arrays), parameters)
+    return Kink(name, case, np.array(cotangent, dtype=float), tuple(gradients))
+
 
 # -- powers, bounds, conditions, types ---------------------------------------------------------------------------------
 
@@ -120,8 +147,8 @@ def reduced(function: Callable[[list[float]], float]) -> Callable[..., Array]:
 def reduction(
     call: Callable[..., Any], function: Callable[[list[float]], float], fill: Fill, *kinks: Kink, **options: Any
 ) -> Spec:
-    analytic = options.pop("analytic", True)
-    return Spec(call, reductions(fill, **options), reduced(function), analytic=analytic, kinks=kinks)
+    analytic, affine = options.pop("analytic", True), options.pop("affine", False)
+    return Spec(call, reductions(fill, **options), reduced(function), analytic=analytic, affine=affine, kinks=kinks)
 
 
 def _log_of_sum(numbers: list[float]) -> float:
@@ -457,11 +484,11 @@ def _updated(x: Array, value: Any, index: Any) -> Array:
 # -- the table -------------------------------------------------------------------------------------------------------
 
 SPECS: dict[str, Spec] = {
-    "add": binary(tg.add, operator.add, moderate, moderate),
-    "subtract": binary(tg.subtract, operator.sub, moderate, moderate),
-    "multiply": binary(tg.multiply, operator.mul, moderate, moderate),
+    "add": binary(tg.add, operator.add, moderate, moderate, affine=True),
+    "subtract": binary(tg.subtract, operator.sub, moderate, moderate, affine=True),
+    "multiply": binary(tg.multiply, operator.mul, moderate, moderate, affine=True),
     "divide": binary(tg.divide, operator.truediv, moderate, either_side(0.4, 2)),
-    "negative": unary(tg.negative, operator.neg, moderate),
+    "negative": unary(tg.negative, operator.neg, moderate, affine=True),
     "square": unary(tg.square, lambda x: x * x, moderate),
     "sqrt": unary(tg.sqrt, math.sqrt, between(0.3, 4)),
     "power": Spec(
@@ -599,6 +626,7 @@ SPECS: dict[str, Spec] = {
         lambda x, y, condition: tg.where(condition, x, y),
         wheres(),
         lambda x, y, condition: by_element(lambda c, x, y: x if c else y)(condition, x, y),
+        affine=True,
     ),
     "astype": Spec(
         tg.astype,
@@ -606,8 +634,9 @@ SPECS: dict[str, Spec] = {
         lambda x, dtype: np.array(x.tolist(), dtype=dtype).reshape(x.shape),
         analytic=False,
         keeps_dtype=False,
+        affine=True,
     ),
-    "sum": reduction(tg.sum, math.fsum, moderate),
+    "sum": reduction(tg.sum, math.fsum, moderate, affine=True),
     "max": reduction(
         tg.max,
         max,
@@ -642,22 +671,27 @@ SPECS: dict[str, Spec] = {
     ),
     "softmax": Spec(tg.softmax, softmaxes(), _softmax),
     "cross_entropy": Spec(cross_entropy, classifications(), _cross_entropy),
-    "cumsum": Spec(tg.cumsum, cumulations(), _cumulated),
-    "matmul": Spec(tg.matmul, products(), _product),
-    "einsum": Spec(lambda *arguments: tg.einsum(arguments[-1], *arguments[:-1]), contractions(), _contracted),
-    "reshape": Spec(tg.reshape, reshapes(), _reshaped),
-    "transpose": Spec(tg.transpose, permutations(), _permuted),
-    "broadcast_to": Spec(tg.broadcast_to, stretched(narrow=True), _repeated),
-    "sum_to": Spec(tg.sum_to, stretched(narrow=False), _collected),
-    "flip": Spec(tg.flip, flips(), _flipped),
+    "cumsum": Spec(tg.cumsum, cumulations(), _cumulated, affine=True),
+    "matmul": Spec(tg.matmul, products(), _product, affine=True),
+    "einsum": Spec(
+        lambda *arguments: tg.einsum(arguments[-1], *arguments[:-1]), contractions(), _contracted, affine=True
+    ),
+    "reshape": Spec(tg.reshape, reshapes(), _reshaped, affine=True),
+    "transpose": Spec(tg.transpose, permutations(), _permuted, affine=True),
+    "broadcast_to": Spec(tg.broadcast_to, stretched(narrow=True), _repeated, affine=True),
+    "sum_to": Spec(tg.sum_to, stretched(narrow=False), _collected, affine=True),
+    "flip": Spec(tg.flip, flips(), _flipped, affine=True),
     "pad": Spec(
         lambda x, widths, value: tg.pad(x, widths, constant_values=value),
         pads(),
         lambda x, widths, value: np.pad(x, widths, constant_values=value) if x.ndim else x,
+        affine=True,
     ),
-    "concatenate": Spec(lambda *arguments: tg.concatenate(arguments[:-1], arguments[-1]), joins(), _joined),
-    "getitem": Spec(tg.getitem, choices(), _chosen),
-    "scatter": Spec(_scatter, scatters(), _scattered),
+    "concatenate": Spec(
+        lambda *arguments: tg.concatenate(arguments[:-1], arguments[-1]), joins(), _joined, affine=True
+    ),
+    "getitem": Spec(tg.getitem, choices(), _chosen, affine=True),
+    "scatter": Spec(_scatter, scatters(), _scattered, affine=True),
     "index_update": Spec(
         lambda x, value, index: tg.index_update(x, index, value),
         updates(),
@@ -671,6 +705,7 @@ SPECS: dict[str, Spec] = {
                 cotangent=[3.0, 5.0],
             ),
         ),
+        affine=True,
     ),
     **IMAGE_SPECS,
 }

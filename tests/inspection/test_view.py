@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 
 import tinygrad_cifar as tg
-from tests.evidence import oracle
 from tests.evidence.specs import SPECS
 from tests.support.tensors import variable
 from tinygrad_cifar import Tensor, nn
 from tinygrad_cifar.engine.graph import ancestors
+from tinygrad_cifar.testing import properties
 
 
 def two_layers(X, W1, b1, W2):
@@ -36,8 +36,8 @@ def test_cotangents_of_the_parameters_are_their_gradients(name):
     @settings(max_examples=3)
     @given(case=SPECS[name].cases)
     def holds(case):
-        leaves = oracle.leaves(case)
-        result = oracle.bound(SPECS[name], case)(*leaves)
+        leaves = properties.leaves(case)
+        result = properties.bound(SPECS[name], case)(*leaves)
         if result._node is None:
             return
         total = (result * np.arange(1.0, 1 + result.size).reshape(result.shape)).sum()
@@ -55,9 +55,9 @@ def test_a_trace_with_values_shows_every_argument_and_result(name):
     @settings(max_examples=3)
     @given(case=SPECS[name].cases)
     def holds(case):
-        leaves = oracle.leaves(case)
+        leaves = properties.leaves(case)
         with tg.trace_graph(values=True):
-            result = oracle.bound(SPECS[name], case)(*leaves)
+            result = properties.bound(SPECS[name], case)(*leaves)
         if result._node is None:
             return
         for node in tg.graph(result).operations:

@@ -1,7 +1,7 @@
 """Properties that every primitive must have, as functions of its specification and one drawn case.
 
-Each raises an AssertionError if the property does not hold. The tests call them with cases that Hypothesis draws; fault
-injection and the measurement of the largest errors call them as well.
+Each raises an AssertionError if the property does not hold; those that compare numbers return the largest error.
+:func:`~tinygrad_cifar.testing.check_primitive` calls them with cases that Hypothesis draws.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-import tinygrad_cifar as tg
-from tests.evidence.drawing import Array, Case, Spec
-from tinygrad_cifar import Tensor
+from tinygrad_cifar.engine.backprop import grad
+from tinygrad_cifar.engine.derivatives import jvp
 from tinygrad_cifar.engine.gradcheck import check_gradients, complex_step
 from tinygrad_cifar.engine.graph import Node
+from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.testing import exact
+from tinygrad_cifar.testing.cases import Array, Case, Spec
+from tinygrad_cifar.testing.strategies import LAYOUTS, draw_cotangent
 
 
 def leaves(case: Case) -> list[Tensor]:
+    """Return the arrays of a case as leaves."""
     return [Tensor(array, requires_grad=True) for array in case.arrays]
 
 
-def cotangent_of(out: Any, rng: np.random.Generator) -> Array:
-    """Draw unequal weights of both signs, many above 50, so that ignoring, averaging or clipping them is detected."""
-    return rng.uniform(-500, 500, out.shape).astype(out.dtype)
-
-
 def node_of(out: Tensor) -> Node | None:
+    """Return the node of a result; None if it is not recorded."""
     return out._node
 
 
@@ -38,7 +38,8 @@ def bound(spec: Spec, case: Case) -> Any:
     def operation(*arrays: Any) -> Any:
         return spec.call(*arrays, *case.parameters)
 
-    operation.__name__ = f"the operation with parameters {case.parameters}"
+    name = getattr(spec.call, "__name__", type(spec.call).__name__)
+    operation.__name__ = f"{name} with {case.parameters}" if case.parameters else name
     return operation
 
 
@@ -46,15 +47,17 @@ def bound(spec: Spec, case: Case) -> Any:
 
 
 def value(spec: Spec, case: Case, rng: np.random.Generator) -> float:  # noqa: ARG001
-    """Check the value and its shape against the reference, for tensors and for arrays; return the largest error."""
-    expected = np.asarray(spec.reference(*case.arrays, *case.parameters))
+    """Check the value against the reference, and that arrays give the same value; return the largest error."""
     out = bound(spec, case)(*leaves(case))
-    assert isinstance(out, Tensor)
-    assert out.shape == expected.shape
-    np.testing.assert_allclose(out.data, expected, rtol=1e-13, atol=1e-13)
+    assert isinstance(out, Tensor), f"the result for tensors is a {type(out).__name__}"
     plain = bound(spec, case)(*case.arrays)
-    assert not isinstance(plain, Tensor)
+    assert not isinstance(plain, Tensor), "the result for arrays is a tensor"
     np.testing.assert_array_equal(plain, out.data)
+    if spec.reference is None:
+        return 0.0
+    expected = np.asarray(spec.reference(*case.arrays, *case.parameters))
+    assert out.shape == expected.shape, f"the shape is {out.shape}, not {expected.shape}"
+    np.testing.assert_allclose(out.data, expected, rtol=1e-13, atol=1e-13)
     return float(np.max(np.abs(out.data - expected) / (1 + np.abs(expected)), initial=0.0))
 
 
@@ -63,8 +66,8 @@ def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     operation = bound(spec, case)
     straight = leaves(case)
     out = operation(*straight)
-    g = cotangent_of(out, rng)
-    expected = tg.grad(out, straight, g) if out.requires_grad else ()
+    g = draw_cotangent(out, rng)
+    expected = grad(out, straight, g) if out.requires_grad else ()
     for laid_out in LAYOUTS:
         operation = bound(spec, Case(case.arrays, tuple(_with_index_layout(laid_out, p) for p in case.parameters)))
         plain = operation(*[read_only(laid_out(np.array, array)) for array in case.arrays])
@@ -72,7 +75,7 @@ def layout(spec: Spec, case: Case, rng: np.random.Generator) -> None:
         views = [laid_out(_leaf, array) for array in case.arrays]
         again = operation(*views)
         np.testing.assert_allclose(again.data, out.data, rtol=1e-13, atol=1e-13)
-        gradients = tg.grad(again, views, g) if expected else ()
+        gradients = grad(again, views, g) if expected else ()
         for gradient, other in zip(gradients, expected, strict=True):
             np.testing.assert_allclose(gradient.data, other.data, rtol=1e-11, atol=1e-11)
 
@@ -87,26 +90,8 @@ def _leaf(array: Array) -> Tensor:
     return Tensor(array, requires_grad=True)
 
 
-def transposed(make: Callable[[Array], Any], x: Array) -> Any:
-    """Return ``make(x)`` in Fortran order, as a view."""
-    return make(x.T.copy(order="C")).T
-
-
-def with_gaps(make: Callable[[Array], Any], x: Array) -> Any:
-    """Return ``make(x)`` as a view with a gap after each element."""
-    return make(np.stack([x, x], -1))[..., 0]
-
-
-def backwards(make: Callable[[Array], Any], x: Array) -> Any:
-    """Return ``make(x)`` as a view with negative strides."""
-    last_to_first = (*[slice(None, None, -1)] * x.ndim, ...)
-    return make(x[last_to_first])[last_to_first]
-
-
-LAYOUTS = (transposed, with_gaps, backwards)
-
-
 def read_only(array: Array) -> Array:
+    """Return the array, which cannot be written to any more."""
     array.flags.writeable = False
     return array
 
@@ -128,12 +113,12 @@ def _compare_with_differences(spec: Spec, case: Case, rng: np.random.Generator, 
     out = bound(spec, case)(*leaves(case))
     if not out.requires_grad:
         return _check_not_recorded(out)
-    g = cotangent_of(out, rng)
+    g = draw_cotangent(out, rng)
     return check_gradients(bound(spec, case), *case.arrays, cotangent=g, rng=rng, second_order=second_order)
 
 
 def _check_not_recorded(out: Tensor) -> float:
-    assert out.is_leaf
+    assert out.is_leaf, "the result has a node, but requires no gradient"
     return 0.0
 
 
@@ -143,9 +128,9 @@ def step_into_the_complex_plane(spec: Spec, case: Case, rng: np.random.Generator
         return 0.0
     variables = leaves(case)
     out = bound(spec, case)(*variables)
-    g = cotangent_of(out, rng)
+    g = draw_cotangent(out, rng)
     worst = 0.0
-    for i, gradient in enumerate(tg.grad(out, variables, g)):
+    for i, gradient in enumerate(grad(out, variables, g)):
         expected = complex_step(bound(spec, case), case.arrays, i, cotangent=g)
         # A sum of large terms can be small, so its error is relative to the terms.
         terms = max(np.max(np.abs(expected), initial=0.0), 0.1 * np.max(np.abs(g), initial=0.0))
@@ -166,10 +151,10 @@ def duality(spec: Spec, case: Case, rng: np.random.Generator) -> float:
     out = bound(spec, case)(*variables)
     if not out.requires_grad:
         return _check_not_recorded(out)
-    u = cotangent_of(out, rng)
+    u = draw_cotangent(out, rng)
     v = [rng.uniform(-2, 2, array.shape) for array in case.arrays]
-    _, moved = tg.jvp(bound(spec, case), case.arrays, v)
-    pulled = [gradient.data for gradient in tg.grad(out, variables, u)]
+    _, moved = jvp(bound(spec, case), case.arrays, v)
+    pulled: list[Array] = [gradient.data for gradient in grad(out, variables, u)]
     if spec.analytic:
         shifted = [array + 1e-30j * direction for array, direction in zip(case.arrays, v, strict=True)]
         expected = np.asarray(bound(spec, case)(*shifted)).imag / 1e-30
@@ -189,6 +174,87 @@ def _norm(*arrays: Array) -> float:
     return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
 
 
+def exact_adjoint(spec: Spec, case: Case, rng: np.random.Generator) -> float:
+    """Check that the VJPs of an affine operation are the adjoint on every basis vector, exactly.
+
+    See :mod:`~tinygrad_cifar.testing.exact`.
+    """
+    if spec.affine:
+        exact.check_adjoint(bound(spec, case), [array.shape for array in case.arrays], rng)
+    return 0.0
+
+
+def broadcasting(spec: Spec, case: Case, rng: np.random.Generator) -> float | None:
+    """Check an element-wise operation with inputs that are 0-d, of size 0, and stretched along an axis.
+
+    The gradient has the shape of the input, and is the sum of the gradient of the stretched array. Return the largest
+    error; None if the operation is not element-wise, or the case does not allow these shapes.
+    """
+    if len({array.shape for array in case.arrays}) > 1 or any(
+        isinstance(p, np.ndarray) and p.ndim for p in case.parameters
+    ):
+        return None  # only the arrays as drawn go together
+    if not _is_elementwise(bound(spec, case), case):
+        return None
+    worst = 0.0
+    for small in (_first_element, _no_elements, _first_of_last_axis):
+        for i, array in enumerate(case.arrays):
+            reduced = small(array)
+            alone = small is not _no_elements
+            arrays = [other if alone and j != i else reduced for j, other in enumerate(case.arrays)]
+            worst = max(worst, _check_stretched(bound(spec, case), arrays, i, rng))
+    return worst
+
+
+def _is_elementwise(operation: Callable[..., Any], case: Case) -> bool:
+    """Return whether the primitive broadcasts its inputs, and columns of two elements give such a column."""
+    if any(array.size < 2 for array in case.arrays):  # noqa: PLR2004
+        return False
+    if not _broadcasts(operation(*leaves(case))):
+        return False
+    try:
+        out = operation(*[array.ravel()[:2, None] for array in case.arrays])
+    except (TypeError, ValueError):  # a product of matrices
+        return False
+    return bool(np.shape(out) == (2, 1))
+
+
+def _broadcasts(out: Tensor) -> bool:
+    node = node_of(out)
+    return node is not None and node.primitive is not None and node.primitive.broadcasts
+
+
+def _first_element(array: Array) -> Array:
+    return np.asarray(array.ravel()[0])
+
+
+def _no_elements(array: Array) -> Array:
+    return array.ravel()[:0]
+
+
+def _first_of_last_axis(array: Array) -> Array:
+    return array[..., :1]
+
+
+def _check_stretched(operation: Callable[..., Any], arrays: list[Array], i: int, rng: np.random.Generator) -> float:
+    variables = [Tensor(array, requires_grad=True) for array in arrays]
+    out = operation(*variables)
+    if not out.requires_grad:
+        return _check_not_recorded(out)
+    g = draw_cotangent(out, rng)
+    gradient = grad(out, variables[i], g)
+    assert gradient.shape == arrays[i].shape, f"the gradient of an input of shape {arrays[i].shape} is {gradient.shape}"
+    whole = np.array(np.broadcast_to(arrays[i], out.shape))
+    stretched = [Tensor(whole if j == i else array, requires_grad=True) for j, array in enumerate(arrays)]
+    expected = grad(operation(*stretched), stretched[i], g).data
+    extra = out.ndim - arrays[i].ndim
+    axes = (*range(extra), *[extra + j for j, side in enumerate(arrays[i].shape) if side != out.shape[extra + j]])
+    summed = expected.sum(axis=axes).reshape(arrays[i].shape)
+    scale = 1 + np.max(np.abs(g), initial=0)
+    np.testing.assert_allclose(gradient.data, summed, rtol=1e-11, atol=1e-11 * scale)
+    return float(np.max(np.abs(gradient.data - summed) / (scale + np.abs(summed)), initial=0.0))
+
+
 # -- the VJP by itself -----------------------------------------------------------------------------------------------
 # The backward pass undoes broadcasting and changes of dtype. These properties are those of the VJP's own result.
 
@@ -199,14 +265,12 @@ def vjp_shape_and_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> Non
         typed = case.astype(dtype)
         for asked in [typed] if spec.keeps_dtype else [Case(typed.arrays, (to,)) for to in (np.float64, np.float32)]:
             out = bound(spec, asked)(*leaves(asked))
-            assert out.dtype == dtype or not spec.keeps_dtype
+            assert out.dtype == dtype or not spec.keeps_dtype, f"the result for {dtype.__name__} is {out.dtype}"
             for parent, vjp, arguments in _edges(out):
-                contribution = vjp.apply(cotangent_of(out, rng), *arguments)
-                assert contribution.dtype == out.dtype
-                if node_of(out).primitive.broadcasts:
-                    assert np.broadcast_shapes(contribution.shape, parent.shape) == contribution.shape
-                else:
-                    assert contribution.shape == parent.shape
+                part = vjp.apply(draw_cotangent(out, rng), *arguments)
+                assert part.dtype == out.dtype, f"the VJP for {vjp.input} returns {part.dtype} for {out.dtype}"
+                stretched = np.broadcast_shapes(part.shape, parent.shape) if _broadcasts(out) else parent.shape
+                assert part.shape == stretched, f"the VJP for {vjp.input} returns {part.shape}, not {parent.shape}"
 
 
 def vjp_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> None:
@@ -217,11 +281,11 @@ def vjp_writes_nowhere(spec: Spec, case: Case, rng: np.random.Generator) -> None
     variables = leaves(case)
     out = bound(spec, case)(*variables)
     for _, vjp, arguments in _edges(out):
-        g = cotangent_of(out, rng)
+        g = draw_cotangent(out, rng)
         saved = [*_arrays(arguments), g, out._array, *[variable._array for variable in variables]]
         before = [array.tobytes() for array in saved]
         first = np.array(vjp.apply(g, *arguments))
-        assert [array.tobytes() for array in saved] == before
+        assert [array.tobytes() for array in saved] == before, f"the VJP for {vjp.input} writes to an array"
         np.testing.assert_array_equal(vjp.apply(g, *arguments), first)
 
 
@@ -229,9 +293,9 @@ def vjp_keeps_nothing(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that a result of a VJP does not change when the VJP is applied to another cotangent."""
     out = bound(spec, case)(*leaves(case))
     for _, vjp, arguments in _edges(out):
-        first = vjp.apply(cotangent_of(out, rng), *arguments)
+        first = vjp.apply(draw_cotangent(out, rng), *arguments)
         before = np.array(first)
-        vjp.apply(cotangent_of(out, rng), *arguments)
+        vjp.apply(draw_cotangent(out, rng), *arguments)
         np.testing.assert_array_equal(first, before)
 
 
@@ -239,7 +303,7 @@ def vjp_accepts_any_cotangent(spec: Spec, case: Case, rng: np.random.Generator) 
     """Check that a VJP accepts cotangents that are read-only views in any layout."""
     out = bound(spec, case)(*leaves(case))
     for _, vjp, arguments in _edges(out):
-        g = cotangent_of(out, rng)
+        g = draw_cotangent(out, rng)
         expected = vjp.apply(g, *arguments)
         for laid_out in LAYOUTS:
             view = read_only(laid_out(np.array, g))
@@ -250,7 +314,7 @@ def vjp_is_linear(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that a VJP is linear in its cotangent."""
     out = bound(spec, case)(*leaves(case))
     for _, vjp, arguments in _edges(out):
-        g, h = cotangent_of(out, rng), cotangent_of(out, rng)
+        g, h = draw_cotangent(out, rng), draw_cotangent(out, rng)
         both = vjp.apply(2 * g - h, *arguments)
         separate = 2 * vjp.apply(g, *arguments) - vjp.apply(h, *arguments)
         np.testing.assert_allclose(both, separate, rtol=1e-10, atol=1e-10)
@@ -276,14 +340,15 @@ def _arrays(arguments: tuple[Any, ...]) -> list[Array]:
 
 def gradients_have_the_leafs_dtype(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that the gradient of each leaf has the dtype of the leaf, for leaves of different dtypes."""
-    kinds = [np.dtype(rng.choice([np.float32, np.float64])) for _ in case.arrays]
+    kinds = [np.dtype(rng.choice(["float32", "float64"])) for _ in case.arrays]
     variables = [Tensor(a, requires_grad=True, dtype=k) for a, k in zip(case.arrays, kinds, strict=True)]
     out = bound(spec, case)(*variables)
     if not out.requires_grad:
         return
-    gradients = tg.grad(out, variables, cotangent_of(out, rng))
-    assert [gradient.dtype for gradient in gradients] == kinds
-    assert [gradient.shape for gradient in gradients] == [array.shape for array in case.arrays]
+    gradients = grad(out, variables, draw_cotangent(out, rng))
+    dtypes, shapes = [gradient.dtype for gradient in gradients], [gradient.shape for gradient in gradients]
+    assert dtypes == kinds, f"the gradients are {dtypes} for leaves that are {kinds}"
+    assert shapes == [array.shape for array in case.arrays], f"the gradients have the shapes {shapes}"
 
 
 def float32_agrees(spec: Spec, case: Case, rng: np.random.Generator) -> None:
@@ -293,15 +358,15 @@ def float32_agrees(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     out, exact = bound(spec, rounded)(*small), bound(spec, rounded)(*large)
     np.testing.assert_allclose(out.data, exact.data, rtol=1e-5, atol=1e-4)
     if out.requires_grad:
-        g = cotangent_of(out, rng)
-        for gradient, expected in zip(tg.grad(out, small, g), tg.grad(exact, large, g), strict=True):
+        g = draw_cotangent(out, rng)
+        for gradient, expected in zip(grad(out, small, g), grad(exact, large, g), strict=True):
             largest = np.max(np.abs(expected.data), initial=1.0)
             # A VJP may subtract elements of the cotangent, whose rounding then remains, however small the difference.
             rounding = np.finfo(np.float32).eps * np.max(np.abs(g), initial=0.0)
             np.testing.assert_allclose(gradient.data, expected.data, rtol=1e-4, atol=1e-5 * largest + rounding)
 
 
-ORACLES = {
+PROPERTIES: dict[str, Callable[[Spec, Case, np.random.Generator], float | None]] = {
     check.__name__: check
     for check in (
         value,
@@ -310,6 +375,8 @@ ORACLES = {
         second_order,
         step_into_the_complex_plane,
         duality,
+        exact_adjoint,
+        broadcasting,
         vjp_shape_and_dtype,
         vjp_writes_nowhere,
         vjp_keeps_nothing,

@@ -1,0 +1,341 @@
+"""The check of one operation: every property, for cases that Hypothesis draws, and one table of what holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument, Unsatisfiable
+
+from tinygrad_cifar.engine.backprop import grad
+from tinygrad_cifar.engine.gradcheck import complex_step
+from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.testing.cases import Case, Kink, Spec
+from tinygrad_cifar.testing.exact import is_affine
+from tinygrad_cifar.testing.properties import PROPERTIES, bound, leaves, node_of
+from tinygrad_cifar.testing.strategies import seeds
+
+# What each property is called in the table.
+TITLES = {
+    "value": "value",
+    "layout": "memory layouts and read-only inputs",
+    "differences": "gradient: differences",
+    "second_order": "second derivative: differences",
+    "step_into_the_complex_plane": "gradient: complex step",
+    "duality": "duality of J and its transpose",
+    "exact_adjoint": "exact adjoint",
+    "broadcasting": "broadcasting, 0-d, size 0",
+    "vjp_shape_and_dtype": "VJP: shape and dtype",
+    "vjp_writes_nowhere": "VJP: no mutation",
+    "vjp_keeps_nothing": "VJP: no aliasing",
+    "vjp_accepts_any_cotangent": "VJP: any layout of the cotangent",
+    "vjp_is_linear": "VJP: linear",
+    "gradients_have_the_leafs_dtype": "gradients have the dtype of the leaf",
+    "float32_agrees": "float32 agrees with float64",
+}
+_PROBES = 20  # cases from which it is concluded whether an operation is analytic or affine
+
+
+@dataclass(frozen=True)
+class PropertyCheck:
+    """The result for one property.
+
+    Attributes
+    ----------
+    name : str
+        Name of the function in :mod:`~tinygrad_cifar.testing.properties`, or the name of a kink.
+    cases : int
+        Number of cases that were drawn; 0 if the property does not apply.
+    error : float or None
+        The largest error, if the property compares numbers.
+    not_applicable : str
+        Why the property does not apply; empty if it does.
+    failure : str
+        What was found, and the smallest case for which it was; empty if the property holds.
+    """
+
+    name: str
+    cases: int = 0
+    error: float | None = None
+    not_applicable: str = ""
+    failure: str = ""
+
+    @property
+    def title(self) -> str:
+        """The property in words."""
+        return TITLES.get(self.name, self.name)
+
+    @property
+    def verdict(self) -> str:
+        """The result in a word or two."""
+        return "FAILS" if self.failure else self.not_applicable or "holds"
+
+
+@dataclass(frozen=True, repr=False)
+class PrimitiveCheck:
+    """The result of :func:`check_primitive`; as text, a table with a line for each property.
+
+    Attributes
+    ----------
+    operation : str
+        Name of the operation.
+    properties : tuple of PropertyCheck
+        One for each property and each kink.
+    """
+
+    operation: str
+    properties: tuple[PropertyCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every property that applies holds."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[PropertyCheck, ...]:
+        """The properties that do not hold."""
+        return tuple(check for check in self.properties if check.failure)
+
+    def __str__(self) -> str:
+        width = max(len(check.title) for check in self.properties)
+        lines = [f"{self.operation}", f"{'property':<{width}}  {'cases':>5}  {'error':>7}  verdict"]
+        for check in self.properties:
+            error = "" if check.error is None or check.not_applicable else f"{check.error:.1e}"
+            lines.append(f"{check.title:<{width}}  {check.cases or '':>5}  {error:>7}  {check.verdict}")
+        for check in self.failures:
+            lines += ["", f"{check.title}:", *[f"    {line}" for line in check.failure.splitlines()]]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def check_primitive(
+    operation: Callable[..., Any],
+    cases: st.SearchStrategy[Any] | Callable[[np.random.Generator], Any],
+    *,
+    value: Callable[..., Any] | None = None,
+    analytic: bool | None = None,
+    affine: bool | None = None,
+    keeps_dtype: bool = True,
+    kinks: Sequence[Kink] = (),
+    examples: int = 100,
+) -> PrimitiveCheck:
+    """Check an operation and its derivatives by all that the library's own primitives are checked by.
+
+    Parameters
+    ----------
+    operation : callable
+        Function of tensors or arrays, usually a primitive made by :func:`tinygrad_cifar.primitive`. It is called with
+        the arrays of a case and then its parameters.
+    cases : hypothesis.strategies.SearchStrategy or callable
+        Draws the calls: a :class:`Case`, an array, or a tuple of arrays, float64 and away from kinks. A callable
+        receives a random generator and returns such a call.
+    value : callable, optional
+        An independent computation of the value, called with the same arguments as ``operation``.
+    analytic : bool, optional
+        Whether the gradient is also compared with the complex step. Default: if the operation returns complex numbers
+        for complex numbers.
+    affine : bool, optional
+        Whether the VJPs are also compared exactly with the adjoint, for an operation that is affine in each input.
+        Default: if it is for the first cases that are drawn.
+    keeps_dtype : bool
+        Whether the result must have the dtype of the inputs. Default: True.
+    kinks : sequence of Kink
+        Points without a unique derivative, and the gradients expected there.
+    examples : int
+        Number of cases for each property. Default: 100.
+
+    Returns
+    -------
+    PrimitiveCheck
+        Its attribute ``passed`` is whether all that applies holds; as text it is a table, and below it the smallest
+        case of each failure.
+
+    Raises
+    ------
+    TypeError
+        If ``cases`` draws anything else.
+    ValueError
+        If no case can be drawn, or the result of the operation is not recorded in any case.
+
+    Notes
+    -----
+    The properties are: the value; centred differences of the value and of the gradient; the complex step; ``<J v, u> =
+    <v, J' u>``; the exact adjoint; broadcasting, 0-d arrays and arrays of size 0, for element-wise operations; layouts
+    of memory and read-only inputs; a VJP has the shape of its input and the dtype of its cotangent, writes to nothing
+    that it receives, returns no array that it keeps, accepts cotangents of any layout, and is linear; leaves of mixed
+    dtypes; and float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tinygrad_cifar as tg
+    >>> from tinygrad_cifar.testing import check_primitive, strategies
+    >>> cube = tg.primitive("cube_to_check", lambda x: x**3, x=lambda g, x: 3 * g * x**2)
+    >>> check_primitive(cube, strategies.elementwise(strategies.moderate), examples=10).passed
+    True
+
+    A wrong VJP, that ignores its cotangent:
+
+    >>> wrong = tg.primitive("wrong_cube", lambda x: x**3, x=lambda g, x: 3 * x**2 + 0 * g)
+    >>> check = check_primitive(wrong, strategies.elementwise(strategies.moderate), examples=10)
+    >>> [failure.name for failure in check.failures]
+    ['differences', 'second_order', 'step_into_the_complex_plane', 'duality', 'vjp_is_linear']
+    """
+    if not callable(operation):
+        raise TypeError(
+            f"check_primitive: operation must be a function of tensors; got {type(operation).__name__}. Make one with "
+            "tinygrad_cifar.primitive"
+        )
+    spec = Spec(operation, _as_cases(cases), value, keeps_dtype=keeps_dtype, kinks=tuple(kinks))
+    is_analytic, has_affine_inputs = _probe(spec, analytic, affine)
+    spec = replace(spec, analytic=is_analytic, affine=has_affine_inputs)
+    found = [_check_property(name, spec, examples) for name in PROPERTIES]
+    found += [_check_kink(spec, kink) for kink in spec.kinks]
+    return PrimitiveCheck(getattr(operation, "__name__", type(operation).__name__), tuple(found))
+
+
+# -- the cases ---------------------------------------------------------------------------------------------------------
+
+
+def _as_cases(cases: Any) -> st.SearchStrategy[Case]:
+    """Return a strategy of cases."""
+    if isinstance(cases, st.SearchStrategy):
+        return cases.map(_as_case)
+    if callable(cases):
+        return seeds.map(lambda seed: _as_case(cases(np.random.default_rng(seed))))
+    raise TypeError(
+        "check_primitive: cases must be a Hypothesis strategy or a function of a random generator; got "
+        f"{type(cases).__name__}"
+    )
+
+
+def _as_case(drawn: Any) -> Case:
+    arrays = tuple(drawn) if isinstance(drawn, (tuple, list)) else (drawn,)
+    case = drawn if isinstance(drawn, Case) else Case(arrays)
+    for i, array in enumerate(case.arrays):
+        if array.dtype != np.float64:
+            raise TypeError(
+                f"check_primitive: cases must consist of float64 arrays, to differentiate with respect to; input {i} "
+                f"is {array.dtype}. Give other arguments as Case(arrays, parameters)"
+            )
+    return case
+
+
+def _settings(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,
+    )
+
+
+def _probe(spec: Spec, analytic: bool | None, affine: bool | None) -> tuple[bool, bool]:
+    """Return whether the operation is analytic and affine: as given, or as the first cases show."""
+    recorded, complex_, exact = [], [], []
+
+    @_settings(_PROBES)
+    @given(case=spec.cases, seed=seeds)
+    def look(case: Case, seed: int) -> None:
+        try:
+            out = bound(spec, case)(*leaves(case))
+            recorded.append(isinstance(out, Tensor) and out.requires_grad)
+            if analytic is None:
+                complex_.append(_is_analytic(spec, case))
+            if affine is None:
+                exact.append(is_affine(bound(spec, case), case.arrays, np.random.default_rng(seed)))
+        except Exception:  # noqa: BLE001 (an error of the operation, which the properties report)
+            exact.append(False)
+
+    try:
+        look()
+    except (Unsatisfiable, InvalidArgument) as error:
+        raise ValueError(f"check_primitive: no case can be drawn from cases ({error})") from error
+    if recorded and not any(recorded):
+        raise ValueError(
+            "check_primitive: the result of the operation is not recorded; compute it from its arguments with "
+            "operations or with a primitive that has VJPs"
+        )
+    return all(complex_) if analytic is None else analytic, all(exact) if affine is None else affine
+
+
+def _is_analytic(spec: Spec, case: Case) -> bool:
+    out = bound(spec, case)(*leaves(case))
+    try:
+        for i in range(len(case.arrays)):
+            complex_step(bound(spec, case), case.arrays, i, cotangent=np.ones(out.shape))
+    except (TypeError, ValueError):  # not written for complex numbers
+        return False
+    return True
+
+
+# -- the properties ----------------------------------------------------------------------------------------------------
+
+
+def _check_property(name: str, spec: Spec, examples: int) -> PropertyCheck:
+    """Check one property for the cases that are drawn."""
+    if name == "step_into_the_complex_plane" and not spec.analytic:
+        return PropertyCheck(name, not_applicable="not analytic")
+    if name == "exact_adjoint" and not spec.affine:
+        return PropertyCheck(name, not_applicable="not affine")
+    if name == "value" and spec.reference is None:
+        return PropertyCheck(name, not_applicable="no value given")
+    errors: list[float | None] = []
+    smallest: list[str] = []
+
+    @_settings(examples)
+    @given(case=spec.cases, seed=seeds)
+    def holds(case: Case, seed: int) -> None:
+        try:
+            errors.append(PROPERTIES[name](spec, case, np.random.default_rng(seed)))
+        except Exception as error:
+            smallest[:] = [_describe_failure(case, error)]  # the last one is the smallest
+            raise
+
+    try:
+        holds()
+    except Exception as error:
+        if not smallest:
+            raise  # not an error of the operation
+        return PropertyCheck(name, len(errors) + 1, failure=smallest[0] or str(error))
+    numbers = [error for error in errors if error is not None]
+    if name == "broadcasting" and not numbers:
+        return PropertyCheck(name, not_applicable="not element-wise")
+    return PropertyCheck(name, len(errors), max(numbers, default=None))
+
+
+def _describe_failure(case: Case, error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    kind = [] if isinstance(error, AssertionError) else [f"{type(error).__name__}:"]
+    arguments = [*case.arrays, *case.parameters]
+    return "\n".join([" ".join([*kind, *lines[:1]]), *lines[1:12], "for the arguments", *map(_describe, arguments)])
+
+
+def _describe(argument: Any) -> str:
+    if isinstance(argument, np.ndarray):
+        text = np.array2string(argument, precision=4, threshold=20, separator=", ").replace("\n", "")
+        return f"    {text}  ({argument.dtype}, shape {argument.shape})"
+    return f"    {argument!r:.70}"
+
+
+def _check_kink(spec: Spec, kink: Kink) -> PropertyCheck:
+    variables = leaves(kink.case)
+    out = bound(spec, kink.case)(*variables)
+    if node_of(out) is None:
+        return PropertyCheck(kink.name, 1, failure="the result is not recorded")
+    gradients = grad(out, variables, np.broadcast_to(np.asarray(kink.cotangent, dtype=out.dtype), out.shape))
+    for i, (gradient, expected) in enumerate(zip(gradients, kink.gradients, strict=True)):
+        if not np.array_equal(gradient.data, expected):
+            return PropertyCheck(
+                kink.name, 1, failure=f"the gradient of input {i} is {gradient.data.tolist()}, not {expected}"
+            )
+    return PropertyCheck(kink.name, 1)
