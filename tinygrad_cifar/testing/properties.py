@@ -152,15 +152,15 @@ def duality(spec: Spec, case: Case, rng: np.random.Generator) -> float:
     if not out.requires_grad:
         return _check_not_recorded(out)
     u = draw_cotangent(out, rng)
-    v = [rng.uniform(-2, 2, array.shape) for array in case.arrays]
-    _, moved = jvp(bound(spec, case), case.arrays, v)
     pulled: list[Array] = [gradient.data for gradient in grad(out, variables, u)]
+    v = [np.asarray(rng.uniform(-2, 2, array.shape)) for array in case.arrays]
+    _, moved = jvp(bound(spec, case), case.arrays, v)
     if spec.analytic:
         shifted = [array + 1e-30j * direction for array, direction in zip(case.arrays, v, strict=True)]
         expected = np.asarray(bound(spec, case)(*shifted)).imag / 1e-30
         np.testing.assert_allclose(moved.data, expected, rtol=1e-12, atol=1e-12 * (1 + _norm(expected)))
-    left = np.vdot(moved.data, u)
-    right = sum(np.vdot(direction, part) for direction, part in zip(v, pulled, strict=True))
+    left = float(np.vdot(moved.data, u))
+    right = sum(float(np.vdot(direction, part)) for direction, part in zip(v, pulled, strict=True))
     norms = _norm(moved.data) * _norm(u) + _norm(*v) * (_norm(*pulled) + _norm(u))
     count = out.size + sum(array.size for array in case.arrays)
     assert abs(left - right) <= 4 * EPS * (4 + count) * norms, f"<J v, u> is {left}, but <v, J' u> is {right}"
@@ -170,7 +170,7 @@ def duality(spec: Spec, case: Case, rng: np.random.Generator) -> float:
 EPS = np.finfo(np.float64).eps
 
 
-def _norm(*arrays: Array) -> float:
+def _norm(*arrays: Any) -> float:
     return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
 
 
