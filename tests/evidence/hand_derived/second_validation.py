@@ -1,4 +1,6 @@
-"""The held-out set. Its one run, on 22 November 2026, named 567 of 600 single mistakes (94.5 %) right.
+"""A second set that was held out until 22 November 2026, written in ways that the first one does not use.
+
+Its one run before it served to improve the doctor named 567 of 600 single mistakes (94.5 %) by the first sentence.
 
 Gradients are classes with a cache, nested functions, outer products in a loop over images, averages, and explicit
 Jacobians. There are a temperature in the softmax, weighted examples, weight decay on some parameters only, leaky ReLU,
