@@ -14,7 +14,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.evidence.hand_derived import development, held_out, validation
+from tests.evidence.hand_derived import development, held_out, second_validation, validation
 from tests.evidence.hand_derived.__main__ import main
 from tests.evidence.hand_derived.adapter import Answer
 from tests.evidence.hand_derived.cases import (
@@ -37,6 +37,7 @@ from tinygrad_cifar import Tensor
 SETS = {
     "development": development.programs(),
     "validation": validation.programs(),
+    "second-validation": second_validation.programs(),
     "held-out": held_out.programs(),
 }
 PROGRAMS = [program for programs in SETS.values() for program in programs]
@@ -428,8 +429,9 @@ def test_perfect_doctor_reaches_the_goals(capsys, tmp_path):
     assert all("def gradients" in case["source"] for case in details)
 
 
-def test_held_out_set_is_run_by_its_name(capsys):
-    _, table = run(capsys, perfect_doctor, "--set", "held-out", "--seed", "3")
+@pytest.mark.parametrize("name", list(SETS)[1:])
+def test_another_set_is_run_by_its_name(name, capsys):
+    _, table = run(capsys, perfect_doctor, "--set", name, "--seed", "3")
     assert "100.0% of the single mistakes" in table
 
 

@@ -1,14 +1,15 @@
 """Hand-derived gradients, right and with planted mistakes: an independent measurement of the gradient doctor.
 
-    python -m tests.evidence.hand_derived [--set development|validation|held-out] [--seed N] [--json FILE]
+    python -m tests.evidence.hand_derived [--set NAME] [--seed N] [--share S] [--json FILE]
 
 Nothing here was written with knowledge of the doctor's code, and nothing may be changed in favour of it: not the
-programs, and not the judge. The held-out set must not be used to improve the doctor; it is run once, at the end.
+programs, and not the judge. A held-out set is run once, before the doctor is improved on it; then it becomes a
+validation set.
 
 Modules in reading order:
 
 - :mod:`programs`: a cost and its gradient in the words of a student, and the edits that plant a mistake in it.
-- :mod:`development`, :mod:`validation`, :mod:`held_out`: the sets of programs, written apart.
+- :mod:`development`, :mod:`validation`, :mod:`second_validation`, :mod:`held_out`: the sets of programs, written apart.
 - :mod:`cases`: a program with drawn sizes, style, names, layout, precision, container and mistakes; its source is
   written to a file and imported.
 - :mod:`numerical`: numerical gradients in plain NumPy. They decide which edits are observably wrong and which are the

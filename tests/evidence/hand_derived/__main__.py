@@ -1,8 +1,9 @@
 """Run the gradient doctor on a set of hand-derived gradients and print the table.
 
-    python -m tests.evidence.hand_derived [--set development|validation|held-out] [--seed N] [--json FILE]
+    python -m tests.evidence.hand_derived [--set NAME] [--seed N] [--share S] [--json FILE]
 
-The status is 0 if the goals are reached, else 1. The held-out set is run once, when the doctor is finished.
+The sets are development, validation, second-validation and held-out. The held-out set is run once, when the doctor is
+finished. The status is 0 if the goals are reached, else 1.
 """
 
 # ruff: noqa: T201
