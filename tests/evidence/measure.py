@@ -38,6 +38,7 @@ ORACLES = {
     "second_order": "second order",
     "step_into_the_complex_plane": "complex step",
     "duality": "duality",
+    "exact_adjoint": "exact adjoint",
 }
 
 
@@ -50,14 +51,15 @@ class Budget(NamedTuple):
     files: int
     kills: int
     profile: str
+    points: int
 
 
 def full_budget() -> Budget:
-    return Budget(300, 4000, faults.all_tasks(), 10_000, 50, "thorough")
+    return Budget(300, 4000, faults.all_tasks(), 10_000, 50, "thorough", 15_000)
 
 
 def quick_budget() -> Budget:
-    return Budget(3, 20, faults.sample_of_tasks()[1:6], 60, 1, "quick")
+    return Budget(3, 20, faults.sample_of_tasks()[1:6], 60, 1, "quick", 20)
 
 
 # -- measuring, in processes -------------------------------------------------------------------------------------------
@@ -84,6 +86,8 @@ def run_oracle(name: str, check: str, cases: int) -> OracleResult:
         return OracleResult(0, 0.0, "no derivative")
     if check == "step_into_the_complex_plane" and not spec.analytic:
         return OracleResult(0, 0.0, "not analytic")
+    if check == "exact_adjoint" and not spec.affine:
+        return OracleResult(0, 0.0, "not affine")
     errors: list[float] = []
 
     @settings(
@@ -99,6 +103,20 @@ def run_oracle(name: str, check: str, cases: int) -> OracleResult:
 
     holds()
     return OracleResult(len(errors), max(errors))
+
+
+def prove(name: str) -> list[tuple[str, str, str]]:
+    """Prove the derivatives of a primitive; return the branch and each statement, and what is left: 0 if proved."""
+    from tests.evidence import symbolic
+
+    proofs = [proof for call in symbolic.calls_of(name) for proof in symbolic.prove(name, call)]
+    return [(proof.call, proof.statement, str(proof.difference)) for proof in proofs]
+
+
+def measure_accuracy(name: str, dtype: str, points: int) -> Any:
+    from tests.evidence import accuracy
+
+    return accuracy.measure(name, np.dtype(dtype).type, points)
 
 
 def run_programs(count: int) -> Counter[str]:
@@ -152,6 +170,8 @@ def run_test_file(file: str, profile: str) -> int:
 
 MEASUREMENTS = {
     "oracle": run_oracle,
+    "proof": prove,
+    "accuracy": measure_accuracy,
     "fault": lambda *task: faults.attempt(task),
     "programs": run_programs,
     "files": fuzz_reader,
@@ -167,7 +187,7 @@ def run_task(task: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
 
 def list_tasks(budget: Budget) -> list[tuple[Any, ...]]:
     """Return all tasks, the longest first."""
-    from tests.evidence import robustness
+    from tests.evidence import accuracy, robustness, symbolic
     from tests.evidence.specs import SPECS
 
     return [
@@ -176,6 +196,12 @@ def list_tasks(budget: Budget) -> list[tuple[Any, ...]]:
         ("passed", "engine/test_threads.py", budget.profile),
         ("passed", "trust/test_conformance.py", budget.profile),
         *[("files", name, max(3, round(budget.files * reader.share))) for name, reader in robustness.readers().items()],
+        *[
+            ("accuracy", name, np.dtype(dtype).name, max(2, budget.points // (10 if name in accuracy.ROWS else 1)))
+            for name in accuracy.NAMES
+            for dtype in accuracy.TYPES
+        ],
+        *[("proof", name) for name in symbolic.ELEMENTWISE],
         *[("fault", *task) for task in budget.tasks],
         *[("oracle", name, check, budget.cases) for name in sorted(SPECS) for check in ORACLES],
     ]
@@ -222,13 +248,25 @@ def select_results(found: dict[tuple[Any, ...], Any], *task: Any) -> dict[tuple[
 
 def format_page(found: dict[tuple[Any, ...], Any]) -> str:
     """Return the text of the page."""
-    sections = (summary, primitives, injected_faults, generated_programs, decisions, malformed_files, killed_runs)
+    sections = (
+        summary,
+        primitives,
+        proofs,
+        accuracies,
+        injected_faults,
+        generated_programs,
+        decisions,
+        malformed_files,
+        killed_runs,
+    )
     return "\n".join(section(found) for section in sections)
 
 
 def summary(found: dict[tuple[Any, ...], Any]) -> str:
     rows = faults.score(list(select_results(found, "fault").values()))
     oracles = select_results(found, "oracle").values()
+    proved = list(select_results(found, "proof").values())
+    measured = list(select_results(found, "accuracy").values())
     (runs,) = select_results(found, "kills").values()
     (counts,) = select_results(found, "programs").values()
     inputs = [sum(result["inputs"].values()) for result in select_results(found, "files").values()]
@@ -244,6 +282,10 @@ Every number below was measured in that run. The inputs are drawn with fixed see
 | injected faults | {sum(row[2] for row in rows):,} of {sum(row[1] for row in rows):,} detected by the regular tests |
 | primitives | {len({key[0] for key in select_results(found, "oracle")})}, each with every applicable oracle, \
 {sum(result.cases for result in oracles):,} drawn cases, 0 wrong |
+| proofs | {sum(left == "0" for proof in proved for *_, left in proof):,} of {sum(map(len, proved)):,} statements \
+about {len(proved)} element-wise primitives |
+| accuracy | {sum(result.points for result in measured):,} points; {len({r.name for r in measured if r.beyond})} of \
+{len({r.name for r in measured})} functions beyond their goal somewhere |
 | programs | {counts["programs"]:,} generated, {counts["gradients"]:,} gradients, 0 wrong |
 | threads | {threads} tests with eight threads and with tasks, up to 10,000 gradients in each, 0 wrong |
 | malformed files | {sum(inputs):,} read or rejected; {count_bad_files(found)} otherwise |
@@ -273,8 +315,74 @@ and sizes of 0 and 1, and a random cotangent.
 - *complex step*: the gradient compared with `Im f(x + ih) / h`, which is accurate to rounding; for analytic functions.
 - *duality*: `<J v, u> = <v, J' u>`, relative to the norms of the vectors. `J v` is computed by differentiating the
   reverse mode, and for analytic functions it is compared with the complex step along `v`.
+- *exact adjoint*: for operations that are affine in each input; the VJP is compared with the transpose of the Jacobian
+  on every basis vector of the drawn shapes, for small integers, by equality and not within a tolerance.
 
 {format_table(["primitive", "cases", *ORACLES.values()], rows)}"""
+
+
+def proofs(found: dict[tuple[Any, ...], Any]) -> str:
+    by_name = {key[0]: result for key, result in select_results(found, "proof").items()}
+    rows = [
+        [
+            f"`{name}`",
+            len({call for call, *_ in by_name[name]}),
+            len(by_name[name]),
+            sum(p[2] == "0" for p in by_name[name]),
+        ]
+        for name in sorted(by_name)
+    ]
+    open_ones = [
+        f"- `{name}` at {call}: {statement}; left: `{left}`"
+        for name, proved in sorted(by_name.items())
+        for call, statement, left in proved
+        if left != "0"
+    ]
+    return f"""## Proofs
+
+For each element-wise primitive, on each of its branches: the VJP, run by the engine on symbols, equals the cotangent
+times the derivative of the function's definition, and the derivatives of the VJP equal the second derivatives. SymPy
+simplifies each difference to 0; the inputs are any real numbers of the branch. Nothing is sampled. The values at kinks
+are tested separately.
+
+{format_table(["primitive", "branches", "statements", "proved"], rows)}
+{chr(10).join(open_ones) or "None is open."}
+"""
+
+
+def accuracies(found: dict[tuple[Any, ...], Any]) -> str:
+    from tests.evidence import accuracy
+
+    rows = [
+        [
+            f"`{result.name}`",
+            result.dtype,
+            result.points,
+            f"{result.value:.3g}",
+            f"{result.vjp:.3g}",
+            f"{result.outside_value:.3g}",
+            f"{result.outside_vjp:.3g}",
+            result.beyond,
+        ]
+        for result in select_results(found, "accuracy").values()
+    ]
+    names = sorted({result.name for result in select_results(found, "accuracy").values() if result.beyond})
+    reasons = [f"- `{name}`: {accuracy.REASONS.get(name, 'not explained yet')}." for name in names]
+    head = ["function", "type", "points", "value", "VJP", "value, subnormal", "VJP, subnormal", "beyond"]
+    return f"""## Accuracy
+
+The largest errors in units in the last place (ulps) against mpmath with {accuracy.DIGITS} digits, for points from
+subnormal numbers to those that overflow; 0.5 is correct rounding. Where an input, the value or the derivative is
+subnormal or overflows, digits are lost by definition, and the errors are given apart. The goals are \
+{accuracy.VALUE_GOAL} for a
+value, beyond NumPy's own error, and {accuracy.VJP_GOAL} for a VJP, plus what an ill-conditioned result changes by when
+each input changes by one ulp; the last column counts the points beyond them.
+
+{format_table(head, sorted(rows))}
+Why some are beyond their goal:
+
+{chr(10).join(reasons) or "None is."}
+"""
 
 
 def injected_faults(found: dict[tuple[Any, ...], Any]) -> str:

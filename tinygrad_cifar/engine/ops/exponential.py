@@ -81,12 +81,12 @@ exp2 = unary(
     doc=Doc("Compute 2 to the power x.", "2**x", x="out * log(2)"),
 )
 log2 = unary(
-    "log2", np.log2, x=lambda g, x: g / (x * _LOG_2), doc=Doc("Compute the logarithm to base 2.", x="1 / (x * log(2))")
+    "log2", np.log2, x=lambda g, x: (g / _LOG_2) / x, doc=Doc("Compute the logarithm to base 2.", x="1 / (x * log(2))")
 )
 log10 = unary(
     "log10",
     np.log10,
-    x=lambda g, x: g / (x * _LOG_10),
+    x=lambda g, x: (g / _LOG_10) / x,  # x * log(10) can overflow
     doc=Doc("Compute the logarithm to base 10.", x="1 / (x * log(10))"),
 )
 log1p = unary(
