@@ -316,8 +316,7 @@ REASONS = {
     "sech2": "an internal function, the square of a quotient: three roundings, one of them doubled",
     "erf": "the series and the polynomial have errors of their own; NumPy has no error function",
     "erfc": "as for `erf`; in the tail, the error of the polynomial's coefficients, from `math.erfc`, remains",
-    "gelu_tanh": "`1 + tanh(u)` cancels below -3, and `x**3` overflows: the errors are small beside x, not beside the "
-    "result",
+    "gelu_tanh": "`1 + tanh(u)` cancels below -3: the errors are small beside x, not beside the result",
     "softmax": "`g - sum(g * out)` cancels where one probability is near 1: the error is small beside the cotangent, "
     "not beside the result",
     "cross_entropy": "the logarithm of a sum near 1, and `p - 1` where p is near 1: the errors are small beside 1, not "

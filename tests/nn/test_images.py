@@ -210,6 +210,18 @@ def test_a_mean_counts_the_zeros_of_the_padding():
     assert out[0, :, :, 0].tolist() == [[2.0, 2.0], [2.0, 2.0]]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize(("sign", "slope"), [(1, 1.0), (-1, 0.0)])
+def test_gelu_does_not_overflow(approximate, dtype, sign, slope):
+    x = tg.Tensor(sign * np.finfo(dtype).max, requires_grad=True, dtype=dtype)
+    with np.errstate(over="ignore"):  # squares on the way
+        out = tg.gelu(x, approximate)
+        gradient = tg.grad(out, x, create_graph=True)
+        second = tg.grad(gradient, x)
+    assert (out.item(), gradient.item(), second.item()) == (x.item() * slope, slope, 0.0)
+
+
 @given(x=st.floats(-40, 40))
 def test_gelu_is_x_times_the_normal_probability(x):
     expected = 0.5 * x * math.erfc(-x / math.sqrt(2))

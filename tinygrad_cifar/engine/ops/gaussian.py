@@ -18,6 +18,7 @@ from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops.elementwise import _as_floats, multiply, square
 from tinygrad_cifar.engine.ops.exponential import exp
+from tinygrad_cifar.engine.ops.piecewise import clip
 from tinygrad_cifar.engine.ops.trigonometric import tanh
 from tinygrad_cifar.engine.primitives import primitive, unary
 
@@ -71,6 +72,7 @@ _gelu_tanh_vjp = primitive(
 )
 
 _A, _B = math.sqrt(2 / math.pi), 0.044715
+_FLAT_FROM = 30.0  # beyond it the derivative is 0 or 1 in every type; x**3 would overflow far outside
 
 
 def _gelu_tanh_forward(x: Any) -> Any:
@@ -80,12 +82,14 @@ def _gelu_tanh_forward(x: Any) -> Any:
     t *= x
     t = np.tanh(t)
     t += 1
-    t *= x
     t *= 0.5
+    t *= x
     return t
 
 
 def _gelu_tanh_vjp_forward(g: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        x = np.clip(x, -_FLAT_FROM, _FLAT_FROM)
     squared = x * x
     t = squared * (_A * _B)
     t += _A
@@ -103,6 +107,7 @@ def _gelu_tanh_vjp_forward(g: Any, x: Any) -> Any:
 
 
 def _gelu_tanh_curvature(x: Any) -> Any:
+    x = clip(x, -_FLAT_FROM, _FLAT_FROM)
     t, first, second = tanh(_A * (x + _B * x**3)), _A * (1 + 3 * _B * square(x)), 6 * _A * _B * x
     return (1 - square(t)) * (first + x * (second / 2 - t * square(first)))
 
