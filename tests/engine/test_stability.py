@@ -281,3 +281,15 @@ def test_gradients_of_powers_with_integers_equal_those_with_floats(kind, data):
     for power in (lambda n: x**n, lambda n: x ** Tensor(n), lambda n: n**x):
         expected, out = (grad(power(n).sum(), x).data for n in (numbers.astype(float), numbers))
         np.testing.assert_allclose(out, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("is_large", [True, False])
+def test_norm_neither_overflows_nor_underflows(dtype, is_large):
+    """The squares of numbers near the largest and the smallest normal ones cannot be represented."""
+    kind = np.finfo(dtype)
+    size = float(kind.max) * 0.1 if is_large else float(kind.tiny) * 100
+    x = tg.Tensor(np.array([[3.0, 4.0], [0.6, 0.8]]) * [[size / 5], [1.0]], requires_grad=True, dtype=dtype)
+    out = tg.norm(x, axis=1)
+    np.testing.assert_allclose(out.data, np.array([size, 1.0], dtype), rtol=1e-5)
+    np.testing.assert_allclose(tg.grad(out.sum(), x).data, [[0.6, 0.8], [0.6, 0.8]], rtol=1e-5)

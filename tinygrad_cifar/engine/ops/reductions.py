@@ -108,7 +108,20 @@ def _split_among_ties(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims:
 
 
 def _norm_forward(x: Any, axis: tuple[int, ...], keepdims: Any) -> Any:
-    return np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims))
+    with np.errstate(over="ignore", under="ignore"):
+        out = np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims))
+    if x.dtype.kind != "f" or not x.size or _squares_are_exact(out):
+        return out
+    scale = np.maximum.reduce(np.absolute(x), axis=axis, keepdims=True)
+    scale = np.where((scale > 0) & (scale < np.inf), scale, 1)
+    scaled = np.sqrt(np.add.reduce(np.square(x / scale), axis=axis, keepdims=True)) * scale
+    return scaled.reshape(out.shape)
+
+
+def _squares_are_exact(norm: Any) -> bool:
+    """Return whether no square under a root has overflowed, or lost digits by underflow."""
+    kind = np.finfo(norm.dtype)
+    return bool(np.all((norm > np.sqrt(kind.tiny) / kind.eps) & (norm < np.inf)))
 
 
 def _is_tied(x: Any, extreme: Any, axis: tuple[int, ...]) -> Any:
