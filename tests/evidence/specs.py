@@ -1,7 +1,7 @@
 """One specification for each primitive: how to draw its inputs, its reference values, and its kinks.
 
 References are computed without the operation, element by element where that is possible. Those of images and of
-normalisation are in :mod:`tests.evidence.image_specs`.
+normalisation are in :mod:`tests.evidence.image_specs`, those of inverses in :mod:`tests.evidence.inverse_specs`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from tests.evidence.drawing import (
     unary,
 )
 from tests.evidence.image_specs import IMAGE_SPECS
+from tests.evidence.inverse_specs import INVERSE_SPECS
 from tinygrad_cifar.engine.ops.exponential import _power_log
 from tinygrad_cifar.engine.ops.indexing import _scatter
 from tinygrad_cifar.engine.ops.losses import _cross_entropy as cross_entropy
@@ -673,4 +674,5 @@ SPECS: dict[str, Spec] = {
         ),
     ),
     **IMAGE_SPECS,
+    **INVERSE_SPECS,
 }

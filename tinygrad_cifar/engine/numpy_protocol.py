@@ -214,9 +214,13 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = _of_the_same_name(_is_function) | {
     np.cumulative_prod: ops.cumprod,
     np.cumulative_sum: ops.cumsum,
     np.fix: ops.trunc,
+    np.linalg.det: ops.det,
+    np.linalg.inv: ops.inv,
     np.linalg.matmul: ops.matmul,
     np.linalg.norm: ops.norm,
     np.linalg.outer: ops.outer,
+    np.linalg.slogdet: ops.slogdet,
+    np.linalg.solve: ops.solve,
 }
 
 
