@@ -9,6 +9,7 @@ from hypothesis import given
 import tinygrad_cifar as tg
 from tests.evidence.drawing import seeds
 from tinygrad_cifar import Tensor, grad, hessian, hvp, jacobian, jvp, no_grad
+from tinygrad_cifar.engine import backprop, derivatives, graph
 from tinygrad_cifar.engine.gradcheck import complex_step, numerical_gradient
 
 # Functions of an array of shape (2, 3), composed of operations, so that the complex step applies.
@@ -117,6 +118,25 @@ def test_batched_jacobian_needs_as_many_examples_in_both():
 def test_unknown_order_of_a_jacobian_is_rejected():
     with pytest.raises(ValueError, match='jacobian: by must be "rows" or "columns"; got \'forward\''):
         jacobian(tg.sin, [1.0], by="forward")
+
+
+@pytest.mark.parametrize("derivative", [jacobian, hessian], ids=["jacobian", "hessian"])
+def test_a_derivative_visits_no_node_that_is_older_than_its_variable(derivative, monkeypatch):
+    visited = []
+
+    def counted(*arguments):
+        nodes = graph.ancestors(*arguments)
+        visited.append(len(nodes))
+        return nodes
+
+    monkeypatch.setattr(derivatives, "ancestors", counted)
+    monkeypatch.setattr(backprop, "ancestors", counted)
+    W = Tensor(2.0, requires_grad=True)
+    for _ in range(100):
+        W = W * 1.0
+    out = derivative(lambda x: W * x**3, 5.0)
+    assert out.requires_grad
+    assert max(visited) < 20
 
 
 def test_backward_passes_of_a_batched_jacobian_are_shared():

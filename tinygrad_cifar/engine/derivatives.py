@@ -286,9 +286,14 @@ def _depends_on_others(out: Tensor, variables: Sequence[Tensor]) -> bool:
     """Return whether a result depends on anything recorded other than the new leaves among ``variables``."""
     if any(not variable.is_leaf for variable in variables):
         return True
-    own = {variable._node for variable in variables}
-    behind = [] if out._node is None else ancestors(out._node)
-    others = [node for node in behind if node.primitive is None and node not in own]
+    own = {variable._node for variable in variables if variable._node is not None}
+    oldest = min((node.number for node in own), default=0)
+    newer = [] if out._node is None else ancestors(out._node, oldest)
+    others = [
+        node
+        for node in newer
+        if (node.primitive is None and node not in own) or any(edge[0].number < oldest for edge in node.edges or ())
+    ]
     return bool(others)
 
 
