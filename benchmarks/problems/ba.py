@@ -1,9 +1,15 @@
-"""ba: the residuals of a bundle adjustment and their sparse Jacobian; ADBench's paper (see gmm), section 4.2.
+"""ba: the residuals of a bundle adjustment and their sparse Jacobian; ADBench's paper (see gmm).
 
 A camera has 11 parameters: rotation r (a vector along the axis, as long as the angle), centre C, focal length f,
-principal point u, and two radial distortions k. A point X is projected as ``p = R (X - C)``, ``p = p[:2] / p[2]``, ``p
-= p (1 + k0 |p|**2 + k1 |p|**4)``, ``p = f p + u``. Each of the p observations of a point by a camera has a weight w,
-the residuals ``w (p - feature)`` and, for the weight, ``1 - w**2``.
+principal point u, and two radial distortions k. A point X is projected in four steps::
+
+    y = R @ (X - C)
+    y = y[:2] / y[2]
+    y = y * (1 + k[0] * |y|**2 + k[1] * |y|**4)
+    y = f * y + u
+
+Each of the p observations of a point by a camera has a weight w, the two residuals ``w * (y - feature)``, and one for
+its weight, ``1 - w**2``.
 
 The Jacobian has blocks of two rows and 15 columns (camera, point and weight of the observation), computed for all
 observations together, and one element for each weight. It is returned in compressed sparse rows, as in GradBench: where

@@ -1,4 +1,4 @@
-"""All problems, in the order of GradBench's list: the simplest first."""
+"""All problems, the simplest first."""
 
 from __future__ import annotations
 

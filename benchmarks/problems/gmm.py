@@ -1,4 +1,4 @@
-"""gmm: the log posterior of a Gaussian mixture with a Wishart prior; section 4.1 of ADBench's paper.
+"""gmm: the log posterior of a Gaussian mixture with a Wishart prior; ADBench's paper.
 
 F. Srajer, Z. Kukelova, A. Fitzgibbon: A benchmark of selected algorithmic differentiation tools on some problems in
 computer vision and machine learning (arXiv:1807.10129), with the corrections of GradBench: the prior is over the

@@ -1,4 +1,4 @@
-"""ht: the errors of a hand model and their Jacobian; ADBench's paper (see gmm), section 4.3.
+"""ht: the errors of a hand model and their Jacobian; ADBench's paper (see gmm).
 
 The hand has 22 bones: the wrist, five fingers of four bones in a chain from the wrist, and the forearm. Its 26
 parameters theta are the global rotation (a vector along the axis, as long as the angle; it is not 0 here), the

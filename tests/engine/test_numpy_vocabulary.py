@@ -357,11 +357,25 @@ def test_median_that_is_an_element_beside_an_infinity_has_its_gradient():
     assert tg.grad(np.median(t), t).data.tolist() == [0.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("name", ["matmul", "outer", "trace", "matrix_transpose"])
+OF_LINALG = {
+    "matmul": [(2, 2), (2, 2)],
+    "outer": [(2,), (3,)],
+    "trace": [(2, 3, 3)],
+    "matrix_transpose": [(2, 3)],
+    "diagonal": [(2, 3, 3)],
+    "cross": [(2, 3), (3,)],
+    "tensordot": [(2, 3, 4), (3, 4)],
+    "vecdot": [(2, 3), (3,)],
+    "solve": [(2, 3, 3), (3,)],
+    "inv": [(3, 3)],
+    "det": [(3, 3)],
+}
+
+
+@pytest.mark.parametrize("name", OF_LINALG)
 def test_functions_of_numpys_linalg_with_an_operation(name):
-    function = getattr(np.linalg, name)
-    x = np.array([[1.0, 2.0], [3.0, 5.0]]) if name != "outer" else np.array([1.0, 2.0])
-    arrays = [x, x][: 2 if name in ("matmul", "outer") else 1]
+    function, rng = getattr(np.linalg, name), np.random.default_rng(0)
+    arrays = [rng.normal(size=shape) for shape in OF_LINALG[name]]
     out = function(*[Tensor(array, requires_grad=True) for array in arrays])
     np.testing.assert_allclose(out.data, function(*arrays))
     assert out.requires_grad
