@@ -65,27 +65,36 @@ def _installed(options: Options) -> tuple[dict[str, Library], list[str]]:
 
 
 def _compare_with_reference(problem: Problem, libraries: dict[str, Library]) -> dict[str, str]:
-    """Return the libraries whose results differ from the reference, or that raise an error, with the reason."""
+    """Return the other libraries whose results differ from the reference, or that raise an error, with the reason."""
     wrong = dict(problem.unsuitable)
     for name, library in libraries.items():
-        for size in problem.small if name not in wrong else ():
-            inputs = problem.inputs(size)
-            for function, make in problem.functions.items():
-                reason = _difference(library, make, inputs, problem.reference[function](inputs), problem.rtol)[1]
-                if reason:
-                    wrong[name] = f"{function}: {reason}"
+        if name not in wrong:
+            reasons = [
+                reason
+                for size in problem.small
+                for function in problem.functions
+                if (reason := _why_wrong(problem, function, library, size))
+            ]
+            if reasons:
+                wrong[name] = reasons[0]
+    if OURS in wrong:
+        raise RuntimeError(f"{problem.name}, {wrong[OURS]}")
     return wrong
 
 
-def _difference(
-    library: Library, make: Callable[[Library, Inputs], Any], inputs: Inputs, expected: Any, rtol: float
-) -> tuple[float, str]:
-    """Return the relative error of the results, and why they are wrong; an empty text if they are not."""
+def _why_wrong(problem: Problem, function: str, library: Library, size: Size) -> str:
+    """Return why the results of a library are wrong; an empty text if they are those of the reference."""
+    inputs = problem.inputs(size)
+    expected = problem.reference[function](inputs)
     try:
-        error = relative_error(library.numpy(make(library, inputs)()), expected)
+        error = relative_error(library.numpy(problem.functions[function](library, inputs)()), expected)
     except Exception as failure:  # noqa: BLE001 (of a library that cannot compute it)
-        return float("inf"), f"{type(failure).__name__}: {failure}".split("\n", 1)[0]
-    return error, "" if error <= rtol else f"the results differ (relative error {error:.1e})"
+        return f"{function}: {_first_line(failure)}"
+    return "" if error <= problem.rtol else f"{function}: the results differ (relative error {error:.1e})"
+
+
+def _first_line(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}".split("\n", 1)[0]
 
 
 def _row(
@@ -103,13 +112,19 @@ def _row(
     for name, library in libraries.items():
         if name in left_out:
             continue
-        thunk = make(library, inputs)
-        thunk()  # compiles
-        started = perf_counter()
-        found = library.numpy(thunk())
-        slowest = max(slowest, perf_counter() - started)
-        expected = found if name == OURS else expected
-        errors[name] = relative_error(found, expected)
+        try:
+            thunk = make(library, inputs)
+            thunk()  # compiles
+            started = perf_counter()
+            found = library.numpy(thunk())
+            slowest = max(slowest, perf_counter() - started)
+            expected = found if name == OURS else expected
+            errors[name] = relative_error(found, expected)
+        except Exception as failure:
+            if name == OURS:
+                raise
+            left_out[name] = _first_line(failure)
+            continue
         if errors[name] <= problem.rtol:
             thunks[name] = thunk
         else:

@@ -107,6 +107,16 @@ def test_error_is_relative_to_the_largest_element_of_each_array(found: Any, erro
 # -- the measurement ---------------------------------------------------------------------------------------------------
 
 
+class _Failing:
+    """This library, which cannot compute gradients."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(load(OURS), name)
+
+    def gradient(self, f: Any, *xs: Any) -> Any:
+        raise TypeError(f"no gradients of {len(xs)} inputs\nof {f}")
+
+
 class _Wrong:
     """This library, with gradients that are wrong by 1 per cent."""
 
@@ -125,11 +135,12 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             return load(OURS)
         if name == "JAX jit":
             raise ImportError(name)
-        return _Wrong()
+        return _Failing() if name == "HIPS autograd" else _Wrong()
 
+    monkeypatch.setenv("NPROC", "1")  # restores it afterwards
     monkeypatch.setattr(measurement, "load", load_or_fail)
     monkeypatch.setattr(measurement, "PROBLEMS", [problem for problem in PROBLEMS if problem.name in ("lse", "det")])
-    result = measurement.measure(Options(quick=True, threads=1, without=("HIPS autograd",)), lambda _: None)
+    result = measurement.measure(Options(quick=True, threads=1), lambda _: None)
     assert result["missing"] == ["JAX jit"]
     text = "\n".join(measurement.lines(result))
     assert "not installed: JAX jit" in text
@@ -148,5 +159,18 @@ def test_every_function_is_timed(rows: list[dict[str, Any]]) -> None:
 def test_library_with_wrong_gradients_is_left_out_and_not_timed(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         assert row["seconds"].keys() == {OURS}
-        assert row["left_out"].keys() == {"PyTorch eager"}
+        assert row["left_out"].keys() == {"PyTorch eager", "HIPS autograd"}
         assert "the results differ (relative error 1.0e-02)" in row["left_out"]["PyTorch eager"]
+
+
+def test_error_of_another_library_is_stated_in_one_line(rows: list[dict[str, Any]]) -> None:
+    errors = {row["left_out"]["HIPS autograd"].partition(": ")[2] for row in rows}
+    assert errors == {"TypeError: no gradients of 1 inputs"}
+
+
+def test_wrong_results_of_this_library_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NPROC", "1")
+    monkeypatch.setattr(measurement, "load", lambda _: _Wrong())
+    monkeypatch.setattr(measurement, "PROBLEMS", [problem for problem in PROBLEMS if problem.name == "lse"])
+    with pytest.raises(RuntimeError, match="lse, gradient: the results differ"):
+        measurement.measure(Options(quick=True, threads=1), lambda _: None)
