@@ -12,7 +12,8 @@ from autograd.core import make_vjp
 from autograd.differential_operators import make_jvp
 from autograd.tracer import isbox
 
-from benchmarks.problems.libraries import Library, Thunk
+from benchmarks.problems.libraries import Thunk
+from benchmarks.problems.libraries.eager import Eager
 
 
 class _Names:
@@ -25,7 +26,7 @@ class _Names:
         return anp.linalg.det(x)
 
 
-class _Autograd(Library):
+class _Autograd(Eager):
     np = _Names()
 
     def array(self, x: Any) -> Any:
@@ -40,16 +41,6 @@ class _Autograd(Library):
     def logsumexp(self, x: Any, axis: int) -> Any:
         highest = anp.max(x, axis=axis, keepdims=True)
         return anp.squeeze(highest, axis) + anp.log(anp.sum(anp.exp(x - highest), axis=axis))
-
-    def fold(self, step: Callable[[Any, Any], Any], state: Any, inputs: Any) -> Any:
-        for row in inputs:
-            state = step(state, row)
-        return state
-
-    def repeat(self, step: Callable[[Any], Any], state: Any, count: int) -> Any:
-        for _ in range(count):
-            state = step(state)
-        return state
 
     def value(self, f: Callable[..., Any], *xs: Any) -> Thunk:
         point = [self.array(x) for x in xs]

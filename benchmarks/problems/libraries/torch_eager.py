@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.problems.libraries import Library, Thunk
+from benchmarks.problems.libraries import Thunk
+from benchmarks.problems.libraries.eager import Eager
 
 
 class _Names:
@@ -38,7 +39,7 @@ class _Names:
         return torch.amin(x, dim=axis)
 
 
-class _Torch(Library):
+class _Torch(Eager):
     np = _Names()
     sigmoid = staticmethod(torch.sigmoid)
     logsumexp = staticmethod(torch.logsumexp)
@@ -53,16 +54,6 @@ class _Torch(Library):
         if isinstance(results, (tuple, list)):
             return tuple(self.numpy(part) for part in results)
         return results.detach().numpy() if isinstance(results, torch.Tensor) else np.array(results)
-
-    def fold(self, step: Callable[[Any, Any], Any], state: Any, inputs: Any) -> Any:
-        for row in inputs:
-            state = step(state, row)
-        return state
-
-    def repeat(self, step: Callable[[Any], Any], state: Any, count: int) -> Any:
-        for _ in range(count):
-            state = step(state)
-        return state
 
     def value(self, f: Callable[..., Any], *xs: Any) -> Thunk:
         constants = [self.array(x) for x in xs]
