@@ -27,6 +27,7 @@ from benchmarks import (
 from benchmarks.environment import environment
 from benchmarks.implementations import HAND, IMPLEMENTATIONS, OURS
 from benchmarks.options import Options
+from benchmarks.problems import measurement as problems
 from tinygrad_cifar.system import blas
 
 _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = {
@@ -40,6 +41,7 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "convolution": convolution.measure,
     "convnet": convnet.measure,
     "patchify": patchify.measure,
+    "problems": problems.measure,
 }
 _ON_ALL_CORES = ("convolution", "convnet", "patchify")
 _DOCS = Path(__file__).parent.parent / "docs"

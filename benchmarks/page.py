@@ -24,6 +24,7 @@ from benchmarks import (
     step,
     targets,
 )
+from benchmarks.problems import measurement as problems
 from tinygrad_cifar.system.files import atomic_write
 
 _BEGINNING = """\
@@ -70,6 +71,11 @@ _METHOD = """\
   as many threads, MyGrad and the code with fancy indexing with as many threads of BLAS. They share a process; before
   each group of calls, one or two are not timed (of the large network, none). Of PyTorch's memory layouts, contiguous
   and channels last, the faster is taken. Losses or results must agree.
+- **Problems that others set** are those of GradBench, the successor of ADBench, in float64. Each is written once, with
+  the functions that all libraries have under NumPy's names, and asked of each library in its fastest form: JAX compiles
+  whole functions and loops, PyTorch takes several cotangents in one pass. Inputs are drawn from a seed, with sizes of
+  GradBench; the modules in `benchmarks/problems` state the sources and the differences. Results must agree with a
+  reference derived by hand or by the complex step (relative error 1e-9).
 """
 
 _PARTS = (
@@ -81,6 +87,7 @@ _PARTS = (
     ("convolution", "Convolutions", convolution.lines),
     ("convnet", "The network of the records", convnet.lines),
     ("patchify", "The network of assignment 3", patchify.lines),
+    ("problems", "Problems that others set", problems.lines),
 )
 
 

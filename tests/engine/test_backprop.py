@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import tinygrad_cifar as tg
 from tests.support.tensors import gradient_of, variable
 from tinygrad_cifar import Tensor, from_numpy, grad, no_grad
+from tinygrad_cifar.engine import backprop, graph
 
 # -- sums over paths ---------------------------------------------------------------------------------------------------
 
@@ -284,6 +285,23 @@ def test_freed_branch_older_than_the_target_is_ignored():
     shared.sum().backward()
     x = variable([5.0])
     assert grad((shared * x).sum(), x).data.tolist() == [6.0]
+
+
+def test_grad_visits_no_node_that_is_older_than_its_targets(monkeypatch):
+    visited = []
+
+    def counted(*arguments):
+        nodes = graph.ancestors(*arguments)
+        visited.append(len(nodes))
+        return nodes
+
+    monkeypatch.setattr(backprop, "ancestors", counted)
+    old = variable([2.0])
+    for _ in range(100):
+        old = old * 1.0
+    x = variable([3.0])
+    assert grad(old * x * x, x).data.tolist() == [12.0]
+    assert visited == [3]  # two products, and x
 
 
 def test_grad_frees_the_graph_unless_retained():

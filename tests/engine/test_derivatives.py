@@ -8,6 +8,7 @@ from hypothesis import given
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor, grad, hessian, hvp, jacobian, jvp, no_grad
+from tinygrad_cifar.engine import backprop, derivatives, graph
 from tinygrad_cifar.engine.gradcheck import complex_step, numerical_gradient
 from tinygrad_cifar.testing.strategies import seeds
 
@@ -67,6 +68,84 @@ def test_rows_of_the_jacobian_equal_numerical_gradients(f, seed):
         np.testing.assert_allclose(J.data[at], complex_step(f, x, cotangent=unit), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+@given(seed=seeds)
+def test_the_jacobian_by_columns_is_that_by_rows(f, seed):
+    x, _ = point(seed)
+    by_columns = jacobian(f, x, by="columns")
+    np.testing.assert_allclose(by_columns.data, jacobian(f, x).data, rtol=1e-12, atol=1e-13)
+
+
+# Functions of a batch of two examples.
+BATCHED = {
+    "elementwise": lambda x: tg.sin(x) * tg.exp(x),
+    "a scalar of each": lambda x: tg.logsumexp(x, 1),
+    "more elements": lambda x: tg.concatenate([x, x * x], 1),
+    "a matrix of each": lambda x: tg.expand_dims(x, 1) * tg.expand_dims(x, 2) * np.array([1.0, 3.0])[:, None, None],
+    "a constant": lambda _: tg.Tensor(np.ones((2, 2))),
+    "linear": lambda x: x[:, ::-1] * 3.0,
+    "no element of each": lambda x: x[:, :0],
+}
+
+
+@pytest.mark.parametrize("by", ["rows", "columns"])
+@pytest.mark.parametrize("f", BATCHED.values(), ids=BATCHED)
+@given(seed=seeds)
+def test_batched_jacobian_is_the_diagonal_of_the_jacobian(f, by, seed):
+    x, _ = point(seed)
+    full = jacobian(f, x).data
+    J = jacobian(f, x, by=by, batched=True)
+    assert J.shape == (*f(x).shape, 3)
+    for i in range(2):
+        np.testing.assert_allclose(J.data[i], full[i, ..., i, :], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("by", ["rows", "columns"])
+@pytest.mark.parametrize(
+    "f", [lambda x: x - tg.mean(x, 0), lambda x: x * x[::-1], lambda x: x @ x.T, lambda x: x[::-1]]
+)
+def test_batched_jacobian_of_dependent_examples_is_rejected(f, by):
+    with pytest.raises(ValueError, match="jacobian: with batched=True, an example of f"):
+        jacobian(f, [[1.0, 2.0], [3.0, 5.0]], by=by, batched=True)
+
+
+def test_batched_jacobian_needs_as_many_examples_in_both():
+    for f in (lambda x: x[:1], tg.sum):
+        with pytest.raises(ValueError, match=r"jacobian: if batched, x and f\(x\) must have as many examples"):
+            jacobian(f, np.ones((2, 3)), batched=True)
+
+
+def test_unknown_order_of_a_jacobian_is_rejected():
+    with pytest.raises(ValueError, match='jacobian: by must be "rows" or "columns"; got \'forward\''):
+        jacobian(tg.sin, [1.0], by="forward")
+
+
+@pytest.mark.parametrize("derivative", [jacobian, hessian], ids=["jacobian", "hessian"])
+def test_a_derivative_visits_no_node_that_is_older_than_its_variable(derivative, monkeypatch):
+    visited = []
+
+    def counted(*arguments):
+        nodes = graph.ancestors(*arguments)
+        visited.append(len(nodes))
+        return nodes
+
+    monkeypatch.setattr(derivatives, "ancestors", counted)
+    monkeypatch.setattr(backprop, "ancestors", counted)
+    W = Tensor(2.0, requires_grad=True)
+    for _ in range(100):
+        W = W * 1.0
+    out = derivative(lambda x: W * x**3, 5.0)
+    assert out.requires_grad
+    assert max(visited) < 20
+
+
+def test_backward_passes_of_a_batched_jacobian_are_shared():
+    calls = []
+    counted = tg.primitive("counted_by_test", lambda x: x * 1.0, x=lambda g: (calls.append(1), g)[1])
+    jacobian(lambda x: tg.sum(counted(x).reshape(50, 2, 2), 2), np.ones((50, 4)), batched=True)
+    assert len(calls) == 2 + 1
+
+
 @pytest.mark.parametrize("f", SCALAR_FUNCTIONS.values(), ids=SCALAR_FUNCTIONS)
 @given(seed=seeds)
 def test_hessian_equals_differences_of_the_gradient(f, seed):
@@ -104,6 +183,8 @@ DERIVATIVES = {
     "jvp": lambda f, x: jvp(f, [x], [np.ones(2)])[1],
     "hvp": lambda f, x: hvp(lambda x: tg.sum(f(x) * x), [x], [np.ones(2)])[0],
     "jacobian": jacobian,
+    "jacobian by columns": lambda f, x: jacobian(f, x, by="columns"),
+    "batched jacobian": lambda f, x: jacobian(lambda x: f(x) * x, x, batched=True),
     "hessian": lambda f, x: hessian(lambda x: tg.sum(f(x) * x), x),
 }
 

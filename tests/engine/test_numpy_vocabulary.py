@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_cifar as tg
+from tests.evidence.inverse_specs import invertible
 from tests.evidence.specs import SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import check_gradients
@@ -68,6 +69,7 @@ MATRICES = [((3, 3),), ((2, 4),), ((4, 2),)]
 PAIRS = [((3,), (3,)), ((2, 3), (3,)), ((2, 1), (2, 3))]
 AXES = (a(), a(axis=0), a(axis=-1), a(axis=1, keepdims=True), a(axis=(0, 1)))
 SMALL = [((2, 3),), ((3, 2, 2),)]
+SQUARE = [((1, 1),), ((3, 3),), ((2, 4, 4),)]
 NAN_AXES = (a(), a(axis=0), a(axis=-1, keepdims=True))
 
 CALLS: dict[str, Calls] = {
@@ -207,6 +209,9 @@ CALLS: dict[str, Calls] = {
         a(-np.inf, 1),
         a(0.5, 1),
     ),
+    "inv": calls(invertible, SQUARE),
+    "det": calls(invertible, SQUARE),
+    "slogdet": calls(invertible, SQUARE),
     # sampled functions
     "diff": calls(moderate, SMALL, a(), a(2), a(axis=0), a(0), a(prepend=0.5, append=1.0), a(axis=0, append=0.0)),
     "ediff1d": calls(moderate, SMALL, a(), a(1.0), a(to_begin=[0.0, 1.0])),
@@ -226,7 +231,7 @@ CALLS: dict[str, Calls] = {
 
 
 def numpys(name: str) -> Any:
-    return np.linalg.norm if name == "norm" else getattr(np, name)
+    return getattr(np, name, None) or getattr(np.linalg, name)
 
 
 NOT_IN_NUMPY = {"avg_pool2d", "channels_first", "channels_last", "gelu"}  # tested with the layers of images
@@ -240,7 +245,7 @@ def outputs(result: Any) -> list[Any]:
     return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if name == "norm" or hasattr(np, name)])  # unstack: NumPy 2.1
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "unstack" or hasattr(np, name)])  # NumPy 2.1
 def test_values_and_derivatives(name):
     @settings(max_examples=max(1, settings().max_examples // 3))  # each is differentiated twice
     @given(data=st.data(), seed=seeds)
@@ -352,11 +357,25 @@ def test_median_that_is_an_element_beside_an_infinity_has_its_gradient():
     assert tg.grad(np.median(t), t).data.tolist() == [0.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("name", ["matmul", "outer", "trace", "matrix_transpose"])
+OF_LINALG = {
+    "matmul": [(2, 2), (2, 2)],
+    "outer": [(2,), (3,)],
+    "trace": [(2, 3, 3)],
+    "matrix_transpose": [(2, 3)],
+    "diagonal": [(2, 3, 3)],
+    "cross": [(2, 3), (3,)],
+    "tensordot": [(2, 3, 4), (3, 4)],
+    "vecdot": [(2, 3), (3,)],
+    "solve": [(2, 3, 3), (3,)],
+    "inv": [(3, 3)],
+    "det": [(3, 3)],
+}
+
+
+@pytest.mark.parametrize("name", OF_LINALG)
 def test_functions_of_numpys_linalg_with_an_operation(name):
-    function = getattr(np.linalg, name)
-    x = np.array([[1.0, 2.0], [3.0, 5.0]]) if name != "outer" else np.array([1.0, 2.0])
-    arrays = [x, x][: 2 if name in ("matmul", "outer") else 1]
+    function, rng = getattr(np.linalg, name), np.random.default_rng(0)
+    arrays = [rng.normal(size=shape) for shape in OF_LINALG[name]]
     out = function(*[Tensor(array, requires_grad=True) for array in arrays])
     np.testing.assert_allclose(out.data, function(*arrays))
     assert out.requires_grad

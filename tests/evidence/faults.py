@@ -363,7 +363,7 @@ ENGINE_FAULTS = {
     "uses only the first tangent": EngineFault(
         "engine.derivatives", "inner_product", "(A * B).sum()", "(A * directions[0]).sum()"
     ),
-    "transposes the Jacobian": EngineFault("engine.derivatives", "_jacobian", "A.B((*C.D, *E.D))", "A.B((*E.D, *C.D))"),
+    "transposes the Jacobian": EngineFault("engine.derivatives", "_jacobian", "(*C.D, *E.D[F:])", "(*E.D[F:], *C.D)"),
     "does not record what else a derivative depends on": EngineFault(
         "engine.derivatives", "_depends_on_others", "bool(A)", "False"
     ),

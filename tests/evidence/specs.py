@@ -1,7 +1,7 @@
 """One specification for each primitive: how to draw its inputs, its reference values, and its kinks.
 
 References are computed without the operation, element by element where that is possible. Those of images and of
-normalisation are in :mod:`tests.evidence.image_specs`.
+normalisation are in :mod:`tests.evidence.image_specs`, those of inverses in :mod:`tests.evidence.inverse_specs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
+from tests.evidence.builders import binary, kink, unary
 from tests.evidence.image_specs import IMAGE_SPECS
+from tests.evidence.inverse_specs import INVERSE_SPECS
 from tinygrad_cifar.engine.ops.exponential import _power_log
 from tinygrad_cifar.engine.ops.indexing import _scatter
 from tinygrad_cifar.engine.ops.losses import _cross_entropy as cross_entropy
@@ -40,40 +42,6 @@ from tinygrad_cifar.testing.strategies import (
     seeds,
     shapes,
 )
-
-# -- specifications of functions of one and of two arrays --------------------------------------------------------------
-
-
-def unary(
-    call: Callable[..., Any],
-    function: Callable[[float], float],
-    fill: Fill,
-    *kinks: Kink,
-    analytic: bool = True,
-    affine: bool = False,
-) -> Spec:
-    return Spec(call, elementwise(fill), by_element(function), analytic=analytic, affine=affine, kinks=kinks)
-
-
-def binary(
-    call: Callable[..., Any],
-    function: Callable[[float, float], float],
-    x: Fill,
-    y: Fill,
-    *kinks: Kink,
-    analytic: bool = True,
-    affine: bool = False,
-) -> Spec:
-    """Specify an operation of two inputs, the second of which may be a Python scalar."""
-    number = elementwise(x, parameters=st.sampled_from([(2.375,), (-1.125,)]))
-    cases = st.one_of(elementwise(x, y), elementwise(x, y), number)
-    return Spec(call, cases, by_element(function), analytic=analytic, affine=affine, kinks=kinks)
-
-
-def kink(name: str, arrays: Sequence[Any], gradients: Sequence[Any], *parameters: Any, cotangent: Any) -> Kink:
-    case = Case(tuple(np.array(array, dtype=float) for array in arrays), parameters)
-    return Kink(name, case, np.array(cotangent, dtype=float), tuple(gradients))
-
 
 # -- powers, bounds, conditions, types ---------------------------------------------------------------------------------
 
@@ -708,4 +676,5 @@ SPECS: dict[str, Spec] = {
         affine=True,
     ),
     **IMAGE_SPECS,
+    **INVERSE_SPECS,
 }

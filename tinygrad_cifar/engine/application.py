@@ -143,7 +143,8 @@ def as_array(op: Primitive, result: Any) -> Array:
 
 def with_context(op: Primitive, arguments: tuple[Any, ...], error: Exception) -> Exception:
     """Return an error that also names the primitive and its arguments; errors that are not NumPy's are unchanged."""
-    kind = TypeError if isinstance(error, TypeError) else IndexError if isinstance(error, IndexError) else ValueError
+    kinds = (TypeError, IndexError, np.linalg.LinAlgError, ValueError)  # LinAlgError is a ValueError
+    kind = next((kind for kind in kinds if isinstance(error, kind)), ValueError)
     known = isinstance(error, (TypeError, ValueError, IndexError))
     if not known or type(error).__module__.partition(".")[0] not in ("builtins", "numpy"):
         return error

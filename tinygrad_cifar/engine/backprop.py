@@ -222,7 +222,7 @@ def _edges_on_paths(start: Node, targets: frozenset[Node]) -> dict[Node, Sequenc
     """
     oldest = min((node.number for node in targets), default=start.number)
     on_paths: dict[Node, Sequence[Edge]] = {}
-    for node in sorted(ancestors(start), key=attrgetter("number")):  # inputs before what was computed from them
+    for node in sorted(ancestors(start, oldest), key=attrgetter("number")):  # inputs before what was computed from them
         edges = node.edges
         if edges is None and node.number > oldest:
             raise _graph_freed_error(node)

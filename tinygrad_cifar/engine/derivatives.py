@@ -11,7 +11,8 @@ penalty. Under ``no_grad`` they are computed as well, but not recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,8 +112,8 @@ def hvp(f: Callable[..., Tensor], inputs: Sequence[Any], tangents: Sequence[Any]
         return tuple(grad(along, variables, create_graph=wanted and _depends_on_others(along, variables)))
 
 
-def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
-    """Compute the Jacobian of ``f`` at ``x``, with one backward pass for each element of the result.
+def jacobian(f: Callable[[Tensor], Tensor], x: Any, *, by: str = "rows", batched: bool = False) -> Tensor:
+    """Compute the Jacobian of ``f`` at ``x``, or those of all examples of a batch.
 
     Parameters
     ----------
@@ -120,14 +121,25 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         Function of a tensor that returns a tensor, of any shapes.
     x : array_like
         The point.
+    by : str
+        ``"rows"``: one backward pass for each element of the result. ``"columns"``: one for each element of ``x``,
+        through the backward pass; it is faster if ``x`` has fewer elements than the result. Default: ``"rows"``.
+    batched : bool
+        If True, the first axis of ``x`` and of ``f(x)`` counts examples, and each example of the result depends only on
+        that of ``x``. The passes are then shared: one for each element of a single example, and one more, which checks
+        that the examples are independent. Default: False.
 
     Returns
     -------
     Tensor
-        Of shape ``(*f(x).shape, *x.shape)``: element ``[i, j]`` is ``d f(x)[i] / d x[j]``.
+        Of shape ``(*f(x).shape, *x.shape)``: element ``[i, j]`` is ``d f(x)[i] / d x[j]``. If ``batched``, of shape
+        ``(*f(x).shape, *x.shape[1:])``: element ``[n, i, j]`` is ``d f(x)[n, i] / d x[n, j]``.
 
     Raises
     ------
+    ValueError
+        If ``by`` is neither ``"rows"`` nor ``"columns"``, or if ``batched`` and the numbers of examples differ, or an
+        example of the result depends on another one of ``x``.
     TypeError
         If ``x`` does not consist of real numbers, or ``f`` does not return a tensor.
 
@@ -137,8 +149,14 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     >>> tg.jacobian(lambda x: x**2, [1.0, 3.0])
     Tensor([[2., 0.],
             [0., 6.]])
+    >>> tg.jacobian(lambda x: x.prod(axis=1, keepdims=True), [[1.0, 3.0], [2.0, 5.0]], batched=True)
+    Tensor([[[3., 1.]],
+    <BLANKLINE>
+            [[5., 2.]]])
     """
-    return _jacobian("jacobian", f, x)
+    if by not in ("rows", "columns"):
+        raise ValueError(f'jacobian: by must be "rows" or "columns"; got {by!r}')
+    return _jacobian("jacobian", f, x, by, bool(batched))
 
 
 def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
@@ -173,17 +191,60 @@ def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     return _jacobian("hessian", lambda variable: _gradients("hessian", f, [variable])[0], x)
 
 
-def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any, by: str = "rows", batched: bool = False) -> Tensor:
     wanted = is_recording()
     with enable_grad():
         (variable,) = _variables(name, [x])
         out = _evaluate(name, f, [variable])
-        if not out.requires_grad or out.size == 0:
-            return _zeros((*out.shape, *variable.shape), variable)
-        how = {"retain_graph": True, "create_graph": wanted and _depends_on_others(out, [variable])}
-        rows = [grad(out, variable, gradient=unit.reshape(out.shape), **how) for unit in np.eye(out.size)]
-        matrix: Tensor = stack(rows).reshape((*out.shape, *variable.shape))
-        return matrix
+        if batched and (not out.ndim or out.shape[:1] != variable.shape[:1]):
+            raise ValueError(
+                f"{name}: if batched, x and f(x) must have as many examples, along their first axes; got the shapes "
+                f"{variable.shape} and {out.shape}"
+            )
+        shape = (*out.shape, *variable.shape[batched:])
+        if not out.requires_grad or math.prod(shape) == 0:
+            return _zeros(shape, variable)
+        # A linear map: of the cotangent to a row of the Jacobian, or of the tangent to a column.
+        start, end, others = out, variable, [variable]
+        if by == "columns":
+            u = Tensor(np.zeros(out.shape, out.dtype), requires_grad=True)
+            start, end, others = grad(out, variable, gradient=u, create_graph=True), u, [variable, u]
+            if not start.requires_grad:
+                return _zeros(shape, variable)
+        recorded = wanted and _depends_on_others(start, others)
+        lines = [
+            grad(start, end, gradient=unit, retain_graph=True, create_graph=recorded)
+            for unit in _units(start.shape, batched)
+        ]
+        if batched:
+            _require_independent_examples(name, start, end, lines)
+        joined: Tensor = stack(lines, int(batched) if by == "rows" else -1)
+        return joined.reshape(shape)
+
+
+def _units(shape: tuple[int, ...], batched: bool) -> Iterator[Array]:
+    """Yield the arrays with a single one; if ``batched``, with one at the same place of each example."""
+    each = shape[1:] if batched else shape
+    for unit in np.eye(math.prod(each)):
+        yield np.broadcast_to(unit.reshape(each), shape)
+
+
+def _require_independent_examples(name: str, start: Tensor, end: Tensor, lines: Sequence[Tensor]) -> None:
+    """Raise ValueError unless a combination with weights that differ by example equals that of the lines."""
+    rng = np.random.default_rng(0)
+    by_example, by_line = rng.uniform(0.5, 1.5, len(start)), rng.uniform(0.5, 1.5, len(lines))
+    weights = np.multiply.outer(by_example, by_line).reshape(start.shape)
+    found = grad(start, end, gradient=weights, retain_graph=True).data
+    factors = by_example.reshape(-1, *[1] * (end.ndim - 1))
+    with np.errstate(invalid="ignore"):  # of infinities, which are not compared
+        terms = [weight * factors * line.data for weight, line in zip(by_line, lines, strict=True)]
+        bound = np.sqrt(np.finfo(end.dtype).eps) * np.max(np.sum(np.abs(terms), 0), initial=0.0)
+        dependent = np.any(np.abs(found - np.sum(terms, 0)) > bound)
+    if dependent:
+        raise ValueError(
+            f"{name}: with batched=True, an example of f(x) must depend only on the same example of x; leave it out, "
+            "or change f"
+        )
 
 
 def _gradients(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -225,9 +286,14 @@ def _depends_on_others(out: Tensor, variables: Sequence[Tensor]) -> bool:
     """Return whether a result depends on anything recorded other than the new leaves among ``variables``."""
     if any(not variable.is_leaf for variable in variables):
         return True
-    own = {variable._node for variable in variables}
-    behind = [] if out._node is None else ancestors(out._node)
-    others = [node for node in behind if node.primitive is None and node not in own]
+    own = {variable._node for variable in variables if variable._node is not None}
+    oldest = min((node.number for node in own), default=0)
+    newer = [] if out._node is None else ancestors(out._node, oldest)
+    others = [
+        node
+        for node in newer
+        if (node.primitive is None and node not in own) or any(edge[0].number < oldest for edge in node.edges or ())
+    ]
     return bool(others)
 
 

@@ -123,14 +123,18 @@ def make_node(op: Primitive, result: Array, edges: Any) -> Node:
     return node
 
 
-def ancestors(start: Node) -> list[Node]:
-    """Return a node and all nodes that it was computed from, each once, as far as they have not been freed."""
+def ancestors(start: Node, oldest: int = 0) -> list[Node]:
+    """Return a node and all nodes that it was computed from, each once, as far as they have not been freed.
+
+    Nodes with a number below ``oldest``, which were made before, are left out. No path between others leads through
+    them, since a node has a larger number than its inputs.
+    """
     found, seen, pending = [], {start}, [start]
     while pending:
         node = pending.pop()
         found.append(node)
         for parent, _, _ in node.edges or ():
-            if parent not in seen:
+            if parent not in seen and parent.number >= oldest:
                 seen.add(parent)
                 pending.append(parent)
     return found

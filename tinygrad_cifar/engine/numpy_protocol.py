@@ -214,9 +214,16 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = _of_the_same_name(_is_function) | {
     np.cumulative_prod: ops.cumprod,
     np.cumulative_sum: ops.cumsum,
     np.fix: ops.trunc,
+    np.linalg.cross: ops.cross,
+    np.linalg.det: ops.det,
+    np.linalg.inv: ops.inv,
     np.linalg.matmul: ops.matmul,
     np.linalg.norm: ops.norm,
     np.linalg.outer: ops.outer,
+    np.linalg.slogdet: ops.slogdet,
+    np.linalg.solve: ops.solve,
+    np.linalg.tensordot: ops.tensordot,
+    np.linalg.vecdot: ops.vecdot,
 }
 
 
@@ -267,6 +274,7 @@ _ADAPTERS: dict[Any, Callable[..., Any]] = {
     np.copy: _copy,
     np.einsum: _einsum,
     np.gradient: lambda f, *spacing, axis=None, edge_order=1: _gradient(f, spacing, axis, edge_order),
+    np.linalg.diagonal: lambda x, *, offset=0: ops.diagonal(x, offset, -2, -1),
     np.linalg.matrix_transpose: lambda x: ops.swapaxes(x, -1, -2),
     np.linalg.trace: lambda x, *, offset=0: ops.trace(x, offset, -2, -1),
     np.matrix_transpose: lambda x: ops.swapaxes(x, -1, -2),

@@ -2,9 +2,9 @@
 
 One page for each kind, in this order: :mod:`elementwise` (arithmetic), :mod:`piecewise`, :mod:`exponential`,
 :mod:`trigonometric`, :mod:`shapes`, :mod:`indexing`, :mod:`joining`, :mod:`reductions`, :mod:`linalg`,
-:mod:`statistics`, :mod:`sampled`, :mod:`gaussian`, :mod:`convolution`, :mod:`normalization`, :mod:`losses`. An
-operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it to its page. Most
-are compositions of the primitives.
+:mod:`inverses`, :mod:`statistics`, :mod:`sampled`, :mod:`gaussian`, :mod:`convolution`, :mod:`normalization`,
+:mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it
+to its page. Most are compositions of the primitives.
 """
 
 from types import ModuleType
@@ -16,6 +16,7 @@ from tinygrad_cifar.engine.ops import (
     exponential,
     gaussian,
     indexing,
+    inverses,
     joining,
     linalg,
     losses,
@@ -32,6 +33,7 @@ from tinygrad_cifar.engine.ops.elementwise import *  # noqa: F403
 from tinygrad_cifar.engine.ops.exponential import *  # noqa: F403
 from tinygrad_cifar.engine.ops.gaussian import *  # noqa: F403
 from tinygrad_cifar.engine.ops.indexing import *  # noqa: F403
+from tinygrad_cifar.engine.ops.inverses import *  # noqa: F403
 from tinygrad_cifar.engine.ops.joining import *  # noqa: F403
 from tinygrad_cifar.engine.ops.linalg import *  # noqa: F403
 from tinygrad_cifar.engine.ops.losses import *  # noqa: F403
@@ -45,7 +47,7 @@ from tinygrad_cifar.engine.ops.trigonometric import *  # noqa: F403
 
 _PAGES = (
     *(elementwise, piecewise, exponential, trigonometric, shapes, indexing, joining),
-    *(reductions, linalg, statistics, sampled, gaussian, convolution, normalization, losses),
+    *(reductions, linalg, inverses, statistics, sampled, gaussian, convolution, normalization, losses),
 )
 
 

@@ -1,0 +1,22 @@
+"""What libraries that compute at once have in common: their loops are Python's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.problems.libraries import Library
+
+
+class Eager(Library):
+    """A library that computes at once."""
+
+    def fold(self, step: Callable[[Any, Any], Any], state: Any, inputs: Any) -> Any:
+        for row in inputs:
+            state = step(state, row)
+        return state
+
+    def repeat(self, step: Callable[[Any], Any], state: Any, count: int) -> Any:
+        for _ in range(count):
+            state = step(state)
+        return state
