@@ -11,11 +11,13 @@ floating-point type are refused. Integers and booleans (labels, indices, masks) 
 """
 
 from tinygrad_cifar.engine.gradcheck.differences import complex_step, numerical_gradient
+from tinygrad_cifar.engine.gradcheck.extrapolation import ExtrapolatedGradient, extrapolated_gradient
 from tinygrad_cifar.engine.gradcheck.functions import GradientError, check_gradients
 from tinygrad_cifar.engine.gradcheck.measures import MagnitudeSummary, relative_error, relative_errors, summary
 from tinygrad_cifar.engine.gradcheck.models import ModelCheck, ParameterCheck, check_model
 
 __all__ = [
+    "ExtrapolatedGradient",
     "GradientError",
     "MagnitudeSummary",
     "ModelCheck",
@@ -23,6 +25,7 @@ __all__ = [
     "check_gradients",
     "check_model",
     "complex_step",
+    "extrapolated_gradient",
     "numerical_gradient",
     "relative_error",
     "relative_errors",

@@ -5,6 +5,7 @@ A cotangent of ones would not do: a VJP that ignores its cotangent, or averages 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from tinygrad_cifar.engine.backprop import grad, propagate
 from tinygrad_cifar.engine.derivatives import inner_product
 from tinygrad_cifar.engine.gradcheck.arguments import as_points, as_weights, evaluate_function, format_index, name_of
-from tinygrad_cifar.engine.gradcheck.differences import numerical_gradient, rounding_of
+from tinygrad_cifar.engine.gradcheck.extrapolation import Neighbourhood, neighbourhood_of, norm
+from tinygrad_cifar.engine.gradcheck.judgement import Judgement, Part, describe_doubt, judge_gradient
 from tinygrad_cifar.engine.gradcheck.measures import relative_errors
 from tinygrad_cifar.engine.graph import Array, Value, ancestors, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
@@ -128,6 +130,9 @@ def check_gradients(
         )
     weights = generator.standard_normal(out.shape) if cotangent is None else cotangent
     weights = as_weights("check_gradients", out.data, weights)
+    neighbourhoods = [neighbourhood_of(f, points, i, out.data, weights) for i in checked]
+    if not out.requires_grad:
+        return _require_zero_derivative(f, checked, neighbourhoods, rtol, atol)
     what = describe_function(f, out)
     if out._node is not None and not {leaf._node for leaf in leaves} & set(
         propagate(out._node, weights, retain_graph=True)
@@ -137,11 +142,7 @@ def check_gradients(
             "compare; let it compute with the tensors that it receives, in place of a model's own parameters"
         )
     gradients = grad(out, leaves, weights, create_graph=second_order)
-    allowed = rounding_of(weights * out.data) if atol is None else atol
-    worst = 0.0
-    for i, gradient in zip(checked, gradients, strict=True):
-        numerical = numerical_gradient(f, points, i, cotangent=weights)
-        worst = max(worst, _compare(f"{what}: the gradient", i, gradient.data, numerical, rtol, allowed))
+    worst = _compare(f"{what}: the gradient", checked, gradients, neighbourhoods, rtol, atol)
     if not second_order:
         return worst
 
@@ -158,13 +159,11 @@ def check_gradients(
     curvatures: Any = [Tensor(np.zeros(leaf.shape)) for leaf in leaves]
     if directional.requires_grad:  # otherwise the gradient is constant
         curvatures = grad(directional, leaves)
-    if atol is None:
-        allowed = rounding_of(direction * np.concatenate([g.data.ravel() for g in gradients]))
-    for i, curvature in zip(checked, curvatures, strict=True):
-        numerical = numerical_gradient(gradient_at, points, i, cotangent=direction)
-        name = f"{what}: the second derivative"
-        worst = max(worst, _compare(name, i, curvature.data, numerical, rtol, allowed))
-    return worst
+    here = np.concatenate([gradient.data.ravel() for gradient in gradients])
+    neighbourhoods = [
+        neighbourhood_of(gradient_at, points, i, here, direction, norm(weights * out.data)) for i in checked
+    ]
+    return max(worst, _compare(f"{what}: the second derivative", checked, curvatures, neighbourhoods, rtol, atol))
 
 
 def _call_with_leaves(
@@ -178,38 +177,80 @@ def _call_with_leaves(
     leaves = [arguments[i] for i in checked]
     if not isinstance(out, Tensor):
         raise TypeError(f"check_gradients: {name_of(f)} must return one tensor; got {type(out).__name__}")
-    if not out.requires_grad:
-        zeros = np.zeros(leaves[0].shape)
-        raise GradientError(
-            f"{name_of(f)}: the result is not recorded, so it has no gradient; compute it from the arguments "
-            "with tensor operations, without .data, detach() or no_grad(), and gradients with create_graph=True",
-            checked[0],
-            zeros,
-            zeros,
-        )
     return leaves, out
 
 
-def _compare(what: str, input: int, analytic: Array, numerical: Array, rtol: float, atol: float) -> float:
-    """Raise if the gradients disagree; return the largest relative error."""
-    error = np.abs(analytic - numerical)
-    allowed = atol + rtol * np.abs(numerical)
-    wrong = ~(error <= allowed)  # NaN included
-    relative = relative_errors(analytic, numerical)
-    if not wrong.any():
-        return float(np.max(relative, initial=0.0))
-    excess = np.where(wrong, np.where(np.isfinite(error), error, np.inf), -1)
-    with np.errstate(divide="ignore", over="ignore"):  # a tolerance of 0
-        at = np.unravel_index(np.argmax(excess / allowed), error.shape)
+def _require_zero_derivative(
+    f: Callable[..., Any], checked: Sequence[int], near: Sequence[Neighbourhood], rtol: float, atol: float | None
+) -> float:
+    """Raise an error if the result, which is not recorded, changes with an input; otherwise return the error 0."""
+    parts = [Part(function, np.zeros(function.x.shape), list(np.ndindex(function.x.shape))) for function in near]
+    for i, part, judgements in zip(checked, parts, judge_gradient(parts, rtol, atol), strict=True):
+        if any(judgement.verdict != "right" for judgement in judgements):
+            raise GradientError(
+                f"{name_of(f)}: the result is not recorded, so it has no gradient, but it changes with input {i}; "
+                "compute it from the arguments with tensor operations, without .data, detach() or no_grad(), and "
+                "gradients with create_graph=True",
+                i,
+                part.analytic,
+                _numerical(part, judgements),
+            )
+    return 0.0
+
+
+def _compare(
+    what: str,
+    checked: Sequence[int],
+    gradients: Sequence[Tensor],
+    near: Sequence[Neighbourhood],
+    rtol: float,
+    atol: float | None,
+) -> float:
+    """Raise an error unless the gradients are confirmed by differences; return the largest relative error."""
+    parts = [
+        Part(function, gradient.data, list(np.ndindex(gradient.shape)))
+        for function, gradient in zip(near, gradients, strict=True)
+    ]
+    worst, doubts = 0.0, []
+    for i, part, judgements in zip(checked, parts, judge_gradient(parts, rtol, atol), strict=True):
+        numerical = _numerical(part, judgements)
+        if wrong := [judgement for judgement in judgements if judgement.verdict == "wrong"]:
+            raise GradientError(_describe_wrong(what, i, part.analytic, wrong), i, part.analytic, numerical)
+        doubts += [describe_doubt(what, i, judgement) for judgement in judgements if judgement.verdict != "right"]
+        worst = max(worst, float(np.max(relative_errors(part.analytic, numerical), initial=0.0)))
+    if doubts:
+        raise ValueError(f"check_gradients: {doubts[0]}")
+    return worst
+
+
+def _numerical(part: Part, judgements: Sequence[Judgement]) -> Array:
+    """Return the numerical gradient."""
+    return np.array([judgement.numerical for judgement in judgements]).reshape(part.analytic.shape)
+
+
+def _describe_wrong(what: str, input: int, analytic: Array, wrong: Sequence[Judgement]) -> str:
+    """Return the message for wrong elements, with the values of the worst one."""
+
+    def excess(judgement: Judgement) -> float:
+        error = abs(float(analytic[judgement.at]) - judgement.numerical)
+        return error / judgement.allowed if judgement.allowed and math.isfinite(error) else math.inf
+
+    worst = max(wrong, key=excess)
+    at = worst.at
+    error = abs(float(analytic[at]) - worst.numerical)
+    relative = float(relative_errors(analytic[at], worst.numerical))
     message = (
-        f"{what} is wrong in {wrong.sum()} of {wrong.size} elements\n"
+        f"{what} is wrong in {len(wrong)} of {analytic.size} elements\n"
         f"of input {input}, of shape {analytic.shape}; at {format_index(at)}\n"
         f"    backward gives             {analytic[at]:.9g}\n"
-        f"    centred differences give   {numerical[at]:.9g}\n"
-        f"    they differ by             {error[at]:.3g} (relative error {relative[at]:.2g}); "
-        f"allowed: {allowed[at]:.3g}"
+        f"    centred differences give   {worst.numerical:.9g}\n"
+        f"    they differ by             {error:.3g} (relative error {relative:.2g}); allowed: {worst.allowed:.3g}"
     )
-    raise GradientError(message, input, analytic, numerical)
+    if worst.coordinate.is_at_kink():
+        message += "\n    differences above and below the point differ: it lies on a kink; choose another point"
+    elif error <= worst.coordinate.hidden_by_rounding():
+        message += "\n    or the rounding of large values of f hides the change: subtract constants, or give atol"
+    return message
 
 
 def describe_function(f: Callable[..., Any], out: Tensor) -> str:
