@@ -208,8 +208,20 @@ class Coordinate:
         return 2 * _step(self.x, level)
 
     def size(self, level: int) -> float:
-        """Return the size of the numbers that a step changes."""
-        return max(self.difference(level).rounding * self.width(level) / _EPS, self._near.magnitude)
+        """Return the size of the numbers that a step changes: of the result, and of those it is computed from."""
+        changed = self.difference(level).rounding * self.width(level) / _EPS
+        return max(changed, self._near.magnitude, abs(self.x))
+
+    def size_of_all(self, level: int) -> float:
+        """Return the size of the result, including the elements that a step does not change."""
+        return self.difference(level).hidden * self.width(level) / _EPS
+
+    def changed(self, level: int) -> Array:
+        """Return which elements of the result a step changes."""
+        with np.errstate(all="ignore"):
+            up, down, _, _ = self._values(_step(self.x, level))
+            changed: Array = up != down
+        return changed
 
     def hidden_by_rounding(self) -> float:
         """Return the largest derivative that the rounding of the whole result may hide."""

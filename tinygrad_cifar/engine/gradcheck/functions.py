@@ -141,29 +141,43 @@ def check_gradients(
             f"check_gradients: the result of {name_of(f)} does not depend on its inputs, so there is nothing to "
             "compare; let it compute with the tensors that it receives, in place of a model's own parameters"
         )
-    gradients = grad(out, leaves, weights, create_graph=second_order)
-    worst = _compare(f"{what}: the gradient", checked, gradients, neighbourhoods, rtol, atol)
+    gradients = [gradient.data for gradient in grad(out, leaves, weights)]
+
+    def gradients_for(weights: Array) -> list[Array]:
+        again, result = _call_with_leaves(f, points, checked)
+        return [gradient.data for gradient in grad(result, again, weights)]
+
+    worst = _compare(f"{what}: the gradient", checked, gradients, neighbourhoods, gradients_for, rtol, atol)
     if not second_order:
         return worst
 
-    direction = generator.standard_normal(sum(gradient.size for gradient in gradients))
+    here = np.concatenate([gradient.ravel() for gradient in gradients])
+    direction = generator.standard_normal(here.size)
 
     def gradient_at(*at: Any) -> Array:
         again, result = _call_with_leaves(f, at, checked)
-        return np.concatenate([g.data.ravel() for g in grad(result, again, weights)])
+        return np.concatenate([gradient.data.ravel() for gradient in grad(result, again, weights)])
 
-    starts = np.cumsum([gradient.size for gradient in gradients])[:-1]
-    parts = np.split(direction, starts)
+    def second_derivatives_for(direction: Array) -> list[Array]:
+        again, result = _call_with_leaves(f, points, checked)
+        return _second_derivatives(again, result, weights, direction)
+
+    size = norm(weights * out.data)
+    neighbourhoods = [neighbourhood_of(gradient_at, points, i, here, direction, size) for i in checked]
+    curvatures = second_derivatives_for(direction)
+    what = f"{what}: the second derivative"
+    return max(worst, _compare(what, checked, curvatures, neighbourhoods, second_derivatives_for, rtol, atol))
+
+
+def _second_derivatives(leaves: Sequence[Tensor], out: Tensor, weights: Array, direction: Array) -> list[Array]:
+    """Return the gradients of ``sum(direction * gradient)``."""
+    gradients = grad(out, leaves, weights, create_graph=True)
+    parts = np.split(direction, np.cumsum([gradient.size for gradient in gradients])[:-1])
     shaped = [part.reshape(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
     directional = inner_product(gradients, shaped)
-    curvatures: Any = [Tensor(np.zeros(leaf.shape)) for leaf in leaves]
-    if directional.requires_grad:  # otherwise the gradient is constant
-        curvatures = grad(directional, leaves)
-    here = np.concatenate([gradient.data.ravel() for gradient in gradients])
-    neighbourhoods = [
-        neighbourhood_of(gradient_at, points, i, here, direction, norm(weights * out.data)) for i in checked
-    ]
-    return max(worst, _compare(f"{what}: the second derivative", checked, curvatures, neighbourhoods, rtol, atol))
+    if not directional.requires_grad:  # the gradient is constant
+        return [np.zeros(leaf.shape) for leaf in leaves]
+    return [curvature.data for curvature in grad(directional, leaves)]
 
 
 def _call_with_leaves(
@@ -201,15 +215,23 @@ def _require_zero_derivative(
 def _compare(
     what: str,
     checked: Sequence[int],
-    gradients: Sequence[Tensor],
+    gradients: Sequence[Array],
     near: Sequence[Neighbourhood],
+    gradients_for: Callable[[Array], list[Array]],
     rtol: float,
     atol: float | None,
 ) -> float:
-    """Raise an error unless the gradients are confirmed by differences; return the largest relative error."""
+    """Raise an error unless the gradients are confirmed by differences; return the largest relative error.
+
+    ``gradients_for(weights)`` computes the gradients for other weights of the elements of the result.
+    """
+
+    def of_elements(position: int) -> Callable[[Array], Array]:
+        return lambda chosen: gradients_for(np.where(chosen, near[position].weights, 0.0))[position]
+
     parts = [
-        Part(function, gradient.data, list(np.ndindex(gradient.shape)))
-        for function, gradient in zip(near, gradients, strict=True)
+        Part(function, gradient, list(np.ndindex(gradient.shape)), of_elements(position))
+        for position, (function, gradient) in enumerate(zip(near, gradients, strict=True))
     ]
     worst, doubts = 0.0, []
     for i, part, judgements in zip(checked, parts, judge_gradient(parts, rtol, atol), strict=True):
@@ -246,7 +268,9 @@ def _describe_wrong(what: str, input: int, analytic: Array, wrong: Sequence[Judg
         f"    centred differences give   {worst.numerical:.9g}\n"
         f"    they differ by             {error:.3g} (relative error {relative:.2g}); allowed: {worst.allowed:.3g}"
     )
-    if worst.coordinate.is_at_kink():
+    if worst.numerical == 0 and not worst.coordinate.difference(0).is_zero:
+        message += "\n    f does not change at all in small steps: see whether it rounds its argument, as float32 does"
+    elif worst.coordinate.is_at_kink():
         message += "\n    differences above and below the point differ: it lies on a kink; choose another point"
     elif error <= worst.coordinate.hidden_by_rounding():
         message += "\n    or the rounding of large values of f hides the change: subtract constants, or give atol"
