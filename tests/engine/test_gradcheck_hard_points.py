@@ -6,15 +6,33 @@ value of its input, and a VJP that is wrong.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import tinygrad_cifar as tg
-from tinygrad_cifar.engine.gradcheck import GradientError, check_gradients
+from tinygrad_cifar.engine.gradcheck import (
+    GradientError,
+    check_gradients,
+    extrapolated_gradient,
+    extrapolation,
+    judgement,
+    numerical_gradient,
+)
 
 
 def last_element(g):
     return (np.arange(np.size(g)) == np.size(g) - 1).reshape(np.shape(g))
+
+
+def constant(g):
+    """Return a cotangent that cannot be differentiated."""
+    return g if isinstance(g, np.ndarray) else g.detach()
+
+
+def wrong_operation(name, vjp):
+    return tg.primitive(name.replace(" ", "_").replace(".", "_") + "_of_hard_points", lambda x: x * 1.0, x=vjp)
 
 
 FAULTS = {
@@ -27,9 +45,11 @@ FAULTS = {
     "1.001 times in one element": lambda g: g * (1 + 0.001 * last_element(g)),
     "zero in one element": lambda g: g * (1 - last_element(g)),
 }
-WRONG = {
-    name: tg.primitive(f"wrong_{number}_of_hard_points", lambda x: x * 1.0, x=vjp)
-    for number, (name, vjp) in enumerate(FAULTS.items())
+WRONG = {name: wrong_operation(name, vjp) for name, vjp in FAULTS.items()}
+WRONG_SECOND = {  # the gradient is right, but its derivative is not
+    "constant": wrong_operation("constant", constant),
+    "1.001 times the second": wrong_operation("second", lambda g: 1.001 * g - 0.001 * constant(g)),
+    "twice the second": wrong_operation("twice", lambda g: 2 * g - constant(g)),
 }
 
 pair, triple = np.array([1.0, 3.0]), np.array([0.7, -1.3, 2.1])
@@ -99,9 +119,13 @@ POINTS = {
 }
 
 
+LINEAR = [name for name in POINTS if name.startswith(("absolute", "relu", "sign", "weights")) or "+ sum(x)" in name]
+CURVED = [name for name in POINTS if name not in LINEAR]
+
+
 def check(name, wrong=None, **options):
     function, x = POINTS[name]
-    return check_gradients(lambda x: function(x if wrong is None else WRONG[wrong](x)), x, **options)
+    return check_gradients(lambda x: function(x if wrong is None else wrong(x)), x, **options)
 
 
 @pytest.mark.parametrize("name", POINTS)
@@ -112,5 +136,203 @@ def test_right_gradient_passes(name):
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("name", POINTS)
 def test_wrong_gradient_is_detected(name, wrong):
+    with pytest.raises(GradientError, match="the gradient is wrong"):
+        check(name, WRONG[wrong])
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_right_second_derivative_passes(name):
+    check(name, second_order=True)
+
+
+@pytest.mark.parametrize("wrong", WRONG_SECOND)
+@pytest.mark.parametrize("name", CURVED)
+def test_wrong_second_derivative_is_detected(name, wrong):
+    with pytest.raises(GradientError, match="the second derivative is wrong"):
+        check(name, WRONG_SECOND[wrong], second_order=True)
+
+
+# -- kinks, noise, and values that hide the change ---------------------------------------------------------------------
+
+
+def steep_relu(distance, slope_below=0.0):
+    """Return a function of slope 1 with a kink above 0, where its gradient is ``slope_below`` too large."""
+    ramp = tg.primitive(
+        f"ramp_{distance:g}_{slope_below:g}_of_hard_points",
+        lambda x: 3 * np.maximum(x - distance, 0.0),
+        x=lambda g, x: g * np.where(x > distance, 3.0, slope_below),
+    )
+    return lambda x: x + ramp(x)
+
+
+DISTANCES = [1e-1, 1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9]
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_right_gradient_beside_a_kink_passes(distance):
+    check_gradients(steep_relu(distance), np.zeros(1))
+    check_gradients(lambda x: tg.sum(tg.absolute(x)) + 1, distance * triple)
+
+
+@pytest.mark.parametrize("slope", [0.001, 1.5, 3.0], ids=["small", "mean of both sides", "other side"])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_wrong_gradient_beside_a_kink_is_detected(distance, slope):
     with pytest.raises(GradientError):
-        check(name, wrong)
+        check_gradients(steep_relu(distance, slope), np.zeros(1))
+
+
+def test_gradient_on_a_kink_is_rejected_with_the_reason():
+    with pytest.raises(GradientError, match="it lies on a kink; choose another point"):
+        check_gradients(tg.relu, np.zeros(1))
+
+
+def test_gradient_at_a_jump_is_not_accepted():
+    """The differences grow without bound as the steps become smaller, and so does their estimated error."""
+    with pytest.raises((GradientError, ValueError), match=r"wrong|cannot be judged"):
+        check_gradients(lambda x: tg.where(x.data >= 1, x + 1, x), np.ones(1))
+
+
+def test_kink_is_not_hidden_by_the_rounding_of_a_constant():
+    """Large steps, which the constant demands, agree with each other, but not with those of the kink."""
+    wrong = steep_relu(1e-6, 1.5)
+    with pytest.raises(ValueError, match="cannot be judged"):
+        check_gradients(lambda x: 1e8 + wrong(x), np.zeros(1))
+
+
+@pytest.mark.parametrize("constant", [1e10, 1e11, 1e12, 1e13])
+def test_change_that_is_mostly_rounded_away_is_reported(constant):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot be judged: the differences for input 0 at \[0\] give .* \+- .*, since f rounds off most of the "
+        "change; subtract constants from f, or give atol",
+    ):
+        check_gradients(lambda x: constant + tg.sin(x), np.ones(1))
+    check_gradients(lambda x: constant + tg.sin(x), np.ones(1), atol=0.1)
+
+
+def saturated(wrong=None):
+    """Return the probabilities of logits far apart, of which one is nearly 1."""
+    return lambda x: tg.softmax(x if wrong is None else wrong(x))
+
+
+def test_elements_of_a_result_that_round_the_change_off_do_not_reject_a_gradient():
+    """The largest probability falls by as much as another rises, which it rounds off."""
+    x = np.array([0.0, 50.0, 49.0, -300.0])
+    check_gradients(saturated(), x)
+    check_gradients(lambda x: 1e-8 * saturated()(100 * x), np.array([1.0, 9.0, 7.0]))
+    for wrong in ("1.001 times", "1.001 times in one element"):
+        with pytest.raises(GradientError):
+            check_gradients(saturated(WRONG[wrong]), x)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.1, 1e-3, 1e-9])
+@pytest.mark.parametrize("second_order", [False, True])
+def test_gradient_that_consists_of_rounding_errors_passes(size, second_order):
+    """A normalisation removes the effect of a bias."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        y, c = rng.normal(size=(20, 8)), size * rng.normal(size=(20, 8))
+
+        def normalised(b, y=y, c=c):
+            z = y + b
+            return tg.sum(c * ((z - tg.mean(z, 0)) / tg.sqrt(tg.var(z, 0) + 1e-5)))
+
+        check_gradients(normalised, rng.normal(size=8), second_order=second_order)
+
+
+def test_wrong_gradient_of_an_input_without_effect_is_detected():
+    wrong = tg.primitive("of_hard_points_without_effect", lambda x, y: x + 0 * y, x=lambda g: g, y=lambda g: 1e-6 * g)
+    with pytest.raises(GradientError):
+        check_gradients(wrong, pair, pair)
+
+
+def test_function_that_rounds_its_argument_is_rejected_with_the_reason():
+    with pytest.raises(GradientError, match=r"f does not change at all in small steps: .* as float32 does"):
+        check_gradients(lambda x: tg.sin(x.astype(np.float32)).astype(np.float64), pair)
+
+
+# -- the estimate by itself --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_estimated_error_bounds_the_error(name):
+    function, x = POINTS[name]
+    t = tg.Tensor(x, requires_grad=True)
+    out = function(t)
+    weights = np.random.default_rng(0).normal(size=out.shape)
+    exact = tg.grad(out, t, weights).data
+    gradient, error = extrapolated_gradient(function, x, cotangent=weights)
+    assert np.all(np.abs(gradient - exact) <= error + 1e-12 * np.abs(exact))
+    assert np.all(error <= 1e-4 * np.abs(exact))
+
+
+def test_estimate_is_more_accurate_than_one_difference():
+    estimate = extrapolated_gradient(np.sin, 1.0)
+    assert abs(estimate.gradient - np.cos(1.0)) < 1e-12 < abs(numerical_gradient(np.sin, 1.0) - np.cos(1.0))
+    assert estimate.error < 1e-11
+
+
+def test_estimate_outside_the_domain_is_rejected():
+    with pytest.raises(ValueError, match=r"f is not finite on both sides of input 0 at \[1\], for any step"):
+        extrapolated_gradient(lambda x: np.sum(np.sqrt(x)), np.array([1.0, 0.0]))
+
+
+def count_evaluations(name, **options):
+    function, x = POINTS[name]
+    calls = []
+    check_gradients(lambda x: (calls.append(1), function(x))[1], x, **options)
+    return len(calls)
+
+
+@pytest.mark.parametrize("name", ["1000 sum(x**2)", "1e+06 network", "sum(x**2) at 1e+06", "0.001 sum(x**2)"])
+def test_two_evaluations_per_element_suffice_at_ordinary_points(name):
+    _, x = POINTS[name]
+    assert count_evaluations(name) <= 2 * x.size + 2
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_number_of_evaluations_is_bounded(name):
+    _, x = POINTS[name]
+    assert count_evaluations(name) <= 40 * x.size + 3
+
+
+# -- faults of the check itself ----------------------------------------------------------------------------------------
+
+CHECK_FAULTS = {
+    "no allowance for rounding": (extrapolation, "MARGIN", 0.0),
+    "a large allowance for rounding": (extrapolation, "MARGIN", 1e5),
+    "rounded differences suffice": (judgement, "SHARP", 1.0),
+    "smaller steps contradict nothing": (extrapolation, "CONTRADICTION", 1e9),
+    "rounding contradicts": (extrapolation, "CONTRADICTION", 0.0),
+    "no larger steps": (extrapolation, "LARGEST", 0),
+    "no smaller steps": (extrapolation, "_SMALLEST", 0),
+    "no extrapolation": (extrapolation, "_COLUMNS", 0),
+    "poor estimates suffice": (judgement, "_POOR", 10.0),
+    "everything is noise": (judgement, "_SCATTER", 1e9),
+    "nothing is noise": (judgement, "_SCATTER", 0.0),
+}
+SELF_TESTS = [
+    test_kink_is_not_hidden_by_the_rounding_of_a_constant,
+    lambda: test_change_that_is_mostly_rounded_away_is_reported(1e12),
+    *[
+        partial(test_gradient_that_consists_of_rounding_errors_passes, size, second_order=second_order)
+        for size in (1.0, 1e-9)
+        for second_order in (False, True)
+    ],
+    *[partial(test_right_gradient_passes, name) for name in POINTS],
+    *[partial(test_wrong_gradient_is_detected, name, "1.001 times") for name in POINTS],
+]
+
+
+@pytest.mark.parametrize(("module", "constant", "value"), CHECK_FAULTS.values(), ids=CHECK_FAULTS)
+def test_fault_of_the_check_is_detected(monkeypatch, module, constant, value):
+    monkeypatch.setattr(module, constant, value)
+    assert any(fails(test) for test in SELF_TESTS)
+
+
+def fails(test):
+    try:
+        test()
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001
+        return True
+    return False

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from tinygrad_cifar.engine.gradcheck.arguments import format_index
 from tinygrad_cifar.engine.gradcheck.extrapolation import (
     CONTRADICTION,
+    EPS,
     LARGEST,
     MARGIN,
     RATIO,
@@ -68,14 +69,17 @@ class Judgement(NamedTuple):
     def crossed_kink(self) -> bool:
         """Whether the function has a kink within the first step, but not within the steps of the result.
 
-        Of a smooth function the error of a difference falls with the square of the step, so one extrapolation of the
-        two largest steps removes nearly all of it.
+        Of a smooth function the error of a difference falls with the square of the step. That of a difference across a
+        kink falls to nothing where the step becomes smaller than the distance.
         """
-        if not self.coordinate.is_known(-1):
-            return False
-        first, second = self.coordinate.difference(0).slope, self.coordinate.difference(-1).slope
-        extrapolated = second + (second - first) / (RATIO**2 - 1)
-        return abs(extrapolated - self.numerical) > 0.01 * abs(first - self.numerical) + self.error
+        level = 0
+        while self.coordinate.is_known(level) and self.coordinate.is_known(level - 1):
+            wide, narrow = self.coordinate.difference(level), self.coordinate.difference(level - 1)
+            expected = abs(wide.slope - self.numerical) / RATIO**2
+            if expected > MARGIN * narrow.rounding and abs(narrow.slope - self.numerical) < 0.1 * expected:
+                return True
+            level -= 1
+        return False
 
 
 class Part(NamedTuple):
@@ -183,7 +187,8 @@ def _compare_visible(part: Part, coordinate: Coordinate, estimate: Estimate, all
 def _is_noise(coordinate: Coordinate, analytic: float, estimate: Estimate, scale: float) -> bool:
     """Return whether both derivatives consist of rounding errors, as that of a bias before a batch normalisation."""
     size = coordinate.size(estimate.level)
-    if abs(estimate.value) * coordinate.width(estimate.level) > _ROUNDED * size:
+    change = abs(estimate.value) * coordinate.width(estimate.level)
+    if change > max(_ROUNDED * size, CONTRADICTION * EPS * abs(coordinate.x)):
         return False
     least = _SCATTER * coordinate.scatter(estimate.level)
     if estimate.error <= CONTRADICTION * estimate.rounding:
