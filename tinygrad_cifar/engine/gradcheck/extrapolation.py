@@ -135,6 +135,8 @@ class Coordinate:
     The step of level 0 is that of :func:`numerical_gradient`; each level is 8 times the one below it.
     """
 
+    __slots__ = ("_known", "_near", "at", "x")
+
     def __init__(self, near: Neighbourhood, at: Index) -> None:
         self.at = at
         self.x = float(near.x[at])
@@ -144,7 +146,7 @@ class Coordinate:
     def difference(self, level: int) -> Difference:
         """Return the difference of one level."""
         if level not in self._known:
-            self._known[level] = self._measure(_step(self.x, level), level > 0)
+            self._known[level] = self._measure(_step(self.x, level))
         return self._known[level]
 
     def is_known(self, level: int) -> bool:
@@ -154,29 +156,29 @@ class Coordinate:
     def _values(self, step: float) -> tuple[Array, Array, float, float]:
         """Return the results above and below the point, and the two steps that were taken."""
         above, below = self.x + step, self.x - step
-        up, down = self._near.evaluate({self.at: above}), self._near.evaluate({self.at: below})
+        try:
+            up, down = self._near.evaluate({self.at: above}), self._near.evaluate({self.at: below})
+        except (ValueError, ArithmeticError):
+            if step <= _step(self.x, 0):
+                raise
+            up = down = np.full(self._near.here.shape, math.nan)  # a larger step may leave the domain
         return up, down, above - self.x, self.x - below  # of rounded numbers, which differ slightly from the step
 
-    def _measure(self, step: float, may_leave_domain: bool) -> Difference:
+    def _measure(self, step: float) -> Difference:
         weights = self._near.weights
         with np.errstate(all="ignore"):
-            try:
-                up, down, above, below = self._values(step)
-            except (ValueError, ArithmeticError):
-                if not may_leave_domain:
-                    raise
-                return Difference(math.nan)
+            up, down, above, below = self._values(step)
             width = above + below
+            if not width:
+                return Difference(math.nan)
             change = weights * (up - down)
             sizes = weights * np.maximum(np.abs(up), np.abs(down))
-            slope = float(np.sum(change)) / width if width else math.nan
+            slope = float(np.sum(change)) / width
             argument = abs(self.x * slope)  # f rounds what it computes from x as well
             hidden = norm(sizes) + argument
             moved = change != 0
             is_zero = not moved.any()
             rounding = hidden if is_zero or moved.all() else norm(sizes[moved]) + argument
-        if not width:
-            return Difference(math.nan)
         return Difference(slope, EPS * rounding / width, EPS * hidden / width, is_zero)
 
     def bend(self, level: int) -> float:
@@ -200,7 +202,7 @@ class Coordinate:
         For a derivative it is small beside their mean; for the rounding errors of a function it is as large.
         """
         steps = [_step(self.x, level) * factor for factor in (0.8, 0.9, 1.0, 1.1, 1.2, 1.3)]
-        slopes = [self._measure(step, level > 0).slope for step in steps]
+        slopes = [self._measure(step).slope for step in steps]
         return float(np.std(slopes, ddof=1))
 
     def width(self, level: int) -> float:

@@ -26,7 +26,6 @@ from tinygrad_cifar.engine.gradcheck.extrapolation import (
 from tinygrad_cifar.engine.graph import Array
 
 _POOR = 5e-4  # relative to the gradient: the error from which an estimate says too little
-_NEGLIGIBLE = 1e-10  # relative to the differences of large steps: an error without consequence
 _ROUNDED = 1e-9  # relative to f: the largest change that may consist of rounding errors
 _NOTHING = 1e-11  # relative to f: a change in the largest step that may be one of rounding in the backward pass
 _SCATTER = 5.0  # times the standard deviation of rounding errors: their largest size
@@ -151,7 +150,7 @@ def _judge(part: Part, coordinate: Coordinate, scale: float, rtol: float, atol: 
     elif not math.isfinite(analytic):
         verdict = "wrong"
     elif abs(analytic - estimate.value) <= allow(estimate):
-        verdict = "right" if atol is not None else _reliability(coordinate, analytic, estimate, scale)
+        verdict = "right" if atol is not None else _reliability(analytic, estimate, scale)
     else:
         verdict = "wrong" if atol is not None else _compare_visible(part, coordinate, estimate, allow(estimate), scale)
     if verdict in ("wrong", "unsettled", "rounded away") and atol is None:
@@ -159,16 +158,14 @@ def _judge(part: Part, coordinate: Coordinate, scale: float, rtol: float, atol: 
     return Judgement(verdict, estimate.value, estimate.error, allow(estimate), coordinate)
 
 
-def _reliability(coordinate: Coordinate, analytic: float, estimate: Estimate, scale: float) -> Verdict:
+def _reliability(analytic: float, estimate: Estimate, scale: float) -> Verdict:
     """Return whether the estimate, which agrees with the gradient, is accurate enough to confirm it."""
     size = max(abs(analytic), abs(estimate.value))
     if estimate.error <= _POOR * size:
         return "right"
-    if estimate.error <= CONTRADICTION * estimate.rounding:  # no step shows more
-        return "right" if estimate.error <= _POOR * scale else "rounded away"
-    wide = coordinate.difference(LARGEST)
-    scale = max(scale, abs(wide.slope)) if wide.is_finite else scale
-    return "right" if estimate.error <= _NEGLIGIBLE * scale else "unsettled"
+    if estimate.error > CONTRADICTION * estimate.rounding:
+        return "unsettled"
+    return "right" if estimate.error <= _POOR * scale else "rounded away"  # no step shows more
 
 
 def _compare_visible(part: Part, coordinate: Coordinate, estimate: Estimate, allowed: float, scale: float) -> Verdict:
@@ -193,7 +190,8 @@ def _is_noise(coordinate: Coordinate, analytic: float, estimate: Estimate, scale
     least = _SCATTER * coordinate.scatter(estimate.level)
     if estimate.error <= CONTRADICTION * estimate.rounding:
         least = max(least, estimate.error)
-    nothing = max(least, _BACKWARD_ROUNDING * scale, _NOTHING * size / coordinate.width(LARGEST))
+    # The backward pass subtracts other numbers than f, which may be larger.
+    nothing = max(_SCATTER * least, _BACKWARD_ROUNDING * scale, _NOTHING * size / coordinate.width(LARGEST))
     return abs(estimate.value) <= least and abs(analytic) <= nothing
 
 
