@@ -1,8 +1,9 @@
 """Numerical gradients, and comparisons of derivatives with them.
 
 **A derivative is trusted only if an independent computation agrees.** Differences of function values
-(:func:`numerical_gradient`) and the complex step (:func:`complex_step`) need only the function.
-:func:`check_gradients` compares the backward pass of a function with the differences, and :func:`check_model` the
+(:func:`numerical_gradient`) and the complex step (:func:`complex_step`) need only the function;
+:func:`extrapolated_gradient` combines differences of several steps and estimates the error that is left.
+:func:`check_gradients` compares the backward pass of a function with such estimates, and :func:`check_model` the
 gradient of a model's loss with respect to each parameter.
 
 Everything here works in float64. The centred difference loses a third of the digits: that leaves ten of the sixteen of

@@ -1,4 +1,4 @@
-"""The check of a function: the backward pass against centred differences, for a random cotangent.
+"""The check of a function: the backward pass against differences, for a random cotangent.
 
 A cotangent of ones would not do: a VJP that ignores its cotangent, or averages it, would pass.
 """
@@ -56,7 +56,7 @@ def check_gradients(
     """Check the backward pass of ``f`` against centred differences, element by element.
 
     With a cotangent ``c``, the gradient of ``sum(c * f)`` with respect to every floating-point input is
-    compared element by element: ``|ga - gn| <= atol + rtol * |gn|``.
+    compared element by element: ``|ga - gn| <= rtol * |gn| + error``, where ``error`` is the estimated error of ``gn``.
 
     Parameters
     ----------
@@ -68,9 +68,8 @@ def check_gradients(
     rtol : float
         Relative tolerance. Default: 1e-6.
     atol : float, optional
-        Absolute tolerance. Default: ``1e-8 + 1e-9 * norm(c * f)``, at least ten times the rounding error of a
-        difference of values of that size. A smaller gradient cannot be distinguished from 0: scale a function of tiny
-        values, or give ``atol``.
+        Absolute tolerance, in place of the estimated error. Every element that agrees within it passes. Default: the
+        estimated error, which must be below ``5e-4 * |gn|``.
     cotangent : array_like, optional
         The weights ``c``, of the shape of the result. Default: random weights, also for one element.
     rng : int or numpy.random.Generator
@@ -87,10 +86,39 @@ def check_gradients(
     Raises
     ------
     GradientError
-        If an element differs by more, or the result of ``f`` was not recorded: an ``AssertionError`` that names the
-        function, its operations, the input, the element and both values.
-    TypeError, ValueError
-        If the arguments are invalid: float32, shapes that do not match, several results, values that are not finite.
+        If an element differs by more, or the result of ``f`` was not recorded and its derivative is not 0: an
+        ``AssertionError`` that names the function, its operations, the input, the element and both values.
+    TypeError
+        If the arguments are invalid: float32, several results.
+    ValueError
+        If shapes do not match, or an element cannot be judged: ``f`` is not finite on both sides of the point, the
+        differences do not converge, or rounding hides more than ``5e-4`` of the derivative.
+
+    Notes
+    -----
+    The first difference has the step ``eps**(1/3) * max(1, |x|)`` and takes two evaluations of ``f`` for each element.
+    If it disagrees with the gradient, or rounding may change it by more than ``1e-4`` of its value, differences of
+    other steps are extrapolated to the step 0, which shows their error as well (see :func:`extrapolated_gradient`).
+    The error of rounding is taken as ten times ``eps`` times the values that the step changes, divided by the step.
+
+    **Wrong gradients that pass**, besides those within the tolerance:
+
+    - Where no difference shows an effect of the element, its derivative counts as 0: if it changes ``f`` by less than
+      about ``1e-14 * |f|`` within the largest step, ``1.6 * max(1, |x|)``, as in ``1e16 + sin(x)``. A gradient up to
+      ``3e-12 * |f| / max(1, |x|)`` is then taken for rounding errors.
+    - Derivatives so much smaller than the largest of all elements that rounding hides them: those are compared with an
+      error of at most ``5e-4`` of the largest.
+    - Details of ``f`` that are narrower than the first step and too small to show in it, such as
+      ``x + 1e-12 * sin(1e9 * x)``; and, on a kink, the mean of the slopes on both sides.
+
+    **Right gradients that are rejected**:
+
+    - On a kink, or so near that rounding hides the distance (about ``1e-10``), unless it is the mean of the slopes.
+    - Where ``f`` is more than about ``1e9`` times as large as the change to be seen: ``1e10 + sin(x)``.
+    - Where ``f`` rounds numbers that are much larger than its result or its change: computations in float32,
+      ``var(x + 1e8)``, ``log(1 + x**2)`` for ``x`` of ``1e-7``, or a sum that is 0 by cancellation, such as
+      ``sum(x - mean(x))``.
+    - Where floating-point numbers near ``x`` are too far apart for the function: ``sin`` at ``1e12``.
 
     Examples
     --------
@@ -110,10 +138,10 @@ def check_gradients(
     Traceback (most recent call last):
         ...
     tinygrad_cifar.engine.gradcheck.GradientError: cube_with_a_wrong_vjp: the gradient is wrong in 2 of 2 elements
-    of input 0, of shape (2,); at [1]
-        backward gives             8
-        centred differences give   12
-        they differ by             4 (relative error 0.2); allowed: 1.2e-05
+    of input 0, of shape (2,); at [0]
+        backward gives             2
+        centred differences give   3
+        they differ by             1 (relative error 0.2); allowed: 3.01e-06
     """
     points = as_points("check_gradients", inputs)
     checked = [i for i, point in enumerate(points) if isinstance(point, Value) or point.dtype.kind == "f"]

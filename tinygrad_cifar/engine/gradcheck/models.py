@@ -169,7 +169,7 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
     lam : float
         Weight of the L2 term of the course's cost, over the weights of a module. Default: 0.
     elements : int, optional
-        Number of elements of each parameter to compare, chosen at random; None for all of them. Each takes two
+        Number of elements of each parameter to compare, chosen at random; None for all of them. Most take two
         evaluations of the loss. Default: 100.
     rtol, atol : float
         Tolerances, as those of :func:`check_gradients`.
@@ -179,7 +179,8 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
     Returns
     -------
     ModelCheck
-        Its attribute ``passed`` is the verdict; printed, it is a table.
+        Its attribute ``passed`` is the verdict; printed, it is a table. It fails if elements are wrong, or cannot
+        be judged for one of the reasons given at :func:`check_gradients`; on a kink nothing is compared.
 
     Raises
     ------
