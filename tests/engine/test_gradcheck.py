@@ -399,6 +399,22 @@ def test_result_that_is_not_recorded_is_rejected(cut):
         check_gradients(cut, x)
 
 
+def test_result_that_is_not_recorded_is_rejected_if_it_hardly_changes():
+    with pytest.raises(GradientError, match="not recorded, so it has no gradient, but it changes with input 1"):
+        check_gradients(lambda x, y: tg.sign(x) + 1e-9 * y.detach(), x, x)
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_result_that_is_not_recorded_passes_where_its_derivative_is_zero(second_order):
+    assert check_gradients(tg.sign, x, second_order=second_order) == 0
+    assert check_gradients(lambda t: tg.sign(t) * t, x, second_order=second_order) < 1e-8
+
+
+def test_detached_part_is_detected():
+    with pytest.raises(GradientError):
+        check_gradients(lambda t: tg.sin(t.detach()) * t, x)
+
+
 def test_result_that_is_not_a_tensor_is_rejected():
     with pytest.raises(TypeError, match="must return one tensor; got list"):
         check_gradients(lambda t: [t], x)
@@ -559,6 +575,22 @@ def test_wrong_gradient_beside_a_kink_is_detected():
     wrong = operation(lambda x: np.maximum(x, 0), lambda g, x: 1.01 * g * (x > 0))
     w = Tensor([1e-6], requires_grad=True)
     assert not check_model(lambda x: 3 * wrong(w) + x * w, np.ones(1), loss=tg.sum).passed
+
+
+@pytest.mark.parametrize(("loss", "w"), [(lambda w: 1e12 + tg.sin(w), 1.0), (tg.sqrt, 0.0)], ids=["constant", "edge"])
+def test_element_that_cannot_be_judged_does_not_pass(loss, w):
+    t = Tensor([w], requires_grad=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        (row,) = check_model(lambda _: loss(t), np.ones(1), loss=tg.sum, parameters=[t]).parameters
+    assert (row.passed, row.wrong, row.unjudged) == (False, 0, 1)
+    assert row.verdict.startswith("NOT JUDGED in 1; at [0] backward gives ")
+
+
+@pytest.mark.parametrize(("rate", "at"), [(1e3, 1.0), (1.0, 1e6), (1.0, 1e-6)])
+def test_smooth_loss_has_no_kinks_where_it_varies_fast(rate, at):
+    w = Tensor([at], requires_grad=True)
+    (row,) = check_model(lambda _: tg.sin(rate * w), np.ones(1), loss=tg.sum, parameters=[w]).parameters
+    assert (row.passed, row.kinks) == (True, 0)
 
 
 def test_parameter_without_effect_is_named():

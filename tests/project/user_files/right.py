@@ -111,6 +111,8 @@ optimiser = optim.SGD(net.parameters(), eta=0.1)
 history = training.fit(net, optimiser, (a, np.array([0, 1])), epochs=1, batch_size=1)
 assert_type(history.rows[-1].train_accuracy, float)
 assert_type(gradcheck.check_model(net, a, [0, 1]).passed, bool)
+assert_type(gradcheck.check_model(net, a, [0, 1]).parameters[0].unjudged, int)
+assert_type(gradcheck.extrapolated_gradient(np.sin, a, cotangent=a).error, Array)
 
 # Any module, with a loss and metrics; the calls with given parameters; files.
 regression = nn.Sequential(nn.Flatten(), nn.Linear(2, 3, rng=0), nn.Tanh(), tg.relu, nn.Linear(3, 1))

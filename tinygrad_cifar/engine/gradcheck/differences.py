@@ -169,8 +169,3 @@ def complex_step(
             weights = as_weights("complex_step", out, cotangent)
         gradient[at] = np.sum(weights * out.imag) / h
     return gradient
-
-
-def rounding_of(parts: Array) -> float:
-    """Return ten times the rounding error of a centred difference of ``sum(parts)``, or more."""
-    return 1e-8 + 1e-9 * float(np.linalg.norm(parts))

@@ -16,7 +16,8 @@ import numpy as np
 
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.gradcheck.arguments import format_index, name_of
-from tinygrad_cifar.engine.gradcheck.differences import STEPS, rounding_of
+from tinygrad_cifar.engine.gradcheck.extrapolation import Index, Neighbourhood
+from tinygrad_cifar.engine.gradcheck.judgement import DOUBTS, Judgement, Part, judge_gradient
 from tinygrad_cifar.engine.gradcheck.measures import relative_errors
 from tinygrad_cifar.engine.graph import Array, Value, ancestors
 from tinygrad_cifar.engine.tensor import Tensor
@@ -49,6 +50,10 @@ class ParameterCheck:
         The derivative with respect to this element by the backward pass.
     numerical : float
         The derivative by a centred difference.
+    unjudged : int
+        Number of elements for which the differences are too inaccurate to judge the gradient.
+    uncertainty : float
+        Estimated error of ``numerical``.
     """
 
     name: str
@@ -61,11 +66,13 @@ class ParameterCheck:
     at: tuple[int, ...] = ()
     backward: float = 0.0
     numerical: float = 0.0
+    unjudged: int = 0
+    uncertainty: float = 0.0
 
     @property
     def passed(self) -> bool:
-        """Whether no element is wrong."""
-        return not self.wrong
+        """Whether no element is wrong, or not judged."""
+        return not (self.wrong or self.unjudged)
 
     @property
     def verdict(self) -> str:
@@ -74,6 +81,11 @@ class ParameterCheck:
             return (
                 f"WRONG in {self.wrong}; at {format_index(self.at)} backward gives {self.backward:.6g}, "
                 f"differences {self.numerical:.6g}"
+            )
+        if self.unjudged:
+            return (
+                f"NOT JUDGED in {self.unjudged}; at {format_index(self.at)} backward gives {self.backward:.6g}, "
+                f"differences {self.numerical:.3g} +- {self.uncertainty:.1g}"
             )
         if not self.is_used:
             return "ok; the loss does not depend on it"
@@ -157,7 +169,7 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
     lam : float
         Weight of the L2 term of the course's cost, over the weights of a module. Default: 0.
     elements : int, optional
-        Number of elements of each parameter to compare, chosen at random; None for all of them. Each takes two
+        Number of elements of each parameter to compare, chosen at random; None for all of them. Most take two
         evaluations of the loss. Default: 100.
     rtol, atol : float
         Tolerances, as those of :func:`check_gradients`.
@@ -167,7 +179,8 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
     Returns
     -------
     ModelCheck
-        Its attribute ``passed`` is the verdict; printed, it is a table.
+        Its attribute ``passed`` is the verdict; printed, it is a table. It fails if elements are wrong, or cannot
+        be judged for one of the reasons given at :func:`check_gradients`; on a kink nothing is compared.
 
     Raises
     ------
@@ -210,77 +223,73 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
             )
         tensors = list(named.values())
         gradients: Any = [Tensor(np.zeros(p.shape)) for p in tensors] if out._node is None else grad(out, tensors)
-        allowed = rounding_of(out.data) if atol is None else atol
-        checks = []
-        for (name, p), gradient in zip(named.items(), gradients, strict=True):
+        parts = []
+        for p, gradient in zip(tensors, gradients, strict=True):
             chosen = np.arange(p.size)
             if elements is not None and p.size > elements:
                 chosen = np.sort(generator.choice(p.size, elements, replace=False))
             places = [tuple(int(i) for i in np.unravel_index(flat, p.shape)) for flat in chosen]
-            compared = [(at, *_compare_element(evaluate, p, at, gradient.data[at], rtol, allowed)) for at in places]
-            checks.append(_summarise(name, p, p._node in behind, gradient.data, compared))
+            parts.append(Part(_loss_near(p, evaluate, out.data), gradient.data, places))
+        checks = [
+            _summarise(name, p, p._node in behind, part.analytic, judgements)
+            for (name, p), part, judgements in zip(named.items(), parts, judge_gradient(parts, rtol, atol), strict=True)
+        ]
     return ModelCheck(float(out.item()), tuple(checks))
 
 
-def _summarise(
-    name: str, p: Tensor, is_used: bool, gradient: Array, compared: Sequence[tuple[tuple[int, ...], float, str]]
-) -> ParameterCheck:
-    if not compared:
+def _summarise(name: str, p: Tensor, is_used: bool, gradient: Array, judgements: Sequence[Judgement]) -> ParameterCheck:
+    if not judgements:
         return ParameterCheck(name, p.shape, is_used=is_used)
-    errors = [float(relative_errors(gradient[at], numerical)) for at, numerical, _ in compared]
-    wrong = [verdict == "wrong" for _, _, verdict in compared]
-    worst = max(range(len(compared)), key=lambda k: (wrong[k], np.nan_to_num(errors[k], nan=np.inf)))
-    at, numerical, _ = compared[worst]
-    kinks = sum(verdict == "kink" for _, _, verdict in compared)
+    compared = [_allow_kinks(judgement, float(gradient[judgement.at])) for judgement in judgements]
+    errors = [float(relative_errors(gradient[judgement.at], judgement.numerical)) for judgement in compared]
+    wrong = [judgement.verdict == "wrong" for judgement in compared]
+    unjudged = [judgement.verdict in DOUBTS for judgement in compared]
+    worst = max(range(len(compared)), key=lambda k: (wrong[k], unjudged[k], np.nan_to_num(errors[k], nan=np.inf)))
+    at = compared[worst].at
     return ParameterCheck(
-        name, p.shape, len(compared), errors[worst], sum(wrong), kinks, is_used, at, float(gradient[at]), numerical
+        name,
+        p.shape,
+        len(compared),
+        errors[worst],
+        sum(wrong),
+        sum(judgement.verdict == "kink" for judgement in compared),
+        is_used,
+        at,
+        float(gradient[at]),
+        compared[worst].numerical,
+        sum(unjudged),
+        compared[worst].error,
     )
 
 
-def _compare_element(
-    evaluate: Callable[[], Tensor], p: Tensor, at: tuple[int, ...], analytic: float, rtol: float, atol: float
-) -> tuple[float, str]:
-    """Return the numerical derivative with respect to one element, and a verdict: "ok", "kink" or "wrong".
+def _allow_kinks(judgement: Judgement, analytic: float) -> Judgement:
+    """Return the judgement, or "kink" for an element that agrees beside a kink, or is on it and cannot be compared."""
+    if judgement.verdict == "right":
+        return judgement._replace(verdict="kink") if judgement.crossed_kink() else judgement
+    if judgement.verdict != "not finite" and judgement.coordinate.is_at_kink():
+        return judgement._replace(verdict="kink", numerical=analytic, error=0.0)
+    return judgement
 
-    If a centred difference disagrees, so may those of smaller steps, or the step crosses a kink: then the difference
-    changes with the step, beyond rounding.
-    """
-    here = float(p.data[at])
-    loss = float(evaluate().item())
 
-    def value(number: float) -> float:
-        p.overwrite(lambda array: array.__setitem__(at, number))
-        return float(evaluate().item())
+def _loss_near(p: Tensor, evaluate: Callable[[], Tensor], here: Array) -> Neighbourhood:
+    """Return the loss as a function of one parameter, which has its own values again after each evaluation."""
+    start = p.numpy()
 
-    def slopes(step: float) -> tuple[float, float, float]:
-        above, below = here + step, here - step
-        up, down = value(above), value(below)
-        return (up - down) / (above - below), (up - loss) / (above - here), (loss - down) / (here - below)
+    def write(numbers: Mapping[Index, float]) -> None:
+        def into(array: Array) -> None:
+            for at, number in numbers.items():
+                array[at] = number
 
-    def agrees(numerical: float, tolerance: float) -> bool:
-        return abs(analytic - numerical) <= tolerance + rtol * abs(numerical)
+        p.overwrite(into)
 
-    step = STEPS["centred"] * max(1.0, abs(here))
-    try:
-        with np.errstate(invalid="ignore"):
-            first, _, _ = slopes(step)
-            if agrees(first, atol):
-                return first, "ok"
-            previous, jumps = first, []
-            for smaller in (10, 100):
-                centred, right, left = slopes(step / smaller)
-                tolerance = atol * smaller  # rounding errors are inversely proportional to the step
-                is_smooth = abs(centred - previous) <= 2 * tolerance + rtol * abs(centred)
-                if not is_smooth and agrees(centred, tolerance):
-                    return centred, "kink"
-                previous = centred
-                jumps.append(abs(right - left))
-            # Of a smooth function the slopes of both sides differ in proportion to the step.
-            if jumps[1] > max(4 * tolerance, 0.5 * jumps[0]):
-                return analytic, "kink"
-    finally:
-        p.overwrite(lambda array: array.__setitem__(at, here))
-    return first, "wrong"
+    def loss_at(numbers: Mapping[Index, float]) -> Array:
+        write(numbers)
+        try:
+            return np.asarray(evaluate().data)
+        finally:
+            write({at: float(start[at]) for at in numbers})
+
+    return Neighbourhood(loss_at, start, here, np.ones(here.shape))
 
 
 def _named_parameters(model: Any, parameters: Any) -> dict[str, Tensor]:
