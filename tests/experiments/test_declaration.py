@@ -212,7 +212,7 @@ PUBLISHED = {
     "004": "a06820fb2e52ccfb",
     "a3": "904af8a5a29eef22",
     "record": "fef3fd8bd5f3c006",
-    "networks": "e39e1af843d6b80d",
+    "networks": "e71143137498d3f7",
 }
 
 

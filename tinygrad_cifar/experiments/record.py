@@ -39,17 +39,18 @@ _ABOUT = (
 )
 
 
-def two_runs(
+def record_runs(
     settings: Settings,
     *,
     seeds: int,
     figures: Sequence[FigureSpec],
     final_figures: Callable[[str], Sequence[FigureSpec]],
+    selected: bool = True,
 ) -> dict[str, Any]:
     """Return the parts of an experiment that all records share.
 
-    They are a run that selects settings, without the test images, and the record: the same settings with all training
-    images and several seeds.
+    They are the record, with all training images and several seeds; and before it, if settings were selected, a run
+    with the same settings that holds 5,000 training images out, without the test images.
 
     Parameters
     ----------
@@ -61,18 +62,20 @@ def two_runs(
         Figures of both runs.
     final_figures : callable
         Returns the figures of the record, whose name it receives.
+    selected : bool
+        Whether settings were selected by results. Default: True.
     """
-    return {
+    tested = PublishedAccuracy(f"trained on all {_FINAL}: test", _FINAL, "test", None)
+    shared = {"on_request": True, "figures": (*figures, *final_figures(_FINAL))}
+    if not selected:
+        return shared | {"runs": {_FINAL: settings}, "seeds": seeds, "numbers": (tested,)}
+    held_out = PublishedAccuracy(f"trained on {_CHOSEN}: validation on the other 5,000", _CHOSEN, "validation", None)
+    return shared | {
         "runs": {_CHOSEN: replace(settings, validation_size=5000), _FINAL: settings},
         "seeds": 1,
         "more_seeds": {_FINAL: seeds},
         "untested": (_CHOSEN,),
-        "on_request": True,
-        "numbers": (
-            PublishedAccuracy(f"trained on {_CHOSEN}: validation on the other 5,000", _CHOSEN, "validation", None),
-            PublishedAccuracy(f"trained on all {_FINAL}: test", _FINAL, "test", None),
-        ),
-        "figures": (*figures, *final_figures(_FINAL)),
+        "numbers": (held_out, tested),
     }
 
 
@@ -93,7 +96,7 @@ def _record(
         title=title,
         about=f"{about} {_ABOUT}.",
         remark=remark,
-        **two_runs(
+        **record_runs(
             settings,
             seeds=3,
             figures=(AccuracyCurves("Accuracy"), LossCurves("Loss and cost")),
