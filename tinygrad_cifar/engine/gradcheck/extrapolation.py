@@ -46,7 +46,8 @@ class Difference(NamedTuple):
     rounding : float
         Error by rounding of those elements of the result that the step changes; of all if it changes none.
     hidden : float
-        Error by rounding of all elements of the result: a smaller change of the others is not visible.
+        Error by rounding of all elements of the result, and of the numbers they are computed from: a smaller change is
+        not always visible.
     is_zero : bool
         Whether the step changes no element of the result, to the last bit.
     """
@@ -179,6 +180,7 @@ class Coordinate:
             moved = change != 0
             is_zero = not moved.any()
             rounding = hidden if is_zero or moved.all() else norm(sizes[moved]) + argument
+        hidden = max(hidden, self._near.magnitude)
         return Difference(slope, EPS * rounding / width, EPS * hidden / width, is_zero)
 
     def bend(self, level: int) -> float:

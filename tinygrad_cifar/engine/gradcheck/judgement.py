@@ -145,6 +145,8 @@ def _judge(part: Part, coordinate: Coordinate, scale: float, rtol: float, atol: 
         estimate = coordinate.extrapolate(accuracy, first.rounding if agrees else first.hidden)
         if abs(analytic - estimate.value) <= allow(estimate):
             break
+    if atol is None and abs(analytic - estimate.value) > allow(estimate):
+        estimate = _with_measured_error(coordinate, estimate)
     if math.isnan(estimate.value):
         verdict: Verdict = "not finite"
     elif not math.isfinite(analytic):
@@ -156,6 +158,12 @@ def _judge(part: Part, coordinate: Coordinate, scale: float, rtol: float, atol: 
     if verdict in ("wrong", "unsettled", "rounded away") and atol is None:
         verdict = "right" if _is_noise(coordinate, analytic, estimate, scale) else verdict
     return Judgement(verdict, estimate.value, estimate.error, allow(estimate), coordinate)
+
+
+def _with_measured_error(coordinate: Coordinate, estimate: Estimate) -> Estimate:
+    """Return the estimate with the error that differences of nearly equal steps show, unless it is a poor one then."""
+    measured = _SCATTER * coordinate.scatter(estimate.level)
+    return estimate._replace(error=measured) if estimate.error < measured <= _POOR * abs(estimate.value) else estimate
 
 
 def _reliability(analytic: float, estimate: Estimate, scale: float) -> Verdict:
@@ -188,7 +196,7 @@ def _is_noise(coordinate: Coordinate, analytic: float, estimate: Estimate, scale
     if change > max(_ROUNDED * size, CONTRADICTION * EPS * abs(coordinate.x)):
         return False
     least = _SCATTER * coordinate.scatter(estimate.level)
-    if estimate.error <= CONTRADICTION * estimate.rounding:
+    if estimate.error <= CONTRADICTION * coordinate.difference(estimate.level).hidden:
         least = max(least, estimate.error)
     # The backward pass subtracts other numbers than f, which may be larger.
     nothing = max(_SCATTER * least, _BACKWARD_ROUNDING * scale, _NOTHING * size / coordinate.width(LARGEST))
