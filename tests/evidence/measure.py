@@ -308,8 +308,8 @@ The largest error of each operation for each oracle, over all drawn inputs: shap
 and sizes of 0 and 1, and a random cotangent.
 
 - *value*: compared with the function computed element by element in plain Python.
-- *differences*: the gradient compared with centred differences, element by element, relative; a centred difference has
-  ten of sixteen digits, and an element below 1e-5 counts as 1e-5. *Second order*: the second derivative compared with
+- *differences*: the gradient compared with centred differences, element by element, relative; they are extrapolated
+  where one is not accurate enough, and an element below 1e-5 counts as 1e-5. *Second order*: the second derivative compared with
   centred differences of the gradient; where it is 0, as for the norm of one element, the error is that of rounding in
   the differences.
 - *complex step*: the gradient compared with `Im f(x + ih) / h`, which is accurate to rounding; for analytic functions.
