@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 import tinygrad_cifar as tg
-from tests.evidence.specs import SPECS
+from tests.evidence.specs import OF_MATRICES, SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import complex_step
 from tinygrad_cifar.engine.primitives import PRIMITIVES
@@ -63,7 +63,7 @@ def test_property(check, name):
         pytest.skip("not analytic")
     if check == "exact_adjoint" and not spec.affine:
         pytest.skip("not affine")
-    if check == "broadcasting" and (not PRIMITIVES[name].broadcasts or name == "matmul"):
+    if check == "broadcasting" and (not PRIMITIVES[name].broadcasts or name in OF_MATRICES):
         pytest.skip("not element-wise")
 
     @given(case=spec.cases, seed=seeds)
@@ -75,7 +75,10 @@ def test_property(check, name):
     holds()
 
 
-@pytest.mark.parametrize("name", sorted(name for name in SPECS if PRIMITIVES[name].broadcasts and name != "matmul"))
+ELEMENTWISE = sorted(name for name in SPECS if PRIMITIVES[name].broadcasts and name not in OF_MATRICES)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_cases_of_an_elementwise_spec_include_some_to_broadcast(name):
     def is_applied(case):
         return properties.broadcasting(SPECS[name], case, np.random.default_rng(0)) is not None

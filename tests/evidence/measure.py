@@ -309,9 +309,9 @@ and sizes of 0 and 1, and a random cotangent.
 
 - *value*: compared with the function computed element by element in plain Python.
 - *differences*: the gradient compared with centred differences, element by element, relative; they are extrapolated
-  where one is not accurate enough, and an element below 1e-5 counts as 1e-5. *Second order*: the second derivative compared with
-  centred differences of the gradient; where it is 0, as for the norm of one element, the error is that of rounding in
-  the differences.
+  where one is not accurate enough, and an element below 1e-5 counts as 1e-5. *Second order*: the second derivative
+  compared with centred differences of the gradient; where it is 0, as for the norm of one element, the error is that of
+  rounding in the differences.
 - *complex step*: the gradient compared with `Im f(x + ih) / h`, which is accurate to rounding; for analytic functions.
 - *duality*: `<J v, u> = <v, J' u>`, relative to the norms of the vectors. `J v` is computed by differentiating the
   reverse mode, and for analytic functions it is compared with the complex step along `v`.

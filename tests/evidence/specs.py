@@ -451,6 +451,8 @@ def _updated(x: Array, value: Any, index: Any) -> Array:
 
 # -- the table -------------------------------------------------------------------------------------------------------
 
+OF_MATRICES = ("matmul", "solve")  # they broadcast all axes but the last two
+
 SPECS: dict[str, Spec] = {
     "add": binary(tg.add, operator.add, moderate, moderate, affine=True),
     "subtract": binary(tg.subtract, operator.sub, moderate, moderate, affine=True),

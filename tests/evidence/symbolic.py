@@ -21,7 +21,7 @@ import numpy as np
 import sympy as sp
 
 import tinygrad_cifar as tg
-from tests.evidence.specs import SPECS
+from tests.evidence.specs import OF_MATRICES, SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.modes import Watcher, observe
@@ -147,7 +147,7 @@ CALLS: dict[str, list[tuple[Any, ...]]] = {
 ELEMENTWISE = sorted(
     name
     for name in SPECS
-    if PRIMITIVES[name].broadcasts and PRIMITIVES[name].vjps and name not in ("matmul", "index_update")
+    if PRIMITIVES[name].broadcasts and PRIMITIVES[name].vjps and name not in (*OF_MATRICES, "index_update")
 )
 
 
@@ -207,9 +207,10 @@ def exact_number(number: Any) -> Any:
     """Return the number that a float stands for: a fraction, or one of the constants of the table times a fraction."""
     x = float(np.asarray(number))
     for unit in _UNITS:
-        ratio = Fraction(x / float(unit)).limit_denominator(10**6)
-        if abs(float(ratio) * float(unit) - x) <= 4 * abs(math.ulp(x)):
-            return sp.Rational(ratio.numerator, ratio.denominator) * unit
+        quotient = x / float(unit)
+        for ratio in (Fraction(quotient).limit_denominator(1000), Fraction(f"{quotient:.8g}")):  # 1/3, or 0.044715
+            if abs(float(ratio) * float(unit) - x) <= 4 * abs(math.ulp(x)):
+                return sp.Rational(ratio.numerator, ratio.denominator) * unit
     raise ValueError(f"exact_number: {x!r} is not a fraction of a constant that is known")
 
 
