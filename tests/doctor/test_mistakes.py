@@ -363,8 +363,7 @@ def test_the_missing_derivative_of_a_function_of_several_operations_is_named(
     function, plain = FUNCTIONS[name]
     wrong = gradients_of_layer(plain, lambda _: 1)
     report = diagnose(layer(function), wrong, problem_of_layer, wrt=("W", "v"))
-    assert report.sentences[0].startswith("The derivative of the activation H (H = "), str(report)
-    assert "is left out" in report.sentences[0]
+    assert report.sentences[0].startswith("The derivative of the activation H is left out"), str(report)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -375,7 +374,7 @@ def test_another_derivative_of_a_function_of_several_operations_is_named(
     without_mask = problem_of_layer | {"M": np.ones((8, 4))}
     wrong = gradients_of_layer(plain, lambda H: H * (1 - H))
     report = diagnose(layer(function), wrong, without_mask, wrt=("W", "v"))
-    assert "is wrong: the factor H * (1 - H) stands in its place" in report.sentences[0], str(report)
+    assert "is that of another function: the factor H * (1 - H) stands in its place" in report.sentences[0], str(report)
 
 
 def test_the_missing_derivative_of_one_operation_is_not_said_of_several() -> None:

@@ -135,7 +135,7 @@ def _products(names: tuple[str, ...]) -> dict[int, list[tuple[tuple[str, int], .
 
 def _weight(name: str) -> int:
     """Return how far-fetched a number is: sizes of arrays and derived numbers more so than N and the arguments."""
-    return 4 if name.startswith("(") else 3 if "." in name else 1
+    return 4 if name.startswith(("(", "sqrt")) else 3 if "." in name or "(" in name else 1
 
 
 def _make(coefficient: float, powers: tuple[tuple[str, int], ...], values: np.ndarray) -> Factor:

@@ -58,17 +58,11 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
     )
     if shape[0] == shape[1]:
         yield Edit("transposed_product", site, lambda _, c: c.T, cost=1.3, detail={"factor": other})
-    name = parameter_name(recording, other)
-    if name is not None:
-        for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):
-            yield Edit(
-                "updated_weights",
-                site,
-                _updated(i, name, edge, is_left=is_left),
-                "add",
-                2.0 + 0.05 * (edge is not None),
-                {"parameter": name, "is_left": is_left, "edge": edge},
-            )
+    if not recording.steps[parent].op:
+        for how in _SHIFTS:
+            shifted = bind_arguments(lambda w, _, how: product(w, _shifted(w, i, where, *how), cotangent_of(w, i)), how)
+            yield Edit("shifted_factor", site, shifted, cost=1.9, detail={"factor": other, "steps": how[0]})
+    yield from _edits_of_updates(recording, i, e)
     for source, read_factor in _other_factors(recording, other, factor_shape):
         yield Edit(
             "wrong_factor",
@@ -97,6 +91,36 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
                 cost=2.4,
                 detail={"array": Ref(j), "factor": other, "is_left": is_left},
             )
+
+
+def _edits_of_updates(recording: Recording, i: int, e: int) -> Iterator[Edit]:
+    """Yield the products with weights that have been updated before."""
+    step = recording.steps[i]
+    is_left = operand_index(step, e) == 0
+    name = parameter_name(recording, step.operands[1 if is_left else 0])
+    if name is None:
+        return
+    for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):
+        yield Edit(
+            "updated_weights",
+            ("edge", i, e),
+            _updated(i, name, edge, is_left=is_left),
+            "add",
+            2.0 + 0.05 * (edge is not None),
+            {"parameter": name, "is_left": is_left, "edge": edge},
+        )
+
+
+_SHIFTS = ((1, True), (-1, True), (1, False), (-1, False))  # by how many images, and whether they wrap around
+
+
+def _shifted(walk: Walk, i: int, where: int, steps: int, wraps: bool) -> Array:
+    """Return a factor of a product with its images shifted by one; those at the end are 0, or wrap around."""
+    axis = 1 if where == 1 else 0
+    moved = np.moveaxis(np.roll(read_array(walk, walk.recording.steps[i].operands[where]), steps, axis), axis, 0).copy()
+    if not wraps:
+        moved[0 if steps > 0 else -1] = 0
+    return np.moveaxis(moved, 0, axis)
 
 
 def _edits_of_outer_sum(recording: Recording, i: int, e: int) -> Iterator[Edit]:
