@@ -275,7 +275,7 @@ class Search:
 
     def _roundness(self, edit: Edit, amount: float) -> float:
         """Return a penalty for a factor that is neither a plain number nor one of the problem's numbers."""
-        if edit.mode != "add":
+        if edit.mode != "add" or edit.kind == "slope":
             return 0.0
         factor = abs(1 + amount if edit.kind == "scale" else amount)
         numbers = [n for name, n in self.cases[0].recording.numbers.items() if not set(name) & set("(.")]

@@ -140,15 +140,19 @@ class Derivatives(Wording):
         return Draft("term_of_argument", text, (), right, f"with {term} {detail['what']}", key=(detail["what"],))
 
     def _derivative_elsewhere(self, finding: Finding) -> Draft:
-        i, e, parent, step = self._edge(finding)
-        array, out = self.source(finding.edit.detail["array"]), self.text(i)
+        at, end = self._input_and_output(finding)
+        array, out = self.source(finding.edit.detail["array"]), self.text(end)
         factor = finding.edit.detail["formula"].format(grouped(array))
+        is_one = finding.edit.site[0] == "edge"
+        name = function_name(self.recording.steps[end].op) if is_one else "the activation"
         text = (
-            f"The derivative of {function_name(step.op)} at {{at}} is computed from the wrong array: {array} stands "
-            f"where {out} belongs in the factor {factor}, in the gradients of {{parameters}}."
+            f"The derivative of {name} at {{at}} is computed from the wrong array: {array} stands where {out} belongs "
+            f"in the factor {factor}, in the gradients of {{parameters}}."
         )
-        yours = f"{self.d(parent)} = {self.d(i)} * {factor}"
-        return Draft("other_derivative", text, (out,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+        right = self._formula(*finding.edit.site[1:]) if is_one else f"{self.d(end)} * (its derivative)"
+        return Draft(
+            "other_derivative", text, (out,), f"{self.d(at)} = {right}", f"{self.d(at)} = {self.d(end)} * {factor}"
+        )
 
     def _composition_left_out(self, finding: Finding) -> Draft:
         return self._composition(finding, "derivative_left_out", "is left out", "")

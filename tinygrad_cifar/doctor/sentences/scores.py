@@ -100,6 +100,8 @@ class Scores(Wording):
             "probability_forgotten": "the probability is forgotten",
             "label_sign": "the sign of the label is wrong",
             "scores_for_probabilities": f"{S} stands where its sigmoid belongs",
+            "scores_sign": f"the sign of {S} is wrong in the sigmoid",
+            "shifted_labels": "the labels are shifted by one image (off by one)",
             "decision_for_probability": "the predicted label stands where the probability belongs",
             "sigmoid_left_out": "the derivative of the sigmoid, and the term of the label 0, are left out",
         }[kind]
@@ -206,6 +208,19 @@ class Scores(Wording):
         return self._hinge(
             finding, "hinge_largest", "Only the largest violated margin of each image counts in the hinge loss"
         )
+
+    def _own_class_forgotten(self, finding: Finding) -> Draft:
+        return self._own_class(finding, "is forgotten", "it is 0")
+
+    def _own_class_sign(self, finding: Finding) -> Draft:
+        return self._own_class(finding, "has the wrong sign", "it is the sum of the others")
+
+    def _own_class(self, finding: Finding, what: str, yours: str) -> Draft:
+        text = (
+            f"The own class {what} in the derivative of the margins at {self.text(finding.edit.at)}: {yours}, and must "
+            "be minus the sum of the other classes, in the gradients of {parameters}."
+        )
+        return Draft("hinge_own_class", text, (), "minus the sum of the others", yours)
 
     def _example_left_out(self, finding: Finding) -> Draft:
         which = "first" if finding.edit.detail["row"] == 0 else "last"

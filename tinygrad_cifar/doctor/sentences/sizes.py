@@ -30,7 +30,9 @@ class Sizes(Wording):
             return self._scaled_parameter(finding, factor, names)
         i, e, parent, _ = self._edge(finding)
         is_all = self._is_only_path(finding)
-        if self.recording.steps[parent].op == "" or (len(names) == 1 and factor.text != "0" and is_all):
+        # A parameter that is used several times has a gradient of several terms, of which this is one.
+        is_direct = self.recording.steps[parent].op == "" and (is_all or factor.text != "0")
+        if is_direct or (len(names) == 1 and factor.text != "0" and is_all):
             return self._scaled_parameter(finding, factor, names)
         if factor.text == "0":
             return self._cut(finding, i, parent)

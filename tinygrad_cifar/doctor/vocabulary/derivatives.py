@@ -129,7 +129,7 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
         yield from _derivatives_elsewhere(recording, i, site, parent, g)
     if step.op in ("multiply", "divide") and isinstance(other, np.ndarray) and other.shape == g.shape:
         at = next(k for k, op in enumerate(step.operands) if op is other)
-        if not other.all():
+        if len(np.unique(other)) <= 2:  # not weights of the images
             yield Edit("unscaled_mask", site, _unscaled(i, at), cost=0.8, detail={"at": at})
         if step.op == "multiply" and len(np.unique(other[other != 0])) == 1 and not other.all():
             yield Edit("mask_left_out", site, _without_mask(i, at), cost=0.9, detail={"at": at})
@@ -302,14 +302,14 @@ def edits_of_composition(recording: Recording, i: int) -> Iterator[Edit]:
                     bind_arguments(
                         lambda w, _, end, f: cotangent_of(w, end) * f(value_of(w, i), value_of(w, end)), end, function
                     ),
-                    cost=(0.5 if is_one and text in OF_ACTIVATIONS else 1.6) + 0.01 * len(text),
+                    cost=0.47 + 0.001 * len(text) if is_one and text in OF_ACTIVATIONS else 1.6 + 0.01 * len(text),
                     detail={"end": end, "factor": text},
                 )
         pieces = [k for k in range(i + 1, end + 1) if recording.steps[k].op in ("where", "maximum", "minimum")]
         for k in pieces:
             if len(recording.steps[k].edges) == 2 and i in recording.below[k]:
                 slope = bind_arguments(lambda w, _, end: cotangent_of(w, end) * (value_of(w, i) <= 0), end)
-                yield Edit("slope", site, slope, "add", 0.7, {"end": end})
+                yield Edit("slope", site, slope, "add", 0.49, {"end": end})
                 yield from _masks_of_pieces(recording, i, k, end)
 
 
@@ -329,6 +329,11 @@ def _masks_of_pieces(recording: Recording, i: int, k: int, end: int) -> Iterator
         for derivative in (_of_pieces, _of_elu):
             value = bind_arguments(derivative, read, i, k, end)
             yield Edit("wrong_mask", site, value, cost=cost, detail={**detail, "end": end})
+    for j, step in enumerate(recording.steps):
+        if step.value.shape == shape and j != end:
+            detail = {"array": Ref(j), "formula": "(1 + {})", "end": end}
+            cost = 0.6 + namelessness(recording, Ref(j))
+            yield Edit("derivative_elsewhere", site, bind_arguments(_of_elu_at, j, i, end), cost=cost, detail=detail)
     inverted = bind_arguments(_of_pieces, lambda walk: -value_of(walk, i), i, k, end)
     yield Edit("mask_inverted", site, inverted, cost=1.5, detail={"end": end})
 
@@ -349,10 +354,21 @@ def _of_pieces(walk: Walk, _: Array, read: Callable[[Walk], Array], i: int, k: i
 
 def _of_elu(walk: Walk, _: Array, read: Callable[[Walk], Array], i: int, k: int, end: int) -> Array | None:  # noqa: ARG001
     """Return the derivative of an ELU, 1 or 1 + its output, with the mask of another array."""
-    x, out, g = value_of(walk, i), value_of(walk, end), cotangent_of(walk, end)
-    if not np.allclose(out, np.where(x > 0, x, np.expm1(np.minimum(x, 0)))):
+    if not _is_elu(walk, i, end):
         return None
-    return g * np.where(read(walk) > 0, 1, 1 + out)
+    return cotangent_of(walk, end) * np.where(read(walk) > 0, 1, 1 + value_of(walk, end))
+
+
+def _of_elu_at(walk: Walk, _: Array, j: int, i: int, end: int) -> Array | None:
+    """Return the derivative of an ELU, with another array in place of its output."""
+    if not _is_elu(walk, i, end):
+        return None
+    return cotangent_of(walk, end) * np.where(value_of(walk, i) > 0, 1, 1 + value_of(walk, j))
+
+
+def _is_elu(walk: Walk, i: int, end: int) -> bool:
+    x = value_of(walk, i)
+    return np.allclose(value_of(walk, end), np.where(x > 0, x, np.expm1(np.minimum(x, 0))))
 
 
 def _is_first_piece_of_positive(walk: Walk, i: int, k: int) -> bool | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinygrad_cifar.doctor.vocabulary.sites import value_of
+from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
@@ -20,10 +20,17 @@ def edits_of_scores(walk: Walk, i: int) -> Iterator[Edit]:
     if g is None or g.ndim != 2 or not g.size or not step.op:
         return
     found = cross_entropy_form(step.value, g)
-    axis = found[0] if found is not None else hinge_form(step.value, g)
-    if axis is None:
+    if found is not None:
+        axis = found[0]
+        yield from _at_scores(i, axis)
+    elif (of_hinge := hinge_form(step.value, g)) is not None:
+        axis = of_hinge
+        yield from _at_margins(i, axis)
+    elif (of_classes := _one_against_others(g)) is not None:
+        axis = of_classes
+        yield from _at_own_class(i, axis)
+    else:
         return
-    yield from _at_scores(i, axis) if found is not None else _at_margins(i, axis)
     for row in (0, -1):
         yield Edit("example_left_out", ("node", i), _without_example(1 - axis, row), cost=1.8, detail={"row": row})
 
@@ -203,6 +210,9 @@ def _at_logits(i: int) -> Iterator[Edit]:
         ("scores_for_probabilities", "S - Y", lambda P, Y, S: S - Y),
         ("decision_for_probability", "(P > 0.5) - Y", lambda P, Y, S: (P > 0.5) - Y),
         ("sigmoid_left_out", "-Y / P", lambda P, Y, S: -Y / P),
+        ("scores_sign", "sigmoid(-S) - Y", lambda P, Y, S: 1 - P - Y),
+        ("shifted_labels", "P - Y of the image before it", lambda P, Y, S: P - np.roll(Y, 1, 0)),
+        ("shifted_labels", "P - Y of the image after it", lambda P, Y, S: P - np.roll(Y, -1, 0)),
     ]
     for kind, text, function in variants:
         yield Edit("sigmoid_loss", ("node", i), form(function), cost=0.5, detail={"formula": text, "kind": kind})
@@ -353,6 +363,42 @@ def _with_shifted_labels(steps: int, axis: int, *, mask: bool) -> Callable[[Arra
         return _hinge(inside, shifted, axis)
 
     return derivative
+
+
+def _one_against_others(g: Array) -> int | None:
+    """Return the axis of the classes if a cotangent is positive but for the label, and sums to zero for each image.
+
+    That of a squared hinge loss has this form.
+    """
+    for axis in (1, 0):
+        is_sum_zero = g.shape[axis] > 2 and np.allclose(g.sum(axis), 0, atol=1e-9 * np.abs(g).max())
+        if is_sum_zero and ((g < 0).sum(axis) <= 1).all() and (g == 0).any():
+            return axis
+    return None
+
+
+def _at_own_class(i: int, axis: int) -> Iterator[Edit]:
+    """Yield the wrong derivatives of a loss of margins with respect to the score of the own class."""
+    yield Edit("own_class_forgotten", ("node", i), lambda _, g: np.maximum(g, 0), cost=0.9)
+    yield Edit("own_class_sign", ("node", i), lambda _, g: np.abs(g), cost=0.3)
+    for steps, text in ((1, "the image before it"), (-1, "the image after it")):
+        value = bind_arguments(_squared_hinge_of_other_labels, i, axis, steps)
+        yield Edit("labels_of_other_images", ("node", i), value, cost=1.1, detail={"formula": text})
+
+
+def _squared_hinge_of_other_labels(walk: Walk, g: Array, i: int, axis: int, steps: int) -> Array | None:
+    """Return the derivative of a squared hinge loss of margin 1 with the labels of other images."""
+    Y, S = _labels(walk, g.shape, axis), value_of(walk, i)
+    if Y is None:
+        return None
+
+    def derivative(labels: Array) -> Array:
+        margins = np.maximum(S - (S * labels).sum(axis, keepdims=True) + 1, 0)
+        return _hinge(margins, labels, axis)
+
+    right = derivative(Y)
+    factor = np.vdot(right, g) / np.vdot(right, right)
+    return factor * derivative(np.roll(Y, steps, 1 - axis)) if np.allclose(g, factor * right) else None
 
 
 def _hinge(inside: Array, Y: Array, axis: int) -> Array:

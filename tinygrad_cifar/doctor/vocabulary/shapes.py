@@ -67,7 +67,6 @@ def _sums_of_shape(walk: Walk, i: int, name: str, shape: tuple[int, ...]) -> Ite
                     axis = axes[0] if count == 1 else axes
                     detail = {"axis": axis, "node": i, "mean": mean, "order": order}
                     yield Edit("wrong_axis", site, value, cost=cost + 0.3 * mean, detail=detail)
-                break
     if np.prod(shape, dtype=int) == 1:
         yield Edit(
             "summed_over_all", site, lambda w, _: cotangent_of(w, i).sum().reshape(shape), cost=1.2, detail={"node": i}
