@@ -207,3 +207,10 @@ def test_a_file_that_cannot_be_diagnosed_gets_one_sentence(
 def test_a_missing_file_gets_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", str(tmp_path / "missing.py")]) == 2
     assert "cannot be read" in sentence(capsys)
+
+
+def test_a_cost_function_that_raises_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = LINEAR + "def ComputeCost(X, Y, W, b, lam):\n    raise ValueError('not written yet')\n"
+    assert run(tmp_path, source) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "ComputeCost is not used, and the convention of the course is taken" in out

@@ -229,3 +229,17 @@ def test_a_softmax_along_the_wrong_axis_with_shifted_scores_is_not_right():
 def test_limits_that_are_no_numbers_are_named(name, value):
     with pytest.raises(DiagnosisError, match=f"{name}: must be"):
         diagnose(lambda w: tg.sum(w * w), lambda w: 2 * w, w=np.ones(2), **{name: value})
+
+
+@pytest.mark.parametrize("change", ["return dW, db -> return dW, db[:, 0]", "return dW, db -> return dW, db.T"])
+def test_a_right_gradient_of_another_shape_is_noted(change: str) -> None:
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients(change), SOFTMAX.problem)
+    assert report.status == "right"
+    assert "b - eta * gradient has another shape" in " ".join(report.notes)
+
+
+def test_a_number_that_is_zero_is_noted() -> None:
+    """The L2 term cannot be compared then."""
+    wrong = SOFTMAX.gradients("    dW = dW + 2 * lam * W -> ")
+    report = diagnose(SOFTMAX.cost, wrong, SOFTMAX.problem | {"lam": 0.0})
+    assert "lam is 0, so what is multiplied by it cannot be compared" in " ".join(report.notes)

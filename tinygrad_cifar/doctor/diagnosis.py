@@ -15,6 +15,7 @@ from tinygrad_cifar.doctor.budget import Budget
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, agree
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
+from tinygrad_cifar.doctor.forward_changes import Confirmed, find_forward_changes, with_change
 from tinygrad_cifar.doctor.forward_pass import Forgotten, find_forgotten_arguments, without_argument
 from tinygrad_cifar.doctor.matching import find_order
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
@@ -317,9 +318,12 @@ def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[s
     """Return the confirmed mistakes and the unexplained rest, with the cases in the precision in which they hold."""
     if not any(case.wrong_parameters() for case in cases):
         return [], {}, cases
-    forgotten = find_forgotten_arguments(subject, cases)
-    if forgotten and forgotten[0].is_enough:
-        return [forgotten[0].finding(cases)], {}, cases
+    forgotten: list[Forgotten | Confirmed] = [*find_forgotten_arguments(subject, cases)]
+    if not (forgotten and forgotten[0].is_enough):
+        forgotten += find_forward_changes(subject, cases)
+    for one in forgotten:
+        if one.is_enough:
+            return [one.finding(cases)], {}, cases
     likely = [one for one in forgotten if one.is_likely]
     beside = _explain_beside(subject, cases, likely)
     if beside is not None:
@@ -337,10 +341,16 @@ def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[s
     return findings, residuals, cases
 
 
-def _explain_beside(subject: Subject, cases: Sequence[Case], forgotten: Sequence[Forgotten]) -> list[Finding] | None:
-    """Return a forgotten argument and the mistakes beside it, if they explain all gradients."""
+def _explain_beside(
+    subject: Subject, cases: Sequence[Case], forgotten: Sequence[Forgotten | Confirmed]
+) -> list[Finding] | None:
+    """Return a mistake of the forward pass and the mistakes beside it, if they explain all gradients."""
     for one in forgotten:
-        changed = without_argument(subject, cases, one.leaf)
+        changed = (
+            without_argument(subject, cases, one.leaf)
+            if isinstance(one, Forgotten)
+            else with_change(subject, cases, one.change)
+        )
         if changed is not None and not subject.budget.is_used_up:
             others, residuals = Search(changed, subject.budget).run()
             if not residuals:

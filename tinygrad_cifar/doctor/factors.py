@@ -117,6 +117,15 @@ def name_factor(
     constant = measured[0]
     if len(measured) == 1 or np.all(np.abs(measured - constant) <= near * np.abs(constant)):
         return Factor(f"{constant:.6g}", float(constant), (), tuple(constant * np.ones_like(measured)))
+    return _number_and_images(measured, table["N"], near) if "N" in table else None
+
+
+def _number_and_images(measured: np.ndarray, images: np.ndarray, near: np.ndarray) -> Factor | None:
+    """Return a factor that is a number, such as a step size, times or divided by the number of images."""
+    for power in (1, -1):
+        own = measured / images ** float(power)
+        if np.all(np.abs(own - own[0]) <= near * np.abs(own[0])):
+            return _make(float(own[0]), (("N", power),), measured)
     return None
 
 
@@ -135,7 +144,7 @@ def _products(names: tuple[str, ...]) -> dict[int, list[tuple[tuple[str, int], .
 
 def _weight(name: str) -> int:
     """Return how far-fetched a number is: sizes of arrays and derived numbers more so than N and the arguments."""
-    return 4 if name.startswith("(") else 3 if "." in name else 1
+    return 4 if name.startswith(("(", "sqrt")) else 3 if "." in name or "(" in name else 1
 
 
 def _make(coefficient: float, powers: tuple[tuple[str, int], ...], values: np.ndarray) -> Factor:

@@ -374,8 +374,9 @@ def _own_convention(
         )
         own = own[0] if isinstance(own, tuple) else own
         value = float(np.asarray(own).item())
-    except (DiagnosisError, TypeError, ValueError):
-        return course, ()
+    except (DiagnosisError, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, DiagnosisError) else "it does not return a number"
+        return course, (f"{function.__name__} is not used, and the convention of the course is taken: {reason}",)
     data, penalty = (float(np.asarray(x)) for x in attempt.network.cost(attempt.layout, {}, **problem))
     penalty *= problem["lam"]
     N = _batch(problem, attempt.layout)

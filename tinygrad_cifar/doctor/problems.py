@@ -214,6 +214,13 @@ def _is_positive(array: Array) -> bool:
     return bool(array.size > 1 and (array > 0).all())
 
 
+def _are_weights(leaf: Leaf, count: int) -> bool:
+    """Return whether an argument may be the weights of the images: one positive number for each."""
+    array = leaf.value
+    is_array = isinstance(array, np.ndarray) and not leaf.is_parameter and array.dtype.kind == "f"
+    return bool(is_array and array.size == max(array.shape, default=0) == count and (array > 0).all())
+
+
 def class_axis(leaves: Sequence[Leaf]) -> Axis | None:
     """Return the axis of the classes of a one-hot array; None if there is none."""
     for leaf in leaves:
@@ -272,6 +279,10 @@ def numbers_of(leaves: Sequence[Leaf], batch: frozenset[Axis], classes: int) -> 
     if batch:
         numbers["(N - 1)"] = numbers["N"] - 1
         numbers["(N + 1)"] = numbers["N"] + 1
+        numbers["sqrt(N)"] = numbers["N"] ** 0.5
+        for leaf in leaves:
+            if _are_weights(leaf, int(numbers["N"])):
+                numbers[f"sum({leaf.name})"] = float(leaf.value.sum())
     for name, shape in shapes.items():
         for axis, n in enumerate(shape):
             if n > 1 and n not in [number for known, number in numbers.items() if known[0] != "("]:

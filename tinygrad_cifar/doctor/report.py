@@ -218,7 +218,10 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         mistakes = [m for m in mistakes if m.kind != "transposed"]
         wrong -= {f.edit.at for f in findings if f.edit.kind == "transposed_gradient"}
         rows = [_row(name, cases, walks, wrong, findings) for name in names]
+    else:
+        remarks += _shape_notes(last, wrong)
     status = "not known" if unexplained else "wrong" if wrong else "right"
+    remarks += _zero_notes(last)
     remarks += _precision_notes(cases, walks, different)
     if order:
         remarks.append(
@@ -448,6 +451,37 @@ def _transposed_convention(findings: Sequence[Finding], names: Sequence[str], ca
             "stored transposed, too"
         )
     return ""
+
+
+def _shape_notes(case: Case, wrong: set[str]) -> list[str]:
+    """Return a note on gradients that are right but for axes of size 1, with which an update would broadcast."""
+    shapes = {name: case.recording.steps[at].value.shape for name, at in case.recording.parameters.items()}
+    return [
+        f"the gradient of {name} has the shape {case.shapes[name]}, and {name} has {shape}: its numbers are right, but "
+        f"{name} - eta * gradient has another shape"
+        for name, shape in shapes.items()
+        if name not in wrong and case.given[name].shape == shape and not _keeps_shape(case.shapes[name], shape)
+    ]
+
+
+def _keeps_shape(gradient: tuple[int, ...], parameter: tuple[int, ...]) -> bool:
+    """Return whether a parameter minus a gradient has the shape of the parameter."""
+    try:
+        return np.broadcast_shapes(gradient, parameter) == parameter
+    except ValueError:
+        return False
+
+
+def _zero_notes(case: Case) -> list[str]:
+    """Return a note on numbers of the problem that are 0, so that what they multiply cannot be compared."""
+    zeros = [
+        leaf.name
+        for leaf in case.problem.leaves
+        if not isinstance(leaf.value, (bool, np.bool_, np.ndarray)) and leaf.value == 0
+    ]
+    if not zeros:
+        return []
+    return [f"{join(zeros)} {'are' if len(zeros) > 1 else 'is'} 0, so what is multiplied by it cannot be compared"]
 
 
 def _precision_notes(cases: Sequence[Case], walks: Sequence[Walk], wrong: set[str]) -> list[str]:

@@ -275,10 +275,10 @@ class Search:
 
     def _roundness(self, edit: Edit, amount: float) -> float:
         """Return a penalty for a factor that is neither a plain number nor one of the problem's numbers."""
-        if edit.mode != "add":
+        if edit.mode != "add" or edit.kind == "slope":
             return 0.0
         factor = abs(1 + amount if edit.kind == "scale" else amount)
-        numbers = [n for name, n in self.cases[0].recording.numbers.items() if name[0] != "(" and "." not in name]
+        numbers = [n for name, n in self.cases[0].recording.numbers.items() if not set(name) & set("(.")]
         plain = [0.0, 1.0, 2.0, 0.5, *numbers, *[1 / n for n in numbers if n], *[2 * n for n in numbers]]
         return 0.0 if any(abs(factor - x) <= self._rounding() * max(1, x) for x in plain) else 0.3
 
@@ -555,6 +555,7 @@ _NESTED = frozenset(
         *("label_not_subtracted", "constant_statistics", "wrong_factor", "updated_weights"),
     }
 )
+_IDENTITY = ("array", "axis", "mean", "node", "order", "other", "how")  # details that tell edits of a kind apart
 _PLAIN = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 
 
@@ -565,7 +566,7 @@ def _count_kinds(findings: Sequence[Finding]) -> int:
 
 def _is_same(a: Edit, b: Edit) -> bool:
     """Return whether two edits of two problems are the same change."""
-    return a.kind == b.kind and all(a.detail.get(key) == b.detail.get(key) for key in ("array", "axis", "mean", "node"))
+    return a.kind == b.kind and all(a.detail.get(key) == b.detail.get(key) for key in _IDENTITY)
 
 
 def _same_factor(a: Finding, b: Finding) -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
+
 from tinygrad_cifar.doctor.recording import Ref
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, function_name, grouped
+from tinygrad_cifar.doctor.vocabulary.derivatives import OF_ACTIVATIONS
 from tinygrad_cifar.doctor.vocabulary.sites import operand_index
 
 
@@ -51,57 +56,130 @@ class Derivatives(Wording):
 
     def _other_derivative(self, finding: Finding) -> Draft:
         i, e, parent, step = self._edge(finding)
-        x, out = self.text(parent), self.text(i)
-        factor = finding.edit.detail["factor"].replace("out", "@out@").replace("x", x).replace("@out@", out)
-        derivative_of = _DERIVATIVES.get(finding.edit.detail["factor"], "")
-        if step.op in ("relu", "maximum", "where"):
-            lead = "The derivative of the ReLU at {at} is wrong (the mask is not that of the ReLU)"
-        else:
-            lead = f"The derivative of {function_name(step.op)} at {{at}} is wrong"
-        why = f": the factor {factor} stands in its place{derivative_of}"
-        text = f"{lead}{why}, in the gradients of {{parameters}}."
+        factor = self._factor(finding.edit.detail["factor"], parent, i)
+        name = "the ReLU" if step.op == "where" else function_name(step.op)
+        text = (
+            f"The derivative of {name} at {{at}} {_what(finding.edit.detail['factor'])}: the factor {factor} stands in "
+            f"its place{_explained(finding.edit.detail['factor'])}, in the gradients of {{parameters}}."
+        )
         return Draft(
             "other_derivative",
             text,
-            (out,),
+            (self.text(i),),
             f"{self.d(parent)} = {self._formula(i, e)}",
             f"{self.d(parent)} = {self.d(i)} * {factor}",
             key=(finding.edit.detail["factor"],),
         )
 
-    def _derivative_elsewhere(self, finding: Finding) -> Draft:
-        i, e, parent, step = self._edge(finding)
-        array, out = self.source(finding.edit.detail["array"]), self.text(i)
-        factor = finding.edit.detail["formula"].format(grouped(array))
+    def _factor(self, formula: str, x: int, out: int) -> str:
+        """Return a formula of the input and output of a function in the names of both."""
+        words = {"x": self.text(x), "out": self.text(out)}
+        return re.sub(r"\b(x|out)\b", lambda match: words[match[0]], formula)
+
+    def _slope(self, finding: Finding) -> Draft:
+        at, end = self._input_and_output(finding)
+        factor = finding.factor
+        assert factor is not None
+        amounts = np.array(finding.amounts)
+        right = self._slope_of(at, end)
+        is_number = np.ptp(amounts) < 1e-6 * abs(amounts[0])
+        yours = f"{right + amounts[-1]:.6g}" if is_number else f"{right:g} + {factor.text}"
+        name, other = ("leaky ReLU", "") if right else ("ReLU", " (that of a leaky ReLU)")
         text = (
-            f"The derivative of {function_name(step.op)} at {{at}} is computed from the wrong array: {array} stands "
-            f"where {out} belongs in the factor {factor}, in the gradients of {{parameters}}."
+            f"The derivative of the {name} at {{at}} is that of another function: the slope of negative inputs is "
+            f"{yours}{other}, and must be {right:g}, in the gradients of {{parameters}}."
         )
-        yours = f"{self.d(parent)} = {self.d(i)} * {factor}"
-        return Draft("other_derivative", text, (out,), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+        formula = f"{self.d(at)} = {self.d(end)} * (1 where {self.text(at)} > 0, or else {{}})"
+        return Draft("other_derivative", text, (self.text(end),), formula.format(f"{right:g}"), formula.format(yours))
+
+    def _slope_of(self, at: int, end: int) -> float:
+        """Return the derivative of a function at negative inputs."""
+        walk = self.walks[0]
+        x, g, above = self.recording.steps[at].value, walk.cotangents[at], walk.cotangents[end]
+        assert g is not None
+        assert above is not None
+        chosen = (x < 0) & (above != 0)
+        return float(np.median(g[chosen] / above[chosen])) if chosen.any() else 0.0
+
+    def _input_and_output(self, finding: Finding) -> tuple[int, int]:
+        """Return the nodes of the input and output of an activation."""
+        if finding.edit.site[0] == "node":
+            return finding.edit.at, finding.edit.detail["end"]
+        i, _, parent, _ = self._edge(finding)
+        return parent, i
+
+    def _mask_inverted(self, finding: Finding) -> Draft:
+        if finding.edit.site[0] == "edge":
+            i, e, parent, _ = self._edge(finding)
+            mask = self._other_operand(finding)
+            text = "The dropout mask {at} is inverted in the backward pass, in the gradients of {parameters}."
+            right = f"{self.d(parent)} = {self._formula(i, e)}"
+            return Draft("mask_inverted", text, (mask,), right, f"{self.d(parent)} = {self.d(i)} * ({mask} == 0)")
+        at, end = self._input_and_output(finding)
+        text = (
+            "The mask of the activation {at} is inverted: the derivative of its negative inputs stands where that of "
+            "the positive ones belongs, in the gradients of {parameters}."
+        )
+        return Draft("mask_inverted", text, (self.text(end),), *self._with_mask(at, end, f"{self.text(at)} < 0"))
+
+    def _with_mask(self, at: int, end: int, condition: str) -> tuple[str, str]:
+        """Return the right formula of a function of two pieces, and that with another condition."""
+        formula = f"{self.d(at)} = {self.d(end)} * (the derivative of {self.text(end)} for "
+        return f"{formula}{self.text(at)} > 0, or else <= 0)", f"{formula}{condition}, or else not)"
+
+    def _term_of_argument(self, finding: Finding) -> Draft:
+        detail, site = finding.edit.detail, finding.edit.site
+        i = detail["of"]
+        parent = site[1] if site[0] == "node" else self.recording.steps[i].edges[site[2]][0]
+        term, argument = self.source(detail["term"]), self.text(parent)
+        text = (
+            f"{term} is {detail['what']} in the derivative of {self.text(i)}, which is computed from "
+            f"{self.recording.expression(parent)}, in the gradients of {{parameters}}."
+        )
+        right = f"{self.d(parent)} = {self.d(i)} * (the derivative of {self.text(i)} at {argument})"
+        return Draft("term_of_argument", text, (), right, f"with {term} {detail['what']}", key=(detail["what"],))
+
+    def _derivative_elsewhere(self, finding: Finding) -> Draft:
+        at, end = self._input_and_output(finding)
+        array, out = self.source(finding.edit.detail["array"]), self.text(end)
+        factor = finding.edit.detail["formula"].format(grouped(array))
+        is_one = finding.edit.site[0] == "edge"
+        name = function_name(self.recording.steps[end].op) if is_one else "the activation"
+        text = (
+            f"The derivative of {name} at {{at}} is computed from the wrong array: {array} stands where {out} belongs "
+            f"in the factor {factor}, in the gradients of {{parameters}}."
+        )
+        right = self._formula(*finding.edit.site[1:]) if is_one else f"{self.d(end)} * (its derivative)"
+        return Draft(
+            "other_derivative", text, (out,), f"{self.d(at)} = {right}", f"{self.d(at)} = {self.d(end)} * {factor}"
+        )
 
     def _composition_left_out(self, finding: Finding) -> Draft:
         return self._composition(finding, "derivative_left_out", "is left out", "")
 
     def _composition_derivative(self, finding: Finding) -> Draft:
-        x, out = self.text(finding.edit.at), self.text(finding.edit.detail["end"])
-        factor = finding.edit.detail["factor"].replace("out", "@out@").replace("x", x).replace("@out@", out)
-        return self._composition(
-            finding, "other_derivative", f"is wrong: the factor {factor} stands in its place", factor
-        )
+        formula = finding.edit.detail["factor"]
+        factor = self._factor(formula, finding.edit.at, finding.edit.detail["end"])
+        what = f"{_what(formula)}: the factor {factor} stands in its place{_explained(formula)}"
+        return self._composition(finding, "other_derivative", what, factor)
 
     def _composition(self, finding: Finding, kind: str, what: str, factor: str) -> Draft:
         at, end = finding.edit.at, finding.edit.detail["end"]
-        function = f"{self.text(end)} = {self.recording.expression(end)}"
-        text = f"The derivative of the activation {{at}} ({function}) {what}, in the gradients of {{parameters}}."
-        right = f"{self.d(at)} = {self.d(end)} * (the derivative of {self.text(end)} with respect to {self.text(at)})"
+        text = f"The derivative of the activation {{at}} {what}, in the gradients of {{parameters}}."
+        function = f"the derivative of {self.recording.expression(end)} with respect to {self.text(at)}"
+        right = f"{self.d(at)} = {self.d(end)} * ({function})"
         yours = f"{self.d(at)} = {self.d(end)}" + (f" * {factor}" if factor else "")
         return Draft(kind, text, (self.text(end),), right, yours)
 
     def _wrong_mask(self, finding: Finding) -> Draft:
-        i, e, parent, _ = self._edge(finding)
         source = finding.edit.detail["array"]
         array = self.d(source.at) if finding.edit.detail.get("gradient") else self.source(source)
+        if finding.edit.site[0] == "node":
+            at, end = self._input_and_output(finding)
+            text = "The mask of the activation is that of the wrong array: {at}, in the gradients of {parameters}."
+            place = f"{array} stands where {self.text(at)} belongs in the derivative of {self.text(end)}"
+            return Draft("wrong_mask", text, (place,), *self._with_mask(at, end, f"{array} > 0"))
+        i, e, parent, _ = self._edge(finding)
         text = "The mask of the ReLU is that of the wrong array: {at}, in the gradients of {parameters}."
         return Draft(
             "wrong_mask",
@@ -152,16 +230,15 @@ class Derivatives(Wording):
         return Draft("derivative_left_out", text, (self.text(i),), right, f"{self.d(i)} everywhere")
 
 
-_DERIVATIVES = {
-    "out * (1 - out)": " (the derivative of the sigmoid)",
-    "x * (1 - x)": " (the derivative of the sigmoid, of the input)",
-    "(1 - out**2)": " (the derivative of tanh)",
-    "(1 - x**2)": " (the derivative of tanh, but of the input, not the output)",
-    "sigmoid(x) * (1 - sigmoid(x))": " (the derivative of the sigmoid)",
-    "(1 - tanh(x)**2)": " (the derivative of tanh)",
-    "(1 - tanh(out)**2)": " (the derivative of tanh, of the output)",
-    "sigmoid(out) * (1 - sigmoid(out))": " (the derivative of the sigmoid, of the output)",
-    "out": " (the output itself)",
-    "x": " (the input itself)",
-    "(x < 0)": " (the mask is inverted)",
-}
+def _what(formula: str) -> str:
+    """Return what is wrong about a derivative with another factor."""
+    return "is that of another function" if formula in OF_ACTIVATIONS else "is wrong"
+
+
+def _explained(formula: str) -> str:
+    """Return a factor in words, in parentheses."""
+    words = OF_ACTIVATIONS.get(formula) or _IN_WORDS.get(formula, "")
+    return f" ({words})" if words else ""
+
+
+_IN_WORDS = {"out": "the output itself", "x": "the input itself", "(x < 0)": "the mask is inverted"}

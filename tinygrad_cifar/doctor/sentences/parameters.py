@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
@@ -13,18 +15,22 @@ class Parameters(Wording):
     def _from_weights(self, finding: Finding) -> Draft:
         name, detail = finding.edit.at, finding.edit.detail
         other = detail["other"]
+        is_whole = detail["how"] == "whole"
+        it = (
+            f"{d_of(other)} itself" if is_whole else f"the {detail['how']} of {d_of(other)} along axis {detail['axis']}"
+        )
         text = (
-            f"The gradient of {name} is computed from that of {other}: it is the {detail['how']} "
-            f"of {d_of(other)} along axis "
-            f"{detail['axis']}, and must be the sum of the gradient of the layer's output over the images."
+            f"The gradient of {name} is computed from that of {other}: it is {it}, and must be the sum of the gradient "
+            "of the layer's output over the images."
         )
         node = self.recording.consumers[self.recording.parameters[name]][0][0]
+        yours = d_of(other) if is_whole else f"{detail['how']}({d_of(other)}, axis={detail['axis']})"
         return Draft(
             "bias_from_weights",
             text,
             (),
             f"{d_of(name)} = sum({self.d(node)}) over the images",
-            f"{d_of(name)} = {detail['how']}({d_of(other)}, axis={detail['axis']})",
+            f"{d_of(name)} = {yours}",
         )
 
     def _value_for_gradient(self, finding: Finding) -> Draft:
@@ -127,3 +133,21 @@ class Parameters(Wording):
             f"it is not applied), in the gradients of {{parameters}}."
         )
         return Draft("forgotten_in_forward", text, (), "", f"the gradient for {name} = 1")
+
+    def _forward_pass(self, finding: Finding) -> Draft:
+        result, what = finding.edit.detail["result"], finding.edit.detail["change"].what
+        steps = self.recording.steps
+        at = next(
+            (i for i, step in enumerate(steps) if step.op == result.op and np.array_equal(step.value, result.out)), None
+        )
+        operands = ["its operand", "its operand"] if at is None else [self.source(x) for x in steps[at].operands[:2]]
+        x, y = [*operands, ""][:2]
+        if finding.edit.detail["change"].swapped:
+            x, y = y, x
+        name = f"a result of {result.op}" if at is None else self.text(at)
+        text = (
+            f"In the forward pass of the gradient function, {name} {what.format(x=x, y=y)}, in the gradients of "
+            "{parameters}."
+        )
+        right = "" if at is None else f"{name} = {self.recording.expression(at)}"
+        return Draft("forward_pass", text, (), right, f"{name} {what.format(x=x, y=y)}")

@@ -55,6 +55,17 @@ class Products(Wording):
             key=(i, e),
         )
 
+    def _shifted_factor(self, finding: Finding) -> Draft:
+        i, e, parent, _ = self._edge(finding)
+        factor = self.source(finding.edit.detail["factor"])
+        which = "before" if finding.edit.detail["steps"] > 0 else "after"
+        text = (
+            f"The images of {factor} are shifted by one against their gradients in the gradient of {self.text(parent)} "
+            f"(off by one): the gradient of each image is multiplied by the image {which} it."
+        )
+        right = self._formula(i, e)
+        return Draft("off_by_one", text, (), f"{self.d(parent)} = {right}", f"{factor} shifted by one", key=(i, e))
+
     def _wrong_operand(self, finding: Finding) -> Draft:
         i, e, parent, _ = self._edge(finding)
         array, factor = self.source(finding.edit.detail["array"]), self._other_operand(finding)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording
@@ -61,6 +63,26 @@ class Scores(Wording):
     def _softmax_twice(self, finding: Finding) -> Draft:
         return self._scores(finding, "softmax_twice", "The softmax is applied twice at {S}")
 
+    def _softmax_of_negative_scores(self, finding: Finding) -> Draft:
+        return self._scores(
+            finding,
+            "softmax_of_negative_scores",
+            "The sign of the scores is wrong in the softmax at {S}: it is that of -{S}",
+        )
+
+    def _smoothing_forgotten(self, finding: Finding) -> Draft:
+        text = "The label smoothing is forgotten in the derivative of the cross-entropy at {S}: the labels are 0 and 1"
+        return self._smoothing(finding, "smoothing_forgotten", text)
+
+    def _smoothing_in_part(self, finding: Finding) -> Draft:
+        formula = finding.edit.detail["formula"]
+        text = f"The label smoothing is incomplete in the derivative of the cross-entropy at {{S}}: it is {formula}"
+        return self._smoothing(finding, "smoothing_in_part", text)
+
+    def _smoothing(self, finding: Finding, kind: str, text: str) -> Draft:
+        right = f"{self.d(finding.edit.at)} is proportional to P - ((1 - e) * Y + e / K)"
+        return replace(self._scores(finding, kind, text), right=right)
+
     def _label_not_subtracted(self, finding: Finding) -> Draft:
         return self._scores(
             finding, "label_not_subtracted", (
@@ -78,6 +100,8 @@ class Scores(Wording):
             "probability_forgotten": "the probability is forgotten",
             "label_sign": "the sign of the label is wrong",
             "scores_for_probabilities": f"{S} stands where its sigmoid belongs",
+            "scores_sign": f"the sign of {S} is wrong in the sigmoid",
+            "shifted_labels": "the labels are shifted by one image (off by one)",
             "decision_for_probability": "the predicted label stands where the probability belongs",
             "sigmoid_left_out": "the derivative of the sigmoid, and the term of the label 0, are left out",
         }[kind]
@@ -185,6 +209,19 @@ class Scores(Wording):
             finding, "hinge_largest", "Only the largest violated margin of each image counts in the hinge loss"
         )
 
+    def _own_class_forgotten(self, finding: Finding) -> Draft:
+        return self._own_class(finding, "is forgotten", "it is 0")
+
+    def _own_class_sign(self, finding: Finding) -> Draft:
+        return self._own_class(finding, "has the wrong sign", "it is the sum of the others")
+
+    def _own_class(self, finding: Finding, what: str, yours: str) -> Draft:
+        text = (
+            f"The own class {what} in the derivative of the margins at {self.text(finding.edit.at)}: {yours}, and must "
+            "be minus the sum of the other classes, in the gradients of {parameters}."
+        )
+        return Draft("hinge_own_class", text, (), "minus the sum of the others", yours)
+
     def _example_left_out(self, finding: Finding) -> Draft:
         which = "first" if finding.edit.detail["row"] == 0 else "last"
         text = (
@@ -198,4 +235,5 @@ class Scores(Wording):
             f"The labels are shifted by one image in the gradient of {self.text(finding.edit.at)}: each image has the "
             f"label of {finding.edit.detail['formula']}, in the gradients of {{parameters}}."
         )
-        return Draft("off_by_one", text, (), "P - Y", f"P - Y with the labels of {finding.edit.detail['formula']}")
+        other = finding.edit.detail["formula"]
+        return Draft("off_by_one", text, (), "the label of each image", f"the label of {other}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +11,8 @@ from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
+from tinygrad_cifar.doctor.vocabulary.sites import penalty_of
+from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
 
 
@@ -28,7 +30,9 @@ class Sizes(Wording):
             return self._scaled_parameter(finding, factor, names)
         i, e, parent, _ = self._edge(finding)
         is_all = self._is_only_path(finding)
-        if self.recording.steps[parent].op == "" or (len(names) == 1 and factor.text != "0" and is_all):
+        # A parameter that is used several times has a gradient of several terms, of which this is one.
+        is_direct = self.recording.steps[parent].op == "" and (is_all or factor.text != "0")
+        if is_direct or (len(names) == 1 and factor.text != "0" and is_all):
             return self._scaled_parameter(finding, factor, names)
         if factor.text == "0":
             return self._cut(finding, i, parent)
@@ -203,6 +207,16 @@ class Sizes(Wording):
         right = f"{self.d(at)} includes the path{'s' * (len(which) > 1)} through {names}"
         return Draft("constant_statistics", text, (self.text(at),), right, "without")
 
+    def _times_statistic(self, finding: Finding) -> Draft:
+        at, p = finding.edit.at, self.text(finding.edit.detail["statistic"])
+        is_product = finding.edit.detail["power"] > 0
+        how, what, sign = ("multiplied", "left out", "*") if is_product else ("divided", "applied twice", "/")
+        text = (
+            f"The gradient of {self.text(at)} is {how} by {p} in the backward pass (the division by it is {what}), in "
+            "the gradients of {parameters}."
+        )
+        return Draft("times_statistic", text, (), self.d(at), f"{self.d(at)} {sign} {p}")
+
     def _is_statistic(self, p: int, at: int, kind: str) -> bool:
         """Return whether a node is the mean of the values of another one along some axes, or a form of the variance."""
         value, own = self.recording.steps[at].value, self.recording.steps[p].value.ravel()
@@ -232,24 +246,39 @@ class Sizes(Wording):
                 return False
         return True
 
+    def _l2_form(self, finding: Finding) -> Draft:
+        name, form, factor = finding.edit.at, finding.edit.detail["form"], finding.edit.detail["factor"]
+        penalties = {walk: penalty_of(walk, name) for walk in self.walks}
+        right = self._coefficient(name, penalties)
+        twice = Factor(f"{factor:g}", factor, (), tuple(factor for _ in self.walks))
+        yours = f"{(right * twice).text} * {form.format(name)}" if right else form.format(name)
+        formula = f"{right.text if right else 'c'} * {name}"
+        text = (
+            f"The L2 term has the wrong form in the gradient of {name}: it is {yours}, and the derivative of the "
+            f"penalty is {formula}."
+        )
+        return Draft("l2_form", text, (), formula, yours, (name,))
+
     def _coefficients(self, finding: Finding) -> tuple[str, str]:
         """Return the right coefficient of the weights in the L2 term, and the user's, by name."""
         name = finding.affected[0]
-        values = []
-        for walk in self.walks:
-            effect = walk.direction(finding.edit) or {}
-            value = walk.recording.steps[walk.recording.parameters[name]].value
-            values.append(float(np.vdot(value, effect[name]) / np.vdot(value, value)))
-        numbers = [case.recording.numbers for case in self.cases]
-        scalars = [
-            {n: x for n, x in row.items() if n not in {"N", "K"} and n[0] != "(" and "." not in n} for row in numbers
-        ]
-        right = name_factor(values, scalars)
-        if right is None or not right.powers:
-            right = name_factor(values, numbers)
+        right = self._coefficient(name, {walk: (walk.direction(finding.edit) or {})[name] for walk in self.walks})
         if right is None or finding.factor is None:
             return "c", "c'"
         return right.text, (right * finding.factor).text if finding.factor.coefficient else "0"
+
+    def _coefficient(self, name: str, penalties: Mapping[Walk, Array]) -> Factor | None:
+        """Return the factor of a parameter in its L2 term, by name."""
+        values = []
+        for walk, penalty in penalties.items():
+            value = walk.recording.steps[walk.recording.parameters[name]].value
+            values.append(float(np.vdot(value, penalty) / np.vdot(value, value)))
+        numbers = [case.recording.numbers for case in self.cases]
+        scalars = [{n: x for n, x in row.items() if n not in {"N", "K"} and not set(n) & set("(.")} for row in numbers]
+        right = name_factor(values, scalars)
+        if right is None or not right.powers:
+            right = name_factor(values, numbers)
+        return right
 
     def _penalty(self, finding: Finding, factor: Factor) -> Draft:
         names = tuple(finding.affected)

@@ -74,16 +74,30 @@ class Wording:
             "maximum": f"{g} * ({own} > {other})",
             "tanh": f"{g} * (1 - {self.text(i)}**2)",
             "sigmoid": f"{g} * {self.text(i)} * (1 - {self.text(i)})",
+            "softplus": f"{g} * sigmoid({own})",
             "exp": f"{g} * {self.text(i)}",
-            "log": f"{g} / {own}",
-            "sqrt": f"{g} / (2 * {self.text(i)})",
-            "square": f"{g} * 2 * {own}",
-            "multiply": f"{g} * {other}",
+            "log": f"{g} / {grouped(own)}",
+            "sqrt": f"{g} / (2 * {grouped(self.text(i))})",
+            "square": f"{g} * 2 * {grouped(own)}",
+            "power": self._power(step, g, grouped(own), grouped(self.text(i)), k),
+            "multiply": f"{g} * {grouped(other)}",
             "softmax": f"{self.text(i)} * ({g} - sum({g} * {self.text(i)}))",
-            "divide": f"{g} / {other}" if k == 0 else f"-{g} * {self.text(i)} / {own}",
+            "divide": f"{g} / {grouped(other)}" if k == 0 else f"-{g} * {grouped(self.text(i))} / {grouped(own)}",
+            "subtract": g if k == 0 else f"-{g}",
             "negative": f"-{g}",
         }
-        return formulas.get(step.op, g)
+        formula = formulas.get(step.op, g)
+        parent = recording.steps[step.edges[e][0]].value
+        is_summed = step.broadcasts and parent.size < step.value.size
+        return f"sum({formula}) over the images" if is_summed else formula
+
+    def _power(self, step: Step, g: str, base: str, out: str, k: int) -> str:
+        """Return the derivative of a power as a formula, with respect to its base or its exponent."""
+        exponent = step.operands[1] if len(step.operands) > 1 else None
+        if k or not isinstance(exponent, (int, float, np.number)):
+            return g if k == 0 else f"{g} * {out} * log({base})"
+        less = float(exponent) - 1
+        return f"{g} * {float(exponent):g} * {base}" + (f"**{less:g}" if less != 1 else "")
 
     def _product(self, i: int, e: int, g: str, factor: str) -> str:
         """Return the VJP of a product as a formula."""
@@ -137,7 +151,7 @@ def d_of(name: str) -> str:
 
 def grouped(text: str) -> str:
     """Return an expression in parentheses, unless it is a name."""
-    return text if text.replace("_", "").replace(".", "").isalnum() else f"({text})"
+    return text if _NAME.fullmatch(text) or text.replace(".", "").isalnum() else f"({text})"
 
 
 def function_name(op: str) -> str:

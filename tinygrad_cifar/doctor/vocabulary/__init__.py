@@ -13,6 +13,7 @@ from tinygrad_cifar.doctor.vocabulary.derivatives import (
     edits_of_derivative,
     edits_of_operand,
     edits_of_softmax,
+    edits_of_square,
 )
 from tinygrad_cifar.doctor.vocabulary.direct import edits_of_direct_edge
 from tinygrad_cifar.doctor.vocabulary.parameters import edits_of_parameter
@@ -34,6 +35,7 @@ def edits_at(walk: Walk, wanted: frozenset[str]) -> Iterator[Edit]:
         yield from edits_of_node_order(recording, i)
         yield from edits_of_uses(recording, i)
         yield from edits_of_composition(recording, i)
+        yield from edits_of_square(recording, i)
         for e, (parent, _) in enumerate(recording.steps[i].edges):
             if recording.leads_to[parent] & wanted:
                 yield from _at_edge(walk, i, e, parent)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.vocabulary.direct import edits_of_elements
-from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, value_of
+from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, penalty_of, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
@@ -23,6 +23,7 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
     yield Edit("scale", site, lambda _, G: G, "add", 1.05)
     yield Edit("value_for_gradient", site, lambda w, _: value_of(w, at), cost=1.0)
     yield Edit("penalised", site, lambda w, _: value_of(w, at), "add", 1.1)
+    yield from _edits_of_penalty(walk, name)
     if G.ndim == 2 and G.shape[0] == G.shape[1]:
         yield Edit("transposed_gradient", site, lambda _, G: G.T, cost=1.15)
     for other in recording.parameters:
@@ -40,7 +41,7 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
             own = bind_arguments(lambda w, _, o: value_of(w, w.recording.parameters[o]), other)
             yield Edit("value_of_other", site, own, cost=2.5, detail={"other": other})
         if H.ndim == 2 and G.size in H.shape and max(G.shape, default=0) == G.size:
-            yield from _from_product(recording, name, other, G)
+            yield from _from_product(walk, name, other, G)
     for source, array in recording.arrays.items():
         if array.shape == G.shape and array.dtype.kind == "f":
             yield Edit(
@@ -59,35 +60,55 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
             yield Edit(edit.kind, site, value, cost=edit.cost + 0.1, detail=edit.detail)
 
 
+# What may stand for the weights in the derivative of an L2 term.
+_FORMS: dict[str, Callable[[Array], Array]] = {
+    "sign({})": np.sign,
+    "{}**2": np.square,
+    "abs({})": np.abs,
+    "1": np.ones_like,
+    "sum({}**2)": lambda w: np.full(w.shape, np.sum(w**2)),
+}
+
+
+def _edits_of_penalty(walk: Walk, name: str) -> Iterator[Edit]:
+    """Yield the gradients of a parameter whose L2 term has another form."""
+    if penalty_of(walk, name).any():
+        for form, factor in product(_FORMS, (1.0, 0.5, 2.0)):
+            value = bind_arguments(_with_other_penalty, name, form, factor)
+            detail = {"form": form, "factor": factor}
+            yield Edit("l2_form", ("parameter", name), value, cost=1.5, detail=detail)
+
+
+def _with_other_penalty(walk: Walk, G: Array, name: str, form: str, factor: float) -> Array:
+    """Return a gradient with another form of the L2 term, whose coefficient is a multiple of the right one."""
+    w, penalty = value_of(walk, walk.recording.parameters[name]), penalty_of(walk, name)
+    coefficient = np.vdot(w, penalty) / np.vdot(w, w)
+    return G - penalty + factor * coefficient * _FORMS[form](w)
+
+
 def _before_penalty(walk: Walk, G: Array, name: str, change: Callable[[Walk, Array], Array]) -> Array:
     """Return a gradient of which the contributions of the data are changed, and those of the L2 term are not."""
-    recording = walk.recording
-    at = recording.parameters[name]
-    w = recording.steps[at].value
-    penalty = np.zeros_like(G)
-    for edge in recording.consumers[at]:
-        part = walk.contributions.get(edge)
-        if part is not None and part.shape == w.shape:
-            factor = np.vdot(w, part) / np.vdot(w, w)
-            if np.allclose(part, factor * w, rtol=1e-9, atol=1e-12):
-                penalty = penalty + part
+    penalty = penalty_of(walk, name)
     return change(walk, G - penalty) + penalty
 
 
-def _from_product(recording: Recording, name: str, other: str, G: Array) -> Iterator[Edit]:
-    """Yield the gradients of a bias that are computed from the product for the weights."""
-    site = ("parameter", name)
+def _from_product(walk: Walk, name: str, other: str, G: Array) -> Iterator[Edit]:
+    """Yield the gradients of a bias that are computed from that of the weights, with or without its L2 term."""
+    recording = walk.recording
     shape = recording.steps[recording.parameters[other]].value.shape
+    products = [edge for edge in recording.consumers[recording.parameters[other]] if _is_product(recording, edge)]
+    sources: list[tuple[int, int] | str] = ["whole"]
+    if penalty_of(walk, other).any():
+        sources.append("data")
+    if len(products) > 1:
+        sources += products
     for axis in (0, 1):
         if shape[1 - axis] == G.size:
-            edges = [
-                None,
-                *[edge for edge in recording.consumers[recording.parameters[other]] if _is_product(recording, edge)],
-            ]
-            for how, edge in product(("sum", "mean", "first row"), edges):
+            for how, source in product(("sum", "mean", "first row"), sources):
                 detail = {"other": other, "axis": axis, "how": how}
-                cost = 1.2 + 0.2 * (how != "sum") + 0.1 * (edge is not None)
-                yield Edit("from_weights", site, _from_weights(other, axis, how, edge), cost=cost, detail=detail)
+                cost = 1.2 + 0.2 * (how != "sum") + 0.1 * (source != "whole")
+                value = bind_arguments(_from_weights, name, other, axis, how, source)
+                yield Edit("from_weights", ("parameter", name), value, cost=cost, detail=detail)
 
 
 def _is_product(recording: Recording, edge: tuple[int, int]) -> bool:
@@ -95,13 +116,12 @@ def _is_product(recording: Recording, edge: tuple[int, int]) -> bool:
 
 
 def _from_weights(
-    other: str, axis: int, how: str, edge: tuple[int, int] | None
-) -> Callable[[Walk, Array], Array | None]:
-    """Return the sum of the gradient of weights along an axis; of one contribution to it if an edge is given."""
-
-    def value(walk: Walk, G: Array) -> Array | None:
-        H = walk.gradients[other] if edge is None else walk.contributions[edge]
-        part = H.sum(axis) if how == "sum" else H.mean(axis) if how == "mean" else np.take(H, 0, axis)
-        return part.reshape(G.shape) if part.size == G.size else None
-
-    return value
+    walk: Walk, G: Array, name: str, other: str, axis: int, how: str, source: tuple[int, int] | str
+) -> Array | None:
+    """Return the sum of the gradient of weights, or of a part of it, along an axis, with the L2 term of the bias."""
+    if isinstance(source, str):
+        H = walk.gradients[other] - (penalty_of(walk, other) if source == "data" else 0)
+    else:
+        H = walk.contributions[source]
+    part = H.sum(axis) if how == "sum" else H.mean(axis) if how == "mean" else np.take(H, 0, axis)
+    return part.reshape(G.shape) + penalty_of(walk, name) if part.size == G.size else None

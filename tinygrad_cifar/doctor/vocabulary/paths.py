@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording
+from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, descend, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
@@ -45,6 +46,16 @@ def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
                     "users": {p: steps[k].op for k, e in entries for p in [steps[k].edges[e][0]]},
                 },
             )
+
+    for p in parents:
+        for power in (1, -1):
+            detail = {"statistic": p, "power": power}
+            value = bind_arguments(_times_statistic, p, power)
+            yield Edit("times_statistic", ("node", i), value, cost=1.6, detail=detail)
+
+
+def _times_statistic(walk: Walk, g: Array, p: int, power: int) -> Array:
+    return g * value_of(walk, p) ** float(power)
 
 
 def edits_of_uses(recording: Recording, i: int) -> Iterator[Edit]:
@@ -87,17 +98,8 @@ def _merge_point(recording: Recording, i: int) -> int | None:
 def _avoiding(i: int, end: int, cut: frozenset[tuple[int, int]]) -> Callable[[Walk, Array], Array]:
     """Return the cotangent of a node along all paths that avoid some edges."""
 
-    def value(walk: Walk, g: Array) -> Array:
-        recording = walk.recording
+    def value(walk: Walk, _: Array) -> Array:
         start = walk.cotangents[end]
-        found: dict[int, Array] = {} if start is None else {end: start}
-        for k in range(end, i, -1):
-            if k not in found:
-                continue
-            for e, (parent, _) in enumerate(recording.steps[k].edges):
-                if (k, e) not in cut and i in recording.below[parent]:
-                    contribution = walk.contribution(k, e, found[k])
-                    found[parent] = found[parent] + contribution if parent in found else contribution
-        return found.get(i, np.zeros_like(g))
+        return descend(walk, i, {} if start is None else {end: start}, cut)
 
     return value

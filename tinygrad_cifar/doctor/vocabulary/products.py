@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
     other = step.operands[1 if is_left else 0]
     shape = recording.steps[parent].value.shape
 
-    def product(walk: Walk, factor: Array, g: Array) -> Array | None:
+    def multiply(walk: Walk, factor: Array, g: Array) -> Array | None:
         """Return the VJP with another factor or cotangent; None if their shapes do not match."""
         a, b = (g, factor.T) if is_left else (factor.T, g)
         return a @ b if a.shape[1:] == b.shape[:1] and (a.shape[0], b.shape[1]) == shape_of(walk) else None
@@ -52,28 +53,24 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
     yield Edit(
         "transposed_factor",
         site,
-        lambda w, _: product(w, read(w, w.recording.steps[i].operands[where]).T, cotangent_of(w, i)),
+        lambda w, _: multiply(w, read(w, w.recording.steps[i].operands[where]).T, cotangent_of(w, i)),
         cost=1.1,
         detail={"factor": other, "is_left": is_left},
     )
     if shape[0] == shape[1]:
         yield Edit("transposed_product", site, lambda _, c: c.T, cost=1.3, detail={"factor": other})
-    name = parameter_name(recording, other)
-    if name is not None:
-        for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):
-            yield Edit(
-                "updated_weights",
-                site,
-                _updated(i, name, edge, is_left=is_left),
-                "add",
-                2.0 + 0.05 * (edge is not None),
-                {"parameter": name, "is_left": is_left, "edge": edge},
+    if not recording.steps[parent].op:
+        for how in _SHIFTS:
+            shifted = bind_arguments(
+                lambda w, _, how: multiply(w, _shifted(w, i, where, *how), cotangent_of(w, i)), how
             )
+            yield Edit("shifted_factor", site, shifted, cost=1.9, detail={"factor": other, "steps": how[0]})
+    yield from _edits_of_updates(recording, i, e)
     for source, read_factor in _other_factors(recording, other, factor_shape):
         yield Edit(
             "wrong_factor",
             site,
-            bind_arguments(lambda w, _, read_factor: product(w, read_factor(w), cotangent_of(w, i)), read_factor),
+            bind_arguments(lambda w, _, read_factor: multiply(w, read_factor(w), cotangent_of(w, i)), read_factor),
             cost=2.0 + namelessness(recording, source),
             detail={"array": source, "factor": other, "is_left": is_left},
         )
@@ -83,7 +80,7 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
                 "wrong_cotangent",
                 site,
                 bind_arguments(
-                    lambda w, _, j: product(w, read(w, w.recording.steps[i].operands[where]), cotangent_of(w, j)), j
+                    lambda w, _, j: multiply(w, read(w, w.recording.steps[i].operands[where]), cotangent_of(w, j)), j
                 ),
                 cost=2.0,
                 detail={"array": Ref(j), "factor": other, "is_left": is_left},
@@ -92,11 +89,52 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
                 "value_for_cotangent",
                 site,
                 bind_arguments(
-                    lambda w, _, j: product(w, read(w, w.recording.steps[i].operands[where]), value_of(w, j)), j
+                    lambda w, _, j: multiply(w, read(w, w.recording.steps[i].operands[where]), value_of(w, j)), j
                 ),
                 cost=2.4,
                 detail={"array": Ref(j), "factor": other, "is_left": is_left},
             )
+
+
+def _edits_of_updates(recording: Recording, i: int, e: int) -> Iterator[Edit]:
+    """Yield the products with weights that have been updated before."""
+    step = recording.steps[i]
+    is_left = operand_index(step, e) == 0
+    name = parameter_name(recording, step.operands[1 if is_left else 0])
+    if name is None:
+        return
+    for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):
+        yield Edit(
+            "updated_weights",
+            ("edge", i, e),
+            _updated(i, name, edge, is_left=is_left),
+            "add",
+            2.0 + 0.05 * (edge is not None),
+            {"parameter": name, "is_left": is_left, "edge": edge},
+        )
+    if len(step.edges) > 1:
+        detail = {"parameter": name, "is_left": is_left, "edge": (i, 1 - e)}
+        value = bind_arguments(_updated_for_each_image, i, e, int(is_left))
+        yield Edit("updated_weights", ("edge", i, e), value, "add", 2.1, detail)
+
+
+def _updated_for_each_image(walk: Walk, _: Array, i: int, e: int, classes: int) -> Array:
+    """Return the change of the delta below a layer whose weights are updated after each image, before it."""
+    g, x = cotangent_of(walk, i), value_of(walk, walk.recording.steps[i].edges[e][0])
+    squares: Array = (g * g).sum(classes, keepdims=True)
+    return x * squares
+
+
+_SHIFTS = ((1, True), (-1, True), (1, False), (-1, False))  # by how many images, and whether they wrap around
+
+
+def _shifted(walk: Walk, i: int, where: int, steps: int, wraps: bool) -> Array:
+    """Return a factor of a product with its images shifted by one; those at the end are 0, or wrap around."""
+    axis = 1 if where == 1 else 0
+    moved = np.moveaxis(np.roll(read_array(walk, walk.recording.steps[i].operands[where]), steps, axis), axis, 0).copy()
+    if not wraps:
+        moved[0 if steps > 0 else -1] = 0
+    return np.moveaxis(moved, 0, axis)
 
 
 def _edits_of_outer_sum(recording: Recording, i: int, e: int) -> Iterator[Edit]:
@@ -144,6 +182,26 @@ def _other_factors(
     for j, step in enumerate(recording.steps):
         for axis in _axes_kept(step.value.shape, shape):
             yield Ref(j), partial(_read_flat, j=j, axis=axis)
+    if isinstance(factor, Ref):
+        yield from _other_reductions(recording, factor.at)
+
+
+def _other_reductions(recording: Recording, at: int) -> Iterator[tuple[Any, Callable[[Walk], Array]]]:
+    """Yield the means or maxima of other arrays, if a factor is that of an array with one axis more, as in pooling."""
+    pooled = recording.steps[at].value
+    whole = [(j, step.value) for j, step in enumerate(recording.steps) if step.value.ndim == pooled.ndim + 1]
+    for j, value in whole:
+        for axis, reduce in product(range(value.ndim), (np.mean, np.max)):
+            reduced = reduce(value, axis=axis)
+            if reduced.shape == pooled.shape and np.allclose(reduced, pooled):
+                for k, other in whole:
+                    if k != j and other.shape == value.shape:
+                        yield Ref(k), partial(_read_reduced, j=k, axis=axis, reduce=reduce)
+
+
+def _read_reduced(walk: Walk, j: int, axis: int, reduce: Callable[..., Any]) -> Array:
+    result: Array = reduce(value_of(walk, j), axis=axis)
+    return result
 
 
 def _axes_kept(shape: tuple[int, ...], matrix: tuple[int, ...]) -> Iterator[int]:

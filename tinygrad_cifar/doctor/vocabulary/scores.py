@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinygrad_cifar.doctor.vocabulary.sites import value_of
+from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
@@ -20,10 +20,17 @@ def edits_of_scores(walk: Walk, i: int) -> Iterator[Edit]:
     if g is None or g.ndim != 2 or not g.size or not step.op:
         return
     found = cross_entropy_form(step.value, g)
-    axis = found[0] if found is not None else hinge_form(step.value, g)
-    if axis is None:
+    if found is not None:
+        axis = found[0]
+        yield from _at_scores(i, axis)
+    elif (of_hinge := hinge_form(step.value, g)) is not None:
+        axis = of_hinge
+        yield from _at_margins(i, axis)
+    elif (of_classes := _one_against_others(g)) is not None:
+        axis = of_classes
+        yield from _at_own_class(i, axis)
+    else:
         return
-    yield from _at_scores(i, axis) if found is not None else _at_margins(i, axis)
     for row in (0, -1):
         yield Edit("example_left_out", ("node", i), _without_example(1 - axis, row), cost=1.8, detail={"row": row})
 
@@ -50,26 +57,40 @@ def _through_softmax(g: Array, P: Array, axis: int) -> Array:
     return result
 
 
-def cross_entropy_form(scores: Array, g: Array) -> tuple[int, Array, Array, float] | None:
-    """Return (axis, P, Y, c) if a cotangent is ``c * (P - Y)``, with the softmax P of the scores and one-hot Y."""
+def cross_entropy_form(scores: Array, g: Array) -> tuple[int, Array, Array, Array] | None:
+    """Return (axis, P, Y, c) if a cotangent is ``c * (P - Y)``, with the softmax P of the scores and one-hot Y.
+
+    The factor c has one value for each image, so that the images may be weighted.
+    """
     if not np.isfinite(g).all() or not np.isfinite(scores).all() or not g.any():
         return None
     for axis in (1, 0):
         if g.shape[axis] < 2 or not np.allclose(g.sum(axis), 0, atol=1e-9 * np.abs(g).max()):
             continue
         P = softmax_of(scores, axis)
-        ratios = g / P
-        c = float(np.median(ratios))
-        if c == 0 or g.shape[axis] == 2:
-            c = float(ratios.max()) if np.abs(ratios.max()) else 0.0
-        for c_ in (c, float(ratios.min())):
-            if c_ and np.isfinite(c_):
-                Y = P - g / c_
-                if ((np.abs(Y) < 1e-6) | (np.abs(Y - 1) < 1e-6)).all() and np.allclose(Y.sum(axis), 1):
-                    return axis, P, np.round(Y), c_
+        found = _one_hot_form(P, g, axis)
+        if found is not None:
+            return axis, P, *found
         smoothed = _smoothed_form(P, g, axis)
         if smoothed is not None:
-            return axis, P, *smoothed
+            Y, c = smoothed
+            return axis, P, Y, np.full(P.sum(axis, keepdims=True).shape, c)
+    return None
+
+
+def _one_hot_form(P: Array, g: Array, axis: int) -> tuple[Array, Array] | None:
+    """Return (Y, c) if a cotangent is ``c * (P - Y)`` with one-hot Y, and factors c of one sign."""
+    for sign in (1.0, -1.0):
+        # The label is the only element whose sign differs from that of c; the largest other one gives c.
+        others = sign * g > 0
+        at = np.where(others, P, -1.0).argmax(axis, keepdims=True)
+        c = np.take_along_axis(g, at, axis) / np.take_along_axis(P, at, axis)
+        is_counted = np.abs(g).max(axis, keepdims=True) > 1e-12 * np.abs(g).max()  # images whose weight is not zero
+        Y = np.where(is_counted, P - g / np.where(is_counted, c, 1.0), 0.0)
+        is_label = np.abs(Y - 1) < 1e-6
+        is_one = (is_label.sum(axis, keepdims=True) == 1) | ~is_counted
+        if (is_label | (np.abs(Y) < 1e-6)).all() and is_one.all():
+            return np.round(Y), np.where(is_counted, c, 0.0)
     return None
 
 
@@ -116,6 +137,8 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
             lambda P, Y, S: np.exp(S - S.max(axis, keepdims=True)) - Y,
             1.1,
         ),
+        ("softmax_unnormalised", "exp(S - max of all S) - Y", lambda P, Y, S: np.exp(S - S.max()) - Y, 1.1),
+        ("softmax_of_negative_scores", "softmax(-S) - Y", lambda P, Y, S: softmax_of(-S, axis) - Y, 1.2),
         ("softmax_left_out", "-Y / P", lambda P, Y, S: -Y / P, 1.1),
         ("softmax_wrong_axis", "softmax over the other axis - Y", lambda P, Y, S: softmax_of(S, other) - Y, 1.2),
         ("scores_for_probabilities", "S - Y", lambda P, Y, S: S - Y, 1.2),
@@ -132,6 +155,23 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
         ("labels_of_other_images", "the image before it", lambda P, Y, S: P - np.roll(Y, 1, other), 1.6),
         ("labels_of_other_images", "the image after it", lambda P, Y, S: P - np.roll(Y, -1, other), 1.6),
         ("softmax_twice", "softmax(P) - Y", lambda P, Y, S: softmax_of(P, axis) - Y, 1.4),
+    ]
+
+    def hard(Y: Array) -> Array:
+        is_label: Array = Y.max(axis, keepdims=True) == Y
+        return is_label.astype(float)
+
+    # With labels that are 0 or 1 already, these change nothing.
+    variants += [
+        ("smoothing_forgotten", "P - Y with labels of 0 and 1", lambda P, Y, S: P - hard(Y), 1.2),
+        ("smoothing_in_part", "P - (1 - e) * Y", lambda P, Y, S: P - (Y - Y.min()), 1.3),
+        ("smoothing_in_part", "P - (Y + e / K)", lambda P, Y, S: P - hard(Y) - Y.min(), 1.3),
+        (
+            "smoothing_in_part",
+            "P - ((1 - e) * Y + e)",
+            lambda P, Y, S: P - (Y - Y.min()) - Y.min() * Y.shape[axis],
+            1.3,
+        ),
     ]
     for kind, text, function, cost in variants:
         yield Edit(kind, ("node", i), form(function), cost=cost - 0.5, detail={"formula": text})
@@ -170,31 +210,68 @@ def _at_logits(i: int) -> Iterator[Edit]:
         ("scores_for_probabilities", "S - Y", lambda P, Y, S: S - Y),
         ("decision_for_probability", "(P > 0.5) - Y", lambda P, Y, S: (P > 0.5) - Y),
         ("sigmoid_left_out", "-Y / P", lambda P, Y, S: -Y / P),
+        ("scores_sign", "sigmoid(-S) - Y", lambda P, Y, S: 1 - P - Y),
+        ("shifted_labels", "P - Y of the image before it", lambda P, Y, S: P - np.roll(Y, 1, 0)),
+        ("shifted_labels", "P - Y of the image after it", lambda P, Y, S: P - np.roll(Y, -1, 0)),
     ]
     for kind, text, function in variants:
         yield Edit("sigmoid_loss", ("node", i), form(function), cost=0.5, detail={"formula": text, "kind": kind})
 
 
 def hinge_form(scores: Array, g: Array) -> int | None:
-    """Return the axis of the classes if a cotangent is that of a hinge loss; None otherwise."""
-    positive = g[g > 0]
-    if not positive.size or not np.allclose(positive, positive[0]):
-        return None
-    c = positive[0]
-    counts = g / c
-    if not np.allclose(counts, np.round(counts), atol=1e-6):
+    """Return the axis of the classes if a cotangent is that of a hinge loss, whose images may be weighted."""
+    if not np.isfinite(g).all() or not (g > 0).any():
         return None
     for axis in (1, 0):
+        if g.shape[axis] < 2 or not np.allclose(g.sum(axis), 0, atol=1e-9 * np.abs(g).max()):
+            continue
+        largest = g.max(axis, keepdims=True)
+        counts = g / np.where(largest > 0, largest, 1.0)
         negative = (counts < -0.5).sum(axis)
         if (
-            g.shape[axis] > 1
-            and np.allclose(counts.sum(axis), 0, atol=1e-6)
+            np.allclose(counts, np.round(counts), atol=1e-6)
+            and (counts < 1.5).all()
             and (negative <= 1).all()
             and ((np.abs(counts) < 1e-6).sum(axis) > 0).any() | (g.shape[axis] > 2)
             and _hinge_margins(scores, counts, axis)
         ):
             return axis
     return None
+
+
+def _hinge_weights(walk: Walk, g: Array, Y: Array, axis: int) -> Array | None:
+    """Return the factor of each image in the derivative of a hinge loss; None if that of some image is not known.
+
+    An image without a violated margin does not show its factor. It is then that of all others, or proportional to an
+    array of the problem with one number for each image, or each class.
+    """
+    largest = g.max(axis, keepdims=True)
+    is_known = largest > 0
+    known = largest[is_known]
+    if np.allclose(known, known[0], rtol=1e-6, atol=0):
+        same: Array = np.full(largest.shape, known[0])
+        return same
+    if is_known.all():
+        whole: Array = largest
+        return whole
+    for array in walk.recording.arrays.values():
+        for weights in _per_image(array, Y, axis):
+            if (weights[is_known] > 0).all():
+                ratios = known / weights[is_known]
+                if np.allclose(ratios, ratios[0], rtol=1e-6, atol=0):
+                    found: Array = ratios[0] * weights
+                    return found
+    return None
+
+
+def _per_image(array: Array, Y: Array, axis: int) -> Iterator[Array]:
+    """Yield an array of one number for each image, or for each class, as the factors of the images."""
+    shape = Y.sum(axis, keepdims=True).shape
+    if array.dtype.kind in "fiub" and array.size == max(array.shape, default=0):
+        if array.size == Y.shape[1 - axis]:
+            yield array.reshape(shape).astype(float)
+        if array.size == Y.shape[axis]:
+            yield (array.reshape(-1)[Y.argmax(axis)]).reshape(shape).astype(float)
 
 
 def _hinge_margins(scores: Array, counts: Array, axis: int) -> bool:
@@ -240,7 +317,9 @@ def _at_margins(i: int, axis: int) -> Iterator[Edit]:
             Y = _labels(walk, g.shape, axis)
             if Y is None:
                 Y = (g < 0).astype(float)
-            c = g[g > 0][0]
+            c = _hinge_weights(walk, g, Y, axis)
+            if c is None:
+                return None
             inside = (g > 0).astype(float)
             result: Array = c * function(inside, Y, inside.sum(axis, keepdims=True), value_of(walk, i))
             return result
@@ -262,12 +341,64 @@ def _at_margins(i: int, axis: int) -> Iterator[Edit]:
         ("hinge_sign_of_own_class", "+(number of violations)", lambda A, Y, n, S: A + Y * n, 0.8),
         ("hinge_own_class_constant", "-(K - 1)", lambda A, Y, n, S: A - Y * (Y.shape[axis] - 1), 1.3),
         ("hinge_margin_forgotten", "margin 0", lambda A, Y, n, S: _hinge(margin_of(S, Y) > 0, Y, axis), 1.2),
-        ("hinge_mask_forgotten", "all classes", lambda A, Y, n, S: _hinge(np.ones_like(S), Y, axis), 1.2),
+        ("hinge_mask_forgotten", "all classes", lambda A, Y, n, S: _hinge(np.ones_like(S), Y, axis), 0.9),
         ("hinge_values_for_indicator", "margins", lambda A, Y, n, S: _hinge((margin_of(S, Y) + 1) * A, Y, axis), 1.3),
         ("hinge_largest_only", "largest", lambda A, Y, n, S: _hinge(_largest(margin_of(S, Y), A, axis), Y, axis), 1.4),
     ]
+    for steps, text in ((1, "the image before it"), (-1, "the image after it")):
+        variants += [
+            ("labels_of_other_images", text, _with_shifted_labels(steps, axis, mask=True), 1.6),
+            ("labels_of_other_images", text, _with_shifted_labels(steps, axis, mask=False), 1.7),
+        ]
     for kind, text, function, cost in variants:
         yield Edit(kind, ("node", i), form(function), cost=cost - 0.5, detail={"formula": text})
+
+
+def _with_shifted_labels(steps: int, axis: int, *, mask: bool) -> Callable[[Array, Array, Array, Array], Array]:
+    """Return the derivative of a hinge loss of margin 1 with the labels of other images, in the mask as well or not."""
+
+    def derivative(A: Array, Y: Array, _: Array, S: Array) -> Array:
+        shifted = np.roll(Y, steps, 1 - axis)
+        inside = S - (S * shifted).sum(axis, keepdims=True) + 1 > 0 if mask else A
+        return _hinge(inside, shifted, axis)
+
+    return derivative
+
+
+def _one_against_others(g: Array) -> int | None:
+    """Return the axis of the classes if a cotangent is positive but for the label, and sums to zero for each image.
+
+    That of a squared hinge loss has this form.
+    """
+    for axis in (1, 0):
+        is_sum_zero = g.shape[axis] > 2 and np.allclose(g.sum(axis), 0, atol=1e-9 * np.abs(g).max())
+        if is_sum_zero and ((g < 0).sum(axis) <= 1).all() and (g == 0).any():
+            return axis
+    return None
+
+
+def _at_own_class(i: int, axis: int) -> Iterator[Edit]:
+    """Yield the wrong derivatives of a loss of margins with respect to the score of the own class."""
+    yield Edit("own_class_forgotten", ("node", i), lambda _, g: np.maximum(g, 0), cost=0.9)
+    yield Edit("own_class_sign", ("node", i), lambda _, g: np.abs(g), cost=0.3)
+    for steps, text in ((1, "the image before it"), (-1, "the image after it")):
+        value = bind_arguments(_squared_hinge_of_other_labels, i, axis, steps)
+        yield Edit("labels_of_other_images", ("node", i), value, cost=1.1, detail={"formula": text})
+
+
+def _squared_hinge_of_other_labels(walk: Walk, g: Array, i: int, axis: int, steps: int) -> Array | None:
+    """Return the derivative of a squared hinge loss of margin 1 with the labels of other images."""
+    Y, S = _labels(walk, g.shape, axis), value_of(walk, i)
+    if Y is None:
+        return None
+
+    def derivative(labels: Array) -> Array:
+        margins = np.maximum(S - (S * labels).sum(axis, keepdims=True) + 1, 0)
+        return _hinge(margins, labels, axis)
+
+    right = derivative(Y)
+    factor = np.vdot(right, g) / np.vdot(right, right)
+    return factor * derivative(np.roll(Y, steps, 1 - axis)) if np.allclose(g, factor * right) else None
 
 
 def _hinge(inside: Array, Y: Array, axis: int) -> Array:

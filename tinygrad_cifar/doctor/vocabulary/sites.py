@@ -68,6 +68,36 @@ def namelessness(recording: Recording, source: Any) -> float:
     return 0.1
 
 
+def descend(walk: Walk, i: int, found: dict[int, Array], cut: frozenset[tuple[int, int]] = frozenset()) -> Array:
+    """Return the cotangent of a node that comes from those of nodes above it, along all paths that avoid some edges."""
+    recording = walk.recording
+    for k in range(max(found, default=i), i, -1):
+        if k not in found:
+            continue
+        for e, (parent, _) in enumerate(recording.steps[k].edges):
+            if (k, e) not in cut and i in recording.below[parent]:
+                contribution = walk.contribution(k, e, found[k])
+                found[parent] = found[parent] + contribution if parent in found else contribution
+    return found.get(i, np.zeros_like(value_of(walk, i)))
+
+
+def penalty_of(walk: Walk, name: str) -> Array:
+    """Return the part of the gradient of a parameter that comes from an L2 term; zeros if there is none."""
+    recording = walk.recording
+    at = recording.parameters[name]
+    w = recording.steps[at].value
+    penalty = np.zeros(w.shape)
+    if w.size < 2:  # any number is a multiple of another
+        return penalty
+    for edge in recording.consumers[at]:
+        part = walk.contributions.get(edge)
+        if part is not None and part.shape == w.shape:
+            factor = np.vdot(w, part) / np.vdot(w, w)
+            if np.allclose(part, factor * w, rtol=1e-9, atol=1e-12):
+                penalty = penalty + part
+    return penalty
+
+
 def parameter_name(recording: Recording, operand: Any) -> str | None:
     """Return the parameter that an operand is, if it is one."""
     if not isinstance(operand, Ref):

@@ -1,0 +1,295 @@
+"""Mistakes in the forward pass of the gradient function: an operation that it computes in another way.
+
+The cost is evaluated again, and the result of one of its operations is replaced as soon as it has been computed. What
+follows is computed from the other result, forward and backward, as in a gradient function that has this mistake in its
+forward pass and derivatives that fit the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_cifar.doctor.calls import DiagnosisError
+from tinygrad_cifar.doctor.cases import Case, magnitude
+from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.subject import Subject
+from tinygrad_cifar.doctor.walks import Edit, Walk
+from tinygrad_cifar.engine.graph import Array, Primitive, Value
+from tinygrad_cifar.engine.modes import ModeContext, Watcher
+
+_MOST_TRIED = 40
+_SECONDS = 0.5  # of processor time
+_FEW = 2  # distinct values of a mask
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of an operation of the cost, in the order of evaluation."""
+
+    position: int
+    op: str
+    arguments: tuple[Any, ...]
+    out: Array
+
+
+@dataclass(frozen=True)
+class ForwardChange:
+    """Another result of an operation.
+
+    Attributes
+    ----------
+    position : int
+        Which operation, in the order of evaluation.
+    what : str
+        What the gradient function computes instead, with {out} for the result, {x} and {y} for the operands.
+    value : callable
+        ``value(x, y, out)`` is the other result.
+    swapped : bool
+        Whether the operands are exchanged, so that x is the second one.
+    also : ForwardChange or None
+        A change of the operation before it.
+    """
+
+    position: int
+    what: str
+    value: Callable[[Array, Any, Array], Array]
+    swapped: bool = False
+    also: ForwardChange | None = None
+
+
+class _Log(Watcher):
+    """Keeps all results that are recorded."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+
+    def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:
+        if out._node is not None:
+            self.results.append(Result(len(self.results), op.name, tuple(arguments), out._array))
+
+
+class _Replace(Watcher):
+    """Replaces the result of one operation in place, so that its own VJP receives the other result, too."""
+
+    def __init__(self, change: ForwardChange) -> None:
+        self._changes = {one.position: one for one in (change, change.also) if one is not None}
+        self._count = 0
+
+    def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:  # noqa: ARG002
+        if out._node is None:
+            return
+        change = self._changes.get(self._count)
+        if change is not None:
+            out._array[...] = change.value(*_operands(arguments, swapped=change.swapped), out._array)
+        self._count += 1
+
+
+def _operands(arguments: Sequence[Any], *, swapped: bool) -> tuple[Any, Any]:
+    x, y = (*arguments, None)[:2]
+    return (y, x) if swapped else (x, y)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A change of the forward pass that explains some gradients, and changes none that was right."""
+
+    change: ForwardChange
+    result: Result
+    explained: tuple[str, ...]
+    is_enough: bool
+    is_likely: bool
+
+    def finding(self, cases: Sequence[Case]) -> Finding:
+        """Return the mistake as a finding of a search."""
+        edit = Edit(
+            "forward_pass", ("argument", ""), lambda _, g: g, detail={"result": self.result, "change": self.change}
+        )
+        return Finding(edit, None, self.explained, tuple(1.0 for _ in cases), tuple(cases[0].recording.parameters))
+
+
+def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confirmed]:
+    """Return the changes of the forward pass with which the cost has some of the given gradients, the best first."""
+    names = tuple(cases[0].recording.parameters)
+    wrong = cases[0].wrong_parameters()
+    if not _all_are_wrong(cases):
+        return []  # another forward pass changes the scores, and with them all gradients
+    log = _Log()
+    try:
+        with ModeContext(watcher=log):
+            subject.evaluate_cost(cases[0].problem)
+    except DiagnosisError:
+        return []
+    ends = subject.budget.spent + _SECONDS
+    found = []
+    for tried, (result, change) in enumerate(_changes(log.results)):
+        if tried == _MOST_TRIED or subject.budget.is_beyond(ends):
+            break
+        agreeing = _agreeing(subject, cases[0], change)
+        if not wrong & agreeing or not agreeing >= set(names) - wrong:
+            continue
+        explained = tuple(name for name in names if name in wrong & agreeing)
+        is_enough = agreeing == set(names) and all(_agreeing(subject, c, change) == set(names) for c in cases[1:])
+        one = Confirmed(change, result, explained, is_enough, 2 * len(explained) >= len(wrong) or len(explained) > 1)
+        if is_enough:
+            return [one]
+        found.append(one)
+    return sorted(found, key=lambda one: -len(one.explained))
+
+
+def _all_are_wrong(cases: Sequence[Case]) -> bool:
+    """Return whether each gradient is wrong on some problem, besides those that are 0 but for rounding."""
+    wrong = frozenset[str]().union(*(case.wrong_parameters() for case in cases))
+    gradients = Walk(cases[0].recording).gradients
+    return all(name in wrong or magnitude(g) <= cases[0].allowed(name, gradients) for name, g in gradients.items())
+
+
+def with_change(subject: Subject, cases: Sequence[Case], change: ForwardChange) -> list[Case] | None:
+    """Return the cases with the cost with another forward pass; None if it cannot be recorded."""
+    changed = []
+    for case in cases:
+        try:
+            with ModeContext(watcher=_Replace(change)):
+                recording = subject.record(case.problem)
+        except (DiagnosisError, ValueError):
+            return None
+        if recording.signature != case.recording.signature:
+            return None
+        changed.append(replace(case, recording=recording))
+    return changed
+
+
+def _agreeing(subject: Subject, case: Case, change: ForwardChange) -> set[str]:
+    """Return the parameters whose given gradients are those of the cost with another forward pass."""
+    try:
+        with ModeContext(watcher=_Replace(change)):
+            gradients = subject.right_gradients(case.problem)
+    except (DiagnosisError, ValueError):
+        return set()
+    return {name for name in case.given if name in gradients and case.agrees(name, gradients)}
+
+
+# -- what may be computed instead --------------------------------------------------------------------------------------
+
+
+def _changes(results: Sequence[Result]) -> Iterator[tuple[Result, ForwardChange]]:
+    """Yield the other results of operations that are tried."""
+    before = None
+    for result in results:
+        if result.out.ndim and result.op in _MAKERS:
+            for change in _MAKERS[result.op](result):
+                yield result, change
+            if before is not None:
+                yield from _without_scaled_mask(before, result)
+        before = result
+
+
+def _without_scaled_mask(product: Result, quotient: Result) -> Iterator[tuple[Result, ForwardChange]]:
+    """Yield a dropout mask that is left out together with the division by the probability to keep."""
+    if (product.op, quotient.op) != ("multiply", "divide") or np.ndim(quotient.arguments[1]):
+        return
+    if quotient.arguments[0] is not product.out:
+        return
+    for swapped in (False, True):
+        if _is_mask(_operands(product.arguments, swapped=swapped)[1]):
+            first = ForwardChange(product.position, "", lambda x, _y, _out: x, swapped)
+            what = "lacks the dropout mask and its scale, 1 / {y} (they are not applied)"
+            yield quotient, ForwardChange(quotient.position, what, lambda x, _y, _out: x, also=first)
+
+
+def _of_product(result: Result) -> Iterator[ForwardChange]:
+    """Yield the products without a dropout mask or its scale, and with the inverted mask."""
+    at = result.position
+    for swapped in (False, True):
+        x, y = _operands(result.arguments, swapped=swapped)
+        if np.ndim(y) == 0:
+            if 0 < float(y) != 1 and np.ndim(x):
+                yield ForwardChange(at, "lacks the factor {y}", lambda x, _y, _out: x, swapped)
+        elif _is_mask(y) and np.shape(x) == result.out.shape:
+            yield ForwardChange(at, "lacks the dropout mask {y} (it is not applied)", lambda x, _y, _out: x, swapped)
+            if np.max(y) != 1:
+                text = "has the dropout mask {y} without its scale, 1 / (the probability to keep)"
+                yield ForwardChange(at, text, lambda x, y, _out: x * (y != 0), swapped)
+            what = "is computed with the inverted dropout mask, {y} == 0"
+            yield ForwardChange(at, what, lambda x, y, _out: x * (y == 0) * np.max(y), swapped)
+            if np.max(y) != 1:
+                yield ForwardChange(at, f"{what}, without its scale", lambda x, y, _out: x * (y == 0), swapped)
+        elif 1 < np.size(y) < np.size(x) and np.shape(x) == result.out.shape:
+            yield ForwardChange(at, "lacks the factor {y}", lambda x, _y, _out: x, swapped)
+
+
+def _is_mask(array: Any) -> bool:
+    return bool(np.size(array) and not np.all(array) and len(np.unique(array)) <= _FEW)
+
+
+def _of_quotient(result: Result) -> Iterator[ForwardChange]:
+    """Yield the quotients without the division, and with one less in the denominator, as in a sample variance."""
+    at, (x, y) = result.position, result.arguments[:2]
+    if np.ndim(y) == 0 and float(y) == round(float(y)) > 2:  # noqa: PLR2004 (the divisor of a mean)
+        yield ForwardChange(at, "is divided by ({y} - 1), not by {y} (ddof=1)", lambda x, y, _out: x / (y - 1))
+    elif np.ndim(y) == 0 or np.size(y) < np.size(x):
+        yield ForwardChange(at, "is not divided by {y}", lambda x, _y, _out: x)
+        if np.ndim(y) == 0:
+            yield ForwardChange(at, "is multiplied by {y}, not divided by it", lambda x, y, _out: x * y)
+        else:
+            yield ForwardChange(at, "is divided by the square of {y}", lambda x, y, _out: x / y**2)
+
+
+def _of_difference(result: Result) -> Iterator[ForwardChange]:
+    x, y = result.arguments[:2]
+    if 1 < np.size(y) < np.size(x):
+        yield ForwardChange(result.position, "lacks the term {y} (it is not subtracted)", lambda x, _y, _out: x)
+
+
+def _of_root(result: Result) -> Iterator[ForwardChange]:
+    yield ForwardChange(result.position, "is {x} itself: the root is not taken", lambda x, _y, _out: x)
+    yield ForwardChange(result.position, "is 1", lambda _x, _y, out: np.ones_like(out))
+
+
+_OF_SAME_SIGN: dict[str, Callable[[Array], Array]] = {
+    "tanh": np.tanh,
+    "leaky ReLU of slope 0.1": lambda x: np.where(x > 0, x, 0.1 * x),
+    "leaky ReLU of slope 0.01": lambda x: np.where(x > 0, x, 0.01 * x),
+}
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "ReLU": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "sigmoid of the negative input": lambda x: 1 / (1 + np.exp(x)),
+    **_OF_SAME_SIGN,
+}
+
+
+def _of_activation(result: Result) -> Iterator[ForwardChange]:
+    """Yield the values without an activation, and with another one.
+
+    Those that stand in the place of a ReLU have the sign of its input, so that the mask does not change.
+    """
+    if np.shape(result.arguments[0]) != result.out.shape:
+        return
+    yield ForwardChange(result.position, "lacks the activation: it is {x}", lambda x, _y, _out: x)
+    functions = _OF_SAME_SIGN if result.op in ("relu", "maximum") else _ACTIVATIONS
+    for name, function in functions.items():
+        what = f"is that of another function, {name}"
+        yield ForwardChange(result.position, what, _applied(function))
+
+
+def _applied(function: Callable[[Array], Array]) -> Callable[[Array, Any, Array], Array]:
+    def value(x: Array, _y: Any, _out: Array) -> Array:
+        return function(x)
+
+    return value
+
+
+_MAKERS: dict[str, Callable[[Result], Iterator[ForwardChange]]] = {
+    "multiply": _of_product,
+    "divide": _of_quotient,
+    "subtract": _of_difference,
+    "sqrt": _of_root,
+    "relu": _of_activation,
+    "maximum": _of_activation,
+    "tanh": _of_activation,
+    "sigmoid": _of_activation,
+}
