@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -173,3 +175,19 @@ def test_failure_shows_the_smallest_case():
 def test_bad_input_is_explained(operation, cases, error, message):
     with pytest.raises(error, match=message):
         check_primitive(operation, cases, examples=3)
+
+
+def test_missing_hypothesis_is_explained():
+    code = (
+        "import sys; sys.modules['hypothesis'] = None; import importlib.util; importlib.util.find_spec = lambda _: None"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport tinygrad_cifar.testing"], capture_output=True, text=True, check=False
+    )
+    assert "needs Hypothesis; install it with pip install 'tinygrad-cifar[test]'" in run.stderr
+
+
+def test_vjp_that_is_affine_but_not_linear_fails():
+    """It returns something for a cotangent of 0."""
+    offset = quotient(x=lambda g, y: g / y + 1e-3)
+    assert "vjp_is_linear" in {failure.name for failure in check_primitive(offset, PAIRS, examples=FEW).failures}

@@ -315,8 +315,8 @@ def vjp_is_linear(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     out = bound(spec, case)(*leaves(case))
     for _, vjp, arguments in _edges(out):
         g, h = draw_cotangent(out, rng), draw_cotangent(out, rng)
-        both = vjp.apply(2 * g - h, *arguments)
-        separate = 2 * vjp.apply(g, *arguments) - vjp.apply(h, *arguments)
+        both = vjp.apply(2 * g - 3 * h, *arguments)  # weights whose sum is not 1, which a constant would satisfy
+        separate = 2 * vjp.apply(g, *arguments) - 3 * vjp.apply(h, *arguments)
         np.testing.assert_allclose(both, separate, rtol=1e-10, atol=1e-10)
 
 
