@@ -31,10 +31,9 @@ _REWRITES = {
     "sqrt": "a negative number has no real root: apply it to where(x > 0, x, 0) or to square(x)",
     "power": "a negative base has no real root, and 0 no negative power: put where(x > 0, x, 1) inside it, add an "
     "epsilon to the base, or use square or sqrt",
-    "square": "scale the input down first, or use norm of a scaled input",
-    **dict.fromkeys(("add", "subtract", "multiply", "sum", "matmul", "einsum"), _OVERFLOW),
+    "square": "scale the input down first, or use norm, whose squares do not overflow",
+    **dict.fromkeys(("add", "subtract", "multiply", "sum", "norm", "matmul", "einsum"), _OVERFLOW),
     "prod": "sum logarithms instead",
-    "norm": "the squares are too large: divide by the largest element first and multiply the norm by it",
     "tan": "the tangent has poles: keep the angle away from pi/2",
     "cosh": "it overflows above 710 in float64 and 89 in float32: clip the input",
     "sinh": "it overflows above 710 in float64 and 89 in float32: clip the input",
