@@ -22,6 +22,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,12 @@ class Budget(NamedTuple):
 
 def full_budget() -> Budget:
     return Budget(200, 3000, faults.all_tasks(), 10_000, 40, "thorough", 15_000)
+
+
+def scaled(budget: Budget, share: float) -> Budget:
+    """Return a budget with a share of the cases, programs, files, kills and points, and all faults."""
+    counts = {name: max(1, round(getattr(budget, name) * share)) for name in ("cases", "programs", "files", "kills")}
+    return budget._replace(**counts, points=max(20, round(budget.points * share)))
 
 
 def quick_budget() -> Budget:
@@ -250,10 +257,10 @@ def select_results(found: dict[tuple[Any, ...], Any], *task: Any) -> dict[tuple[
     return chosen
 
 
-def format_page(found: dict[tuple[Any, ...], Any]) -> str:
-    """Return the text of the page."""
+def format_page(found: dict[tuple[Any, ...], Any], options: str = "") -> str:
+    """Return the text of the page, which states the options of the command."""
     sections = (
-        summary,
+        partial(summary, options),
         primitives,
         proofs,
         accuracies,
@@ -266,7 +273,7 @@ def format_page(found: dict[tuple[Any, ...], Any]) -> str:
     return "\n".join(section(found) for section in sections)
 
 
-def summary(found: dict[tuple[Any, ...], Any]) -> str:
+def summary(options: str, found: dict[tuple[Any, ...], Any]) -> str:
     rows = faults.score(list(select_results(found, "fault").values()))
     oracles = select_results(found, "oracle").values()
     proved = list(select_results(found, "proof").values())
@@ -277,7 +284,7 @@ def summary(found: dict[tuple[Any, ...], Any]) -> str:
     threads = next(iter(select_results(found, "passed", "engine/test_threads.py").values()))
     return f"""# Evidence for correct gradients
 
-Written by `python -m tests.evidence` from runs of its own: Python {platform.python_version()}, NumPy \
+Written by `python -m tests.evidence{options}` from runs of its own: Python {platform.python_version()}, NumPy \
 {np.__version__}, {platform.machine()}.
 Every number below was measured in that run. The inputs are drawn with fixed seeds, so the numbers are reproducible.
 
@@ -486,10 +493,14 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="run a small sample of each, and print the page")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--share", type=float, default=1.0, help="of the cases, programs, files, kills and points")
     options = parser.parse_args()
+    if not 0 < options.share <= 1:
+        parser.error("--share must be above 0 and at most 1")
     started = time.perf_counter()
-    found = run_measurements(quick_budget() if options.quick else full_budget(), options.processes)
-    text = format_page(found)
+    budget = quick_budget() if options.quick else scaled(full_budget(), options.share)
+    found = run_measurements(budget, options.processes)
+    text = format_page(found, "" if options.share == 1 else f" --share {options.share:g}")
     if options.quick:
         print(text)
     else:

@@ -190,10 +190,8 @@ def broadcasting(spec: Spec, case: Case, rng: np.random.Generator) -> float | No
     The gradient has the shape of the input, and is the sum of the gradient of the stretched array. Return the largest
     error; None if the operation is not element-wise, or the case does not allow these shapes.
     """
-    if len({array.shape for array in case.arrays}) > 1 or any(
-        isinstance(p, np.ndarray) and p.ndim for p in case.parameters
-    ):
-        return None  # only the arrays as drawn go together
+    if len({array.shape for array in case.arrays}) > 1 or any(map(_belongs_to_a_shape, case.parameters)):
+        return None
     if not _is_elementwise(bound(spec, case), case):
         return None
     worst = 0.0
@@ -206,17 +204,23 @@ def broadcasting(spec: Spec, case: Case, rng: np.random.Generator) -> float | No
     return worst
 
 
+def _belongs_to_a_shape(parameter: Any) -> bool:
+    """Return whether a parameter is an array, or an index, which goes together with arrays of some shapes only."""
+    return isinstance(parameter, (slice, tuple, list, type(...))) or bool(np.ndim(parameter))
+
+
 def _is_elementwise(operation: Callable[..., Any], case: Case) -> bool:
-    """Return whether the primitive broadcasts its inputs, and columns of two elements give such a column."""
+    """Return whether the primitive broadcasts, and columns of two elements give one, in whatever order they are."""
     if any(array.size < 2 for array in case.arrays):  # noqa: PLR2004
         return False
     if not _broadcasts(operation(*leaves(case))):
         return False
     try:
-        out = operation(*[array.ravel()[:2, None] for array in case.arrays])
-    except (TypeError, ValueError):  # a product of matrices
+        columns = [array.ravel()[:2, None] for array in case.arrays]
+        out, swapped = operation(*columns), operation(*[column[::-1] for column in columns])
+    except (TypeError, ValueError, IndexError):  # a product of matrices, or an index
         return False
-    return bool(np.shape(out) == (2, 1))
+    return np.shape(out) == (2, 1) and np.array_equal(swapped, out[::-1], equal_nan=True)
 
 
 def _broadcasts(out: Tensor) -> bool:
