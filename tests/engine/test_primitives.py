@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 import tinygrad_cifar as tg
-from tests.evidence.specs import OF_MATRICES, SPECS
+from tests.evidence.specs import NOT_ELEMENTWISE, SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import complex_step
 from tinygrad_cifar.engine.primitives import PRIMITIVES
@@ -63,7 +63,7 @@ def test_property(check, name):
         pytest.skip("not analytic")
     if check == "exact_adjoint" and not spec.affine:
         pytest.skip("not affine")
-    if check == "broadcasting" and (not PRIMITIVES[name].broadcasts or name in OF_MATRICES):
+    if check == "broadcasting" and (not PRIMITIVES[name].broadcasts or name in NOT_ELEMENTWISE):
         pytest.skip("not element-wise")
 
     @given(case=spec.cases, seed=seeds)
@@ -75,7 +75,9 @@ def test_property(check, name):
     holds()
 
 
-ELEMENTWISE = sorted(set(SPECS) & {op.name for op in PRIMITIVES.values() if op.broadcasts and op.vjps} - {*OF_MATRICES})
+ELEMENTWISE = sorted(
+    set(SPECS) & {op.name for op in PRIMITIVES.values() if op.broadcasts and op.vjps} - {*NOT_ELEMENTWISE}
+)
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

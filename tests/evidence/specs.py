@@ -451,7 +451,7 @@ def _updated(x: Array, value: Any, index: Any) -> Array:
 
 # -- the table -------------------------------------------------------------------------------------------------------
 
-OF_MATRICES = ("matmul", "solve")  # they broadcast all axes but the last two
+NOT_ELEMENTWISE = ("matmul", "solve", "index_update")  # although they broadcast
 
 SPECS: dict[str, Spec] = {
     "add": binary(tg.add, operator.add, moderate, moderate, affine=True),

@@ -21,7 +21,7 @@ import numpy as np
 import sympy as sp
 
 import tinygrad_cifar as tg
-from tests.evidence.specs import OF_MATRICES, SPECS
+from tests.evidence.specs import NOT_ELEMENTWISE, SPECS
 from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.modes import Watcher, observe
@@ -145,9 +145,7 @@ CALLS: dict[str, list[tuple[Any, ...]]] = {
 }
 
 ELEMENTWISE = sorted(
-    name
-    for name in SPECS
-    if PRIMITIVES[name].broadcasts and PRIMITIVES[name].vjps and name not in (*OF_MATRICES, "index_update")
+    name for name in SPECS if PRIMITIVES[name].broadcasts and PRIMITIVES[name].vjps and name not in NOT_ELEMENTWISE
 )
 
 
