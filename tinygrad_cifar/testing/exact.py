@@ -43,8 +43,11 @@ def is_affine(operation: Operation, arrays: Sequence[Array], rng: np.random.Gene
     >>> is_affine(np.matmul, [x, x], rng), is_affine(np.square, [x], rng)
     (True, False)
     """
-    with np.errstate(all="ignore"):  # the integers may lie outside the domain of the operation
-        return all(_is_affine_in(operation, i, arrays, rng) for _ in range(_DRAWS) for i in range(len(arrays)))
+    try:  # the integers may lie outside the domain of the operation
+        with np.errstate(all="ignore"):
+            return all(_is_affine_in(operation, i, arrays, rng) for _ in range(_DRAWS) for i in range(len(arrays)))
+    except (ValueError, ArithmeticError):
+        return False
 
 
 def _is_affine_in(operation: Operation, i: int, arrays: Sequence[Array], rng: np.random.Generator) -> bool:
