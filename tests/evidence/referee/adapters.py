@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -36,11 +37,6 @@ class Adapter:
     def version(cls) -> str:
         """Return the name and version of the library."""
         return f"{cls.title} {importlib.metadata.version(cls.module)}"
-
-    @classmethod
-    def is_installed(cls) -> bool:
-        """Return whether the library can be imported."""
-        return importlib.util.find_spec(cls.module.replace("-", "_")) is not None
 
     def constant(self, array: Any) -> Any:
         """Return an array that is not differentiated, as a user would pass it."""
