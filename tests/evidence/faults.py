@@ -39,6 +39,8 @@ from typing import Any, NamedTuple
 
 from tests.evidence.syntax_patterns import replace_pattern
 from tinygrad_cifar.engine.primitives import PRIMITIVES
+from tinygrad_cifar.testing.fault_plugin import split_title
+from tinygrad_cifar.testing.fault_score import FaultOutcome, score_by_kind
 from tinygrad_cifar.testing.faults import (
     NOTHING,
     VJP_FAULTS,
@@ -416,7 +418,7 @@ def codes(code: types.CodeType) -> list[types.CodeType]:
 def inject(title: str) -> contextlib.AbstractContextManager[None]:
     """Inject a fault by its title: ``"engine: <name>"`` or ``"<kind>: <primitive>.<input>"``."""
     kind, _, place = title.partition(": ")
-    return inject_into_engine(place) if kind == "engine" else inject_into_vjp(kind, *place.split("."))
+    return inject_into_engine(place) if kind == "engine" else inject_into_vjp(*split_title(title))
 
 
 def pytest_configure(config: Any) -> None:
@@ -430,32 +432,19 @@ def pytest_configure(config: Any) -> None:
 # -- the score ---------------------------------------------------------------------------------------------------------
 
 
-class Outcome(NamedTuple):
-    """The outcome of one fault: the test that detected it, if any, and why it is not a fault, if it is not."""
-
-    kind: str
-    place: str
-    caught_by: str
-    no_fault: str = ""
-
-    @property
-    def survived(self) -> bool:
-        return not self.caught_by and not self.no_fault and self.kind != NOTHING
-
-
-def try_vjp_fault(kind: str, name: str, input: str) -> Outcome:
+def try_vjp_fault(kind: str, name: str, input: str) -> FaultOutcome:
     place = f"{name}.{input}"
     if kind == "returns the cotangent" and returns_the_cotangent(name, input):
-        return Outcome(kind, place, "", "the VJP does nothing else")
+        return FaultOutcome(kind, place, "", "the VJP does nothing else")
     forget_effects()
     with inject_into_vjp(kind, name, input):
         test = first_failure(name)
     if kind == NOTHING and test:
         raise RuntimeError(f"the tests fail without a fault: {name}, {test}")
-    return Outcome(kind, place, test, "" if test else explain_no_fault(kind, name, input))
+    return FaultOutcome(kind, place, test, "" if test else explain_no_fault(kind, name, input))
 
 
-def try_engine_fault(name: str) -> Outcome:
+def try_engine_fault(name: str) -> FaultOutcome:
     command = [
         sys.executable,
         "-m",
@@ -474,16 +463,16 @@ def try_engine_fault(name: str) -> Outcome:
     try:
         run = subprocess.run([*command, *tests], **settings, check=False)
     except subprocess.TimeoutExpired:
-        return Outcome("engine", name, "the tests do not end")
+        return FaultOutcome("engine", name, "the tests do not end")
     if run.returncode not in (0, 1):  # passed, failed
         raise RuntimeError(f"pytest could not run with the fault {name!r}:\n{run.stdout}{run.stderr}")
     failed = re.search(r"^FAILED \S+?::(\w+)", run.stdout, re.MULTILINE)
     if name == NOTHING and failed:
         raise RuntimeError(f"the tests fail without a fault: {failed[1]}")
-    return Outcome("engine" if name != NOTHING else NOTHING, name, failed[1] if failed else "")
+    return FaultOutcome("engine" if name != NOTHING else NOTHING, name, failed[1] if failed else "")
 
 
-def attempt(task: tuple[str, ...]) -> Outcome:
+def attempt(task: tuple[str, ...]) -> FaultOutcome:
     use_small_budget()
     return try_engine_fault(*task[1:]) if task[0] == "engine" else try_vjp_fault(*task)
 
@@ -501,22 +490,10 @@ def sample_of_tasks() -> list[tuple[str, ...]]:
     return [("engine", name) for name in list(ENGINE_FAULTS)[:2]] + picked
 
 
-def attempted(tasks: Sequence[tuple[str, ...]], processes: int = 2) -> list[Outcome]:
+def attempted(tasks: Sequence[tuple[str, ...]], processes: int = 2) -> list[FaultOutcome]:
     """Try every fault in separate processes, so that no fault affects another."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         return list(pool.imap(attempt, tasks, chunksize=1))
-
-
-def score(outcomes: Sequence[Outcome]) -> list[tuple[str, int, int, int]]:
-    """Return rows ``(kind, faults, detected, not faults)``, without the controls."""
-    kinds = dict.fromkeys(outcome.kind for outcome in outcomes if outcome.kind != NOTHING)
-    rows = []
-    for kind in kinds:
-        of_kind = [outcome for outcome in outcomes if outcome.kind == kind]
-        faults = [outcome for outcome in of_kind if not outcome.no_fault]
-        caught = [outcome for outcome in faults if outcome.caught_by]
-        rows.append((kind, len(faults), len(caught), len(of_kind) - len(faults)))
-    return rows
 
 
 def main() -> int:
@@ -536,7 +513,7 @@ def main() -> int:
         for outcome in outcomes:
             print(f"{outcome.kind}: {outcome.place}: {outcome.caught_by or outcome.no_fault or '-'}")
     print(f"{'fault':32}{'injected':>9}{'detected':>9}{'no fault':>10}")
-    rows = score(outcomes)
+    rows = score_by_kind(outcomes)
     for kind, faults, caught, others in rows:
         print(f"{kind:32}{faults:9}{caught:9}{others:10}")
     totals = [sum(row[i] for row in rows) for i in (1, 2, 3)]

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.evidence import faults
+from tinygrad_cifar.testing.fault_score import score_by_kind
 
 ROOT = faults.TESTS.parent
 PAGE = ROOT / "docs" / "trust.md"
@@ -274,7 +275,7 @@ def format_page(found: dict[tuple[Any, ...], Any], options: str = "") -> str:
 
 
 def summary(options: str, found: dict[tuple[Any, ...], Any]) -> str:
-    rows = faults.score(list(select_results(found, "fault").values()))
+    rows = score_by_kind(list(select_results(found, "fault").values()))
     oracles = select_results(found, "oracle").values()
     proved = list(select_results(found, "proof").values())
     measured = list(select_results(found, "accuracy").values())
@@ -398,7 +399,7 @@ Why some are beyond their goal:
 
 def injected_faults(found: dict[tuple[Any, ...], Any]) -> str:
     outcomes = list(select_results(found, "fault").values())
-    rows = [[kind, *numbers] for kind, *numbers in faults.score(outcomes)]
+    rows = [[kind, *numbers] for kind, *numbers in score_by_kind(outcomes)]
     survivors = [f"- **survived**: {outcome.kind}: {outcome.place}" for outcome in outcomes if outcome.survived]
     reasons = Counter(outcome.no_fault for outcome in outcomes if outcome.no_fault)
     none = [f"- {count} times {reason}" for reason, count in sorted(reasons.items())] or ["- never"]

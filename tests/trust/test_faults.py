@@ -14,6 +14,7 @@ from tests.evidence.syntax_patterns import replace_pattern
 from tinygrad_cifar import Tensor, grad
 from tinygrad_cifar.engine import backprop
 from tinygrad_cifar.engine.primitives import PRIMITIVES
+from tinygrad_cifar.testing.fault_score import score_by_kind
 
 THOROUGH = settings().max_examples >= 300
 
@@ -22,7 +23,7 @@ def test_injected_faults_are_detected():
     outcomes = faults.attempted(faults.all_tasks() if THOROUGH else faults.sample_of_tasks(), 2 if THOROUGH else 1)
     assert {outcome.kind for outcome in outcomes} == {*faults.VJP_FAULTS, "engine", faults.NOTHING}
     assert [outcome for outcome in outcomes if outcome.survived] == []
-    assert all(detected == injected for _, injected, detected, _ in faults.score(outcomes))
+    assert all(detected == injected for _, injected, detected, _ in score_by_kind(outcomes))
 
 
 def test_every_fault_is_injected_into_every_vjp():

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygrad_cifar.testing.fault_plugin import FAULT, REPORT
-from tinygrad_cifar.testing.faults import VALUE_FAULTS
+from tinygrad_cifar.testing.faults import NOTHING, VALUE_FAULTS
 
 _PASSED, _FAILED, _NOTHING_COLLECTED = 0, 1, 5  # exit statuses of pytest
 _LEAST_LIMIT, _TIMES_AS_LONG = 60, 10  # seconds
@@ -52,7 +52,7 @@ class FaultOutcome(NamedTuple):
     @property
     def survived(self) -> bool:
         """Whether it is a fault that no test caught."""
-        return not self.caught_by and not self.no_fault
+        return not self.caught_by and not self.no_fault and self.kind != NOTHING
 
 
 class FaultScoreError(ValueError):
@@ -160,6 +160,33 @@ def _run_tests(
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
+class KindScore(NamedTuple):
+    """How many faults of one kind were planted and caught, and how many changes were proved to be none."""
+
+    kind: str
+    planted: int
+    caught: int
+    no_fault: int
+
+
+def score_by_kind(outcomes: Sequence[FaultOutcome]) -> list[KindScore]:
+    """Return the score of each kind of fault, without the controls.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.testing.fault_score import FaultOutcome, score_by_kind
+    >>> score_by_kind([FaultOutcome("zero", "cube.x", "test_cube"), FaultOutcome("zero", "root.x", "")])
+    [KindScore(kind='zero', planted=2, caught=1, no_fault=0)]
+    """
+    scores = []
+    for kind in dict.fromkeys(outcome.kind for outcome in outcomes if outcome.kind != NOTHING):
+        of_kind = [outcome for outcome in outcomes if outcome.kind == kind]
+        real = [outcome for outcome in of_kind if not outcome.no_fault]
+        caught = sum(not outcome.survived for outcome in real)
+        scores.append(KindScore(kind, len(real), caught, len(of_kind) - len(real)))
+    return scores
+
+
 def format_score(outcomes: Sequence[FaultOutcome]) -> str:
     """Return a table of what was caught, a line for each kind of fault, and the faults that no test caught.
 
@@ -176,17 +203,17 @@ def format_score(outcomes: Sequence[FaultOutcome]) -> str:
       negated: cube.x
     """
     lines = [f"{'fault':27}{'planted':>9}{'caught':>8}"]
-    real = [outcome for outcome in outcomes if not outcome.no_fault]
-    for kind in dict.fromkeys(outcome.kind for outcome in outcomes):
-        of_kind = [outcome for outcome in real if outcome.kind == kind]
-        lines.append(f"{kind:27}{len(of_kind):>9}{sum(not outcome.survived for outcome in of_kind):>8}")
-    caught = sum(not outcome.survived for outcome in real)
-    share = f"  ({100 * caught / len(real):.0f} %)" if real else ""
-    lines.append(f"{'all':27}{len(real):>9}{caught:>8}{share}")
-    if len(real) < len(outcomes):
+    scores = score_by_kind(outcomes)
+    lines += [f"{score.kind:27}{score.planted:>9}{score.caught:>8}" for score in scores]
+    planted = sum(score.planted for score in scores)
+    caught = sum(score.caught for score in scores)
+    no_fault = sum(score.no_fault for score in scores)
+    share = f"  ({100 * caught / planted:.0f} %)" if planted else ""
+    lines.append(f"{'all':27}{planted:>9}{caught:>8}{share}")
+    if no_fault:
         lines += ["", "Changes that are proved to change nothing, and not counted:"]
         lines += [f"  {outcome.kind}: {outcome.place}, {outcome.no_fault}" for outcome in outcomes if outcome.no_fault]
-    if survivors := [outcome for outcome in real if outcome.survived]:
+    if survivors := [outcome for outcome in outcomes if outcome.survived]:
         lines += ["", "Not caught by any test:"]
         lines += [f"  {outcome.kind}: {outcome.place}" for outcome in survivors]
     return "\n".join(lines)
