@@ -161,20 +161,30 @@ class EngineFault(NamedTuple):
     wrong: str
 
 
-_ADD = "A[B] + C if B in A else C"
+_ADD = "A if B is None else B + A"
 _ACCUMULATE_GRAD = "A if B is None else B + A"
 _FREE = "if not A:\n    B.C = None"
 _RETAIN = "A if B is None else B"
 
 ENGINE_FAULTS = {
     # the backward pass
-    "keeps only the last contribution to a cotangent": EngineFault("engine.backprop", "_follow", _ADD, "C"),
+    "keeps only the last contribution to a cotangent": EngineFault("engine.backprop", "_follow", _ADD, "A"),
     "keeps only the first contribution to a cotangent": EngineFault(
-        "engine.backprop", "_follow", _ADD, "A[B] if B in A else C"
+        "engine.backprop", "_follow", _ADD, "A if B is None else B"
     ),
     "adds cotangents in place, in an array that may be shared": EngineFault(
-        "engine.backprop", "_follow", _ADD, "A[B].__iadd__(C) if B in A else C"
+        "engine.backprop", "_follow", _ADD, "A if B is None else B.__iadd__(A)"
     ),
+    "drops the parts of a cotangent when a whole contribution follows": EngineFault(
+        "engine.backprop", "_follow", "A = A.total()", "A = None"
+    ),
+    "drops the sum before the first part of a cotangent": EngineFault(
+        "engine.backprop", "_collect", "return A(B, C, D)", "return A(B, C)"
+    ),
+    "drops the parts before a sum of parts": EngineFault(
+        "engine.parts", "sum_parts", "A.B(C, D, E)", "A.B(None, D, E)"
+    ),
+    "adds up only the first part": EngineFault("engine.parts", "sum_parts", "C is None and D", "C is None"),
     "visits the oldest node first": EngineFault(
         "engine.backprop", "propagate", "A.B(C, (-D.E, D))", "A.B(C, (D.E, D))"
     ),

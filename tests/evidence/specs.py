@@ -22,7 +22,7 @@ from tests.evidence.builders import binary, kink, unary
 from tests.evidence.image_specs import IMAGE_SPECS
 from tests.evidence.inverse_specs import INVERSE_SPECS
 from tinygrad_cifar.engine.ops.exponential import _power_log
-from tinygrad_cifar.engine.ops.indexing import _scatter
+from tinygrad_cifar.engine.ops.indexing import _scatter, _scatter_all
 from tinygrad_cifar.engine.ops.losses import _cross_entropy as cross_entropy
 from tinygrad_cifar.engine.ops.piecewise import _step
 from tinygrad_cifar.engine.ops.trigonometric import _sech2
@@ -424,6 +424,21 @@ def _scattered(x: Array, index: Any, shape: Shape) -> Array:
 
 
 @st.composite
+def scatters_of_parts(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    chosen = draw(st.lists(st.one_of(st.just(...), indices(shape)), min_size=1, max_size=3))
+    chosen = [np.array(index) if isinstance(index, list) else index for index in chosen]
+    parts = [moderate(rng, _flat_indices(shape, index).shape) for index in chosen]
+    return Case(tuple(parts), (tuple(chosen), shape))
+
+
+def _scattered_parts(*arguments: Any) -> Array:
+    *xs, chosen, shape = arguments
+    return sum((_scattered(x, index, shape) for x, index in zip(xs, chosen, strict=True)), np.zeros(shape))
+
+
+@st.composite
 def updates(draw: Any) -> Case:
     rng = np.random.default_rng(draw(seeds))
     shape = draw(shapes())
@@ -662,6 +677,12 @@ SPECS: dict[str, Spec] = {
     ),
     "getitem": Spec(tg.getitem, choices(), _chosen, affine=True),
     "scatter": Spec(_scatter, scatters(), _scattered, affine=True),
+    "scatter_all": Spec(
+        lambda *arguments: _scatter_all(arguments[:-2], *arguments[-2:]),
+        scatters_of_parts(),
+        _scattered_parts,
+        affine=True,
+    ),
     "index_update": Spec(
         lambda x, value, index: tg.index_update(x, index, value),
         updates(),

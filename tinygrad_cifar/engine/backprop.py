@@ -2,7 +2,8 @@
 
 It starts from the cotangent of the result and visits nodes in decreasing order of creation. All values computed from a
 node were created after it, so when a node is visited, its cotangent is complete. The VJPs on its edges are applied, and
-each result is added to the cotangent of the input that it belongs to. Leaves end the pass.
+each result is added to the cotangent of the input that it belongs to; cotangents of parts of an input are collected
+first (:mod:`~tinygrad_cifar.engine.parts`). Leaves end the pass.
 
 Unless the graph is retained, a node is freed when it is visited: its edges are dropped, and with them the arrays saved
 for its VJPs. A training loop therefore holds no activations between steps. Cotangents are added out of place, so a VJP
@@ -20,12 +21,22 @@ from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import VJP, Edge, Node, Value, ancestors, refuse_masked_array, unwrap_value
+from tinygrad_cifar.engine.graph import (
+    VJP,
+    Edge,
+    Node,
+    ReplacedVJP,
+    Value,
+    ancestors,
+    refuse_masked_array,
+    unwrap_value,
+)
 from tinygrad_cifar.engine.hooks import hooked_nodes, run_hooks
 from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
 from tinygrad_cifar.engine.operations import V
 from tinygrad_cifar.engine.ops.elementwise import astype
 from tinygrad_cifar.engine.ops.shapes import sum_to
+from tinygrad_cifar.engine.parts import Parts, sum_parts
 
 Cotangents = dict[Node, Any]
 Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
@@ -76,6 +87,8 @@ def propagate(
     queue = [(-start.number, start)]
     while queue:
         _, node = heapq.heappop(queue)
+        if type(cotangents[node]) is Parts:
+            cotangents[node] = cotangents[node].total()
         edges = edges_of(node)
         if edges is None:
             raise _graph_freed_error(node)
@@ -89,19 +102,40 @@ def propagate(
             if parent not in cotangents and parent.primitive is not None:
                 heapq.heappush(queue, (-parent.number, parent))
             follow(cotangents, node, edge, g)
+    _complete_leaves(cotangents)
+    return cotangents
+
+
+def _complete_leaves(cotangents: Cotangents) -> None:
+    """Add up the cotangents of leaves that have arrived in parts, and run the hooks of leaves."""
+    for node, g in cotangents.items():
+        if type(g) is Parts:
+            cotangents[node] = g.total()
     if hooked_nodes:
         for leaf in [node for node in cotangents if node.primitive is None and node in hooked_nodes]:
             cotangents[leaf] = run_hooks(leaf, cotangents[leaf])
-    return cotangents
 
 
 def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> None:
     """Apply the VJP of an edge to the cotangent ``g`` of ``node``, and add the result to the cotangent of the input."""
     parent, vjp, saved = edge
+    if vjp.sum_of is not None:
+        cotangents[parent] = _collect(cotangents.get(parent), parent, vjp).add(g, saved)
+        return
     contribution = vjp.apply(g, *saved)
     if getattr(contribution, "shape", None) != parent.shape or contribution.dtype is not parent.dtype:
         contribution = _match_input(contribution, node, edge)
-    cotangents[parent] = cotangents[parent] + contribution if parent in cotangents else contribution
+    known = cotangents.get(parent)
+    if type(known) is Parts:
+        known = known.total()
+    cotangents[parent] = contribution if known is None else known + contribution
+
+
+def _collect(known: Any, node: Node, vjp: VJP) -> Parts:
+    """Return the parts of a cotangent, of which a sum, parts, or nothing (None) is known."""
+    if type(known) is not Parts:
+        return Parts(node, vjp, known)
+    return known if known.vjp is vjp else Parts(node, vjp, known.total())
 
 
 def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> None:
@@ -116,20 +150,14 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
             watcher.on_vjp_end()
     for watcher in watchers:
         watcher.on_vjp_result(node, vjp, g, saved, contribution)
-    terms = (contribution, cotangents.get(parent))
-    _follow(cotangents, node, (parent, _AppliedVJP(vjp, contribution), ()), g)
+    known = cotangents.get(parent)
+    if vjp.sum_of is None or known is None:
+        _follow(cotangents, node, (parent, ReplacedVJP(vjp, lambda _: contribution), ()), g)
+    else:
+        cotangents[parent] = sum_parts(vjp, known, [g], [saved])
+    terms = (contribution, known)
     for watcher in watchers:
         watcher.on_accumulate(node, vjp, terms, cotangents[parent])
-
-
-class _AppliedVJP(VJP):
-    """A VJP whose result is known."""
-
-    __slots__ = ()
-
-    def __init__(self, vjp: VJP, result: Any) -> None:
-        self.input = vjp.input
-        self.apply = lambda _: result
 
 
 def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:

@@ -154,9 +154,14 @@ class VJP:
         auxiliary output, or, of a variadic primitive, ``i``, the position of the input.
     save : callable
         Picks these from ``(out, *arguments, aux, i)``; trailing ones that no VJP declares may be missing.
+    sum_of : callable or None
+        ``sum_of(start, cotangents, saved)`` adds the results for several cotangents to ``start`` (None: zeros), where
+        that takes less than adding one after the other (:mod:`~tinygrad_cifar.engine.parts`).
     """
 
-    __slots__ = ("apply", "input", "names", "save")
+    __slots__ = ("apply", "input", "names", "save", "sum_of")
+
+    sum_of: Any
 
     def __init__(self, owner: str, input: str, apply: Callable[..., Any], positions: Mapping[str, int]) -> None:
         self.input = input
@@ -168,6 +173,19 @@ class VJP:
                     f"{owner}: the VJP for {input} has the parameter {name}, which is not an argument of the primitive"
                 )
         self.save = _picker(self.names, positions)
+        self.sum_of = None
+
+
+class ReplacedVJP(VJP):
+    """A VJP that takes the place of another one and needs no saved arguments."""
+
+    __slots__ = ()
+
+    def __init__(self, vjp: VJP, apply: Callable[[Any], Any]) -> None:
+        self.input = vjp.input
+        self.names = ()
+        self.apply = apply
+        self.sum_of = None
 
 
 Edge: TypeAlias = tuple[Node, VJP, tuple[Any, ...]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import ref
@@ -11,7 +12,7 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import _initial_cotangent, propagate
-from tinygrad_cifar.engine.graph import VJP, Array, Edge, Node, Value
+from tinygrad_cifar.engine.graph import Array, Edge, Node, ReplacedVJP, Value
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.inspection.building import make_nodes
 from tinygrad_cifar.inspection.diagram import Diagram, make_diagram
@@ -142,12 +143,12 @@ class Graph(ReadOnly):
         nodes = {node._node(): node for node in self.nodes if node._node is not None}
         nodes.pop(None, None)
         targets = frozenset(node for node in nodes if node is not None)
-        replacements: dict[tuple[Node, int], VJP] = {}
+        replacements: dict[tuple[Node, int], ReplacedVJP] = {}
         for edge, function in (override or {}).items():
             node = edge._node()
             if node is None or node not in targets:
                 raise ValueError("cotangents: override must consist of edges of this graph")
-            replacements[node, edge._position] = _OverriddenVJP(edge, function)
+            replacements[node, edge._position] = ReplacedVJP(edge._vjp, partial(_override, function, edge))
 
         def replace(node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:
             return [
@@ -271,15 +272,8 @@ class Graph(ReadOnly):
         return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-class _OverriddenVJP(VJP):
-    """A VJP that the caller of :meth:`Graph.cotangents` has given."""
-
-    __slots__ = ()
-
-    def __init__(self, edge: GraphEdge, function: Override) -> None:
-        self.input = edge._vjp.input
-        self.names = ()
-        self.apply = lambda g: np.asarray(function(g, edge))
+def _override(function: Override, edge: GraphEdge, g: Any) -> Any:
+    return np.asarray(function(g, edge))
 
 
 def _position(node: GraphNode) -> str:

@@ -1,11 +1,13 @@
 """The derivative table: choosing elements by position or order, and writing to them.
 
 ``getitem`` and ``scatter`` are adjoint to each other: an element that is chosen twice receives the sum of both
-cotangents.
+cotangents. ``scatter_all`` does the same for several parts of one array.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from tinygrad_cifar.engine.graph import refuse_masked_array, shape_of, unwrap_va
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops.piecewise import _where, where
 from tinygrad_cifar.engine.ops.shapes import _reshape, _transpose, moveaxis, ravel, reshape
-from tinygrad_cifar.engine.primitives import primitive
+from tinygrad_cifar.engine.parts import add_in_parts
+from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
 
 _getitem = primitive(
     "getitem",
@@ -29,6 +32,12 @@ _scatter = primitive(
     lambda x, index, shape: _scatter_array(x, index, shape),
     x=lambda g, index: _getitem(g, index),
     doc=Doc("Add elements to an array of zeros.", "zeros(shape) with x added at index", x="g[index]"),
+)
+_scatter_all = variadic_primitive(
+    "scatter_all",
+    lambda xs, indices, shape: _scatter_arrays(xs, indices, shape),
+    lambda g, i, indices: _getitem(g, indices[i]),
+    doc=Doc("Add several arrays to an array of zeros.", "zeros(shape) with each x added at its index", xs="g[index]"),
 )
 _index_update = primitive(
     "index_update",
@@ -43,10 +52,54 @@ _index_update = primitive(
 def _scatter_array(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     out = np.zeros(shape, dtype=x.dtype)
     if _may_repeat(index):
-        np.add.at(out, index, x)
+        _add_repeated(out, index, x)
     else:
         out[index] = x
     return out
+
+
+def _scatter_arrays(xs: tuple[Any, ...], indices: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    out = np.zeros(shape, dtype=np.result_type(*xs))
+    for x, index in zip(xs, indices, strict=True):
+        if _may_repeat(index):
+            _add_repeated(out, index, x)
+        else:
+            out[index] += x
+    return out
+
+
+def _add_repeated(out: Any, index: Any, x: Any) -> None:
+    """Add ``x`` to ``out[index]``, once for every time that the index contains an element.
+
+    ``numpy.add.at`` is several times as fast with one axis. The order of the additions is the same.
+    """
+    positions = _positions_of_rows(index, out.shape)
+    if positions is None:
+        np.add.at(out, index, x)
+    else:
+        np.add.at(out.reshape(-1), positions, x.reshape(-1))
+
+
+def _positions_of_rows(index: Any, shape: tuple[int, ...]) -> Any:
+    """Return the positions, in C order, of the elements of rows that an array of integers chooses; None for others."""
+    if type(index) is tuple:
+        (index,) = index if len(index) == 1 else (None,)
+    if not isinstance(index, np.ndarray) or math.prod(shape) == 0:
+        return None
+    size = math.prod(shape[1:])
+    rows = np.where(index < 0, index + shape[0], index).reshape(-1, 1)
+    return (rows * size + np.arange(size)).reshape(-1)
+
+
+def _sum_of_parts(start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
+    """Return the sum of the cotangents of an array of which parts have been chosen."""
+    indices = [index for _, index in saved]
+    if start is not None:
+        cotangents, indices = [start, *cotangents], [..., *indices]
+    return _scatter_all(tuple(cotangents), tuple(indices), saved[0][0])
+
+
+add_in_parts(_getitem, _sum_of_parts)
 
 
 def _update_array(x: Any, index: Any, value: Any) -> Any:
