@@ -192,3 +192,23 @@ def test_a_mistake_in_a_squared_hinge_loss_is_named(change: str, words: str) -> 
     report = diagnose(SQUARED_HINGE.cost, SQUARED_HINGE.gradients(change), SQUARED_HINGE.problem)
     assert report.status == "wrong", str(report)
     assert words in report.sentences[0]
+
+
+def test_a_hinge_loss_that_stacks_one_class_after_the_other_is_explained() -> None:
+    def cost(X: Any, y: Any, W: Any, lam: Any) -> Any:
+        S = X @ W
+        own = S[np.arange(len(y)), y]
+        gaps = tg.stack([tg.relu(S[:, c] - own + 1) * (y != c) for c in range(S.shape[1])])
+        return tg.sum(gaps) / len(y) + lam * tg.sum(W**2)
+
+    source = """
+def gradients(X, y, W, lam):
+    S = X @ W
+    A = (S - S[np.arange(len(y)), y][:, None] + 1 > 0) & (np.arange(W.shape[1]) != y[:, None])
+    G = (A - np.eye(W.shape[1])[y] * A.sum(1, keepdims=True)) / len(X)
+    return (X.T @ G + 2 * lam * W,)
+"""
+    problem = {"X": rng.normal(size=(7, 4)), "y": np.array([0, 1, 2, 1, 0, 2, 2]), "W": rng.normal(size=(4, 3))}
+    example = Example(cost, source, problem | {"lam": 0.1})
+    report = diagnose(example.cost, example.gradients("2 * lam -> lam"), example.problem)
+    assert "1/2 times what it should be" in report.sentences[0], str(report)

@@ -1,4 +1,7 @@
-"""The held-out set: written apart from the doctor, by an author who has not read its code; not run yet.
+"""The held-out set: written apart from the doctor, by an author who has not read its code.
+
+It was run once, on 2026-11-22: 674 of 713 mistakes were named right. An error that it found in the doctor has been
+mended since, so that it is a development set now.
 
 Its programs were checked with numerical gradients alone. Gradients are updated in place, gathered from minibatches or
 with one ``einsum`` after the other, kept in dictionaries by layer, in lists of caches that are read backwards, in lists

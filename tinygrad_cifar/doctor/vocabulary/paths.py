@@ -54,8 +54,13 @@ def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
             yield Edit("times_statistic", ("node", i), value, cost=1.6, detail=detail)
 
 
-def _times_statistic(walk: Walk, g: Array, p: int, power: int) -> Array:
-    return g * value_of(walk, p) ** float(power)
+def _times_statistic(walk: Walk, g: Array, p: int, power: int) -> Array | None:
+    statistic = value_of(walk, p)
+    try:
+        fits = np.broadcast_shapes(g.shape, statistic.shape) == g.shape
+    except ValueError:
+        fits = False
+    return g * statistic ** float(power) if fits else None
 
 
 def edits_of_uses(recording: Recording, i: int) -> Iterator[Edit]:
