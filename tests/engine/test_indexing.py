@@ -37,3 +37,44 @@ def test_last_of_several_values_for_one_index_stays_in_every_layout(lay_out_inde
     out = tg.index_update(tg.Tensor(np.zeros(3)), lay_out_index(index), x)
     assert out.data.tolist() == [value.ravel()[last[place]] if place in last else 0 for place in range(3)]
     np.testing.assert_array_equal(np.flatnonzero(tg.grad(out.sum(), x).data.ravel()), sorted(last.values()))
+
+
+parts = st.one_of(
+    st.just(...),
+    st.integers(-4, 3),
+    st.builds(slice, st.integers(0, 3), st.integers(0, 4)),
+    st.lists(st.integers(-4, 3), min_size=1, max_size=6).map(np.array),
+    st.tuples(st.lists(st.integers(0, 3), min_size=3, max_size=3).map(np.array), st.just(np.array([0, 1, 1]))),
+)
+
+
+@given(st.lists(parts, min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_the_cotangents_of_parts_are_added_in_their_order(indices, seed):
+    rng = np.random.default_rng(seed)
+    x = tg.Tensor(rng.normal(size=(4, 2)), requires_grad=True)
+    cotangents = [rng.normal(size=x.data[index].shape) for index in indices]
+    taken = [x * 1 if index is ... else x[index] for index in indices]  # the last one is differentiated first
+    for out, g in zip(taken, cotangents, strict=True):
+        out.register_hook(lambda _, g=g: tg.Tensor(g))
+    expected = np.zeros(x.shape)
+    for index, g in zip(reversed(indices), reversed(cotangents), strict=True):
+        np.add.at(expected, index, g)
+    total = sum(out.sum() for out in taken)
+    (gradient,) = tg.grad(total, [x], retain_graph=True)
+    np.testing.assert_array_equal(gradient.data, expected)
+    with tg.trace_nonfinite():
+        watched = tg.grad(total, x, retain_graph=True)
+    np.testing.assert_array_equal(watched.data, expected)
+
+
+@given(st.lists(parts, min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_second_derivatives_of_parts_are_those_of_the_whole(indices, seed):
+    x = tg.Tensor(np.random.default_rng(seed).normal(size=(4, 2)), requires_grad=True)
+    cubes = sum((x[index] ** 3).sum() for index in indices)
+    gradient = tg.grad(cubes, x, create_graph=True)
+    count = np.zeros(x.shape)
+    for index in indices:
+        np.add.at(count, index, 1)
+    np.testing.assert_allclose(gradient.data, 3 * count * x.data**2, rtol=1e-14)
+    second = tg.grad((gradient**2).sum(), x)
+    np.testing.assert_allclose(second.data, 36 * count**2 * x.data**3, rtol=1e-13)
