@@ -185,11 +185,9 @@ ENGINE_FAULTS = {
         "engine.parts", "sum_parts", "A.B(C, D, E)", "A.B(None, D, E)"
     ),
     "adds up only the first part": EngineFault("engine.parts", "sum_parts", "C is None and D", "C is None"),
-    "visits the oldest node first": EngineFault(
-        "engine.backprop", "propagate", "A.B(C, (-D.E, D))", "A.B(C, (D.E, D))"
-    ),
+    "visits the oldest node first": EngineFault("engine.backprop", "_next", "A.B(C, (-D.E, D))", "A.B(C, (D.E, D))"),
     "visits a node as soon as it is reached": EngineFault(
-        "engine.backprop", "propagate", "heapq.heappop(A)", "A.pop()"
+        "engine.backprop", "_next", "heapq.heappushpop(A, B)[1]", "B[1]"
     ),
     "does not undo broadcasting": EngineFault("engine.backprop", "_match_input", "A = B(A, C.D)", "pass"),
     "sums any wrong shape": EngineFault("engine.backprop", "_match_input", "not A.B", "False"),
@@ -198,7 +196,7 @@ ENGINE_FAULTS = {
         "engine.backprop", "_edges_towards", "[A for A in B if C]", "[A for A in B]"
     ),
     "drops the cotangent of a target that is not a leaf": EngineFault(
-        "engine.backprop", "propagate", "A[B] if B in C else A.pop(B)", "A.pop(B)"
+        "engine.backprop", "propagate", "if A in B:\n    ...", "pass"
     ),
     "finds only paths of one edge": EngineFault(
         "engine.backprop", "_edges_on_paths", "sorted(A, key=B)", "sorted(A, key=B, reverse=True)"
@@ -246,7 +244,10 @@ ENGINE_FAULTS = {
     # the graph
     "gives every node the same number": EngineFault("engine.graph", "make_node", "A.B = C()", "A.B = 0"),
     "records under no_grad (one input)": EngineFault(
-        "engine.fast_paths", "one_input", "A is None or (B is not None and not B.C)", "A is None"
+        "engine.fast_paths", "_of_x_alone", "A is None or (B is not None and not B.C)", "A is None"
+    ),
+    "records under no_grad (one input and other arguments)": EngineFault(
+        "engine.fast_paths", "_with_other_arguments", "A is None or (B is not None and not B.C)", "A is None"
     ),
     "records under no_grad (two inputs)": EngineFault(
         "engine.fast_paths",
@@ -288,7 +289,7 @@ ENGINE_FAULTS = {
         "engine.fast_paths", "two_inputs", "((A, B, C), (D, E, F))", "((A, B, C), (A, E, F))"
     ),
     "saves other arguments that the caller may change": EngineFault(
-        "engine.fast_paths", "one_input", "[A(B) for B in C]", "[B for B in C]"
+        "engine.fast_paths", "_with_other_arguments", "[A(B) for B in C]", "[B for B in C]"
     ),
     "saves other arguments of a variadic primitive that the caller may change": EngineFault(
         "engine.application", "apply_with_aux", "map(A, B)", "B"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from operator import index
 from typing import Any, TypeAlias
 
@@ -49,6 +50,7 @@ def _as_integer(name: str, axis: Any) -> int:
         raise TypeError(f"{name}: axis must be an integer; got {axis!r}") from None
 
 
+@cache
 def invert_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the permutation of axes that undoes ``axes``."""
     return tuple(sorted(range(len(axes)), key=axes.__getitem__))
@@ -57,3 +59,9 @@ def invert_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
 def size_along(shape: Sequence[int], axes: Sequence[int]) -> int:
     """Return the number of elements that a reduction over ``axes`` combines into one."""
     return math.prod(shape[axis] for axis in axes)
+
+
+@cache
+def reversed_axes(ndim: int) -> tuple[int, ...]:
+    """Return the permutation that reverses the axes."""
+    return tuple(range(ndim))[::-1]

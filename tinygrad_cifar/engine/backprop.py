@@ -84,26 +84,36 @@ def propagate(
     cotangents: Cotangents = {start: cotangent}
     if hooked_nodes:
         edges_of = partial(_edges_after_hooks, edges_of, cotangents)
-    queue = [(-start.number, start)]
-    while queue:
-        _, node = heapq.heappop(queue)
-        if type(cotangents[node]) is Parts:
-            cotangents[node] = cotangents[node].total()
+    queue: list[tuple[int, Node]] = []
+    node: Node | None = start
+    while node is not None:
         edges = edges_of(node)
         if edges is None:
             raise _graph_freed_error(node)
-        if not edges:  # a leaf, or a target with no other target behind it
-            continue
-        g = cotangents[node] if node in kept else cotangents.pop(node)
-        if not retain_graph:
-            node.edges = None
-        for edge in edges:
-            parent = edge[0]
-            if parent not in cotangents and parent.primitive is not None:
-                heapq.heappush(queue, (-parent.number, parent))
-            follow(cotangents, node, edge, g)
+        following = None  # one node beside the queue: a chain of operations needs no queue
+        if edges:  # neither a leaf, nor a target with no other target behind it
+            g = cotangents.pop(node)
+            if type(g) is Parts:
+                g = g.total()
+            if node in kept:
+                cotangents[node] = g
+            if not retain_graph:
+                node.edges = None
+            for edge in edges:
+                if follow(cotangents, node, edge, g) and edge[0].primitive is not None:
+                    if following is not None:
+                        heapq.heappush(queue, (-following.number, following))
+                    following = edge[0]
+        node = _next(queue, following)
     _complete_leaves(cotangents)
     return cotangents
+
+
+def _next(queue: list[tuple[int, Node]], following: Node | None) -> Node | None:
+    """Return the newest node of the queue and the one beside it, and remove it; None if there is none."""
+    if not queue:
+        return following
+    return heapq.heappop(queue)[1] if following is None else heapq.heappushpop(queue, (-following.number, following))[1]
 
 
 def _complete_leaves(cotangents: Cotangents) -> None:
@@ -116,19 +126,27 @@ def _complete_leaves(cotangents: Cotangents) -> None:
             cotangents[leaf] = run_hooks(leaf, cotangents[leaf])
 
 
-def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> None:
-    """Apply the VJP of an edge to the cotangent ``g`` of ``node``, and add the result to the cotangent of the input."""
+def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
+    """Apply the VJP of an edge to the cotangent ``g`` of ``node``, and add the result to the cotangent of the input.
+
+    Return whether it is the first contribution to that cotangent.
+    """
     parent, vjp, saved = edge
-    if vjp.sum_of is not None:
-        cotangents[parent] = _collect(cotangents.get(parent), parent, vjp).add(g, saved)
-        return
-    contribution = vjp.apply(g, *saved)
-    if getattr(contribution, "shape", None) != parent.shape or contribution.dtype is not parent.dtype:
-        contribution = _match_input(contribution, node, edge)
     known = cotangents.get(parent)
+    if vjp.sum_of is not None:
+        cotangents[parent] = _collect(known, parent, vjp).add(g, saved)
+        return known is None
+    contribution = vjp.apply(g, *saved)
+    try:
+        fits = contribution.shape == parent.shape and contribution.dtype is parent.dtype
+    except AttributeError:
+        fits = False
+    if not fits:
+        contribution = _match_input(contribution, node, edge)
     if type(known) is Parts:
         known = known.total()
     cotangents[parent] = contribution if known is None else known + contribution
+    return known is None
 
 
 def _collect(known: Any, node: Node, vjp: VJP) -> Parts:
@@ -138,7 +156,7 @@ def _collect(known: Any, node: Node, vjp: VJP) -> Parts:
     return known if known.vjp is vjp else Parts(node, vjp, known.total())
 
 
-def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> None:
+def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
     """Follow an edge, and notify the watchers of each step."""
     parent, vjp, saved = edge
     for watcher in watchers:
@@ -158,6 +176,7 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
     terms = (contribution, known)
     for watcher in watchers:
         watcher.on_accumulate(node, vjp, terms, cotangents[parent])
+    return known is None
 
 
 def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:
@@ -227,7 +246,8 @@ def _edges_after_hooks(
 ) -> Sequence[Edge] | None:
     """Run the hooks of a result, whose cotangent is now complete, and return the edges of its node."""
     if node.primitive is not None and node in hooked_nodes:
-        cotangents[node] = run_hooks(node, cotangents[node])
+        g = cotangents[node]
+        cotangents[node] = run_hooks(node, g.total() if type(g) is Parts else g)
     return edges_of(node)
 
 

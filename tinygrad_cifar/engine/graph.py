@@ -20,7 +20,7 @@ from tinygrad_cifar.engine.signatures import argument_names
 
 Array: TypeAlias = NDArray[Any]
 
-_next_number = itertools.count(1).__next__
+next_number = itertools.count(1).__next__
 
 
 class Node:
@@ -104,7 +104,7 @@ def make_leaf(array: Array) -> Node:
     node = Node()
     node.primitive = None
     node.edges = ()
-    node.number = _next_number()
+    node.number = next_number()
     node.shape = array.shape
     node.dtype = array.dtype
     node.grad = None
@@ -117,7 +117,7 @@ def make_node(op: Primitive, result: Array, edges: Any) -> Node:
     node = Node()
     node.primitive = op
     node.edges = edges
-    node.number = _next_number()
+    node.number = next_number()
     node.shape = result.shape
     node.dtype = result.dtype
     return node
@@ -201,17 +201,27 @@ def _picker(names: Sequence[str], positions: Mapping[str, int]) -> Callable[[tup
             (place,) = places
             return lambda arguments: (arguments[place],)
         return itemgetter(*places)
-    whole_or_shape = [
-        (positions[name], False) if name in positions else (positions[name.removesuffix("_shape")], True)
+    pickers = [
+        itemgetter(positions[name]) if name in positions else _shape_picker(positions[name.removesuffix("_shape")])
         for name in names
     ]
-    return lambda arguments: tuple(
-        [_shape(arguments[place]) if shape else arguments[place] for place, shape in whole_or_shape]
-    )
+    if len(pickers) == 1:
+        (first,) = pickers
+        return lambda arguments: (first(arguments),)
+    if len(pickers) == 2:  # noqa: PLR2004 (without a list, in half the time)
+        first, second = pickers
+        return lambda arguments: (first(arguments), second(arguments))
+    return lambda arguments: tuple([pick(arguments) for pick in pickers])
 
 
-def _shape(argument: Any) -> Any:
-    return tuple(map(np.shape, argument)) if type(argument) is tuple else argument.shape
+def _shape_picker(place: int) -> Callable[[tuple[Any, ...]], Any]:
+    """Return the function that picks the shape of an argument, or the shapes of those of a variadic primitive."""
+
+    def pick(arguments: tuple[Any, ...]) -> Any:
+        argument = arguments[place]
+        return tuple(map(np.shape, argument)) if type(argument) is tuple else argument.shape
+
+    return pick
 
 
 class Primitive:

@@ -131,7 +131,12 @@ def _add(rows: Sequence[ProfileRow]) -> ProfileRow:
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 # The functions of primitives, which are made by these functions, all have the name "call".
-_MAKERS: tuple[Any, ...] = (fast_paths.one_input, fast_paths.two_inputs, primitives._general)
+_MAKERS: tuple[Any, ...] = (
+    fast_paths._of_x_alone,
+    fast_paths._with_other_arguments,
+    fast_paths.two_inputs,
+    primitives._general,
+)
 _CODES = [code for maker in _MAKERS for code in maker.__code__.co_consts if isinstance(code, CodeType)]
 _CALLS = frozenset(code for code in _CODES if code.co_name == "call")
 

@@ -40,7 +40,9 @@ def _uses_blocks() -> bool:
 
 def matmul(x: Any, y: Any) -> Any:
     """Compute ``numpy.matmul(x, y)``, with rounding errors of the same size."""
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.ndim != 2 or y.ndim != 2:  # noqa: PLR2004
+    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.size * y.size <= _LARGEST_UNCOPIED:
+        return np.matmul(x, y)
+    if x.ndim != 2 or y.ndim != 2:  # noqa: PLR2004
         return np.matmul(x, y)
     (m, k), n = x.shape, y.shape[1]
     if (

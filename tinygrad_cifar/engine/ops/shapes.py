@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index
+from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index, reversed_axes
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import shape_of, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
@@ -122,7 +122,7 @@ def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> TensorLike:
     """
     ndim = len(shape_of(x))
     if axes is None:
-        return _transpose(x, tuple(range(ndim))[::-1])
+        return _transpose(x, reversed_axes(ndim))
     axes = tuple(normalize_axis_index("transpose", axis, ndim) for axis in axes)
     if sorted(axes) != list(range(ndim)):
         raise ValueError(f"transpose: axes {axes} are not a permutation of the {ndim} axes of shape {shape_of(x)}")
