@@ -24,9 +24,11 @@ from tinygrad_cifar.engine.tracing import NonFiniteError as NonFiniteError
 from tinygrad_cifar.engine.tracing import count_kinks as count_kinks
 from tinygrad_cifar.engine.tracing import trace_nonfinite as trace_nonfinite
 from tinygrad_cifar.system import blas as _blas
+from tinygrad_cifar.system import memory as _memory
 from tinygrad_cifar.system.arguments import explain_names as _explain_names
 from tinygrad_cifar.system.blas import runtime as runtime
 
+_memory.keep_freed_memory()
 _products.set_kernel_test(_blas.multiplies_small_matrices_directly)
 _threads.set_system(_blas.usable_cores, _blas.one_thread)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -63,3 +65,45 @@ def test_an_array_with_a_second_reference_is_shared():
     assert ownership.is_shared(t)
     del array
     assert not ownership.is_shared(t)
+
+
+def test_a_new_array_that_is_assigned_to_data_is_not_copied():
+    t = tg.Tensor(np.zeros(100_000), requires_grad=True)
+    tracemalloc.start()
+    t.data = np.ones(100_000)
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    t.data = t.data + 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - before < 1.5 * t.data.nbytes
+    assert t.data[0] == 2
+
+
+def _assign_and_change(t, array):
+    t.data = array
+    array[...] = 9
+
+
+@pytest.mark.parametrize(
+    "assign",
+    [
+        lambda t: _assign_and_change(t, np.ones(3)),
+        lambda t: _assign_and_change(t, np.ones((3, 1)).reshape(3)),
+        lambda t: [_assign_and_change(t, array) for array in np.ones((2, 3))],
+        lambda t: [_assign_and_change(t, array) for array in [np.ones(3)]],
+    ],
+    ids=["new", "view", "rows", "of a list"],
+)
+def test_an_array_that_has_a_name_is_copied_into_data(assign):
+    t = tg.Tensor(np.zeros(3), requires_grad=True)
+    assign(t)
+    assert t.data.tolist() == [1, 1, 1]
+
+
+def test_an_array_that_the_setter_cannot_tell_from_a_new_one_becomes_read_only():
+    t, array = tg.Tensor(np.zeros(3), requires_grad=True), np.ones(3)
+    tg.Tensor.data.fset(t, array)
+    with contextlib.suppress(ValueError):  # read-only
+        array[...] = 9
+    assert t.data.tolist() == [1, 1, 1]

@@ -4,8 +4,8 @@ A VJP is applied long after its primitive. It must find the values of that time,
 with its own arrays, and whatever a user-defined primitive does to the arrays that it receives.
 
 An array can be reused without a copy only if nothing else refers to it. CPython counts references, so the engine asks:
-:func:`is_shared`, :func:`is_held_elsewhere`. On an interpreter that does not count references (PyPy, for example) the
-answer is always yes: more arrays are copied, and every result is the same.
+:func:`is_shared`, :func:`is_held_elsewhere`, :func:`take_temporary`. On an interpreter that does not count references
+(PyPy, for example) every array is taken to be shared: more arrays are copied, and every result is the same.
 """
 
 from __future__ import annotations
@@ -67,6 +67,22 @@ def is_held_elsewhere(array: Array) -> bool:
     return sys.getrefcount(array) > _OF_AN_ARGUMENT
 
 
+def take_temporary(array: Any, dtype: np.dtype[Any]) -> bool:
+    """Return whether a property setter may keep what it was given without a copy, and make it read-only in that case.
+
+    It may keep a new array of this dtype to which nothing else will refer when it has returned, as that of
+    ``t.data = t.data - g``; the setter must have no other name for it. Should there be a reference that was not
+    counted, writing to the array raises.
+    """
+    if not COUNTS_REFERENCES or _OF_AN_ASSIGNED >= _OF_AN_ASSIGNED_VARIABLE:
+        return False
+    is_new = type(array) is np.ndarray and array.base is None and array.flags.writeable and array.dtype is dtype
+    if not is_new or sys.getrefcount(array) > _OF_AN_ASSIGNED:
+        return False
+    array.flags.writeable = False
+    return True
+
+
 # The counts that mean "not shared" depend on the version of Python, so they are measured on arrays that are not shared.
 
 
@@ -87,6 +103,30 @@ def _count_of_an_argument() -> int:
     return public_function(variable)
 
 
+class _Counter:
+    """Counts the references to what is assigned to its attribute."""
+
+    count = 0
+
+    def _set(self, array: Array) -> None:
+        def ask(array: Array) -> int:
+            return sys.getrefcount(array)
+
+        self.count = ask(array)
+
+    array: Any = property(None, _set)
+
+
+def _counts_of_assignments() -> tuple[int, int]:
+    """Return the references to a new array that is assigned to an attribute, and to a variable that is."""
+    counter, counts = _Counter(), []
+    counter.array = np.zeros(1)
+    counts.append(counter.count)
+    variable = np.zeros(1)
+    counter.array = variable
+    return counts[0], counter.count
+
+
 def _count_of_a_result() -> int:
     def ask(result: Any) -> int:
         return sys.getrefcount(result)
@@ -98,6 +138,7 @@ if COUNTS_REFERENCES:
     _OF_A_VALUE = _count_of_a_value()
     _OF_AN_ARGUMENT = _count_of_an_argument()
     _OF_A_RESULT = _count_of_a_result()
+    _OF_AN_ASSIGNED, _OF_AN_ASSIGNED_VARIABLE = _counts_of_assignments()
 
 
 # -- user-defined primitives -------------------------------------------------------------------------------------------

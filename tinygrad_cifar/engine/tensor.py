@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from tinygrad_cifar.engine import backprop, numpy_protocol, ops
 from tinygrad_cifar.engine.graph import Array, Node, Value, make_leaf, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.hooks import HookHandle, add_hook
-from tinygrad_cifar.engine.ownership import is_held_elsewhere, is_shared, make_read_only
+from tinygrad_cifar.engine.ownership import is_held_elsewhere, is_shared, make_read_only, take_temporary
 
 
 class Tensor(Value):
@@ -80,11 +80,14 @@ class Tensor(Value):
     def data(self, data: ArrayLike) -> None:
         if self._node is not None and self._node.primitive is not None:
             raise ValueError("data: the tensor must be a leaf; this one was computed from others (use detach())")
-        refuse_masked_array("data", data)
-        given = np.asarray(unwrap_value(data))
-        if given.dtype.kind not in "fiub":
-            raise TypeError(f"data: must be real numbers; got {given.dtype}")
-        array = np.array(given, dtype=self._array.dtype)
+        is_taken = take_temporary(data, self._array.dtype)  # before there is another name for it
+        array: Any = data
+        if not is_taken:
+            refuse_masked_array("data", data)
+            given = np.asarray(unwrap_value(data))
+            if given.dtype.kind not in "fiub":
+                raise TypeError(f"data: must be real numbers; got {given.dtype}")
+            array = np.array(given, dtype=self._array.dtype)
         if array.shape != self._array.shape:
             raise ValueError(f"data: must have the shape {self._array.shape}; got {array.shape} (make a new Tensor)")
         self._array = array

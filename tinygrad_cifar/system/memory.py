@@ -1,4 +1,4 @@
-"""How much memory a process may still allocate, and how much it has used."""
+"""How much memory a process may still allocate, how much it has used, and whether it keeps what it has freed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+
 _BYTES_PER_KIB = 1024
+_LARGEST_KEPT = 33_000_000  # bytes; glibc takes up to 2**25, with the header and whole pages
 
 
 def available_bytes() -> int | None:
@@ -46,3 +49,15 @@ def peak_bytes() -> int | None:
         return None
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * _BYTES_PER_KIB
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory of freed arrays of up to 33 MB for the next ones.
+
+    Where it is glibc, by default it soon returns such memory to the operating system, and the next array gets new
+    pages, each of which the system first fills with zeros. In a training loop whose weights have 0.6 MB that took half
+    of the time: 568 pages a step, in 3.0 instead of 1.6 milliseconds. glibc keeps more after it has freed a large array
+    once, so one is freed here, which nothing has been written to. Up to 66 MB that are free may then stay with the
+    process. The environment variables ``MALLOC_MMAP_THRESHOLD_`` and ``MALLOC_TRIM_THRESHOLD_`` take precedence.
+    """
+    np.empty(_LARGEST_KEPT, np.uint8)
