@@ -181,7 +181,7 @@ def products(draw: Any) -> Case:
     rng = np.random.default_rng(draw(seeds))
     sides = draw(st.sampled_from([(2, 3), (2, 3), (0, 2)]))
     drawn = npst.mutually_broadcastable_shapes(
-        signature=np.matmul.signature, max_dims=1, min_side=sides[0], max_side=sides[1]
+        signature=np.matmul.signature, max_dims=3, min_side=sides[0], max_side=sides[1]
     )
     return Case(tuple(moderate(rng, shape) for shape in draw(drawn).input_shapes))
 
