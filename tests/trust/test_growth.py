@@ -185,7 +185,7 @@ def check_growth(program: Callable[[int], object], sizes: tuple[int, ...] = SIZE
 
 
 @given(programs)
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.too_slow])
 def test_work_of_a_program_is_proportional_to_its_size(program):
     check_growth(program)
 
