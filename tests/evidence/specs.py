@@ -181,7 +181,7 @@ def products(draw: Any) -> Case:
     rng = np.random.default_rng(draw(seeds))
     sides = draw(st.sampled_from([(2, 3), (2, 3), (0, 2)]))
     drawn = npst.mutually_broadcastable_shapes(
-        signature=np.matmul.signature, max_dims=1, min_side=sides[0], max_side=sides[1]
+        signature=np.matmul.signature, max_dims=3, min_side=sides[0], max_side=sides[1]
     )
     return Case(tuple(moderate(rng, shape) for shape in draw(drawn).input_shapes))
 
@@ -361,6 +361,22 @@ def _joined(*arguments: Any) -> Array:
     for i, line in enumerate(lines):
         np.moveaxis(out, axis, 0)[i] = line
     return out
+
+
+@st.composite
+def stacks(draw: Any) -> Case:
+    rng = np.random.default_rng(draw(seeds))
+    shape = draw(shapes())
+    axis = draw(st.integers(-len(shape) - 1, len(shape)))
+    return Case(tuple(moderate(rng, shape) for _ in range(draw(st.integers(1, 3)))), (axis,))
+
+
+def _stacked(*arguments: Any) -> Array:
+    *xs, axis = arguments
+    out = np.empty((len(xs), *xs[0].shape))
+    for i, x in enumerate(xs):
+        out[i] = x
+    return np.moveaxis(out, 0, axis)
 
 
 # -- indexing --------------------------------------------------------------------------------------------------------
@@ -675,6 +691,7 @@ SPECS: dict[str, Spec] = {
     "concatenate": Spec(
         lambda *arguments: tg.concatenate(arguments[:-1], arguments[-1]), joins(), _joined, affine=True
     ),
+    "stack": Spec(lambda *arguments: tg.stack(arguments[:-1], arguments[-1]), stacks(), _stacked, affine=True),
     "getitem": Spec(tg.getitem, choices(), _chosen, affine=True),
     "scatter": Spec(_scatter, scatters(), _scattered, affine=True),
     "scatter_all": Spec(

@@ -96,15 +96,47 @@ def test_long_side_is_split_into_equal_blocks(calls, m, k, n, blocked):
     [
         (np.ones((100, 3072), int), np.ones((3072, 10), int)),
         (np.ones((100, 3072), np.float32), np.ones((3072, 10))),
-        (np.ones((2, 100, 3072)), np.ones((3072, 10))),
+        (np.ones((2, 3072, 100)).mT, np.ones((3072, 10))),
+        (np.ones((2, 4, 5)), np.ones((2, 5, 3))),
         (np.ones((100, 3072)), np.ones(3072)),
         (np.ones((100, 3072), complex), np.ones((3072, 10), complex)),
     ],
-    ids=["integers", "two types", "three axes", "a vector", "complex"],
+    ids=["integers", "two types", "not contiguous", "two stacks", "a vector", "complex"],
 )
 def test_other_products_are_left_to_numpy(calls, x, y):
     products.matmul(x, y)
     assert calls == [(x.shape, y.shape)]
+
+
+def test_product_of_a_stack_and_a_matrix_is_one_product(calls):
+    out = products.matmul(np.ones((4, 3, 5)), np.ones((5, 2)))
+    assert calls == [((12, 5), (5, 2))]
+    np.testing.assert_array_equal(out, np.full((4, 3, 2), 5.0))
+
+
+# The gradients, with respect to x and to y, of matrices and stacks of them; each is one product that is not broadcast.
+STACKS = {
+    "a stack and a matrix": ((4, 3, 5), (5, 2), ((12, 2), (2, 5)), ((5, 12), (12, 2))),
+    "a stack and one of one matrix": ((4, 3, 5), (1, 5, 2), ((4, 3, 2), (1, 2, 5)), ((5, 12), (12, 2))),
+    "a matrix and a stack": ((3, 5), (4, 5, 2), ((3, 8), (8, 5)), ((5, 3), (4, 3, 2))),
+    "heads that share a matrix": (
+        *((4, 6, 3, 5), (4, 1, 5, 2)),
+        *(((4, 6, 3, 2), (4, 1, 2, 5)), ((4, 5, 18), (4, 18, 2))),
+    ),
+    "a stack and a vector": ((4, 3, 5), (5,), None, ((12,), (12, 5))),
+}
+
+
+@pytest.mark.parametrize(("x_shape", "y_shape", "for_x", "for_y"), STACKS.values(), ids=STACKS)
+def test_gradient_of_a_broadcast_operand_is_one_product(calls, x_shape, y_shape, for_x, for_y):
+    x, y = (tg.Tensor(np.ones(shape), requires_grad=True) for shape in (x_shape, y_shape))
+    out = x @ y
+    calls.clear()
+    tg.grad(out, x, np.ones(out.shape), retain_graph=True)
+    assert calls == ([] if for_x is None else [for_x])
+    calls.clear()
+    tg.grad(out, y, np.ones(out.shape))
+    assert calls == [for_y]
 
 
 def test_gradient_of_a_blocked_product_equals_that_of_the_whole(monkeypatch):

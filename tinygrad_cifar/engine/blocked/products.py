@@ -1,4 +1,8 @@
-"""Matrix products, computed in blocks where the BLAS library multiplies small matrices faster than large ones.
+"""Matrix products, as few large or as many small ones, whichever the BLAS library computes faster.
+
+NumPy multiplies a stack of matrices by one matrix with one call of the library for each of the stack. The rows of all
+of them are those of one matrix, and one product of it takes 0.2 to 1 of the time: (1000, 16, 256) @ (256, 256) in
+float32 0.16, (64, 1, 128) @ (128, 128) 0.5 (interleaved, processor time, while other processes were running).
 
 Before it multiplies, OpenBLAS copies both matrices into the order that its inner loops need. For a product with few
 columns (a hundred images by ten classes) that takes as long as the multiplication. Its kernels for processors with
@@ -11,6 +15,7 @@ The engine does not look for the kernel itself: :func:`set_kernel_test` tells it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -40,10 +45,20 @@ def _uses_blocks() -> bool:
 
 def matmul(x: Any, y: Any) -> Any:
     """Compute ``numpy.matmul(x, y)``, with rounding errors of the same size."""
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.size * y.size <= _LARGEST_UNCOPIED:
+    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.ndim < 2 or y.ndim != 2:  # noqa: PLR2004
         return np.matmul(x, y)
-    if x.ndim != 2 or y.ndim != 2:  # noqa: PLR2004
+    if x.ndim == 2:  # noqa: PLR2004
+        return np.matmul(x, y) if x.size * y.shape[1] <= _LARGEST_UNCOPIED else _multiply(x, y, None)
+    if x.shape[-1] != y.shape[0] or x.dtype is not y.dtype or not x.flags.c_contiguous:
         return np.matmul(x, y)
+    out = np.empty((*x.shape[:-1], y.shape[1]), x.dtype)
+    rows = math.prod(x.shape[:-1])
+    _multiply(x.reshape(rows, len(y)), y, out.reshape(rows, y.shape[1]))
+    return out
+
+
+def _multiply(x: Any, y: Any, out: Any) -> Any:
+    """Return the product of two matrices, in ``out`` if that is given."""
     (m, k), n = x.shape, y.shape[1]
     if (
         m * k * n <= _LARGEST_UNCOPIED
@@ -52,16 +67,16 @@ def matmul(x: Any, y: Any) -> Any:
         or x.dtype is not y.dtype
         or x.dtype.char not in "fd"
     ):
-        return np.matmul(x, y)
+        return np.matmul(x, y, out=out)
     blocks = _block_count(max(m, k), m * k * n)
     if not blocks:
-        return np.matmul(x, y)
+        return np.matmul(x, y, out=out)
     if m > k:  # blocks of rows of the result
-        out = np.empty((m, n), x.dtype)
+        out = np.empty((m, n), x.dtype) if out is None else out
         np.matmul(x.reshape(blocks, -1, k), y, out=out.reshape(blocks, -1, n))
         return out
     terms = np.matmul(x.reshape(m, blocks, -1).swapaxes(0, 1), y.reshape(blocks, -1, n))
-    return np.add.reduce(terms, axis=0)
+    return np.add.reduce(terms, axis=0, out=out)
 
 
 @cache

@@ -6,6 +6,7 @@ The sigmoid, the softplus and ``logaddexp`` are accurate for all numbers, and no
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tinygrad_cifar.engine.graph import unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, binary_operation
 from tinygrad_cifar.engine.ops.elementwise import astype, multiply
 from tinygrad_cifar.engine.ops.piecewise import _where, where
+from tinygrad_cifar.engine.ops.trigonometric import _sech2
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 _LOG_2 = math.log(2)
@@ -97,17 +99,37 @@ log1p = unary(
 )
 
 # -- the sigmoid and its integral: accurate from -1000 to 1000, without overflow ---------------------------------------
-# exp is applied only to -|x|, written with the sign of the real part so that the complex step works as well. The sign
-# is negated, not x, since it is a floating-point number, and -x would wrap around in unsigned integers.
+# For floating-point arrays, the steps write to one array: 10^6 numbers take as long as 1 / (1 + exp(-x)) by hand, and
+# took 6 times as long with a choice between two forms. In general exp is applied only to -|x|, written with the
+# sign of the real part so that the complex step works as well. The sign is negated, not x, since it is a floating-point
+# number, and -x would wrap around in unsigned integers.
 
 
 def _sigmoid(x: Any) -> Any:
+    if x.dtype.kind == "f" and np.minimum.reduce(x, axis=None, initial=0) > -_largest_exponent(x.dtype):
+        out = np.negative(x, out=np.empty_like(x))
+        np.exp(out, out=out)
+        out += 1
+        return np.divide(1, out, out=out)
     small = np.exp(x * -_sign_of_real_part(x))
     return np.where(x.real >= 0, 1, small) / (1 + small)
 
 
 def _softplus(x: Any) -> Any:
+    if x.dtype.kind == "f":
+        out = np.absolute(x, out=np.empty_like(x))
+        np.negative(out, out=out)
+        np.exp(out, out=out)
+        np.log1p(out, out=out)
+        out += np.maximum(x, 0)
+        return out
     return np.where(x.real >= 0, x, 0) + np.log1p(np.exp(x * -_sign_of_real_part(x)))
+
+
+@cache
+def _largest_exponent(dtype: Any) -> float:
+    """Return a number whose exponential does not overflow, with a margin."""
+    return math.log(np.finfo(dtype).max) - 1
 
 
 def _sign_of_real_part(x: Any) -> Any:
@@ -118,7 +140,7 @@ def _sign_of_real_part(x: Any) -> Any:
 sigmoid = unary(
     "sigmoid",
     _sigmoid,
-    x=lambda g, out, x: g * (out * sigmoid(-x)),
+    x=lambda g, x: (g * _sech2(0.5 * x)) * 0.25,  # not out * (1 - out), which cancels
     doc=Doc(
         "Compute the logistic sigmoid.",
         "1 / (1 + exp(-x))",
@@ -155,9 +177,11 @@ logaddexp = binary(
 
 def _difference(x: Any, y: Any) -> Any:
     """Return ``x - y``, and 0 where both are the same infinity."""
-    same = (x == y) & np.isinf(unwrap_value(x))
-    with np.errstate(invalid="ignore"):
-        return where(same, 0, x - y)
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = x - y
+        if np.isfinite(np.add.reduce(unwrap_value(difference), axis=None)):  # one pass: no infinity, so nothing to mend
+            return difference
+    return where((x == y) & np.isinf(unwrap_value(x)), 0, difference)
 
 
 @binary_operation(logaddexp, doc=Doc("", "log2(2**x + 2**y)"))

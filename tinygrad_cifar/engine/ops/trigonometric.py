@@ -101,7 +101,11 @@ tanh = unary(
 
 def _inverse_cosh_squared(x: Any) -> Any:
     with np.errstate(over="ignore"):  # where cosh overflows, 1 / cosh**2 is 0 in floating point
-        return np.square(1 / np.cosh(x))
+        if x.dtype.kind != "f":
+            return np.square(1 / np.cosh(x))
+        out = np.cosh(x, out=np.empty_like(x))
+    np.divide(1, out, out=out)
+    return np.square(out, out=out)
 
 
 _sech2 = primitive(
