@@ -49,6 +49,10 @@ def rows(take: Callable[[tg.Tensor], Any], *, recorded: bool = False) -> Source:
     return source
 
 
+def columns(matrix: tg.Tensor) -> list[tg.Tensor]:
+    return [matrix[:, i] for i in range(matrix.shape[1])]
+
+
 def separate(n: int) -> tuple[list[tg.Tensor], list[tg.Tensor]]:
     parts = [leaf(WIDTH) for _ in range(n)]
     return parts, parts
@@ -64,7 +68,7 @@ SOURCES: dict[str, Source] = {
     "for row in f(x)": rows(lambda x: x, recorded=True),
     "x[i]": rows(lambda x: [x[i] for i in range(len(x))], recorded=True),
     "x[i : i + 1]": rows(lambda x: [x[i : i + 1].reshape(WIDTH) for i in range(len(x))], recorded=True),
-    "x[:, i]": rows(lambda x: [x.T[:, i] for i in range(len(x))], recorded=True),
+    "x[:, i]": rows(lambda x: columns(x.T), recorded=True),
     "x[[i]]": rows(lambda x: [x[[i]].reshape(WIDTH) for i in range(len(x))], recorded=True),
     "x[i][j]": rows(lambda x: [tg.stack([row[j % 4] for j in range(WIDTH)]) for row in x], recorded=True),
     "unstack": rows(tg.unstack, recorded=True),
