@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.problems.libraries import Library
+from benchmarks.libraries import Library
 
 
 class Eager(Library):
@@ -15,6 +15,13 @@ class Eager(Library):
         for row in inputs:
             state = step(state, row)
         return state
+
+    def scan(self, step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any) -> tuple[Any, Any]:
+        outputs = []
+        for row in zip(*inputs, strict=True) if isinstance(inputs, tuple) else inputs:
+            state, output = step(state, row)
+            outputs.append(output)
+        return state, self.np.stack(outputs)
 
     def repeat(self, step: Callable[[Any], Any], state: Any, count: int) -> Any:
         for _ in range(count):
