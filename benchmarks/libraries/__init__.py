@@ -70,6 +70,9 @@ class Library(Protocol):
     def cross_entropy(self, scores: Any, labels: Any) -> Any:
         """Return the mean of the softmax cross-entropy of the rows of a matrix of scores."""
 
+    def embedding(self, weights: Any, indices: Any) -> Any:
+        """Return the rows of a matrix of which ``indices`` are the numbers."""
+
     def layer_norm(self, x: Any, scale: Any, bias: Any) -> Any:
         """Return ``x``, normalised along the last axis, scaled and shifted."""
 
@@ -80,7 +83,7 @@ class Library(Protocol):
         """Return the maxima of windows of 2 x 2 of images, channels last."""
 
     def fold(self, step: Callable[[Any, Any], Any], state: Any, inputs: Any) -> Any:
-        """Return the state after ``state = step(state, input)`` for each row of the inputs."""
+        """Return the state after ``state = step(state, input)`` for each row of an array, or of a tuple of arrays."""
 
     def scan(self, step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any) -> tuple[Any, Any]:
         """Return the state after ``state, output = step(state, input)`` for each row, and the stacked outputs."""

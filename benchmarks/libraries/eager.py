@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks.libraries import Library
@@ -12,13 +12,13 @@ class Eager(Library):
     """A library that computes at once."""
 
     def fold(self, step: Callable[[Any, Any], Any], state: Any, inputs: Any) -> Any:
-        for row in inputs:
+        for row in _rows(inputs):
             state = step(state, row)
         return state
 
     def scan(self, step: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any) -> tuple[Any, Any]:
         outputs = []
-        for row in zip(*inputs, strict=True) if isinstance(inputs, tuple) else inputs:
+        for row in _rows(inputs):
             state, output = step(state, row)
             outputs.append(output)
         return state, self.np.stack(outputs)
@@ -27,3 +27,8 @@ class Eager(Library):
         for _ in range(count):
             state = step(state)
         return state
+
+
+def _rows(inputs: Any) -> Iterable[Any]:
+    """Return the rows of an array, or tuples of the rows of arrays."""
+    return zip(*inputs, strict=True) if isinstance(inputs, tuple) else inputs

@@ -61,6 +61,9 @@ class _Autograd(Eager):
         log_p = shifted - anp.log(anp.sum(anp.exp(shifted), axis=1, keepdims=True))
         return -anp.mean(log_p[np.arange(len(labels)), labels])
 
+    def embedding(self, weights: Any, indices: Any) -> Any:
+        return weights[indices]
+
     def layer_norm(self, x: Any, scale: Any, bias: Any) -> Any:
         return self._normalise(x, -1) * scale + bias
 

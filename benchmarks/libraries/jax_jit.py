@@ -41,6 +41,9 @@ class _Jax(Library):
         log_p = jax.nn.log_softmax(scores)
         return -log_p[jnp.arange(len(labels)), labels].mean()
 
+    def embedding(self, weights: Any, indices: Any) -> Any:
+        return weights[indices]
+
     def layer_norm(self, x: Any, scale: Any, bias: Any) -> Any:
         return jax.nn.standardize(x, epsilon=1e-5) * scale + bias
 

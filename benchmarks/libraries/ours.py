@@ -30,6 +30,9 @@ class _Ours(Eager):
     def gelu(self, x: Any) -> Any:
         return tg.gelu(x, "tanh")
 
+    def embedding(self, weights: Any, indices: Any) -> Any:
+        return weights[indices]
+
     def layer_norm(self, x: Any, scale: Any, bias: Any) -> Any:
         return tg.layer_norm(x) * scale + bias
 

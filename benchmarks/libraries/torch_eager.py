@@ -53,6 +53,9 @@ class _Torch(Eager):
     def softmax(self, x: Any) -> Any:
         return torch.softmax(x, -1)
 
+    def embedding(self, weights: Any, indices: Any) -> Any:
+        return F.embedding(indices, weights)
+
     def layer_norm(self, x: Any, scale: Any, bias: Any) -> Any:
         return F.layer_norm(x, scale.shape, scale, bias)
 
