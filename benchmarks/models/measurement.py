@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_cifar as tg
+from benchmarks import profiling
 from benchmarks.agreement import describe_failure, relative_error
 from benchmarks.implementations import HAND, OURS
 from benchmarks.libraries import AUTOGRAD, JAX, TORCH, Library, Thunk, installed
@@ -33,6 +34,7 @@ _WIDTH = 17  # of a column
 _CALLS = 2  # whose results are compared: the second step of training has new parameters
 _TOLERANCE = {"float32": 1e-3, "float64": 1e-9}  # relative to the largest element of each array
 _ROUNDS = ((0.05, 15), (0.5, 9), (float("inf"), 3))  # for calls that take at most so many seconds
+_SHOWN = 4  # parts of the profile of a case that misses its goal
 _GROUP = 0.01  # seconds of consecutive calls of one contestant
 
 
@@ -44,8 +46,8 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     dict
         ``missing``: libraries that are not installed. ``rows``: for each ``case`` its ``goal``, the number of
         ``threads``, the ``seconds`` of a call in each round for each contestant, the largest ``errors`` relative to the
-        reference, the bytes at the peak of the ``memory`` (of this library and of the program derived by hand), and
-        those ``left_out`` with the reason.
+        reference, the bytes at the peak of the ``memory`` (of this library and of the program derived by hand), the
+        ``profile`` of this library (see :func:`benchmarks.profiling.profile`), and those ``left_out`` with the reason.
     """
     os.environ["NPROC"] = str(options.threads)  # read by XLA when it is loaded
     libraries, missing = installed(options)
@@ -169,15 +171,23 @@ def _row(
     if OURS not in thunks:
         raise RuntimeError(f"{case.name}: {left_out[OURS]}")
     rounds = next(count for limit, count in _ROUNDS if slowest <= limit)
-    times = time_interleaved(list(thunks.values()), 2 if options.quick else rounds, group=_GROUP, warm=1)
+    if options.quick:
+        times = time_interleaved(list(thunks.values()), 2, group=0)
+    else:
+        times = time_interleaved(list(thunks.values()), rounds, group=_GROUP, warm=1)
     return {
         "case": case.name,
         "goal": case.goal.name,
         "seconds": dict(zip(thunks, times, strict=True)),
         "errors": errors,
         "memory": {name: _peak(thunks[name]) for name in (OURS, HAND) if name in thunks},
+        "profile": profiling.profile(thunks[OURS], _no_update),
         "left_out": left_out,
     }
+
+
+def _no_update() -> None:
+    """Do nothing: the profile of a step of training has its update among everything else."""
 
 
 def _peak(thunk: Thunk) -> int:
@@ -252,8 +262,21 @@ def _block(row: dict[str, Any]) -> list[str]:
         f"  {1e6 * spread(row['seconds'][OURS]).median:>9,.0f}{''.join(map(cell, OTHERS))}".rstrip(),
     ]
     out += [f"    over {name}:{cell(name)}".rstrip() for name in row["seconds"] if name not in (OURS, *OTHERS)]
-    reasons = [f"{name} left out: {reason}" for name, reason in row["left_out"].items()]
-    return out + [textwrap.fill(text, 80, initial_indent="    ", subsequent_indent="      ") for text in reasons]
+    if "*" in out[1]:
+        out += _wrap(f"where the time goes: {_largest_parts(row['profile'])}")
+    for name, reason in row["left_out"].items():
+        out += _wrap(f"{name} left out: {reason}")
+    return out
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, initial_indent="    ", subsequent_indent="      ")
+
+
+def _largest_parts(profile: dict[str, Any]) -> str:
+    shown = profiling.parts(profile)[:_SHOWN]
+    rest = profile["total"] - sum(taken for _, taken in shown)
+    return "; ".join(f"{name} {taken / profile['total']:.0%}" for name, taken in [*shown, ("everything else", rest)])
 
 
 def _short(share: float) -> str:

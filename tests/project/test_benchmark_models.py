@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -156,11 +157,12 @@ def _load_or_fail(name: str) -> Any:
     return {OURS: load(OURS), AUTOGRAD: _Failing(), TORCH: _Wrong()}[name]
 
 
-@pytest.fixture
-def result(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(libraries, "load", _load_or_fail)
-    _only(monkeypatch, "max-pooling", "LSTM")
-    return measurement.measure(Options(quick=True, threads=1), lambda _: None)
+@pytest.fixture(scope="module")
+def result() -> Iterator[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libraries, "load", _load_or_fail)
+        _only(patch, "max-pooling", "LSTM")
+        yield measurement.measure(Options(quick=True, threads=1), lambda _: None)
 
 
 def test_every_case_is_timed_beside_the_program_derived_by_hand(result: dict[str, Any]) -> None:
@@ -215,7 +217,9 @@ def _timed(goal: str, case: str, by_hand: float | None, torch: float) -> dict[st
     others = {TORCH: [torch]} | ({} if by_hand is None else {HAND: [by_hand]})
     memory = {OURS: 120} | ({} if by_hand is None else {HAND: 100})
     seconds = {OURS: [1.0], **others}
-    return {"case": case, "goal": goal, "threads": 1, "seconds": seconds, "memory": memory, "left_out": {}}
+    profile = {"forward": {"matmul": 0.5}, "backward": {"matmul, x": 0.2}, "update": 0.0, "total": 1.0}
+    row = {"case": case, "goal": goal, "threads": 1, "seconds": seconds, "memory": memory}
+    return {**row, "profile": profile, "left_out": {}}
 
 
 def test_verdicts_are_those_of_the_worst_row_of_each_goal() -> None:
@@ -242,3 +246,9 @@ def test_times_that_miss_their_goal_are_marked() -> None:
     assert "1.25 1.25-1.25*" in text
     assert "0.50 0.50-0.50*" not in text
     assert "memory 1.20*" in text
+
+
+def test_a_row_that_misses_its_goal_says_where_the_time_goes() -> None:
+    missed, met = ("\n".join(measurement._block(_timed("arrays", "b", by_hand, 2.0))) for by_hand in (0.8, 1.0))
+    assert "where the time goes: matmul, forward 50%; VJP of matmul, x 20%;" in missed
+    assert "where the time goes" not in met
