@@ -75,10 +75,10 @@ _METHOD = """\
 - **Models of users** are written once with public operations, as users write them; each library has its own form of
   the usual building blocks (cross-entropy, layer normalisation, GELU, recurrent loop), and JAX compiles the whole
   function. Beside each is the program that an expert writes in NumPy: forward pass and all gradients by hand, in place
-  where possible, with one product for the gradients of a weight at all steps. For small inputs in float64 (relative
-  error 1e-9), and for those that are timed (1e-3 in float32), losses and gradients must be those of that program. All
-  contestants share a process and compute on the same number of threads; the loops of users are measured on one thread
-  as well. Memory is counted by `tracemalloc` during a call.
+  where possible, with one product for the gradient of a weight at all steps. For small inputs in float64 (relative
+  error 1e-9), and for those that are timed (1e-3 in float32), losses and gradients must be those of that program. Each
+  library has a process of its own, as above; the loops of users are measured on one thread as well. Memory is the peak
+  of a call, counted by `tracemalloc`.
 - **Problems that others set** are those of GradBench, the successor of ADBench, in float64. Each is written once, with
   the functions that all libraries have under NumPy's names, and asked of each library in its fastest form: JAX compiles
   whole functions and loops, PyTorch takes several cotangents in one pass. Inputs are drawn from a seed, with sizes of

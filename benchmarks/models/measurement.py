@@ -7,27 +7,23 @@ is none. Arrays are converted, and functions of JAX compiled, before the measure
 
 from __future__ import annotations
 
-import os
 import textwrap
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from time import perf_counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import tinygrad_cifar as tg
 from benchmarks import profiling
-from benchmarks.agreement import describe_failure, relative_error
+from benchmarks.agreement import relative_error
 from benchmarks.implementations import HAND, OURS
-from benchmarks.libraries import AUTOGRAD, JAX, TORCH, Library, Thunk, installed
+from benchmarks.libraries import AUTOGRAD, JAX, TORCH
 from benchmarks.models.collection import MODELS
-from benchmarks.models.model import GOALS, MEMORY, OWN_LOOP, Case, Inputs, Model, Size
+from benchmarks.models.contestant import Contestant, RemoteContestant
+from benchmarks.models.model import GOALS, MEMORY, OWN_LOOP, Case, Model, Size
 from benchmarks.options import Options
-from benchmarks.threads import blas_threads
-from benchmarks.timing import Spread, ratio, spread, time_interleaved
+from benchmarks.processes import NotInstalledError, UnavailableError
+from benchmarks.timing import Spread, ratio, spread
 
 OTHERS = (HAND, TORCH, JAX, AUTOGRAD)
 _WIDTH = 17  # of a column
@@ -35,7 +31,10 @@ _CALLS = 2  # whose results are compared: the second step of training has new pa
 _TOLERANCE = {"float32": 1e-3, "float64": 1e-9}  # relative to the largest element of each array
 _ROUNDS = ((0.05, 15), (0.5, 9), (float("inf"), 3))  # for calls that take at most so many seconds
 _SHOWN = 4  # parts of the profile of a case that misses its goal
-_GROUP = 0.01  # seconds of consecutive calls of one contestant
+_PROFILED = 0.2  # seconds of the calls of which the profile is the mean
+_GROUP = 0.02  # seconds of consecutive calls of one contestant
+
+Contestants = dict[str, "Contestant | RemoteContestant"]
 
 
 def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
@@ -49,158 +48,107 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         reference, the bytes at the peak of the ``memory`` (of this library and of the program derived by hand), the
         ``profile`` of this library (see :func:`benchmarks.profiling.profile`), and those ``left_out`` with the reason.
     """
-    os.environ["NPROC"] = str(options.threads)  # read by XLA when it is loaded
-    libraries, missing = installed(options)
-    result: dict[str, Any] = {"missing": missing, "rows": []}
+    result: dict[str, Any] = {"missing": [], "rows": []}
     say("\n".join(_heading()))
-    for model in MODELS:
-        wrong = {} if options.quick else _compare_small(model, libraries)
-        for case, size in _cases(model, options):
-            counts = (1, options.threads) if case.goal is OWN_LOOP and options.threads > 1 else (options.threads,)
-            for count in counts:
-                others = dict(wrong)
-                if count != options.threads:
-                    others[JAX] = f"its number of threads is that of the process, {options.threads}"
-                with _threads(count, libraries):
-                    row = _row(model, case, size, libraries, others, options)
-                result["rows"].append(row | {"threads": count})
-                say("\n".join(_block(result["rows"][-1])))
-    if missing:
-        say(f"not installed: {', '.join(missing)}\n")
+    for count in sorted({1, options.threads}):
+        with ExitStack() as stack:
+            contestants, result["missing"] = _start(options, count, stack)
+            for position, model in enumerate(MODELS):
+                subject = _Subject(position, model, contestants)
+                for row in _rows(subject, options, only_own_loops=count != options.threads):
+                    result["rows"].append(row | {"threads": count})
+                    say("\n".join(_block(result["rows"][-1])))
+    if result["missing"]:
+        say(f"not installed: {', '.join(result['missing'])}\n")
     return result
 
 
-def _cases(model: Model, options: Options) -> list[tuple[Case, Size]]:
-    """Return the cases with the sizes that are timed; a quick run takes those of the tests, in float64."""
-    small = model.small * len(model.cases)
-    return [(case, small[i] if options.quick else case.size) for i, case in enumerate(model.cases)]
-
-
-@contextmanager
-def _threads(count: int, libraries: dict[str, Library]) -> Iterator[None]:
-    for library in libraries.values():
-        library.use_threads(count)
-    tg.set_num_threads(count)
-    try:
-        with blas_threads(count):
-            yield
-    finally:
-        tg.set_num_threads(None)
-
-
-class _Contestant(NamedTuple):
-    """A way to compute a model: ``prepare(inputs)`` returns a function, and ``read`` its results as new arrays."""
-
-    name: str
-    prepare: Callable[[Inputs], Thunk]
-    read: Callable[[Any], Any]
-
-
-def _contestants(model: Model, libraries: dict[str, Library]) -> list[_Contestant]:
-    """Return the contestants of a model; the first one is the reference."""
-    by_hand = [] if model.by_hand is None else [_Contestant(HAND, model.by_hand, _copy)]
-    of_libraries = [
-        _Contestant(name, partial(model.make, library), partial(_read, library.numpy))
-        for name, library in libraries.items()
-    ]
-    others = [
-        _Contestant(name, way.make, partial(_read, way.arrange))
-        for name, way in model.alternatives.items()
-        if way.library is None or way.library in libraries
-    ]
-    return [*by_hand, *of_libraries, *others]
-
-
-def _read(convert: Callable[[Any], Any], results: Any) -> Any:
-    return _copy(convert(results))
-
-
-def _copy(results: Any) -> Any:
-    """Return results as arrays of their own, which the next call does not change."""
-    return tuple(map(_copy, results)) if isinstance(results, (tuple, list)) else np.array(results)
-
-
-def _compare_small(model: Model, libraries: dict[str, Library]) -> dict[str, str]:
-    """Return the contestants that do not compute the results of the reference for small inputs, with the reason."""
-    wrong: dict[str, str] = {}
-    for size in model.small:
-        inputs = model.inputs(size, "float64")
-        expected = None
-        for name, prepare, read in _contestants(model, libraries):
+def _start(options: Options, count: int, stack: ExitStack) -> tuple[Contestants, list[str]]:
+    """Start the contestants with so many threads, and return them and the names of those that are not installed."""
+    found: Contestants = {}
+    missing = []
+    for name in (HAND, OURS, TORCH, JAX, AUTOGRAD):
+        if name not in options.without:
             try:
-                thunk = prepare(inputs)
-                found = [read(thunk()) for _ in range(_CALLS)]
-                expected = found if expected is None else expected
-                error = relative_error(found, expected)
-            except Exception as failure:  # noqa: BLE001 (of a library that cannot compute it)
-                wrong.setdefault(name, describe_failure(failure))
+                found[name] = stack.enter_context(closing(RemoteContestant(name, count)))
+            except NotInstalledError:
+                missing.append(name)
+    return found, missing
+
+
+class _Subject(NamedTuple):
+    """A model, its position in the collection, and the contestants."""
+
+    position: int
+    model: Model
+    contestants: Contestants
+
+    def ways(self) -> Iterator[tuple[str, Contestant | RemoteContestant, str | None]]:
+        """Yield the name of each way to compute it, the contestant and the alternative; the first is the reference."""
+        for name, contestant in self.contestants.items():
+            if name != HAND or self.model.by_hand is not None:
+                yield name, contestant, None
+        for name, way in self.model.alternatives.items():
+            if way.contestant in self.contestants:
+                yield name, self.contestants[way.contestant], name
+
+    def compare(self, size: Size, dtype: str, without: Collection[str] = ()) -> tuple[dict[str, float], dict[str, str]]:
+        """Return the errors of all ways relative to the reference, and why some are wrong."""
+        errors: dict[str, float] = {}
+        wrong: dict[str, str] = {}
+        expected = None
+        for name, contestant, alternative in self.ways():
+            if name in without:
                 continue
-            if not error <= _TOLERANCE["float64"]:  # also true for NaN
-                wrong.setdefault(name, f"the results differ from those of the reference (relative error {error:.1e})")
-    if OURS in wrong:
-        raise RuntimeError(f"{model.cases[0].name}: {wrong[OURS]}")
-    return wrong
+            try:
+                found = contestant.results(self.position, size, dtype, alternative, _CALLS)
+                expected = found if expected is None else expected
+                errors[name] = relative_error(found, expected)
+            except (UnavailableError, ValueError) as failure:
+                wrong[name] = str(failure)
+                continue
+            if not errors[name] <= _TOLERANCE[dtype]:  # also true for NaN
+                wrong[name] = f"the results differ from those of the reference (relative error {errors[name]:.1e})"
+        for name in (HAND, OURS):
+            if name in wrong:
+                raise RuntimeError(f"{self.model.cases[0].name}, {name}: {wrong[name]}")
+        return errors, wrong
+
+
+def _rows(subject: _Subject, options: Options, *, only_own_loops: bool) -> Iterator[dict[str, Any]]:
+    """Measure the cases of a model; a quick run takes the sizes of the tests, in float64."""
+    model, wrong = subject.model, {}
+    cases = [(i, case) for i, case in enumerate(model.cases) if case.goal is OWN_LOOP or not only_own_loops]
+    if cases and not options.quick:
+        for size in model.small:
+            wrong |= subject.compare(size, "float64", wrong)[1]
+    for i, case in cases:
+        if options.quick:
+            yield _row(subject, case, model.small[i % len(model.small)], "float64", wrong, quick=True)
+        else:
+            yield _row(subject, case, case.size, model.dtype, wrong, quick=False)
 
 
 def _row(
-    model: Model, case: Case, size: Size, libraries: dict[str, Library], wrong: dict[str, str], options: Options
+    subject: _Subject, case: Case, size: Size, dtype: str, wrong: dict[str, str], *, quick: bool
 ) -> dict[str, Any]:
-    dtype = "float64" if options.quick else model.dtype
-    inputs = model.inputs(size, dtype)
-    left_out, errors, thunks, expected, slowest = dict(wrong), {}, {}, None, 0.0
-    for name, prepare, read in _contestants(model, libraries):
-        if name in left_out:
-            continue
-        try:
-            thunk = prepare(inputs)
-            found = [read(thunk()) for _ in range(_CALLS)]  # the first call compiles
-            expected = found if expected is None else expected
-            errors[name] = relative_error(found, expected)
-        except Exception as failure:
-            if name == OURS:
-                raise
-            left_out[name] = describe_failure(failure)
-            continue
-        if errors[name] <= _TOLERANCE[dtype]:
-            thunks[name] = thunk
-            started = perf_counter()
-            thunk()
-            slowest = max(slowest, perf_counter() - started)
-        else:
-            left_out[name] = f"the results differ from those of the reference (relative error {errors[name]:.1e})"
-    if OURS not in thunks:
-        raise RuntimeError(f"{case.name}: {left_out[OURS]}")
-    rounds = next(count for limit, count in _ROUNDS if slowest <= limit)
-    if options.quick:
-        times = time_interleaved(list(thunks.values()), 2, group=0)
-    else:
-        times = time_interleaved(list(thunks.values()), rounds, group=_GROUP, warm=1)
+    errors, left_out = subject.compare(size, dtype, wrong)
+    left_out = wrong | left_out
+    ways = [way for way in subject.ways() if way[0] not in left_out]
+    slowest = max(contestant.choose_count(key, 0 if quick else _GROUP) for _, contestant, key in ways)
+    seconds: dict[str, list[float]] = {name: [] for name, _, _ in ways}
+    for _ in range(2 if quick else next(rounds for limit, rounds in _ROUNDS if slowest <= limit)):
+        for name, contestant, key in ways:
+            seconds[name].append(contestant.seconds(key))
     return {
         "case": case.name,
         "goal": case.goal.name,
-        "seconds": dict(zip(thunks, times, strict=True)),
+        "seconds": seconds,
         "errors": errors,
-        "memory": {name: _peak(thunks[name]) for name in (OURS, HAND) if name in thunks},
-        "profile": profiling.profile(thunks[OURS], _no_update),
+        "memory": {name: subject.contestants[name].peak() for name in (OURS, HAND) if name in seconds},
+        "profile": subject.contestants[OURS].profile(1 if quick else max(1, int(_PROFILED / slowest))),
         "left_out": left_out,
     }
-
-
-def _no_update() -> None:
-    """Do nothing: the profile of a step of training has its update among everything else."""
-
-
-def _peak(thunk: Thunk) -> int:
-    """Return the bytes at the peak of a call, beyond those allocated before it."""
-    tracemalloc.start()
-    try:
-        thunk()  # a result of an earlier call may be freed in this one
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        thunk()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
 
 
 # -- the goals and the table -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.implementations import HAND
 from benchmarks.libraries import Library, Thunk
 
 Array = np.ndarray
@@ -68,13 +69,13 @@ class Alternative(NamedTuple):
         ``make(inputs)`` returns a function that computes it.
     arrange : callable
         Returns its results as those of the others.
-    library : str, optional
-        Library that it needs.
+    contestant : str
+        Contestant in whose process it is computed.
     """
 
     make: Callable[[Inputs], Thunk]
     arrange: Callable[[Any], Any]
-    library: str | None = None
+    contestant: str = HAND
 
 
 class Model(NamedTuple):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import libraries, targets
+from benchmarks import targets
 from benchmarks.agreement import relative_error
 from benchmarks.implementations import HAND, OURS
-from benchmarks.libraries import AUTOGRAD, JAX, NAMES, TORCH, load
-from benchmarks.models import character_rnn, gpt, measurement, second_derivatives
+from benchmarks.libraries import AUTOGRAD, NAMES, TORCH, load
+from benchmarks.models import character_rnn, contestant, gpt, measurement, second_derivatives
 from benchmarks.models.collection import MODELS
+from benchmarks.models.contestant import Contestant, RemoteContestant
 from benchmarks.models.model import GOALS, OWN_LOOP, SECOND, Model, gradients_of
 from benchmarks.options import Options
+from benchmarks.processes import NotInstalledError, UnavailableError
 
 CASES = [(model, size) for model in MODELS for size in model.small]
 IDS = [f"{model.cases[0].name}-{size}" for model, size in CASES]
@@ -31,7 +33,7 @@ def _library(name: str) -> Any:
 
 
 def _calls(thunk: Any, read: Any) -> list[Any]:
-    return [measurement._read(read, thunk()) for _ in range(3)]
+    return [contestant._copy(read(thunk())) for _ in range(3)]
 
 
 @pytest.mark.parametrize(("model", "size"), DERIVED, ids=[f"{m.cases[0].name}-{size}" for m, size in DERIVED])
@@ -55,8 +57,8 @@ def test_results_of_the_other_libraries_are_those_of_this_one(model: Model, size
 )
 def test_results_of_the_alternatives_are_those_of_the_program_derived_by_hand(model: Model, name: str) -> None:
     way = model.alternatives[name]
-    if way.library is not None:
-        _library(way.library)
+    if way.contestant != HAND:
+        _library(way.contestant)
     assert model.by_hand is not None
     for size in model.small:
         inputs = model.inputs(size, "float64")
@@ -145,24 +147,31 @@ class _Wrong:
         return wrong
 
 
-def _only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+def _only(patch: pytest.MonkeyPatch, *names: str) -> None:
     chosen = tuple(model for model in MODELS if model.cases[0].name.startswith(names))
-    monkeypatch.setattr(measurement, "MODELS", chosen)
-    monkeypatch.setenv("NPROC", "1")  # restores it afterwards
+    patch.setattr(measurement, "MODELS", chosen)
+    patch.setattr(contestant, "MODELS", chosen)
 
 
-def _load_or_fail(name: str) -> Any:
-    if name == JAX:
-        raise ImportError(name)
-    return {OURS: load(OURS), AUTOGRAD: _Failing(), TORCH: _Wrong()}[name]
+def _start(patch: pytest.MonkeyPatch, **found: Any) -> None:
+    """Let the contestants be in this process: by hand, and these libraries."""
+
+    def start(name: str, _threads: int) -> Contestant:
+        if name == HAND:
+            return Contestant(None)
+        if (library := found.get(name.partition(" ")[0])) is None:
+            raise NotInstalledError(name)
+        return Contestant(library)
+
+    patch.setattr(measurement, "RemoteContestant", start)
 
 
 @pytest.fixture(scope="module")
-def result() -> Iterator[dict[str, Any]]:
+def result() -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(libraries, "load", _load_or_fail)
+        _start(patch, tinygrad_cifar=load(OURS), HIPS=_Failing(), PyTorch=_Wrong())
         _only(patch, "max-pooling", "LSTM")
-        yield measurement.measure(Options(quick=True, threads=1), lambda _: None)
+        return measurement.measure(Options(quick=True, threads=1), lambda _: None)
 
 
 def test_every_case_is_timed_beside_the_program_derived_by_hand(result: dict[str, Any]) -> None:
@@ -196,21 +205,39 @@ def test_the_table_names_cases_goals_and_missing_libraries(result: dict[str, Any
 
 
 def test_wrong_results_of_this_library_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries, "load", lambda _: _Wrong())
+    _start(monkeypatch, tinygrad_cifar=_Wrong())
     _only(monkeypatch, "max-pooling")
     for quick in (True, False):
-        with pytest.raises(RuntimeError, match="max-pooling by max over axes: the results differ"):
+        with pytest.raises(RuntimeError, match="max-pooling by max over axes, tinygrad_cifar: the results differ"):
             measurement.measure(Options(quick=quick, threads=1), lambda _: None)
 
 
 def test_loops_of_users_are_measured_on_one_thread_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries, "load", lambda _: load(OURS))
+    _start(monkeypatch, tinygrad_cifar=load(OURS))
     _only(monkeypatch, "softmax")
     rows = measurement.measure(Options(quick=True, threads=2), lambda _: None)["rows"]
     assert [(row["case"].partition(" ")[0], row["threads"]) for row in rows] == [
-        *(("softmax", 1), ("softmax", 2), ("two", 1), ("two", 2), ("wide", 2)),
+        *(("softmax", 1), ("two", 1)),
+        *(("softmax", 2), ("two", 2), ("wide", 2)),
     ]
-    assert ["number of threads" in row["left_out"].get(JAX, "") for row in rows] == [True, False, True, False, False]
+
+
+def test_a_contestant_in_its_own_process_computes_the_same() -> None:
+    local, request = Contestant(load(OURS)), (0, MODELS[0].small[0], "float64", None, 3)
+    with closing(RemoteContestant(OURS, 1)) as remote:
+        assert relative_error(remote.results(*request), local.results(*request)) <= 1e-12
+        assert remote.choose_count(None, 0) > 0
+        assert remote.seconds(None) > 0
+        assert remote.peak() > 0
+
+
+def test_failures_in_its_own_process_are_stated_in_one_line() -> None:
+    without = next(i for i, model in enumerate(MODELS) if model.by_hand is None)
+    with closing(RemoteContestant(HAND, 1)) as remote:
+        with pytest.raises(UnavailableError, match="LookupError: the model is not derived by hand"):
+            remote.results(without, MODELS[without].small[0], "float64", None, 1)
+        with pytest.raises(UnavailableError, match="KeyError"):
+            remote.seconds("unknown")
 
 
 def _timed(goal: str, case: str, by_hand: float | None, torch: float) -> dict[str, Any]:
