@@ -26,6 +26,7 @@ from benchmarks import (
 )
 from benchmarks.environment import environment
 from benchmarks.implementations import HAND, IMPLEMENTATIONS, OURS
+from benchmarks.models import measurement as models
 from benchmarks.options import Options
 from benchmarks.problems import measurement as problems
 from tinygrad_cifar.system import blas
@@ -41,6 +42,7 @@ _PARTS: dict[str, Callable[[Options, Callable[[str], None]], dict[str, Any]]] = 
     "convolution": convolution.measure,
     "convnet": convnet.measure,
     "patchify": patchify.measure,
+    "models": models.measure,
     "problems": problems.measure,
 }
 _ON_ALL_CORES = ("convolution", "convnet", "patchify")

@@ -77,15 +77,20 @@ def profile(differentiate: Callable[[], object], update: Callable[[], object], s
     }
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """Return a profile as lines of text, the longest part first."""
-    total = result["total"]
-    parts = [
+def parts(result: dict[str, Any]) -> list[tuple[str, float]]:
+    """Return the parts of a profile with their seconds, the longest first."""
+    found = [
         *((f"{name}, forward", taken) for name, taken in result["forward"].items()),
         *((f"VJP of {name}", taken) for name, taken in result["backward"].items()),
         ("update", result["update"]),
     ]
-    shown = sorted((part for part in parts if part[1] >= _SHOWN * total), key=lambda part: -part[1])
+    return sorted(found, key=lambda part: -part[1])
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """Return a profile as lines of text, the longest part first."""
+    total = result["total"]
+    shown = [part for part in parts(result) if part[1] >= _SHOWN * total]
     shown.append(("everything else", total - sum(taken for _, taken in shown)))
     return [
         f"  time of each primitive, in a step of {1e3 * total:,.2f} ms with the clock",

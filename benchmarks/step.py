@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.implementations import BARE, HAND, IMPLEMENTATIONS
 from benchmarks.options import Options
+from benchmarks.processes import NotInstalledError, UnavailableError
 from benchmarks.timing import ratio, spread
-from benchmarks.worker import NotInstalledError, UnavailableError, Worker, steps_in
+from benchmarks.worker import Worker, steps_in
 from benchmarks.workloads import Workload, workloads
 
 _GROUP = 0.04  # seconds of consecutive steps of one implementation

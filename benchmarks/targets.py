@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from benchmarks import convnet, convolution, memory, patchify
 from benchmarks.implementations import BARE, HAND, OURS, PEERS
+from benchmarks.libraries import TORCH
+from benchmarks.models import measurement as models
+from benchmarks.models.model import GOALS, MEMORY
 from benchmarks.timing import ratio, spread
 from benchmarks.workloads import LARGER, REPORTS_TWO_NETS, TWO_LAYERS, Workload
 from tinygrad_cifar.system import blas
@@ -63,6 +66,7 @@ def verdicts(results: Results) -> list[Verdict]:
         "convolution": _convolution,
         "convnet": _convnet,
         "patchify": _patchify,
+        "models": _models,
     }
     return [verdict for part, judge in parts.items() if part in results for verdict in judge(results[part])]
 
@@ -170,6 +174,28 @@ def _patchify(result: Results) -> Iterator[Verdict]:
                 for row in rows
             ]
             yield Verdict(f"step of assignment 3 over {name}'s", 1, *max(found))
+
+
+def _models(result: Results) -> Iterator[Verdict]:
+    for goal in GOALS:
+        rows = [row for row in result["rows"] if row["goal"] == goal.name]
+        for name, whose in ((HAND, "hand-derived NumPy's"), (TORCH, "PyTorch's")):
+            found = [
+                (share.median, row["case"], models.limits(row)[name])
+                for row in rows
+                if name in models.limits(row) and (share := models.time_over(row, name)) is not None
+            ]
+            if found:
+                worst, where, limit = max(found)
+                met = sum(share <= limit for share, _, _ in found)
+                target = f"models ({goal.name}), time over {whose}"
+                yield Verdict(target, limit, worst, f"{where}; {met} of {len(found)} rows are within the limit")
+    peaks = [(peak, row["case"]) for row in result["rows"] if (peak := models.memory_over_hand(row)) is not None]
+    if peaks:
+        worst, where = max(peaks)
+        met = sum(peak <= MEMORY for peak, _ in peaks)
+        where = f"{where}; {met} of {len(peaks)} rows are within the limit"
+        yield Verdict("models, peak memory over hand-derived NumPy's", MEMORY, worst, where)
 
 
 def lines(results: Results) -> list[str]:

@@ -62,15 +62,15 @@ def time_interleaved(
     list of list of float
         Seconds per call of each function, in each round.
     """
-    counts = [_choose_count(function, group) for function in functions]
+    counts = [choose_count(function, group) for function in functions]
     times: list[list[float]] = [[] for _ in functions]
     collecting = gc.isenabled()
     gc.disable()
     try:
         for _ in range(rounds):
             for function, count, seconds in zip(functions, counts, times, strict=True):
-                _time(function, warm)
-                seconds.append(_time(function, count) / count)
+                time_calls(function, warm)
+                seconds.append(time_calls(function, count) / count)
     finally:
         if collecting:
             gc.enable()
@@ -84,15 +84,16 @@ def fastest(functions: Mapping[K, Callable[[], object]], *, group: float = _GROU
     return min(medians, key=lambda key: medians[key])
 
 
-def _choose_count(function: Callable[[], object], group: float) -> int:
+def choose_count(function: Callable[[], object], group: float) -> int:
     """Return the number of calls that take about half a group."""
     count = 1
-    while (taken := _time(function, count)) < group / 2:
+    while (taken := time_calls(function, count)) < group / 2:
         count = max(2 * count, int(count * group / max(taken, 1e-7) / 2))
     return count
 
 
-def _time(function: Callable[[], object], count: int) -> float:
+def time_calls(function: Callable[[], object], count: int) -> float:
+    """Return the seconds of ``count`` consecutive calls."""
     repeats = range(count)
     started = perf_counter()
     for _ in repeats:

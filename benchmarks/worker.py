@@ -1,7 +1,6 @@
 """Process of one implementation, which trains only while it is being measured.
 
-Each implementation has a separate process, since the threads of BLAS and OpenMP spin for a while after a product and
-would slow down the next implementation. If the system supports it, a process that is not being measured is stopped.
+Each implementation has a separate process, which is stopped while it is not being measured.
 
 Commands and replies are lines of JSON. The training loop calls ``after_step``, in which the worker counts the steps,
 replies, and waits for the next command.
@@ -11,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tracemalloc
 from collections.abc import Generator
@@ -21,18 +18,8 @@ from typing import Any, TextIO
 
 from benchmarks import threads, workloads
 from benchmarks.implementations import load_train
+from benchmarks.processes import NotInstalledError, StoppedProcess, UnavailableError
 from benchmarks.workloads import Workload
-
-_CAN_STOP = hasattr(signal, "SIGSTOP")
-
-
-class UnavailableError(Exception):
-    """An implementation cannot be measured."""
-
-
-class NotInstalledError(UnavailableError):
-    """The library of an implementation is not installed."""
-
 
 # -- measuring process -------------------------------------------------------------------------------------------------
 
@@ -40,26 +27,13 @@ class NotInstalledError(UnavailableError):
 class Worker:
     """Process of one implementation, controlled by the measuring process."""
 
-    def __init__(self, name: str, thread_count: int, *, stopping: bool = True) -> None:
+    def __init__(self, name: str, thread_count: int) -> None:
         self.name = name
-        self._stopping = stopping and _CAN_STOP
-        # A separate process group: if this process ends before close(), the system continues the group and sends
-        # SIGHUP, so a stopped process does not remain.
-        own_group = os.setpgrp if _CAN_STOP else None
-        self._process = subprocess.Popen(  # noqa: S603 (this program)
-            [sys.executable, "-m", "benchmarks.worker", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=threads.environment(thread_count),
-            preexec_fn=own_group,  # noqa: PLW1509 (no threads have been started)
-        )
+        self._process = StoppedProcess("benchmarks.worker", name, thread_count)
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        self._process.close()
 
     def losses(self, workload: Workload, steps: int) -> list[float]:
         """Start training a workload, and return the losses of its first steps.
@@ -85,20 +59,15 @@ class Worker:
         return memory
 
     def _ask(self, **command: Any) -> Any:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("the worker was started without pipes")
-        if self._stopping:
-            self._process.send_signal(signal.SIGCONT)
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise UnavailableError(f"{self.name}: its process has ended") from None
-        line = self._process.stdout.readline()
-        if not line:
-            raise UnavailableError(f"{self.name}: its process ended with status {self._process.wait()}")
-        if self._stopping:
-            self._process.send_signal(signal.SIGSTOP)
+        with self._process.running() as (commands, replies):
+            try:
+                commands.write(json.dumps(command) + "\n")
+                commands.flush()
+            except BrokenPipeError:
+                raise UnavailableError(f"{self.name}: its process has ended") from None
+            line = replies.readline()
+            if not line:
+                raise UnavailableError(f"{self.name}: its process ended with status {self._process.wait()}")
         reply = json.loads(line)
         if "missing" in reply:
             raise NotInstalledError(f"{self.name}: {reply['missing']} is not installed")

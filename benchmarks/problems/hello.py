@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.problems.libraries import Library
+from benchmarks.libraries import Library
 from benchmarks.problems.problem import Inputs, Problem, Published, Thunk
 
 

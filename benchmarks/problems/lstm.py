@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.problems.libraries import Library
+from benchmarks.libraries import Library
 from benchmarks.problems.problem import Array, Inputs, Problem, Thunk
 
 

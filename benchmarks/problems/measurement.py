@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.agreement import describe_failure, relative_error
 from benchmarks.implementations import OURS
+from benchmarks.libraries import NAMES, Library, installed
 from benchmarks.options import Options
 from benchmarks.problems.collection import PROBLEMS
-from benchmarks.problems.libraries import NAMES, Library, load
-from benchmarks.problems.problem import Inputs, Problem, Size, relative_error
+from benchmarks.problems.problem import Inputs, Problem, Size
 from benchmarks.timing import ratio, spread, time_interleaved
 
 _ROUNDS = ((0.2, 15), (2.0, 5), (float("inf"), 2))  # for calls that take at most so many seconds
@@ -38,7 +39,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         there is one for these inputs), and those ``left_out`` with the reason.
     """
     os.environ["NPROC"] = str(options.threads)  # read by XLA when it is loaded
-    libraries, missing = _installed(options)
+    libraries, missing = installed(options)
     result: dict[str, Any] = {"missing": missing, "rows": []}
     for problem in PROBLEMS:
         wrong = _compare_with_reference(problem, libraries)
@@ -49,19 +50,6 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     if missing:
         say(f"not installed: {', '.join(missing)}\n")
     return result
-
-
-def _installed(options: Options) -> tuple[dict[str, Library], list[str]]:
-    """Return the libraries that are installed and not left out, and the names of those that are not installed."""
-    found, missing = {}, []
-    for name in NAMES:
-        if name not in options.without:
-            try:
-                found[name] = load(name)
-                found[name].use_threads(options.threads)
-            except ImportError:
-                missing.append(name)
-    return found, missing
 
 
 def _compare_with_reference(problem: Problem, libraries: dict[str, Library]) -> dict[str, str]:
@@ -89,12 +77,8 @@ def _why_wrong(problem: Problem, function: str, library: Library, size: Size) ->
     try:
         error = relative_error(library.numpy(problem.functions[function](library, inputs)()), expected)
     except Exception as failure:  # noqa: BLE001 (of a library that cannot compute it)
-        return f"{function}: {_first_line(failure)}"
+        return f"{function}: {describe_failure(failure)}"
     return "" if error <= problem.rtol else f"{function}: the results differ (relative error {error:.1e})"
-
-
-def _first_line(failure: Exception) -> str:
-    return f"{type(failure).__name__}: {failure}".split("\n", 1)[0]
 
 
 def _row(
@@ -123,7 +107,7 @@ def _row(
         except Exception as failure:
             if name == OURS:
                 raise
-            left_out[name] = _first_line(failure)
+            left_out[name] = describe_failure(failure)
             continue
         if errors[name] <= problem.rtol:
             thunks[name] = thunk

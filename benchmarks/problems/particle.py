@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.libraries import JAX, Library
 from benchmarks.problems.descent import minimum
-from benchmarks.problems.libraries import JAX, Library
 from benchmarks.problems.problem import Array, Inputs, Problem, Published, Thunk
 
 _STEP = 0.1

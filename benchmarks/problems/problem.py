@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.problems.libraries import Library
+from benchmarks.libraries import Library
 
 Array = np.ndarray
 Inputs = Mapping[str, Any]  # arrays and numbers by name
@@ -75,16 +75,3 @@ class Problem(NamedTuple):
     def inputs(self, size: Size) -> Inputs:
         """Return the inputs of a size, which are always the same."""
         return self.draw(np.random.default_rng(31337), **size)
-
-
-def relative_error(results: Results, expected: Results) -> float:
-    """Return the largest difference of two results, relative to the largest element of each array; NaN is an error."""
-    if isinstance(expected, (tuple, list)):
-        return max(relative_error(*pair) for pair in zip(results, expected, strict=True))
-    found, wanted = np.asarray(results, dtype=float), np.asarray(expected, dtype=float)
-    if found.shape != wanted.shape:
-        raise ValueError(f"the results have the shape {found.shape}, and not {wanted.shape}")
-    if not np.all(np.isfinite(found)):
-        return float("inf")
-    scale = np.max(np.abs(wanted), initial=0.0)
-    return float(np.max(np.abs(found - wanted), initial=0.0) / (scale or 1.0))

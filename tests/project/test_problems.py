@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import libraries
+from benchmarks.agreement import relative_error
 from benchmarks.implementations import OURS
+from benchmarks.libraries import NAMES, load
 from benchmarks.options import Options
 from benchmarks.problems import ba, measurement
 from benchmarks.problems.collection import PROBLEMS
-from benchmarks.problems.libraries import NAMES, load
-from benchmarks.problems.problem import Problem, Published, relative_error
+from benchmarks.problems.problem import Problem, Published
 
 CASES = [(problem, size) for problem in PROBLEMS for size in problem.small]
 LONG = ("saddle", "particle")  # thousands of gradients in gradients; measured with the times
@@ -138,7 +140,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return _Failing() if name == "HIPS autograd" else _Wrong()
 
     monkeypatch.setenv("NPROC", "1")  # restores it afterwards
-    monkeypatch.setattr(measurement, "load", load_or_fail)
+    monkeypatch.setattr(libraries, "load", load_or_fail)
     monkeypatch.setattr(measurement, "PROBLEMS", [problem for problem in PROBLEMS if problem.name in ("lse", "det")])
     result = measurement.measure(Options(quick=True, threads=1), lambda _: None)
     assert result["missing"] == ["JAX jit"]
@@ -170,7 +172,7 @@ def test_error_of_another_library_is_stated_in_one_line(rows: list[dict[str, Any
 
 def test_wrong_results_of_this_library_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPROC", "1")
-    monkeypatch.setattr(measurement, "load", lambda _: _Wrong())
+    monkeypatch.setattr(libraries, "load", lambda _: _Wrong())
     monkeypatch.setattr(measurement, "PROBLEMS", [problem for problem in PROBLEMS if problem.name == "lse"])
     with pytest.raises(RuntimeError, match="lse, gradient: the results differ"):
         measurement.measure(Options(quick=True, threads=1), lambda _: None)

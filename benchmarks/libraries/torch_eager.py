@@ -1,15 +1,16 @@
-"""PyTorch in eager mode, asked for the derivatives of the problems."""
+"""PyTorch in eager mode, asked for the derivatives of problems and models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
-from benchmarks.problems.libraries import Thunk
-from benchmarks.problems.libraries.eager import Eager
+from benchmarks.libraries import Thunk, floats
+from benchmarks.libraries.eager import Eager
 
 
 class _Names:
@@ -43,12 +44,36 @@ class _Torch(Eager):
     np = _Names()
     sigmoid = staticmethod(torch.sigmoid)
     logsumexp = staticmethod(torch.logsumexp)
+    relu = staticmethod(torch.relu)
+    cross_entropy = staticmethod(F.cross_entropy)
+
+    def gelu(self, x: Any) -> Any:
+        return F.gelu(x, approximate="tanh")
+
+    def softmax(self, x: Any) -> Any:
+        return torch.softmax(x, -1)
+
+    def embedding(self, weights: Any, indices: Any) -> Any:
+        return F.embedding(indices, weights)
+
+    def layer_norm(self, x: Any, scale: Any, bias: Any) -> Any:
+        return F.layer_norm(x, scale.shape, scale, bias)
+
+    def batch_norm(self, x: Any, scale: Any, bias: Any) -> Any:
+        normalised = F.batch_norm(x.permute(0, 3, 1, 2), None, None, scale, bias, training=True)
+        return normalised.permute(0, 2, 3, 1)
+
+    def max_pool(self, x: Any) -> Any:
+        return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
     def use_threads(self, count: int) -> None:
         torch.set_num_threads(count)
 
     def array(self, x: Any) -> Any:
-        return torch.tensor(np.asarray(x, dtype=float))
+        return torch.tensor(floats(x))
+
+    def indices(self, x: Any) -> Any:
+        return torch.from_numpy(np.asarray(x))
 
     def numpy(self, results: Any) -> Any:
         if isinstance(results, (tuple, list)):
@@ -62,6 +87,46 @@ class _Torch(Eager):
     def gradient(self, f: Callable[..., Any], *xs: Any) -> Thunk:
         leaves = [self.array(x).requires_grad_() for x in xs]
         return lambda: torch.autograd.grad(f(*leaves), leaves)
+
+    def value_and_gradients(self, f: Callable[..., Any], *xs: Any) -> Thunk:
+        leaves = [self.array(x).requires_grad_() for x in xs]
+
+        def both() -> Any:
+            value = f(*leaves)
+            return value, torch.autograd.grad(value, leaves)
+
+        return both
+
+    def value_and_nested_gradients(self, f: Callable[..., Any], *xs: Any) -> tuple[Any, tuple[Any, ...]]:
+        variables = [x if x.requires_grad else x.clone().requires_grad_() for x in xs]
+        value = f(*variables)
+        return value, torch.autograd.grad(value, variables, create_graph=True)
+
+    def hessian_product(self, f: Callable[..., Any], xs: Sequence[Any], vs: Sequence[Any]) -> Thunk:
+        leaves, along = [self.array(x).requires_grad_() for x in xs], [self.array(v) for v in vs]
+
+        def product() -> Any:
+            gradients = torch.autograd.grad(f(*leaves), leaves, create_graph=True)
+            return torch.autograd.grad(gradients, leaves, along)
+
+        return product
+
+    def training_step(
+        self, cost: Callable[..., Any], parameters: Sequence[Any], data: Sequence[Any], rate: float
+    ) -> Callable[[Any], tuple[Any, Sequence[Any]]]:
+        leaves = [self.array(x).requires_grad_() for x in parameters]
+        arrays = [torch.from_numpy(array) for array in data]
+        optimiser = torch.optim.SGD(leaves, lr=rate, fused=True)
+
+        def step(rows: Any) -> tuple[Any, Sequence[Any]]:
+            batch = torch.from_numpy(rows)
+            value = cost(*leaves, *[torch.index_select(array, 0, batch) for array in arrays])
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            return value, leaves
+
+        return step
 
     def gradient_and_product(self, f: Callable[[Any], Any], x: Any, v: Any) -> Thunk:
         leaf, along = self.array(x).requires_grad_(), self.array(v)
