@@ -498,3 +498,29 @@ def test_a_vjp_receives_a_cotangent_of_the_dtype_of_its_result(dtypes):
     x = Tensor(np.ones(3), requires_grad=True, dtype=own)
     (double(x) * np.ones(3, other)).sum().backward()
     assert received == [np.dtype(own)]
+
+
+uses = st.lists(st.sampled_from(["product", "row", "sum", "vector", "batch"]), min_size=2, max_size=12)
+
+
+@given(uses, st.booleans(), st.integers(0, 2**32 - 1))
+def test_the_gradient_of_weights_that_are_used_several_times_is_the_sum(chosen, create_graph, seed):
+    rng = np.random.default_rng(seed)
+    W = tg.Tensor(rng.normal(size=(3, 4)), requires_grad=True)
+    total, expected = tg.Tensor(0.0), np.zeros(W.shape)
+    for use in chosen:
+        x, i = rng.normal(size=(5, 3)), rng.integers(3)
+        g = rng.normal(size=(5, 4))
+        if use == "product":
+            total, expected = total + ((x @ W) * g).sum(), expected + x.T @ g
+        elif use == "row":
+            total = total + (W[i] * g[0]).sum()
+            expected[i] += g[0]
+        elif use == "vector":
+            total, expected = total + ((x[0] @ W) * g[0]).sum(), expected + np.outer(x[0], g[0])
+        elif use == "batch":
+            total, expected = total + ((x[None] @ W) * g).sum(), expected + x.T @ g
+        else:
+            total, expected = total + (W * g[:3]).sum(), expected + g[:3]
+    gradient = tg.grad(total, W, create_graph=create_graph)
+    np.testing.assert_allclose(gradient.data, expected, rtol=1e-12, atol=1e-12)

@@ -181,10 +181,12 @@ ENGINE_FAULTS = {
     "drops the sum before the first part of a cotangent": EngineFault(
         "engine.backprop", "_collect", "return A(B, C, D)", "return A(B, C)"
     ),
-    "drops the parts before a sum of parts": EngineFault(
-        "engine.parts", "sum_parts", "A.B(C, D, E)", "A.B(None, D, E)"
+    "drops the last contribution when its sum is computed": EngineFault(
+        "engine.parts", "Parts.total", "A.B(C, D, E)", "A.B(C, D[:-1], E[:-1])"
     ),
-    "adds up only the first part": EngineFault("engine.parts", "sum_parts", "C is None and D", "C is None"),
+    "drops the contributions of an operation before those of another": EngineFault(
+        "engine.backprop", "_collect", "A(B, C, D.total())", "A(B, C, D._start)"
+    ),
     "visits the oldest node first": EngineFault("engine.backprop", "_next", "A.B(C, (-D.E, D))", "A.B(C, (D.E, D))"),
     "visits a node as soon as it is reached": EngineFault(
         "engine.backprop", "_next", "heapq.heappushpop(A, B)[1]", "B[1]"

@@ -2,7 +2,7 @@
 
 It starts from the cotangent of the result and visits nodes in decreasing order of creation. All values computed from a
 node were created after it, so when a node is visited, its cotangent is complete. The VJPs on its edges are applied, and
-each result is added to the cotangent of the input that it belongs to; cotangents of parts of an input are collected
+each result is added to the cotangent of the input that it belongs to; some contributions are collected
 first (:mod:`~tinygrad_cifar.engine.parts`). Leaves end the pass.
 
 Unless the graph is retained, a node is freed when it is visited: its edges are dropped, and with them the arrays saved
@@ -36,7 +36,7 @@ from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
 from tinygrad_cifar.engine.operations import V
 from tinygrad_cifar.engine.ops.elementwise import astype
 from tinygrad_cifar.engine.ops.shapes import sum_to
-from tinygrad_cifar.engine.parts import Parts, sum_parts
+from tinygrad_cifar.engine.parts import Parts
 
 Cotangents = dict[Node, Any]
 Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
@@ -133,9 +133,9 @@ def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
     """
     parent, vjp, saved = edge
     known = cotangents.get(parent)
-    if vjp.sum_of is not None:
-        cotangents[parent] = _collect(known, parent, vjp).add(g, saved)
-        return known is None
+    if known is not None and (size := _size_to_collect(parent, vjp, g, saved)):
+        cotangents[parent] = _collect(known, parent, vjp).add(g, saved, size)
+        return False
     contribution = vjp.apply(g, *saved)
     try:
         fits = contribution.shape == parent.shape and contribution.dtype is parent.dtype
@@ -149,8 +149,13 @@ def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
     return known is None
 
 
+def _size_to_collect(parent: Node, vjp: VJP, g: Any, saved: Sequence[Any]) -> int:
+    """Return the number of elements that a contribution keeps if it is collected; 0 if it is added by itself."""
+    return 0 if vjp.collection is None else vjp.collection.size(parent, g, *saved)
+
+
 def _collect(known: Any, node: Node, vjp: VJP) -> Parts:
-    """Return the parts of a cotangent, of which a sum, parts, or nothing (None) is known."""
+    """Return the parts of a cotangent, of which a sum or parts are known."""
     if type(known) is not Parts:
         return Parts(node, vjp, known)
     return known if known.vjp is vjp else Parts(node, vjp, known.total())
@@ -169,10 +174,10 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
     for watcher in watchers:
         watcher.on_vjp_result(node, vjp, g, saved, contribution)
     known = cotangents.get(parent)
-    if vjp.sum_of is None or known is None:
-        _follow(cotangents, node, (parent, ReplacedVJP(vjp, lambda _: contribution), ()), g)
+    if known is not None and _size_to_collect(parent, vjp, g, saved):
+        cotangents[parent] = vjp.collection.total(known, [g], [saved])
     else:
-        cotangents[parent] = sum_parts(vjp, known, [g], [saved])
+        _follow(cotangents, node, (parent, ReplacedVJP(vjp, lambda _: contribution), ()), g)
     terms = (contribution, known)
     for watcher in watchers:
         watcher.on_accumulate(node, vjp, terms, cotangents[parent])
@@ -257,7 +262,10 @@ def _edges_towards(start: Node, targets: frozenset[Node], prepare: Prepare) -> C
 
     def edges_of(node: Node) -> Sequence[Edge]:
         edges = on_paths.pop(node)  # so that the saved arrays are freed with the node
-        return [edge for edge in prepare(node, edges) if edge[0] in on_paths]
+        for parent, _, _ in edges:
+            if parent not in on_paths:
+                return [edge for edge in prepare(node, edges) if edge[0] in on_paths]
+        return prepare(node, edges)
 
     return edges_of
 
@@ -274,8 +282,13 @@ def _edges_on_paths(start: Node, targets: frozenset[Node]) -> dict[Node, Sequenc
         edges = node.edges
         if edges is None and node.number > oldest:
             raise _graph_freed_error(node)
-        if node is start or node in targets or any(parent in on_paths for parent, _, _ in edges or ()):
+        if node is start or node in targets:
             on_paths[node] = edges or ()
+            continue
+        for parent, _, _ in edges or ():
+            if parent in on_paths:
+                on_paths[node] = edges or ()
+                break
     return on_paths
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,23 @@ def ancestors(start: Node, oldest: int = 0) -> list[Node]:
     return found
 
 
+class Collection(NamedTuple):
+    """How contributions of a VJP to one cotangent are added together (:mod:`~tinygrad_cifar.engine.parts`).
+
+    Attributes
+    ----------
+    size : callable
+        ``size(node, g, *saved)`` is the number of elements that must be kept until then; 0 if this contribution is to
+        be added by itself. ``node`` is that of the input.
+    total : callable
+        ``total(start, cotangents, saved)`` adds ``apply(g, *arguments)``, for all of ``cotangents`` and ``saved``, to
+        ``start``: arrays or values.
+    """
+
+    size: Callable[..., int]
+    total: Callable[[Any, list[Any], list[tuple[Any, ...]]], Any]
+
+
 class VJP:
     """The vector-Jacobian product of a primitive for one input, and how to pick the arguments that it declares.
 
@@ -154,14 +171,13 @@ class VJP:
         auxiliary output, or, of a variadic primitive, ``i``, the position of the input.
     save : callable
         Picks these from ``(out, *arguments, aux, i)``; trailing ones that no VJP declares may be missing.
-    sum_of : callable or None
-        ``sum_of(start, cotangents, saved)`` adds the results for several cotangents to ``start`` (None: zeros), where
-        that takes less than adding one after the other (:mod:`~tinygrad_cifar.engine.parts`).
+    collection : Collection or None
+        How several contributions are added together, where that takes less than adding one after the other.
     """
 
-    __slots__ = ("apply", "input", "names", "save", "sum_of")
+    __slots__ = ("apply", "collection", "input", "names", "save")
 
-    sum_of: Any
+    collection: Any
 
     def __init__(self, owner: str, input: str, apply: Callable[..., Any], positions: Mapping[str, int]) -> None:
         self.input = input
@@ -173,7 +189,7 @@ class VJP:
                     f"{owner}: the VJP for {input} has the parameter {name}, which is not an argument of the primitive"
                 )
         self.save = _picker(self.names, positions)
-        self.sum_of = None
+        self.collection = None
 
 
 class ReplacedVJP(VJP):
@@ -185,7 +201,7 @@ class ReplacedVJP(VJP):
         self.input = vjp.input
         self.names = ()
         self.apply = apply
-        self.sum_of = None
+        self.collection = None
 
 
 Edge: TypeAlias = tuple[Node, VJP, tuple[Any, ...]]

@@ -1,12 +1,13 @@
-"""Cotangents that arrive in parts: those of the rows of a matrix, of the words of an embedding.
+"""Cotangents that arrive in parts: of the rows of a matrix, or of weights that are used in every step of a recurrence.
 
 The VJP of an operation that takes a part of its input gives zeros everywhere else. If n parts are taken, adding n such
 arrays costs n times the size of the input: the time of a loop over the rows of a matrix would grow with the square of
-its length. The cotangents of the parts are therefore collected, and added to one array of zeros when they have as many
-elements as the input together, or when its cotangent is needed. The order of the additions is that in which the
-cotangents arrive, so the sums have the same bits as those of whole arrays.
+its length. In the same way, the gradient of the weights of a recurrent network is a sum of many small matrix products,
+which one large product gives in less time. Such contributions are therefore collected, from the second one on, and
+added together when they have as many elements as the input (or, if that is small, :data:`FEWEST`), or when the sum is
+needed.
 
-A VJP takes part in this if it has a :attr:`VJP.sum_of`, which :func:`add_in_parts` gives it.
+A VJP takes part in this if it has a :class:`Collection`, which :func:`collect` gives it.
 """
 
 from __future__ import annotations
@@ -15,56 +16,52 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_cifar.engine.graph import VJP, Node
-from tinygrad_cifar.engine.operations import Operation
+from tinygrad_cifar.engine.graph import VJP, Collection, Node
+from tinygrad_cifar.engine.operations import BinaryOperation, Operation
+
+FEWEST = 131_072  # elements that may be kept, however small the input is: 0.5 MB of float32
 
 
 class Parts:
-    """A cotangent that has not been added up: what is known of it, and the cotangents of parts of its value.
+    """A cotangent that has not been added up: the sum so far, and contributions that are still to be computed.
 
     Parameters
     ----------
     node : Node
-        The node of the value.
+        The node of the input.
     vjp : VJP
-        The VJP for which parts are collected.
-    start : ndarray, Value or None
-        The sum of the contributions before the first part.
+        The VJP of these contributions.
+    start : ndarray or Value
+        The sum of the contributions before.
     """
 
-    __slots__ = ("_cotangents", "_missing", "_saved", "_start", "vjp")
+    __slots__ = ("_cotangents", "_saved", "_space", "_start", "vjp")
 
-    def __init__(self, node: Node, vjp: VJP, start: Any = None) -> None:
+    def __init__(self, node: Node, vjp: VJP, start: Any) -> None:
         self.vjp = vjp
         self._start = start
         self._cotangents: list[Any] = []
         self._saved: list[tuple[Any, ...]] = []
-        self._missing = math.prod(node.shape)  # elements, until the parts are as large as the whole
+        self._space = max(math.prod(node.shape), FEWEST)
 
-    def add(self, g: Any, saved: tuple[Any, ...]) -> Any:
-        """Add the cotangent of a part; return this object, or the sum if the parts are as large as the whole."""
+    def add(self, g: Any, saved: tuple[Any, ...], size: int) -> Any:
+        """Add a contribution that keeps ``size`` elements; return this object, or the sum if there is no more space."""
         self._cotangents.append(g)
         self._saved.append(saved)
-        self._missing -= math.prod(g.shape)
-        return self if self._missing > 0 else self.total()
+        self._space -= size
+        return self if self._space > 0 else self.total()
 
     def total(self) -> Any:
         """Return the sum."""
-        return sum_parts(self.vjp, self._start, self._cotangents, self._saved)
+        return self.vjp.collection.total(self._start, self._cotangents, self._saved)
 
 
-def sum_parts(vjp: VJP, start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
-    """Return ``start`` (None: zeros) plus the results of the VJP for these cotangents, each with its saved arrays."""
-    if start is None and len(cotangents) == 1:
-        return vjp.apply(cotangents[0], *saved[0])
-    return vjp.sum_of(start, cotangents, saved)
-
-
-def add_in_parts(operation: Operation[...], sum_of: Callable[[Any, list[Any], list[tuple[Any, ...]]], Any]) -> None:
-    """Let the results of the VJP for the first input be added up by ``sum_of(start, cotangents, saved)``.
-
-    It returns what the sum of ``start``, unless it is None, and of ``apply(g, *arguments)`` for all of ``cotangents``
-    and ``saved`` would be, with arrays and with values.
-    """
-    vjp, *_ = operation.primitive.vjps.values()
-    vjp.sum_of = sum_of
+def collect(
+    operation: Operation[...] | BinaryOperation,
+    input: str,
+    *,
+    size: Callable[..., int],
+    total: Callable[[Any, list[Any], list[tuple[Any, ...]]], Any],
+) -> None:
+    """Let the contributions of an operation to the cotangent of one of its inputs be collected."""
+    operation.primitive.vjps[input].collection = Collection(size, total)

@@ -18,7 +18,7 @@ from tinygrad_cifar.engine.graph import refuse_masked_array, shape_of, unwrap_va
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops.piecewise import _where, where
 from tinygrad_cifar.engine.ops.shapes import _reshape, _transpose, moveaxis, ravel, reshape
-from tinygrad_cifar.engine.parts import add_in_parts
+from tinygrad_cifar.engine.parts import collect
 from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
 
 _getitem = primitive(
@@ -91,15 +91,13 @@ def _positions_of_rows(index: Any, shape: tuple[int, ...]) -> Any:
     return (rows * size + np.arange(size)).reshape(-1)
 
 
-def _sum_of_parts(start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
-    """Return the sum of the cotangents of an array of which parts have been chosen."""
+def _add_all(start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
+    """Return the cotangent of an array of which parts have been chosen."""
     indices = [index for _, index in saved]
-    if start is not None:
-        cotangents, indices = [start, *cotangents], [..., *indices]
-    return _scatter_all(tuple(cotangents), tuple(indices), saved[0][0])
+    return _scatter_all((start, *cotangents), (..., *indices), saved[0][0])
 
 
-add_in_parts(_getitem, _sum_of_parts)
+collect(_getitem, "x", size=lambda node, g, *saved: max(math.prod(g.shape), 1), total=_add_all)
 
 
 def _update_array(x: Any, index: Any, value: Any) -> Any:
