@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import Value
 from tinygrad_cifar.engine.operations import TensorLike, operation
+from tinygrad_cifar.engine.ops.shapes import _sum_to
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------
@@ -22,11 +23,18 @@ subtract = binary("subtract", np.subtract, x=lambda g: g, y=lambda g: -g, doc=Do
 multiply = binary(
     "multiply", np.multiply, x=lambda g, y: g * y, y=lambda g, x: g * x, doc=Doc("Multiply.", "x * y", x="y", y="x")
 )
+
+
+def _sum_as(g: Any, y: Any) -> Any:
+    """Sum a cotangent to the shape of the input that it is for, so that what follows is computed for few elements."""
+    return g if g.shape == y.shape else _sum_to(g, y.shape)
+
+
 divide = binary(
     "divide",
     np.divide,
     x=lambda g, y: g / y,
-    y=lambda g, out, y: -(g * out) / y,
+    y=lambda g, out, y: -_sum_as(g * out, y) / y,
     doc=Doc("Divide.", "x / y", x="1 / y", y="-x / y**2"),
 )
 negative = unary("negative", np.negative, x=lambda g: -g, doc=Doc("Change the sign.", "-x", x="-1"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.axes import Axis, invert_permutation, normalize_axes, normalize_axis_index, size_along
-from tinygrad_cifar.engine.blocked import short_axes
+from tinygrad_cifar.engine.blocked import row_sums, short_axes
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
@@ -25,7 +25,7 @@ from tinygrad_cifar.engine.primitives import primitive
 
 _sum = primitive(
     "sum",
-    lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
+    lambda x, axis, keepdims: _sum_array(x, axis, keepdims),
     x=lambda g, x_shape, axis, keepdims: _broadcast_to(_restore_axes(g, x_shape, axis, keepdims), x_shape),
     doc=Doc("Sum.", "sum(x, axis)", x="broadcast_to(expand_dims(g, axis), x.shape)"),
 )
@@ -94,6 +94,13 @@ _cumsum = primitive(
     x=lambda g, axis: flip(_cumsum(flip(g, axis), axis), axis),
     doc=Doc("Cumulative sum.", "cumsum(x, axis)", x="flip(cumsum(flip(g, axis), axis), axis)"),
 )
+
+
+def _sum_array(x: Any, axis: tuple[int, ...], keepdims: Any) -> Any:
+    if x.size < row_sums.SMALLEST or sorted(axis) != [*range(len(axis))] or len(axis) in (0, x.ndim):
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    out = row_sums.sum_leading(x, len(axis))
+    return out.reshape((1,) * len(axis) + out.shape) if keepdims else out
 
 
 def _restore_axes(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:

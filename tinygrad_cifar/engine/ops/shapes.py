@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index
+from tinygrad_cifar.engine.blocked.row_sums import sum_leading
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import shape_of, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
@@ -54,7 +55,7 @@ _pad = primitive(
 def _sum_to_shape(x: Any, shape: tuple[int, ...]) -> Any:
     added = x.ndim - len(shape)
     if added > 0 and x.shape[added:] == shape:  # only leading axes were added, as for a bias
-        return np.add.reduce(x, axis=tuple(range(added)))
+        return sum_leading(x, added)
     stretched = list(range(added))
     for axis, (wide, size) in enumerate(zip(x.shape[max(added, 0) :], shape, strict=False), max(added, 0)):
         if size != wide:
