@@ -77,12 +77,18 @@ def reciprocal(x: TensorLike) -> TensorLike:
     return divide(1, x)
 
 
+def _or_one(length: Any) -> Any:
+    """Return lengths as a divisor: 1 where one is 0."""
+    is_zero = length == 0
+    return length + is_zero if is_zero.any() else length  # to add zeros takes as long as the division
+
+
 hypot = binary(
     "hypot",
     np.hypot,
     kink=lambda x, y: (x == 0) & (y == 0),
-    x=lambda g, out, x: g * (x / (out + (out == 0))),
-    y=lambda g, out, y: g * (y / (out + (out == 0))),
+    x=lambda g, out, x: g * (x / _or_one(out)),
+    y=lambda g, out, y: g * (y / _or_one(out)),
     doc=Doc(
         "Compute the length of the hypotenuse, without overflow.",
         "sqrt(x**2 + y**2)",
