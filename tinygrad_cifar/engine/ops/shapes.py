@@ -159,6 +159,11 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> TensorLike:
     >>> expand_dims(np.zeros(3), (0, -1)).shape
     (1, 3, 1)
     """
+    shape = shape_of(x)
+    ndim = len(shape) + 1
+    if type(axis) is int and -ndim <= axis < ndim:  # the usual case, in a third of the time
+        axis %= ndim
+        return _reshape(x, (*shape[:axis], 1, *shape[axis:]))
     return _reshape_as(x, np.expand_dims, axis)
 
 
