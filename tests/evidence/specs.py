@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -671,6 +672,9 @@ SPECS: dict[str, Spec] = {
         kink("the norm of 0", [[0.0, 0.0]], [[0.0, 0.0]], cotangent=3.0),
     ),
     "softmax": Spec(tg.softmax, softmaxes(), _softmax),
+    "var": reduction(
+        lambda x, axis, keepdims: tg.var(x, axis, keepdims=keepdims), statistics.pvariance, moderate, of_nothing=False
+    ),
     "cross_entropy": Spec(cross_entropy, classifications(), _cross_entropy),
     "cumsum": Spec(tg.cumsum, cumulations(), _cumulated, affine=True),
     "matmul": Spec(tg.matmul, products(), _product, affine=True),

@@ -6,6 +6,8 @@ These functions know nothing of tensors or derivatives; the pages of the derivat
 - :mod:`~tinygrad_cifar.engine.blocked.memory`: memory of large results, used again by the next step.
 - :mod:`~tinygrad_cifar.engine.blocked.products`: matrix products.
 - :mod:`~tinygrad_cifar.engine.blocked.elementwise`: element-wise functions.
+- :mod:`~tinygrad_cifar.engine.blocked.row_sums`: sums over the rows of long and narrow arrays.
+- :mod:`~tinygrad_cifar.engine.blocked.short_axes`: reductions over axes of few elements.
 - :mod:`~tinygrad_cifar.engine.blocked.convolution`: a convolution, and the gradients of its input and of its filters.
 - :mod:`~tinygrad_cifar.engine.blocked.pooling`: maxima and sums of windows of an image.
 - :mod:`~tinygrad_cifar.engine.blocked.normalization`: statistics of channels, and the normalisation by them.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.blocked import memory, threads
+from tinygrad_cifar.engine.blocked.row_sums import sum_leading
 
 _BLOCK_BYTES = 262_144
 
@@ -26,10 +27,10 @@ def channel_statistics(x: Any) -> Any:
     def process(place: int) -> None:
         block = rows[blocks[place]]
         deviation = block - block[0]  # a sum of small numbers has a small rounding error
-        mean = np.add.reduce(deviation, axis=0) / len(block)
+        mean = sum_leading(deviation, 1) / len(block)
         deviation -= mean
         deviation *= deviation
-        parts[place] = block[0] + mean, np.add.reduce(deviation, axis=0)
+        parts[place] = block[0] + mean, sum_leading(deviation, 1)
 
     threads.run(range(len(blocks)), lambda: process, 4 * x.size)
     (mean, squares), count = parts[0].copy(), blocks[0].stop
@@ -66,11 +67,11 @@ def channel_sums(g: Any, x: Any = None, mean: Any = None) -> tuple[Any, Any]:
 
     def process(place: int) -> None:
         block = rows[blocks[place]]
-        np.add.reduce(block, axis=0, out=parts[place, 0])
+        parts[place, 0] = sum_leading(block, 1)
         if others is not None:
             deviation = others[blocks[place]] - mean
             deviation *= block
-            np.add.reduce(deviation, axis=0, out=parts[place, 1])
+            parts[place, 1] = sum_leading(deviation, 1)
 
     threads.run(range(len(blocks)), lambda: process, 4 * g.size)
     return np.add.reduce(parts[:, 0], axis=0), None if x is None else np.add.reduce(parts[:, 1], axis=0)

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import Value
 from tinygrad_cifar.engine.operations import TensorLike, operation
+from tinygrad_cifar.engine.ops.shapes import _sum_to
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------
@@ -22,11 +23,18 @@ subtract = binary("subtract", np.subtract, x=lambda g: g, y=lambda g: -g, doc=Do
 multiply = binary(
     "multiply", np.multiply, x=lambda g, y: g * y, y=lambda g, x: g * x, doc=Doc("Multiply.", "x * y", x="y", y="x")
 )
+
+
+def _sum_as(g: Any, y: Any) -> Any:
+    """Sum a cotangent to the shape of the input that it is for, so that what follows is computed for few elements."""
+    return g if g.shape == y.shape else _sum_to(g, y.shape)
+
+
 divide = binary(
     "divide",
     np.divide,
     x=lambda g, y: g / y,
-    y=lambda g, out, y: -(g * out) / y,
+    y=lambda g, out, y: -_sum_as(g * out, y) / y,
     doc=Doc("Divide.", "x / y", x="1 / y", y="-x / y**2"),
 )
 negative = unary("negative", np.negative, x=lambda g: -g, doc=Doc("Change the sign.", "-x", x="-1"))
@@ -69,12 +77,18 @@ def reciprocal(x: TensorLike) -> TensorLike:
     return divide(1, x)
 
 
+def _or_one(length: Any) -> Any:
+    """Return lengths as a divisor: 1 where one is 0."""
+    is_zero = length == 0
+    return length + is_zero if is_zero.any() else length  # to add zeros takes as long as the division
+
+
 hypot = binary(
     "hypot",
     np.hypot,
     kink=lambda x, y: (x == 0) & (y == 0),
-    x=lambda g, out, x: g * (x / (out + (out == 0))),
-    y=lambda g, out, y: g * (y / (out + (out == 0))),
+    x=lambda g, out, x: g * (x / _or_one(out)),
+    y=lambda g, out, y: g * (y / _or_one(out)),
     doc=Doc(
         "Compute the length of the hypotenuse, without overflow.",
         "sqrt(x**2 + y**2)",

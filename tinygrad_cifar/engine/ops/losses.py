@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.axes import normalize_axis_index
+from tinygrad_cifar.engine.blocked import short_axes
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of
 from tinygrad_cifar.engine.operations import TensorLike, operation
@@ -21,7 +22,7 @@ from tinygrad_cifar.engine.primitives import primitive
 
 _softmax = primitive(
     "softmax",
-    lambda x, axis: _normalize(np.exp(x - np.maximum.reduce(x.real, axis=axis, keepdims=True)), axis),
+    lambda x, axis: _normalize(np.exp(x - short_axes.reduce(np.maximum, x.real, (axis,), True)), axis),
     x=lambda g, out, axis: out * (g - reductions.sum(g * out, axis, True)),
     doc=Doc("Softmax.", "exp(x) / sum(exp(x), axis)", x="out * (g - sum(g * out, axis))"),
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.axes import Axis, invert_permutation, normalize_axes, normalize_axis_index, size_along
+from tinygrad_cifar.engine.blocked import row_sums, short_axes
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
@@ -24,13 +25,13 @@ from tinygrad_cifar.engine.primitives import primitive
 
 _sum = primitive(
     "sum",
-    lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims),
+    lambda x, axis, keepdims: _sum_array(x, axis, keepdims),
     x=lambda g, x_shape, axis, keepdims: _broadcast_to(_restore_axes(g, x_shape, axis, keepdims), x_shape),
     doc=Doc("Sum.", "sum(x, axis)", x="broadcast_to(expand_dims(g, axis), x.shape)"),
 )
 _max = primitive(
     "max",
-    lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims),
+    lambda x, axis, keepdims: short_axes.reduce(np.maximum, x, axis, keepdims),
     kink=lambda x, axis, keepdims: _is_tied(x, np.maximum.reduce(x, axis=axis, keepdims=True), axis),
     x=lambda g, out, x, axis, keepdims: _split_among_ties(g, out, x, axis, keepdims),
     doc=Doc(
@@ -42,7 +43,7 @@ _max = primitive(
 )
 _min = primitive(
     "min",
-    lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims),
+    lambda x, axis, keepdims: short_axes.reduce(np.minimum, x, axis, keepdims),
     kink=lambda x, axis, keepdims: _is_tied(x, np.minimum.reduce(x, axis=axis, keepdims=True), axis),
     x=lambda g, out, x, axis, keepdims: _split_among_ties(g, out, x, axis, keepdims),
     doc=Doc(
@@ -95,6 +96,13 @@ _cumsum = primitive(
 )
 
 
+def _sum_array(x: Any, axis: tuple[int, ...], keepdims: Any) -> Any:
+    if x.size < row_sums.SMALLEST or sorted(axis) != [*range(len(axis))] or len(axis) in (0, x.ndim):
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    out = row_sums.sum_leading(x, len(axis))
+    return out.reshape((1,) * len(axis) + out.shape) if keepdims else out
+
+
 def _restore_axes(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
     """Return ``g`` with the reduced axes, of size 1."""
     return g if keepdims else _reshape(g, tuple([1 if i in axis else size for i, size in enumerate(shape)]))
@@ -103,8 +111,17 @@ def _restore_axes(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdim
 def _split_among_ties(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """Give the cotangent to the elements that equal the extreme, in equal parts."""
     hit = x == _restore_axes(out, x.shape, axis, keepdims)
-    parts = np.maximum(np.add.reduce(hit, axis=axis, keepdims=True), 1).astype(g.dtype)  # NaN equals nothing
-    return (_restore_axes(g, x.shape, axis, keepdims) / parts) * hit
+    g = _restore_axes(g, x.shape, axis, keepdims)
+    largest = unwrap_value(out)
+    # Counting the elements of each tie takes longer than the rest. There is none if there are as many hits as results,
+    # and none of these is NaN, which equals nothing.
+    if np.count_nonzero(hit) == largest.size and not np.isnan(np.maximum.reduce(largest, axis=None, initial=0)):
+        return g * hit
+    if size_along(x.shape, axis) <= np.iinfo(np.uint8).max:
+        count = short_axes.reduce(np.add, hit.view(np.uint8), axis, True)
+    else:
+        count = np.add.reduce(hit, axis=axis, keepdims=True)
+    return (g / np.maximum(count, 1).astype(g.dtype)) * hit
 
 
 def _norm_forward(x: Any, axis: tuple[int, ...], keepdims: Any) -> Any:
@@ -140,7 +157,7 @@ def _log_sum_exp(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
 
 def _finite_max(x: Any, axis: tuple[int, ...]) -> Any:
     """Return the largest element, so that no exponential of a difference exceeds 1; 0 where it is not finite."""
-    largest = np.maximum.reduce(x.real, axis=axis, keepdims=True)
+    largest = short_axes.reduce(np.maximum, x.real, axis, True)
     return np.where(np.isfinite(largest), largest, 0)
 
 

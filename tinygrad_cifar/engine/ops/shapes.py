@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index, reversed_axes
+from tinygrad_cifar.engine.blocked.row_sums import sum_leading
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import shape_of, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
@@ -54,7 +55,7 @@ _pad = primitive(
 def _sum_to_shape(x: Any, shape: tuple[int, ...]) -> Any:
     added = x.ndim - len(shape)
     if added > 0 and x.shape[added:] == shape:  # only leading axes were added, as for a bias
-        return np.add.reduce(x, axis=tuple(range(added)))
+        return sum_leading(x, added)
     stretched = list(range(added))
     for axis, (wide, size) in enumerate(zip(x.shape[max(added, 0) :], shape, strict=False), max(added, 0)):
         if size != wide:
@@ -158,6 +159,11 @@ def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> TensorLike:
     >>> expand_dims(np.zeros(3), (0, -1)).shape
     (1, 3, 1)
     """
+    shape = shape_of(x)
+    ndim = len(shape) + 1
+    if type(axis) is int and -ndim <= axis < ndim:  # the usual case, in a third of the time
+        axis %= ndim
+        return _reshape(x, (*shape[:axis], 1, *shape[axis:]))
     return _reshape_as(x, np.expand_dims, axis)
 
 

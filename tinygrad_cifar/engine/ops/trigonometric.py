@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.documentation import Doc
+from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import hypot, multiply, sqrt, square
+from tinygrad_cifar.engine.ops.elementwise import _or_one, hypot, multiply, sqrt, square
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 sin = unary("sin", np.sin, x=lambda g, x: g * cos(x), doc=Doc("Compute the sine of angles in radians.", x="cos(x)"))
@@ -68,10 +69,20 @@ arctan2 = binary(
 
 
 def _arctan2_vjp(g: Any, x: Any, y: Any) -> Any:
-    """Return ``g * x / (x**2 + y**2)``, dividing twice by the root, which does not overflow."""
-    length = hypot(x, y)
-    length = length + (length == 0)
+    """Return ``g * x / (x**2 + y**2)``; where a square is not exact enough, divide twice by the root instead."""
+    with np.errstate(over="ignore", under="ignore"):
+        squared = x * x + y * y  # not square(y), which would make a Python number an array of float64
+    if _is_normal(unwrap_value(squared)):  # the root takes four times as long
+        return g * (x / squared)
+    length = _or_one(hypot(x, y))
     return g * ((x / length) / length)
+
+
+def _is_normal(squares: Any) -> bool:
+    """Return whether no square has overflowed, or lost digits by underflow."""
+    kind = np.finfo(squares.dtype)
+    smallest = np.minimum.reduce(squares, axis=None, initial=1)
+    return bool(smallest > kind.tiny / kind.eps and np.maximum.reduce(squares, axis=None, initial=1) < np.inf)
 
 
 sinh = unary(
