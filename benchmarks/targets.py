@@ -181,16 +181,16 @@ def _models(result: Results) -> Iterator[Verdict]:
         rows = [row for row in result["rows"] if row["goal"] == goal.name]
         for name, whose in ((HAND, "hand-derived NumPy's"), (TORCH, "PyTorch's")):
             found = [
-                (share.median, row["case"], models.limits(row)[name])
+                (share.median, models.title(row), models.limits(row)[name])
                 for row in rows
                 if name in models.limits(row) and (share := models.time_over(row, name)) is not None
             ]
             if found:
                 worst, where, limit = max(found)
                 met = sum(share <= limit for share, _, _ in found)
-                target = f"models ({goal.name}), time over {whose}"
+                target = f"models, {goal.name}: time over {whose}"
                 yield Verdict(target, limit, worst, f"{where}; {met} of {len(found)} rows are within the limit")
-    peaks = [(peak, row["case"]) for row in result["rows"] if (peak := models.memory_over_hand(row)) is not None]
+    peaks = [(peak, models.title(row)) for row in result["rows"] if (peak := models.memory_over_hand(row)) is not None]
     if peaks:
         worst, where = max(peaks)
         met = sum(peak <= MEMORY for peak, _ in peaks)

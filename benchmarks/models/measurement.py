@@ -164,6 +164,12 @@ def memory_over_hand(row: dict[str, Any]) -> float | None:
     return row["memory"][OURS] / row["memory"][HAND] if HAND in row["memory"] else None
 
 
+def title(row: dict[str, Any]) -> str:
+    """Return the name of a row: its case, the class of its goal, and the number of threads if there are several."""
+    threads = f", {row['threads']} threads" if row["threads"] > 1 else ""
+    return f"{row['case']} ({row['goal']}{threads})"
+
+
 def limits(row: dict[str, Any]) -> dict[str, float]:
     """Return the largest times over those of other contestants that are the goal of a row."""
     goal = next(goal for goal in GOALS if goal.name == row["goal"])
@@ -202,11 +208,9 @@ def _block(row: dict[str, Any]) -> list[str]:
         return f"{f'{_short(share.median)} {_short(share.low)}-{_short(share.high)}{mark}':>{_WIDTH}}"
 
     memory = memory_over_hand(row)
-    threads = f", {row['threads']} threads" if row["threads"] > 1 else ""
-    title = f"{row['case']} ({row['goal']}{threads})"
     peak = "" if memory is None else f"memory {memory:.2f}{'*' if memory > MEMORY else ' '}"
     out = [
-        f"{title:64}{peak:>15}".rstrip(),
+        f"{title(row):64}{peak:>15}".rstrip(),
         f"  {1e6 * spread(row['seconds'][OURS]).median:>9,.0f}{''.join(map(cell, OTHERS))}".rstrip(),
     ]
     out += [f"    over {name}:{cell(name)}".rstrip() for name in row["seconds"] if name not in (OURS, *OTHERS)]

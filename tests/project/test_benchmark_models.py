@@ -258,14 +258,16 @@ def test_verdicts_are_those_of_the_worst_row_of_each_goal() -> None:
     ]
     found = {verdict.target: verdict for verdict in targets.verdicts({"models": {"rows": rows, "missing": []}})}
     assert [(target, round(v.measured, 2), v.met) for target, v in found.items()] == [
-        ("models (arrays), time over hand-derived NumPy's", 1.25, False),
-        ("models (arrays), time over PyTorch's", 1.0, True),
-        ("models (tiny operations), time over hand-derived NumPy's", 1.67, True),
-        ("models (tiny operations), time over PyTorch's", 2.0, False),
-        ("models (second derivatives), time over PyTorch's", 1.0, True),
+        ("models, arrays: time over hand-derived NumPy's", 1.25, False),
+        ("models, arrays: time over PyTorch's", 1.0, True),
+        ("models, tiny operations: time over hand-derived NumPy's", 1.67, True),
+        ("models, tiny operations: time over PyTorch's", 2.0, False),
+        ("models, second derivatives: time over PyTorch's", 1.0, True),
         ("models, peak memory over hand-derived NumPy's", 1.2, False),
     ]
-    assert "b; 1 of 2 rows are within the limit" in found["models (arrays), time over hand-derived NumPy's"].where
+    assert (
+        "b (arrays); 1 of 2 rows are within the limit" in found["models, arrays: time over hand-derived NumPy's"].where
+    )
 
 
 def test_times_that_miss_their_goal_are_marked() -> None:
