@@ -7,6 +7,7 @@ passes over the memory instead of ten; their VJPs, when they are differentiated 
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _batch_norm = primitive(
     aux="statistics",
     x=lambda g, x, scale, statistics, epsilon: _batch_norm_vjp_x(g, x, scale, statistics, epsilon),
     scale=lambda g, x, statistics, epsilon: _batch_norm_vjp_scale(g, x, statistics, epsilon),
-    bias=lambda g: _sum_over_rows(g),
+    bias=lambda g, statistics: _batch_norm_vjp_bias(g, statistics),
     doc=Doc(
         "Batch normalisation.",
         "scale * (x - mean(x)) / sqrt(var(x) + epsilon) + bias, over all axes but the last",
@@ -49,32 +50,56 @@ _layer_norm = primitive(
 )
 
 
+class _Statistics:
+    """Mean and variance of each channel, and the sums over the cotangent, which all three VJPs need."""
+
+    __slots__ = ("_cotangent", "_sums", "mean", "variance")
+
+    def __init__(self, x: Any) -> None:
+        self.mean, self.variance = blocked.channel_statistics(x)
+        self._cotangent: Any = None  # a weak reference to the cotangent of the sums
+        self._sums: Any = None
+
+    def sums(self, g: Any, x: Any) -> Any:
+        """Return the sums of ``g``, and of ``g * (x - mean)``, over each channel."""
+        if self._cotangent is None or self._cotangent() is not g:
+            self._sums = blocked.channel_sums(g, x, self.mean)
+            self._cotangent = weakref.ref(g)
+        return self._sums
+
+    def sum(self, g: Any) -> Any:
+        """Return the sums of ``g`` over each channel."""
+        is_known = self._cotangent is not None and self._cotangent() is g
+        return self._sums[0] if is_known else blocked.channel_sums(g)[0]
+
+
 def _batch_norm_forward(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
-    statistics = blocked.channel_statistics(x)
-    average, variance = statistics
-    return blocked.normalize(x, average, scale / np.sqrt(variance + epsilon), bias), statistics
+    statistics = _Statistics(x)
+    return blocked.normalize(x, statistics.mean, scale / np.sqrt(statistics.variance + epsilon), bias), statistics
 
 
 def _batch_norm_vjp_x(g: Any, x: Any, scale: Any, statistics: Any, epsilon: float) -> Any:
     if statistics is None:
         z, factor = _normalized(x, tuple(range(x.ndim - 1)), epsilon)
         return _through_statistics(g * scale, z, factor, tuple(range(x.ndim - 1)))
-    average, variance = statistics
-    factor, count = 1 / np.sqrt(variance + epsilon), math.prod(g.shape[:-1])
-    total, total_with_x = blocked.channel_sums(g, x, average)
+    factor, count = 1 / np.sqrt(statistics.variance + epsilon), math.prod(g.shape[:-1])
+    total, total_with_x = statistics.sums(g, x)
     a = scale * factor
-    return blocked.combine(g, x, average, (a, -a * factor * factor * total_with_x / count, -a * total / count))
+    return blocked.combine(g, x, statistics.mean, (a, -a * factor * factor * total_with_x / count, -a * total / count))
 
 
 def _batch_norm_vjp_scale(g: Any, x: Any, statistics: Any, epsilon: float) -> Any:
     if statistics is None:
         return _sum_over_rows(g * _normalized(x, tuple(range(x.ndim - 1)), epsilon)[0])
-    average, variance = statistics
-    return blocked.channel_sums(g, x, average)[1] / np.sqrt(variance + epsilon)
+    return statistics.sums(g, x)[1] / np.sqrt(statistics.variance + epsilon)
+
+
+def _batch_norm_vjp_bias(g: Any, statistics: Any) -> Any:
+    return _sum_over_rows(g) if statistics is None else statistics.sum(g)
 
 
 def _sum_over_rows(g: Any) -> Any:
-    return blocked.channel_sums(g)[0] if isinstance(g, np.ndarray) else sum(g, tuple(range(g.ndim - 1)))
+    return sum(g, tuple(range(g.ndim - 1)))
 
 
 def _layer_norm_forward(x: Any, epsilon: float) -> Any:
@@ -126,8 +151,8 @@ def batch_norm(x: TensorLike, scale: TensorLike, bias: TensorLike, epsilon: floa
     return batch_norm_with_statistics(x, scale, bias, epsilon)[0]
 
 
-def batch_norm_with_statistics(x: Any, scale: Any, bias: Any, epsilon: float) -> tuple[Any, Any]:
-    """Return the result of :func:`batch_norm`, and the means and variances of the channels, an array of two rows."""
+def batch_norm_with_statistics(x: Any, scale: Any, bias: Any, epsilon: float) -> tuple[Any, tuple[Any, Any]]:
+    """Return the result of :func:`batch_norm`, and the means and the variances of the channels."""
     x, scale, bias = _as_floats(x), _as_floats(scale), _as_floats(bias)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must have a batch axis and a channel axis; its shape is {x.shape}")
@@ -144,7 +169,8 @@ def batch_norm_with_statistics(x: Any, scale: Any, bias: Any, epsilon: float) ->
         x, scale, bias = (astype(part, np.float32) for part in (x, scale, bias))
         result, statistics = batch_norm_with_statistics(x, scale, bias, epsilon)
         return astype(result, np.float16), statistics
-    return apply_with_aux(_batch_norm.primitive, (x, scale, bias, float(epsilon)))
+    result, statistics = apply_with_aux(_batch_norm.primitive, (x, scale, bias, float(epsilon)))
+    return result, (statistics.mean, statistics.variance)
 
 
 @operation(_layer_norm)
