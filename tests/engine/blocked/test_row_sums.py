@@ -1,4 +1,4 @@
-"""Sums over leading axes are NumPy's up to rounding, for all shapes, layouts and types."""
+"""Sums over leading axes, or the last, are NumPy's up to rounding, for all shapes, layouts and types."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from tinygrad_cifar.engine.blocked import row_sums
     shape=st.sampled_from([(16, 1), (16, 3), (16, 16), (3, 5, 7), (16, 300)]),
     layout=st.sampled_from(["C", "F", "every other row"]),
     dtype=st.sampled_from([np.float32, np.float64, np.int64]),
+    leading=st.booleans(),
     keepdims=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_sums_over_leading_axes_are_numpys(rows, shape, layout, dtype, keepdims, seed):
+def test_sums_over_leading_axes_or_the_last_are_numpys(rows, shape, layout, dtype, leading, keepdims, seed):
     x = (np.random.default_rng(seed).standard_normal((rows, *shape)) * 10).astype(dtype)
     x = np.repeat(x, 2, axis=0)[::2] if layout == "every other row" else np.array(x, order=layout)
-    axes = tuple(range(x.ndim - 1))
+    axes = tuple(range(x.ndim - 1)) if leading else (x.ndim - 1,)
     found = tg.sum(x, axes, keepdims)
     wanted = np.sum(x, axis=axes, keepdims=keepdims)
-    bound = 0 if dtype is np.int64 else rows * np.finfo(dtype).eps * np.sum(np.abs(x), axis=axes, keepdims=keepdims)
+    bound = (
+        0
+        if dtype is np.int64
+        else max(rows, 300) * np.finfo(dtype).eps * np.sum(np.abs(x), axis=axes, keepdims=keepdims)
+    )
     assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
     assert (np.abs(found - wanted) <= bound).all()
 
@@ -36,6 +41,14 @@ def test_rounding_error_of_a_long_sum_is_that_of_a_short_one(dtype):
     x = np.random.default_rng(0).uniform(0.5, 1, (100_000, 10)).astype(dtype)
     exact = x.astype(np.longdouble).sum(axis=0)
     error = np.abs(row_sums.sum_leading(x, 1) - exact) / exact
+    assert error.max() <= 20 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_error_of_a_sum_along_the_last_axis(dtype):
+    x = np.random.default_rng(0).uniform(0.5, 1, (100, 256)).astype(dtype)
+    exact = x.astype(np.longdouble).sum(axis=1)
+    error = np.abs(row_sums.sum_last(x) - exact) / exact
     assert error.max() <= 20 * np.finfo(dtype).eps
 
 

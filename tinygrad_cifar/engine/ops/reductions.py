@@ -97,10 +97,15 @@ _cumsum = primitive(
 
 
 def _sum_array(x: Any, axis: tuple[int, ...], keepdims: Any) -> Any:
-    if x.size < row_sums.SMALLEST or sorted(axis) != [*range(len(axis))] or len(axis) in (0, x.ndim):
+    if x.size < row_sums.SMALLEST or len(axis) in (0, x.ndim):
         return np.add.reduce(x, axis=axis, keepdims=keepdims)
-    out = row_sums.sum_leading(x, len(axis))
-    return out.reshape((1,) * len(axis) + out.shape) if keepdims else out
+    if axis == (x.ndim - 1,):
+        out = row_sums.sum_last(x)
+    elif sorted(axis) == [*range(len(axis))]:
+        out = row_sums.sum_leading(x, len(axis))
+    else:
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)
+    return _restore_axes(out, x.shape, axis, False) if keepdims else out
 
 
 def _restore_axes(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index, reversed_axes
-from tinygrad_cifar.engine.blocked.row_sums import sum_leading
+from tinygrad_cifar.engine.blocked.row_sums import sum_last, sum_leading
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import shape_of, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
@@ -64,6 +64,8 @@ def _sum_to_shape(x: Any, shape: tuple[int, ...]) -> Any:
             stretched.append(axis)
     if added < 0:
         raise ValueError(f"shape {shape} cannot be broadcast to {x.shape}, so there is nothing to sum")
+    if stretched == [x.ndim - 1]:
+        return sum_last(x).reshape(shape)
     return np.add.reduce(x, axis=tuple(stretched)).reshape(shape)
 
 
