@@ -114,6 +114,9 @@ def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geome
     # If no element is in two windows, each is written once at most.
     is_disjoint = geometry.dilation == (1, 1) and not any(map(any, geometry.padding))
     is_disjoint = is_disjoint and all(s >= w for s, w in zip(geometry.stride, window, strict=True))
+    is_tiled = (
+        is_disjoint and geometry.stride == window and (output[0] * window[0], output[1] * window[1]) == (height, width)
+    )
 
     def make_worker() -> Any:
         padded = PaddedBlock(size, (height, width, channels), geometry, x.dtype, -np.inf)
@@ -122,7 +125,8 @@ def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geome
         def process(block: slice) -> None:
             own, found = y[block], padded.load(x[block])
             target = out[block] if sums is None else sums[: block.stop - block.start]
-            target[...] = 0
+            if not is_tiled:  # there are elements that no window writes to, or several do
+                target[...] = 0
             for place, is_first in _first_maxima(found, largest[block], window, output, geometry):
                 if sums is None:
                     np.multiply(own, is_first, out=target[place])
@@ -172,11 +176,13 @@ def _first_maxima(
 ) -> Iterator[tuple[Place, Any]]:
     """Yield each element of the windows, and in which windows it is the first that is the maximum, or NaN."""
     is_found = np.zeros(largest.shape, bool)
+    has_nan = np.isnan(largest).any()
     for a, b in np.ndindex(window):
         place = element_of_windows(a, b, output, geometry)
         element = padded[place]
         is_first = np.equal(element, largest)
-        is_first |= np.not_equal(element, element)
+        if has_nan:
+            is_first |= np.not_equal(element, element)
         np.greater(is_first, is_found, out=is_first)  # True and not False
         is_found |= is_first
         yield place, is_first
