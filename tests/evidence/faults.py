@@ -238,9 +238,11 @@ ENGINE_FAULTS = {
     "passes arrays to recorded VJPs": EngineFault(
         "engine.backprop", "propagate", "A if B is None else partial(C, B)", "A"
     ),
-    "passes the result as an array to recorded VJPs": EngineFault("engine.backprop", "_as_values", '{"out": A}', "{}"),
+    "passes the result as an array to recorded VJPs": EngineFault(
+        "engine.backprop", "_as_values", 'A["out"] = B', "pass"
+    ),
     "confuses the operands of a variadic primitive": EngineFault(
-        "engine.backprop", "_as_values", "enumerate(A)", "enumerate(A, 1)"
+        "engine.backprop", "_as_values_of_several", "enumerate(A)", "enumerate(A, 1)"
     ),
     "does not record with create_graph=True": EngineFault("engine.backprop", "_run_backward", "if A:\n    ...", "pass"),
     # the graph

@@ -214,22 +214,32 @@ def _as_saved(node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:  # noqa: ARG
 def _as_values(value_type: type[Value], node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:
     """Return the edges of a node with their saved arrays as values, so that operations inside the VJPs are recorded."""
     op: Any = node.primitive
-    nodes: dict[Any, Node] = {"out": node}
+    if op.variadic:
+        return _as_values_of_several(value_type, node, edges)
+    nodes = {vjp.input: parent for parent, vjp, _ in edges}
+    nodes["out"] = node
+    found = []
     for parent, vjp, saved in edges:
-        nodes[saved[vjp.names.index("i")] if op.variadic else vjp.input] = parent
+        values = [
+            _wrap(value_type, x, nodes[name]) if name in nodes else None if name == op.aux else x
+            for name, x in zip(vjp.names, saved, strict=True)
+        ]
+        found.append((parent, vjp, tuple(values)))
+    return found
 
-    def as_value(array: Any, key: Any) -> Any:
-        if key not in nodes:
-            return None if key == op.aux else array
-        return _wrap(value_type, array, nodes[key])
 
-    def as_values(name: str, saved: Any) -> Any:
-        if op.variadic and name == op.inputs[0]:
-            return tuple([as_value(array, i) for i, array in enumerate(saved)])
-        return as_value(saved, name)
+def _as_values_of_several(value_type: type[Value], node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:
+    """Do as :func:`_as_values` does, for a variadic primitive, whose first argument is a tuple of inputs."""
+    op: Any = node.primitive
+    nodes = {saved[vjp.names.index("i")]: parent for parent, vjp, saved in edges}
+
+    def as_value(name: str, x: Any) -> Any:
+        if name == op.inputs[0]:
+            return tuple([_wrap(value_type, part, nodes[i]) if i in nodes else part for i, part in enumerate(x)])
+        return _wrap(value_type, x, node) if name == "out" else x
 
     return [
-        (parent, vjp, tuple([as_values(name, array) for name, array in zip(vjp.names, saved, strict=True)]))
+        (parent, vjp, tuple([as_value(name, x) for name, x in zip(vjp.names, saved, strict=True)]))
         for parent, vjp, saved in edges
     ]
 
@@ -265,7 +275,7 @@ def _edges_towards(start: Node, targets: frozenset[Node], prepare: Prepare) -> C
         for parent, _, _ in edges:
             if parent not in on_paths:
                 return [edge for edge in prepare(node, edges) if edge[0] in on_paths]
-        return prepare(node, edges)
+        return prepare(node, edges) if edges else edges
 
     return edges_of
 
@@ -331,7 +341,7 @@ def _initial_cotangent(name: str, out: Value, gradient: Any) -> Any:
 
 def _wrap(value_type: type[Value], array: Any, node: Node | None = None) -> Any:
     out = object.__new__(value_type)
-    out._array = np.asarray(array)
+    out._array = array if type(array) is np.ndarray else np.asarray(array)
     out._node = node
     return out
 
