@@ -107,9 +107,14 @@ def _gelu_tanh_vjp_forward(g: Any, x: Any) -> Any:
 
 
 def _gelu_tanh_curvature(x: Any) -> Any:
+    return apply_in_blocks(_second_derivative, x) if isinstance(x, np.ndarray) else _second_derivative(x)
+
+
+def _second_derivative(x: Any) -> Any:
     x = clip(x, -_FLAT_FROM, _FLAT_FROM)
-    t, first, second = tanh(_A * (x + _B * x**3)), _A * (1 + 3 * _B * square(x)), 6 * _A * _B * x
-    return (1 - square(t)) * (first + x * (second / 2 - t * square(first)))
+    squared = square(x)
+    t, first, second = tanh(x * (_A + _A * _B * squared)), _A + 3 * _A * _B * squared, 3 * _A * _B * x
+    return (1 - square(t)) * (first + x * (second - t * square(first)))
 
 
 # -- the error function ------------------------------------------------------------------------------------------------
