@@ -524,3 +524,23 @@ def test_the_gradient_of_weights_that_are_used_several_times_is_the_sum(chosen, 
             total, expected = total + (W * g[:3]).sum(), expected + g[:3]
     gradient = tg.grad(total, W, create_graph=create_graph)
     np.testing.assert_allclose(gradient.data, expected, rtol=1e-12, atol=1e-12)
+
+
+@given(st.lists(st.sampled_from(["add", "multiply", "sum"]), min_size=2, max_size=5), st.integers(0, 2**32 - 1))
+def test_large_cotangents_that_inputs_share_are_not_changed(chosen, seed):
+    rng = np.random.default_rng(seed)
+    a, b = (tg.Tensor(rng.normal(size=20_000), requires_grad=True) for _ in range(2))
+    w = rng.normal(size=20_000)
+    total, expected = tg.Tensor(0.0), [np.zeros(20_000), np.zeros(20_000)]
+    for use in chosen:
+        if use == "add":  # both inputs receive the same array
+            total = total + ((a + b) * w).sum()
+            expected = [expected[0] + w, expected[1] + w]
+        elif use == "multiply":
+            total = total + (a * b * w).sum()
+            expected = [expected[0] + b.data * w, expected[1] + a.data * w]
+        else:
+            total = total + a.sum()
+            expected[0] = expected[0] + 1
+    for gradient, right in zip(tg.grad(total, (a, b)), expected, strict=True):
+        np.testing.assert_allclose(gradient.data, right, rtol=1e-12, atol=1e-12)

@@ -161,20 +161,22 @@ class EngineFault(NamedTuple):
     wrong: str
 
 
-_ADD = "A if B is None else B + A"
+_ADD = "A[B] = C + D"
 _ACCUMULATE_GRAD = "A if B is None else B + A"
 _FREE = "if not A:\n    B.C = None"
 _RETAIN = "A if B is None else B"
 
 ENGINE_FAULTS = {
     # the backward pass
-    "keeps only the last contribution to a cotangent": EngineFault("engine.backprop", "_follow", _ADD, "A"),
-    "keeps only the first contribution to a cotangent": EngineFault(
-        "engine.backprop", "_follow", _ADD, "A if B is None else B"
-    ),
+    "keeps only the last contribution to a cotangent": EngineFault("engine.backprop", "_follow", _ADD, "A[B] = D"),
+    "keeps only the first contribution to a cotangent": EngineFault("engine.backprop", "_follow", _ADD, "A[B] = C"),
     "adds cotangents in place, in an array that may be shared": EngineFault(
-        "engine.backprop", "_follow", _ADD, "A if B is None else B.__iadd__(A)"
+        "engine.backprop", "_follow", _ADD, "A[B] = C.__iadd__(D)"
     ),
+    "adds large cotangents in place, in an array that may be shared": EngineFault(
+        "engine.ownership", "is_local", "A.B(C) <= D", "True"
+    ),
+    "adds a large cotangent twice": EngineFault("engine.backprop", "_follow", "np.add(A, B, out=B)", "B + B"),
     "drops the parts of a cotangent when a whole contribution follows": EngineFault(
         "engine.backprop", "_follow", "A = A.total()", "A = None"
     ),

@@ -2,12 +2,13 @@
 
 It starts from the cotangent of the result and visits nodes in decreasing order of creation. All values computed from a
 node were created after it, so when a node is visited, its cotangent is complete. The VJPs on its edges are applied, and
-each result is added to the cotangent of the input that it belongs to; some contributions are collected
-first (:mod:`~tinygrad_cifar.engine.parts`). Leaves end the pass.
+each result is added to the cotangent of the input that it belongs to; some contributions are collected first
+(:mod:`~tinygrad_cifar.engine.parts`). Leaves end the pass.
 
 Unless the graph is retained, a node is freed when it is visited: its edges are dropped, and with them the arrays saved
-for its VJPs. A training loop therefore holds no activations between steps. Cotangents are added out of place, so a VJP
-may return its own cotangent, and several inputs may share one array without a copy; it may be a read-only view.
+for its VJPs. A training loop therefore holds no activations between steps. Cotangents are added out of place, or
+in a new array to which nothing else refers, so a VJP may return its own cotangent, and several inputs may share one
+array without a copy; it may be a read-only view.
 """
 
 from __future__ import annotations
@@ -36,9 +37,14 @@ from tinygrad_cifar.engine.modes import Watcher, active_watchers, enable_grad
 from tinygrad_cifar.engine.operations import V
 from tinygrad_cifar.engine.ops.elementwise import astype
 from tinygrad_cifar.engine.ops.shapes import sum_to
+from tinygrad_cifar.engine.ownership import is_local
 from tinygrad_cifar.engine.parts import Parts
 
 Cotangents = dict[Node, Any]
+
+# Elements from which a cotangent is added to a contribution in place, if nothing else refers to that array: a pass over
+# the memory takes less than asking for new memory, and the largest memory in use is smaller.
+_LARGE = 16_384
 Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
 
 
@@ -145,7 +151,12 @@ def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
         contribution = _match_input(contribution, node, edge)
     if type(known) is Parts:
         known = known.total()
-    cotangents[parent] = contribution if known is None else known + contribution
+    if known is None:
+        cotangents[parent] = contribution
+    elif type(known) is np.ndarray and known.size >= _LARGE and known.dtype is parent.dtype and is_local(contribution):
+        cotangents[parent] = np.add(known, contribution, out=contribution)
+    else:
+        cotangents[parent] = known + contribution
     return known is None
 
 

@@ -4,8 +4,9 @@ A VJP is applied long after its primitive. It must find the values of that time,
 with its own arrays, and whatever a user-defined primitive does to the arrays that it receives.
 
 An array can be reused without a copy only if nothing else refers to it. CPython counts references, so the engine asks:
-:func:`is_shared`, :func:`is_held_elsewhere`, :func:`take_temporary`. On an interpreter that does not count references
-(PyPy, for example) every array is taken to be shared: more arrays are copied, and every result is the same.
+:func:`is_shared`, :func:`is_held_elsewhere`, :func:`is_local`, :func:`take_temporary`. On an interpreter that does not
+count references (PyPy, for example) every array is taken to be shared: more arrays are copied, and every result is the
+same.
 """
 
 from __future__ import annotations
@@ -67,6 +68,17 @@ def is_held_elsewhere(array: Array) -> bool:
     return sys.getrefcount(array) > _OF_AN_ARGUMENT
 
 
+def is_local(array: Array) -> bool:
+    """Return whether nothing but one local variable of the calling function refers to an array and its memory."""
+    return (
+        COUNTS_REFERENCES
+        and type(array) is np.ndarray
+        and array.base is None
+        and array.flags.writeable
+        and sys.getrefcount(array) <= _OF_A_LOCAL
+    )
+
+
 def take_temporary(array: Any, dtype: np.dtype[Any]) -> bool:
     """Return whether a property setter may keep what it was given without a copy, and make it read-only in that case.
 
@@ -103,6 +115,14 @@ def _count_of_an_argument() -> int:
     return public_function(variable)
 
 
+def _count_of_a_local() -> int:
+    def ask(array: Array) -> int:
+        return sys.getrefcount(array)
+
+    local = np.zeros(1)
+    return ask(local)
+
+
 class _Counter:
     """Counts the references to what is assigned to its attribute."""
 
@@ -136,6 +156,7 @@ def _count_of_a_result() -> int:
 
 if COUNTS_REFERENCES:
     _OF_A_VALUE = _count_of_a_value()
+    _OF_A_LOCAL = _count_of_a_local()
     _OF_AN_ARGUMENT = _count_of_an_argument()
     _OF_A_RESULT = _count_of_a_result()
     _OF_AN_ASSIGNED, _OF_AN_ASSIGNED_VARIABLE = _counts_of_assignments()

@@ -38,7 +38,16 @@ divide = binary(
     doc=Doc("Divide.", "x / y", x="1 / y", y="-x / y**2"),
 )
 negative = unary("negative", np.negative, x=lambda g: -g, doc=Doc("Change the sign.", "-x", x="-1"))
-square = unary("square", np.square, x=lambda g, x: (2 * g) * x, doc=Doc("Square.", "x**2", x="2 * x"))
+square = unary("square", np.square, x=lambda g, x: _double(g) * x, doc=Doc("Square.", "x**2", x="2 * x"))
+
+
+def _double(g: Any) -> Any:
+    """Return ``2 * g``; of one number that is repeated, as the cotangent of a sum is, without a new array of its size."""
+    if type(g) is np.ndarray and g.size > 1 and not any(g.strides):
+        return np.broadcast_to(2 * g[(0,) * g.ndim], g.shape)
+    return 2 * g
+
+
 sqrt = unary(
     "sqrt",
     np.sqrt,
