@@ -42,7 +42,7 @@ square = unary("square", np.square, x=lambda g, x: _double(g) * x, doc=Doc("Squa
 
 
 def _double(g: Any) -> Any:
-    """Return ``2 * g``; of one number that is repeated, as the cotangent of a sum is, without a new array of its size."""
+    """Return ``2 * g``; if it repeats one number, as the cotangent of a sum does, without an array of its size."""
     if type(g) is np.ndarray and g.size > 1 and not any(g.strides):
         return np.broadcast_to(2 * g[(0,) * g.ndim], g.shape)
     return 2 * g
