@@ -184,7 +184,7 @@ ENGINE_FAULTS = {
         "engine.backprop", "_collect", "return A(B, C, D)", "return A(B, C)"
     ),
     "drops the last contribution when its sum is computed": EngineFault(
-        "engine.parts", "Parts.total", "A.B(C, D, E)", "A.B(C, D[:-1], E[:-1])"
+        "engine.parts", "Parts.total", "A.B(C, D, E, F)", "A.B(C, D, E[:-1] or E, F[:-1] or F)"
     ),
     "drops the contributions of an operation before those of another": EngineFault(
         "engine.backprop", "_collect", "A(B, C, D.total())", "A(B, C, D._start)"

@@ -465,7 +465,8 @@ def test_the_same_generator_drops_the_same_elements(seed, rate):
 
 @given(pairs, seeds, st.floats(0, 0.9))
 def test_dropout_derivatives_match_differences(pair, seed, rate):
-    check_gradients(lambda x: F.dropout(x * x, rate, np.random.default_rng(seed)), pair[0], second_order=True)
+    x = np.round(pair[0], 3)  # of numbers such as 1e-18, differences of squares cannot be judged
+    check_gradients(lambda x: F.dropout(x * x, rate, np.random.default_rng(seed)), x, second_order=True)
 
 
 @pytest.mark.parametrize("rate", [0.5, np.float64(0.5)])

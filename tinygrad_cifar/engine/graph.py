@@ -149,12 +149,12 @@ class Collection(NamedTuple):
         ``size(node, g, *saved)`` is the number of elements that must be kept until then; 0 if this contribution is to
         be added by itself. ``node`` is that of the input.
     total : callable
-        ``total(start, cotangents, saved)`` adds ``apply(g, *arguments)``, for all of ``cotangents`` and ``saved``, to
-        ``start``: arrays or values.
+        ``total(apply, start, cotangents, saved)`` adds ``apply(g, *arguments)``, for all of ``cotangents`` and
+        ``saved``, to ``start``: arrays or values.
     """
 
     size: Callable[..., int]
-    total: Callable[[Any, list[Any], list[tuple[Any, ...]]], Any]
+    total: Callable[[Callable[..., Any], Any, list[Any], list[tuple[Any, ...]]], Any]
 
 
 class VJP:

@@ -53,7 +53,7 @@ class Parts:
 
     def total(self) -> Any:
         """Return the sum."""
-        return self.vjp.collection.total(self._start, self._cotangents, self._saved)
+        return self.vjp.collection.total(self.vjp.apply, self._start, self._cotangents, self._saved)
 
 
 def collect(
@@ -61,7 +61,7 @@ def collect(
     input: str,
     *,
     size: Callable[..., int],
-    total: Callable[[Any, list[Any], list[tuple[Any, ...]]], Any],
+    total: Callable[[Callable[..., Any], Any, list[Any], list[tuple[Any, ...]]], Any],
 ) -> None:
     """Let the contributions of an operation to the cotangent of one of its inputs be collected."""
     operation.primitive.vjps[input].collection = Collection(size, total)

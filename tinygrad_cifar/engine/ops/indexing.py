@@ -100,7 +100,7 @@ def _add_to_rows(out: Any, indices: Sequence[Any], xs: Sequence[Any]) -> None:
     np.add.at(out.reshape(-1), (rows * size + np.arange(size)).reshape(-1), np.concatenate([x.reshape(-1) for x in xs]))
 
 
-def _add_all(start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
+def _add_all(_: Any, start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
     """Return the cotangent of an array of which parts have been chosen."""
     indices = [index for _, index in saved]
     return _scatter_all((start, *cotangents), (..., *indices), saved[0][0])

@@ -110,11 +110,12 @@ def _elements_of_product(node: Node, g: Any, x: Any, _: Any) -> int:
     return math.prod(g.shape) + math.prod(x.shape) if is_plain else 0
 
 
-def _add_products(start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
+def _add_products(apply: Any, start: Any, cotangents: list[Any], saved: list[tuple[Any, ...]]) -> Any:
     """Return ``start`` and all ``x.T @ g``, as one product, which takes 0.4 of the time in a recurrent network."""
-    xs = tuple([x for x, _ in saved])
-    x, g = (xs[0], cotangents[0]) if len(xs) == 1 else (concatenate(xs, 0), concatenate(cotangents, 0))
-    return start + matmul(x.mT, g)
+    if len(saved) == 1:
+        return start + apply(cotangents[0], *saved[0])
+    x = concatenate(tuple([x for x, _ in saved]), 0)
+    return start + apply(concatenate(cotangents, 0), x, saved[0][1])
 
 
 collect(matmul, "y", size=_elements_of_product, total=_add_products)
