@@ -36,6 +36,7 @@ Beside them:
 
 - :mod:`~tinygrad_cifar.engine.fast_paths`: the definition of ``application`` again, specialised for speed.
 - :mod:`~tinygrad_cifar.engine.modes`: ``no_grad``, watchers.
+- :mod:`~tinygrad_cifar.engine.parts`: contributions to one cotangent that are added together.
 - :mod:`~tinygrad_cifar.engine.hooks`: functions that a backward pass calls with the gradient of a tensor.
 - :mod:`~tinygrad_cifar.engine.ownership`: which arrays may be shared, and which are copied.
 - :mod:`~tinygrad_cifar.engine.operations`, :mod:`~tinygrad_cifar.engine.documentation`: type and help text of an
