@@ -78,3 +78,14 @@ def test_second_derivatives_of_parts_are_those_of_the_whole(indices, seed):
     np.testing.assert_allclose(gradient.data, 3 * count * x.data**2, rtol=1e-14)
     second = tg.grad((gradient**2).sum(), x)
     np.testing.assert_allclose(second.data, 36 * count**2 * x.data**3, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", ">i4"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_index_of_any_integer_type_chooses_rows(dtype, count):
+    x = tg.Tensor(np.arange(120 * 40.0).reshape(120, 40), requires_grad=True)
+    index = np.array([0, 119, 100, 119]).astype(dtype)
+    taken = [x[index] for _ in range(count)]
+    np.testing.assert_array_equal(taken[0].data, x.data[index])
+    sum(part.sum() for part in taken).backward()
+    np.testing.assert_array_equal(x.grad.data[:, 0], count * np.bincount(index.astype(int), minlength=120))

@@ -24,7 +24,7 @@ from tinygrad_cifar.engine.primitives import primitive, variadic_primitive
 
 _getitem = primitive(
     "getitem",
-    lambda x, index: x.take(index, 0) if _chooses_rows(index) else x[index],  # rows in a third of the time
+    lambda x, index: _choose(x, index),
     x=lambda g, x_shape, index: _scatter(g, index, x_shape),
     doc=Doc("Choose elements.", "x[index]", x="zeros(x.shape) with g added at index"),
 )
@@ -48,6 +48,12 @@ _index_update = primitive(
     value=lambda g, index, value_shape: _update_cotangent(g, index, len(value_shape)),
     doc=Doc("Replace elements.", "x with value at index", x="g with 0 at index", value="g[index]"),
 )
+
+
+def _choose(x: Any, index: Any) -> Any:
+    if _chooses_rows(index) and np.can_cast(index.dtype, np.intp):
+        return x.take(index, 0)  # in a third of the time
+    return x[index]
 
 
 def _scatter_array(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
@@ -95,7 +101,8 @@ def _add_to_rows(out: Any, indices: Sequence[Any], xs: Sequence[Any]) -> None:
     size = math.prod(out.shape[1:])
     if not size or not len(out):
         return
-    rows = np.concatenate([index.reshape(-1) for index in indices])
+    # Small integers would overflow, and unsigned ones of 64 bits become floating-point numbers beside signed ones.
+    rows = np.concatenate([index.reshape(-1).astype(np.intp, copy=False) for index in indices])
     rows = np.where(rows < 0, rows + len(out), rows).reshape(-1, 1)
     np.add.at(out.reshape(-1), (rows * size + np.arange(size)).reshape(-1), np.concatenate([x.reshape(-1) for x in xs]))
 
