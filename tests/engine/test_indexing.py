@@ -89,3 +89,21 @@ def test_an_index_of_any_integer_type_chooses_rows(dtype, count):
     np.testing.assert_array_equal(taken[0].data, x.data[index])
     sum(part.sum() for part in taken).backward()
     np.testing.assert_array_equal(x.grad.data[:, 0], count * np.bincount(index.astype(int), minlength=120))
+
+
+@pytest.mark.parametrize("index", [np.array([0]), [0], np.array(0)], ids=["array", "list", "scalar"])
+def test_a_number_cannot_be_indexed_by_an_array(index):
+    with pytest.raises(IndexError, match="too many indices"):
+        tg.Tensor(3.0, requires_grad=True)[index]
+
+
+def test_an_empty_array_of_floating_point_numbers_is_refused_as_an_index():
+    t = tg.Tensor(np.zeros((3, 2)), requires_grad=True)
+    assert t[[]].shape == (0, 2)
+    with pytest.raises(IndexError, match="float64"):
+        t[np.zeros(0)]
+
+
+def test_shapes_that_cannot_be_joined_are_named():
+    with pytest.raises(ValueError, match=r"shapes must be equal except along axis 0; got \[\(2,\), \(3, 2\)\]"):
+        tg.concatenate([tg.Tensor(np.zeros((3, 2))), tg.Tensor(np.zeros(2))])

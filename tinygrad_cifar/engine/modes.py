@@ -18,7 +18,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Watcher:
-    """Callbacks for every operation and every VJP, while a block of code is being watched; these do nothing."""
+    """Callbacks for every operation and every VJP, while a block of code is being watched; these do nothing.
+
+    In a watched backward pass, contributions to a cotangent are added one by one. Those that are added together
+    otherwise (:mod:`~tinygrad_cifar.engine.parts`) may then differ in their last bits.
+    """
 
     def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:
         """Receive the arguments of an operation, as arrays, and its result; also inside a VJP that is recorded."""

@@ -216,7 +216,8 @@ def profile() -> Iterator[Profile]:
 
     The result has sums by primitive, by direction (forward and backward) and by line of the program; ``print`` shows
     them as a table of 80 columns, and a notebook as bars. The operations of the thread or task that enters the block
-    are measured. Outside of such blocks nothing is slower.
+    are measured. Outside of such blocks nothing is slower. Inside, products that are summed in a gradient are added one
+    by one, so its last bits may differ.
 
     Yields
     ------

@@ -51,7 +51,7 @@ _index_update = primitive(
 
 
 def _choose(x: Any, index: Any) -> Any:
-    if _chooses_rows(index) and np.can_cast(index.dtype, np.intp):
+    if x.ndim and _chooses_rows(index) and np.can_cast(index.dtype, np.intp):
         return x.take(index, 0)  # in a third of the time
     return x[index]
 
@@ -168,7 +168,7 @@ def _constant_part(part: Any) -> Any:
         return part
     refuse_masked_array("an index", part)
     index = np.asarray(unwrap_value(part))
-    if index.size == 0 and index.dtype.kind == "f":
+    if index.size == 0 and isinstance(part, (list, tuple)):  # an empty list becomes an array of floating-point numbers
         return index.astype(np.intp)
     if index.dtype.kind not in "iub":
         raise IndexError(f"an index must consist of integers, booleans or slices; got {index.dtype}")

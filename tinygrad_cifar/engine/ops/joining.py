@@ -45,7 +45,10 @@ def _stack_arrays(xs: tuple[Any, ...], axis: int) -> Any:
 
 def _join_along(xs: tuple[Any, ...], axis: int) -> Any:
     """Concatenate along an axis that is counted from the front."""
-    sizes = [math.prod(shape_of(x)[axis : axis + 1]) for x in xs]  # 1 where the axis is missing, which NumPy refuses
+    shapes = [shape_of(x) for x in xs]
+    if len({(len(shape), shape[:axis], shape[axis + 1 :]) for shape in shapes}) > 1:
+        raise ValueError(f"concatenate: shapes must be equal except along axis {axis}; got {sorted(set(shapes))}")
+    sizes = [math.prod(shape[axis : axis + 1]) for shape in shapes]  # 1 where the axis is missing, which NumPy refuses
     return _concatenate(xs, axis, tuple(itertools.accumulate(sizes, initial=0)))
 
 
