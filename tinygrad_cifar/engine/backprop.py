@@ -41,11 +41,11 @@ from tinygrad_cifar.engine.ownership import is_local
 from tinygrad_cifar.engine.parts import Parts
 
 Cotangents = dict[Node, Any]
+Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
 
 # Elements from which a cotangent is added to a contribution in place, if nothing else refers to that array: a pass over
 # the memory takes less than asking for new memory, and the largest memory in use is smaller.
 _LARGE = 16_384
-Prepare = Callable[[Node, Sequence[Edge]], Sequence[Edge]]
 
 
 def propagate(
