@@ -48,11 +48,11 @@ def peak_ratio(row: dict[str, Any]) -> float:
 
 def lines(result: dict[str, Any]) -> list[str]:
     """Return the table as lines of text."""
-    out = ["memory of a training step, MB", f"  {'':46} {'peak':>8} {'NumPy':>8} {'ratio':>6} {'after':>7}"]
+    out = ["memory of a training step, MB", f"  {'':48} {'peak':>6} {'NumPy':>6} {'ratio':>6} {'after':>6}"]
     for row in result["rows"]:
         ours, hand = row[OURS], row[HAND]
         out.append(
-            f"  {Workload.from_json(row['workload'])!s:46} {ours['peak'] / 1e6:>8.1f} {hand['peak'] / 1e6:>8.1f}"
-            f" {peak_ratio(row):>6.2f} {ours['after'] / 1e6:>7.1f}"
+            f"  {Workload.from_json(row['workload'])!s:48} {ours['peak'] / 1e6:>6.1f} {hand['peak'] / 1e6:>6.1f}"
+            f" {peak_ratio(row):>6.2f} {ours['after'] / 1e6:>6.1f}"
         )
     return [*out, ""]

@@ -131,7 +131,7 @@ def _backward(operation: Operation, leaf: Any, y: Array, length: int, rounds: in
 
 def lines(result: dict[str, Any]) -> list[str]:
     """Return the tables as lines of text: overheads in microseconds for small arrays, in per cent for large ones."""
-    out = ["one operation: microseconds of NumPy, and the overhead of recording and of the backward pass"]
+    out = ["one operation: microseconds of NumPy, and what recording and visiting it add"]
     for size, n in _SIZES.items():
         unit = "us" if size == "small" else "%"
         heads = ("forward", f"+ {unit}", "backward", f"+ {unit}")

@@ -184,8 +184,8 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 def _heading() -> list[str]:
     out = [
-        "time of this library over the times of others: median and quartiles; * misses",
-        "its goal. memory: its peak over that of the NumPy program derived by hand",
+        "time of this library, and over the times of others: median and quartiles;",
+        "* misses its goal. memory: its peak over that of the program derived by hand",
         "",
         f"  {'goal: at most':19}{HAND:>20}{TORCH:>15}{'memory':>8}",
     ]
