@@ -83,8 +83,8 @@ def take_temporary(array: Any, dtype: np.dtype[Any]) -> bool:
     """Return whether a property setter may keep what it was given without a copy, and make it read-only in that case.
 
     It may keep a new array of this dtype to which nothing else will refer when it has returned, as that of
-    ``t.data = t.data - g``; the setter must have no other name for it. Should there be a reference that was not
-    counted, writing to the array raises.
+    ``t.data = t.data - g``; the setter must have no other name for it. If a reference was not
+    counted, writing to the array raises ValueError.
     """
     if not COUNTS_REFERENCES or _OF_AN_ASSIGNED >= _OF_AN_ASSIGNED_VARIABLE:
         return False
@@ -104,23 +104,25 @@ def _count_of_a_value() -> int:
     return sys.getrefcount(value._array)
 
 
-def _count_of_an_argument() -> int:
-    def ask(array: Array) -> int:
-        return sys.getrefcount(array)
+def _count(array: Any) -> int:
+    return sys.getrefcount(array)
 
+
+def _count_of_an_argument() -> int:
     def public_function(array: Array) -> int:
-        return ask(array)
+        return _count(array)
 
     variable = np.zeros(1)
     return public_function(variable)
 
 
 def _count_of_a_local() -> int:
-    def ask(array: Array) -> int:
-        return sys.getrefcount(array)
-
     local = np.zeros(1)
-    return ask(local)
+    return _count(local)
+
+
+def _count_of_a_result() -> int:
+    return _count(np.zeros(1))
 
 
 class _Counter:
@@ -129,29 +131,18 @@ class _Counter:
     count = 0
 
     def _set(self, array: Array) -> None:
-        def ask(array: Array) -> int:
-            return sys.getrefcount(array)
-
-        self.count = ask(array)
+        self.count = _count(array)
 
     array: Any = property(None, _set)
 
 
 def _counts_of_assignments() -> tuple[int, int]:
     """Return the references to a new array that is assigned to an attribute, and to a variable that is."""
-    counter, counts = _Counter(), []
-    counter.array = np.zeros(1)
-    counts.append(counter.count)
+    of_new, of_variable = _Counter(), _Counter()
+    of_new.array = np.zeros(1)
     variable = np.zeros(1)
-    counter.array = variable
-    return counts[0], counter.count
-
-
-def _count_of_a_result() -> int:
-    def ask(result: Any) -> int:
-        return sys.getrefcount(result)
-
-    return ask(np.zeros(1))
+    of_variable.array = variable
+    return of_new.count, of_variable.count
 
 
 if COUNTS_REFERENCES:
