@@ -57,11 +57,10 @@ def _choose(x: Any, index: Any) -> Any:
 
 
 def _scatter_array(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    out = np.zeros(shape, dtype=x.dtype)
     if _may_repeat(index):
-        _add_repeated(out, index, x)
-    else:
-        out[index] = x
+        return _scatter_arrays((x,), (index,), shape)
+    out = np.zeros(shape, dtype=x.dtype)
+    out[index] = x
     return out
 
 
@@ -83,14 +82,6 @@ def _scatter_arrays(xs: tuple[Any, ...], indices: Sequence[Any], shape: tuple[in
 def _chooses_rows(index: Any) -> bool:
     """Return whether an index is one array of integers, of any shape."""
     return isinstance(index, np.ndarray) and index.dtype.kind in "iu"
-
-
-def _add_repeated(out: Any, index: Any, x: Any) -> None:
-    """Add ``x`` to ``out[index]``, once for every time that the index contains an element."""
-    if _chooses_rows(index):
-        _add_to_rows(out, [index], [x])
-    else:
-        np.add.at(out, index, x)
 
 
 def _add_to_rows(out: Any, indices: Sequence[Any], xs: Sequence[Any]) -> None:
