@@ -1,7 +1,7 @@
 """Means and variances of the channels of an array, and the normalisation by them, block by block.
 
 The channels are the last axis; an array is taken as a matrix with one row for several positions, and numbers of a
-channel are repeated for each of them, since NumPy's loops start anew for every row: with 16 channels, that takes 0.4 to
+channel are repeated for each of them, since NumPy runs its inner loop once per row: with 16 channels, that takes 0.4 to
 0.7 of the time of rows of one position. The variance is computed from deviations from the mean, which the blocks
 combine by the formula of Chan, Golub and LeVeque (1979), so that it is accurate in one pass over the memory.
 """

@@ -68,7 +68,7 @@ def _variance(x: Any, axis: tuple[int, ...], divisor: float, keepdims: bool) -> 
 def _var_vjp(g: Any, x: Any, axis: tuple[int, ...], divisor: float, keepdims: bool, average: Any) -> Any:
     slope = _restore_axes(g * (2 / divisor), x.shape, axis, keepdims)
     if average is not None:
-        return slope * (x - average)  # the derivative by way of the mean is 0, since the deviations sum to 0
+        return slope * (x - average)  # the derivative through the mean is 0, since the deviations sum to 0
     deviation = x - mean(x, axis, True)
     through_squares = slope * deviation
     return through_squares - mean(through_squares, axis, True)  # 0 as well, but derivatives of it round as it does
