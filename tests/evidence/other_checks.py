@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_cifar as tg
-from tests.evidence.measure import format_table
+from tests.evidence.tables import format_table
 from tinygrad_cifar import testing
 from tinygrad_cifar.testing.faults import NOTHING, VALUE_FAULTS
 

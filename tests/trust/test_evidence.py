@@ -8,10 +8,12 @@ import sys
 
 import pytest
 
-from tests.evidence import accuracy, conformance, faults, measure, symbolic
+from tests.evidence import accuracy, conformance, faults, symbolic, trust_page
+from tests.evidence.checkpoint import ROOT, Checkpoint, StaleCheckpointError
 from tests.evidence.specs import SPECS
+from tests.evidence.tables import MissingResultError, format_table
 
-COMMITTED = measure.PAGE.read_text(encoding="utf-8")
+COMMITTED = trust_page.PAGE.read_text(encoding="utf-8")
 REMEDY = "run: python -m tests.evidence"
 
 
@@ -19,7 +21,7 @@ REMEDY = "run: python -m tests.evidence"
 def quick_page():
     """Return the page that the command prints with ``--quick``."""
     command = [sys.executable, "-m", "tests.evidence", "--quick", "--processes", "1"]
-    run = subprocess.run(command, cwd=measure.ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -69,15 +71,43 @@ def test_page_lists_every_decision():
 
 @pytest.mark.parametrize("cell", [None, ""])
 def test_missing_cell_raises(cell):
-    with pytest.raises(measure.MissingResultError, match="the row has an empty cell"):
-        measure.format_table(["a", "b"], [["one", cell]])
+    with pytest.raises(MissingResultError, match="the row has an empty cell"):
+        format_table(["a", "b"], [["one", cell]])
 
 
 def test_empty_table_raises():
-    with pytest.raises(measure.MissingResultError, match="no rows"):
-        measure.format_table(["a"], [])
+    with pytest.raises(MissingResultError, match="no rows"):
+        format_table(["a"], [])
 
 
 def test_missing_measurement_raises():
-    with pytest.raises(measure.MissingResultError, match=r"there are no results of \('kills',\)"):
-        measure.killed_runs({})
+    with pytest.raises(MissingResultError, match=r"there are no results of \('kills',\)"):
+        trust_page.killed_runs({})
+
+
+def test_checkpoint_continues_from_its_results(tmp_path):
+    file = tmp_path / "results"
+    with Checkpoint(file, "sources").open() as add:
+        add(("oracle", "exp"), 1.5)
+    with Checkpoint(file, "sources").open() as add:
+        add(("oracle", "log"), 2.5)
+    assert Checkpoint(file, "sources").results == {("oracle", "exp"): 1.5, ("oracle", "log"): 2.5}
+
+
+def test_checkpoint_with_an_incomplete_result_continues(tmp_path):
+    """The process was killed while it wrote."""
+    file = tmp_path / "results"
+    with Checkpoint(file, "sources").open() as add:
+        add(("oracle", "exp"), 1.5)
+        add(("oracle", "sin"), "a result that was being written")
+    file.write_bytes(file.read_bytes()[:-5])
+    with Checkpoint(file, "sources").open() as add:
+        add(("oracle", "log"), 2.5)
+    assert Checkpoint(file, "sources").results == {("oracle", "exp"): 1.5, ("oracle", "log"): 2.5}
+
+
+def test_checkpoint_of_other_sources_raises(tmp_path):
+    file = tmp_path / "results"
+    Checkpoint(file, "sources")
+    with pytest.raises(StaleCheckpointError, match="the results are of other sources"):
+        Checkpoint(file, "changed sources")

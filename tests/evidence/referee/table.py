@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.evidence.measure import format_table
 from tests.evidence.referee.adapters import ADAPTERS, Adapter
 from tests.evidence.referee.cases import CASES, Case
+from tests.evidence.tables import format_table
 
 PAGE = Path(__file__).parents[3] / "docs" / "referee.md"
 
