@@ -140,6 +140,26 @@ def _first_of_softmax_by(row: Sequence[Any], i: int) -> Any:
     return -p[0] * p[i] if i else p[0] * mp.fsum(p[1:])
 
 
+_EPSILON = 1e-5  # of the normalisations; the number in float64, which both types use
+
+
+def _spread(row: Sequence[Any]) -> tuple[list[Any], Any]:
+    """Return the deviations of a row from its mean, and the square root of its variance plus epsilon."""
+    mean = mp.fsum(row) / WIDTH
+    deviations = [x - mean for x in row]
+    return deviations, mp.sqrt(mp.fsum([d * d for d in deviations]) / WIDTH + mp.mpf(_EPSILON))
+
+
+def _first_normalized(row: Sequence[Any]) -> Any:
+    deviations, spread = _spread(row)
+    return deviations[0] / spread
+
+
+def _first_normalized_by(row: Sequence[Any], i: int) -> Any:
+    deviations, spread = _spread(row)
+    return ((i == 0) - (1 + deviations[0] * deviations[i] / spread**2) / mp.mpf(WIDTH)) / spread
+
+
 # The operation, its value for a row, and its derivative with respect to element i of the row.
 ROWS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {
     "sum": (lambda x: tg.sum(x, axis=-1), mp.fsum, lambda row, i: mp.one),  # noqa: ARG005
@@ -162,6 +182,12 @@ ROWS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]
         lambda x: tg.stack([_cross_entropy(x[i : i + 1], np.zeros(1, int), 0.0) for i in range(len(x))]),
         lambda row: mp.log1p(mp.fsum([mp.exp(x - row[0]) for x in row[1:]])),
         lambda row, i: _softmax(row)[i] if i else -mp.fsum(_softmax(row)[1:]),
+    ),
+    "layer_norm": (lambda x: tg.layer_norm(x, _EPSILON)[..., 0], _first_normalized, _first_normalized_by),
+    "batch_norm": (  # each row is a channel of five images
+        lambda x: tg.batch_norm(x.T, np.ones(len(x), x.dtype), np.zeros(len(x), x.dtype), _EPSILON)[0],
+        _first_normalized,
+        _first_normalized_by,
     ),
 }
 
@@ -321,5 +347,8 @@ REASONS = {
     "not beside the result",
     "cross_entropy": "the logarithm of a sum near 1, and `p - 1` where p is near 1: the errors are small beside 1, not "
     "beside the result",
+    "layer_norm": "the mean is rounded, and the difference from it, as the sum of the VJP, cancels at some points: the "
+    "errors are small beside the spread of the row, not beside the result",
+    "batch_norm": "as for `layer_norm`",
 }
 TYPES = (np.float64, np.float32)
