@@ -205,12 +205,39 @@ def hips_autograd(name: str, kind: str) -> None:
     check_grads(checked, modes=["rev"], order=2)(*points(shapes))
 
 
+def rrule(name: str, kind: str) -> None:
+    """Check by the procedure of test_rrule of ChainRulesTestUtils 1.13.1, with its defaults.
+
+    The cotangent is one array of multiples of 0.01 between -9 and 9; the derivative of its product with the value, by
+    differences of five points, which are at most 0.01 away, is compared with the VJP by norms. The step here is the
+    largest one, since the five points are exact for the polynomials of degree 3 or less, but for rounding.
+    """
+    inputs = points(FUNCTIONS[name][3])
+    checked, rng = Ours.make(name, kind), np.random.default_rng(0)
+    value = checked(*inputs)
+    cotangent = rng.integers(-900, 901, value.shape) / 100
+    variables = [tg.Tensor(x, requires_grad=True) for x in inputs]
+    found = [g.data for g in tg.grad(checked(*variables), variables, cotangent)]
+    step, grid, weights = 0.005, (-2, -1, 1, 2), (1 / 12, -2 / 3, 2 / 3, -1 / 12)
+    for k, x in enumerate(inputs):
+        expected = np.empty_like(x)
+        for i in np.ndindex(x.shape):
+            moves = [x.copy() for _ in grid]
+            for moved, places in zip(moves, grid, strict=True):
+                moved[i] += places * step
+            values = [np.sum(cotangent * checked(*inputs[:k], moved, *inputs[k + 1 :])) for moved in moves]
+            expected[i] = np.dot(weights, values) / step
+        norms = np.linalg.norm(expected), np.linalg.norm(found[k])
+        assert np.linalg.norm(expected - found[k]) <= max(1e-9, 1e-9 * max(norms))
+
+
 CHECKS: dict[str, tuple[Callable[[str, str], None], str | None]] = {
     "`check_primitive`": (check_primitive, None),
     "`check_gradients`": (check_gradients, None),
     "PyTorch `gradcheck`": (pytorch, "torch"),
     "JAX `check_grads`": (jax, "jax"),
     "HIPS autograd `check_grads`": (hips_autograd, "autograd"),
+    "procedure of `test_rrule`": (rrule, None),
 }
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -246,11 +273,14 @@ its default settings at the same point, of second order where it has one; `check
 cell says for how many of the three functions the check failed. The first row is the control: no fault.
 
 {format_table(["fault", *CHECKS], rows)}
-- The checks of the other libraries compare first and second derivatives at one point with differences, as
+- The checks of PyTorch, JAX and HIPS autograd compare first and second derivatives at one point with differences, as
   `check_gradients` does.
 - *Clipped at 50* shows only if cotangents are larger than usual, *always float64* only in float32, and *is not
-  recorded* only in the second derivative. In JAX a VJP cannot return another type.
-- `test_rrule` of ChainRulesTestUtils (Julia) was not measured.
+  recorded* only in the second derivative. JAX converts or refuses a cotangent of another type.
+- `test_rrule` of ChainRulesTestUtils 1.13.1 checks rules in Julia. Its procedure was written in NumPy for this table:
+  one random cotangent of numbers between -9 and 9, differences of five points, and 1e-9 as relative and absolute
+  tolerance of norms; first derivatives only. Its checks that types are inferred and that cotangents can be added have
+  no counterpart here.
 """
 
 
