@@ -372,6 +372,16 @@ INVALID = {
         lambda: jvp(double, [1.0], [1j]),
     ),
     "no tensor": (TypeError, "jacobian: the function must return a tensor; got float", lambda: jacobian(float, 1.0)),
+    "the result of a function": (
+        TypeError,
+        "hvp: f must be a function of tensors, not its result; got Tensor",
+        lambda: hvp(Tensor(1.0), [1.0], [1.0]),
+    ),
+    "several tensors where there must be one": (
+        TypeError,
+        "jacobian: input 0 must be one tensor or array; got a list of tensors",
+        lambda: jacobian(double, [Tensor(1.0, requires_grad=True)]),
+    ),
     "two tensors": (
         TypeError,
         "jvp: the function must return a tensor; got tuple",

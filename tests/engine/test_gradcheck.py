@@ -132,6 +132,10 @@ class TestInvalidArguments:
         with pytest.raises(ValueError, match=f"index must be from 0 to 0; got {index}"):
             differentiate(np.sum, np.ones(2), index)
 
+    def test_the_result_of_a_function(self, differentiate):
+        with pytest.raises(TypeError, match="f must be a function of tensors, not its result; got Tensor"):
+            differentiate(Tensor(1.0), np.ones(2))
+
     def test_two_results(self, differentiate):
         with pytest.raises(TypeError, match="must return one tensor or array of numbers; got tuple"):
             differentiate(lambda x: (x, x), np.ones(2))

@@ -151,7 +151,7 @@ CALLS: dict[str, Calls] = {
     "compress": calls(moderate, SMALL, a([True, False]), a([True, False], axis=1), arrange=condition_first),
     "extract": calls(moderate, [((2, 3),)], a([[1, 0, 1], [0, 1, 1]]), arrange=condition_first),
     "diagonal": calls(moderate, [*MATRICES, ((2, 3, 4),)], a(), a(1), a(-1), a(5), a(axis1=1, axis2=0)),
-    "diag": calls(moderate, [((3,),), *MATRICES], a(), a(1), a(k=-2)),
+    "diag": calls(moderate, [((3,),), *MATRICES], a(), a(1), a(k=-2), a(np.int8(-1))),
     "diagflat": calls(moderate, [((3,),), ((2, 2),)], a(), a(1)),
     "tril": calls(moderate, [*MATRICES, ((2, 3, 4),)], a(), a(1), a(k=-1)),
     "triu": calls(moderate, [*MATRICES, ((2, 3, 4),)], a(), a(1), a(k=-1)),

@@ -192,3 +192,19 @@ def test_python_scalars_do_not_promote_float32(name):
 @pytest.mark.parametrize(("name", "derivative"), [("sigmoid", 0.25), ("softplus", 0.5), ("tanh", 1.0)])
 def test_complex_step_at_zero(name, derivative, zero):
     assert float(complex_step(getattr(tg, name), zero)) == derivative
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((3, 4), (3, 4)), "the last axis of x has length 4, and the last axis but one of y 3; they must be equal"),
+        (((2, 3, 4), (5,)), "the last axis of x has length 4, and the only axis of y 5; they must be equal"),
+        (((4,), (2, 3, 5)), "the last axis of x has length 4, and the last axis but one of y 3; they must be equal"),
+        (((), (3,)), "x and y must have at least one axis; use multiply for numbers"),
+        (((2, 3, 4), (3, 4, 5)), "could not be broadcast"),
+    ],
+)
+def test_product_of_shapes_that_do_not_match_names_the_lengths(shapes, message):
+    x, y = (Tensor(np.ones(shape), requires_grad=True) for shape in shapes)
+    with pytest.raises(ValueError, match=rf"matmul\(.*\): .*{message}"):
+        x @ y

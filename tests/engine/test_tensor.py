@@ -152,8 +152,13 @@ def test_truth_value_of_several_elements_is_ambiguous():
         bool(variable([1.0, 2.0]))
 
 
+def test_nested_lists_of_different_lengths_are_named():
+    with pytest.raises(ValueError, match="Tensor: nested lists must have the same length at each level"):
+        Tensor([[1.0, 2.0], [3.0]])
+
+
 def test_item_requires_one_element():
-    with pytest.raises(ValueError, match=r"the tensor must have one element; its shape is \(2,\)"):
+    with pytest.raises(ValueError, match=r"only a tensor with one element can be converted.*; the shape is \(2,\)"):
         variable([1.0, 2.0]).item()
     assert float(variable([2.5])) == 2.5
 

@@ -309,8 +309,10 @@ def _directions(name: str, tangents: Sequence[Any], variables: Sequence[Tensor])
 def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
     if not isinstance(given, (tuple, list)):
         raise TypeError(f"{name}: {what}s must be a tuple or a list of arrays; got {type(given).__name__}")
-    for x in given:
+    for i, x in enumerate(given):
         refuse_masked_array(name, x)
+        if isinstance(x, (tuple, list)) and any(isinstance(part, Tensor) for part in x):
+            raise TypeError(f"{name}: {what} {i} must be one tensor or array; got a {type(x).__name__} of tensors")
     arrays = [np.asarray(unwrap_value(x)) for x in given]
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "fiub":
@@ -319,6 +321,8 @@ def _arrays(name: str, what: str, given: Sequence[Any]) -> list[Array]:
 
 
 def _evaluate(name: str, f: Callable[..., Tensor], variables: Sequence[Tensor]) -> Tensor:
+    if not callable(f):
+        raise TypeError(f"{name}: f must be a function of tensors, not its result; got {type(f).__name__}")
     out = f(*variables)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}: the function must return a tensor; got {type(out).__name__}")

@@ -55,7 +55,12 @@ class Tensor(Value):
         if isinstance(data, Value):
             raise TypeError("Tensor: data must not be a tensor; use detach() for a constant with the same values")
         refuse_masked_array("Tensor", data)
-        array = np.array(data, dtype=dtype, subok=False)
+        try:
+            array = np.array(data, dtype=dtype, subok=False)
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ValueError("Tensor: nested lists must have the same length at each level") from error
         if array.dtype.kind not in "fiub":
             raise TypeError(f"Tensor: data must be real numbers; got {array.dtype}")
         self._array = array
@@ -202,7 +207,9 @@ class Tensor(Value):
     def item(self) -> float:
         """Return the value of a tensor with one element, as a Python number."""
         if self._array.size != 1:
-            raise ValueError(f"item: the tensor must have one element; its shape is {self.shape}")
+            raise ValueError(
+                f"item: only a tensor with one element can be converted to a number; the shape is {self.shape}"
+            )
         return self._array.item()
 
     def numpy(self) -> Array:

@@ -45,16 +45,31 @@ def _uses_blocks() -> bool:
 
 def matmul(x: Any, y: Any) -> Any:
     """Compute ``numpy.matmul(x, y)``, with rounding errors of the same size."""
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or x.ndim < 2 or y.ndim != 2:  # noqa: PLR2004
-        return np.matmul(x, y)
-    if x.ndim == 2:  # noqa: PLR2004
-        return np.matmul(x, y) if x.size * y.shape[1] <= _LARGEST_UNCOPIED else _multiply(x, y, None)
-    if x.shape[-1] != y.shape[0] or x.dtype is not y.dtype or not x.flags.c_contiguous:
-        return np.matmul(x, y)
-    out = np.empty((*x.shape[:-1], y.shape[1]), x.dtype)
-    rows = math.prod(x.shape[:-1])
-    _multiply(x.reshape(rows, len(y)), y, out.reshape(rows, y.shape[1]))
+    try:
+        if type(x) is not np.ndarray or type(y) is not np.ndarray or x.ndim < 2 or y.ndim != 2:  # noqa: PLR2004
+            return np.matmul(x, y)
+        if x.ndim == 2:  # noqa: PLR2004
+            return np.matmul(x, y) if x.size * y.shape[1] <= _LARGEST_UNCOPIED else _multiply(x, y, None)
+        if x.shape[-1] != y.shape[0] or x.dtype is not y.dtype or not x.flags.c_contiguous:
+            return np.matmul(x, y)
+        out = np.empty((*x.shape[:-1], y.shape[1]), x.dtype)
+        rows = math.prod(x.shape[:-1])
+        _multiply(x.reshape(rows, len(y)), y, out.reshape(rows, y.shape[1]))
+    except ValueError as error:
+        raise _explain(x, y, error) from error
     return out
+
+
+def _explain(x: Any, y: Any, error: ValueError) -> ValueError:
+    """Return the error of a product with the lengths that differ, instead of NumPy's signature of the operation."""
+    shapes = np.shape(x), np.shape(y)
+    if not all(shapes):
+        return ValueError("x and y must have at least one axis; use multiply for numbers")
+    ends = shapes[0][-1], shapes[1][-2:][0]
+    if ends[0] == ends[1]:
+        return error
+    place = "the only axis" if len(shapes[1]) == 1 else "the last axis but one"
+    return ValueError(f"the last axis of x has length {ends[0]}, and {place} of y {ends[1]}; they must be equal")
 
 
 def _multiply(x: Any, y: Any, out: Any) -> Any:

@@ -11,8 +11,10 @@ from tinygrad_cifar.engine.graph import Array, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 
 
-def as_points(name: str, inputs: Any) -> list[Any]:
-    """Return the inputs: copies of tensors, and everything else as read-only arrays."""
+def as_points(name: str, f: Any, inputs: Any) -> list[Any]:
+    """Return the inputs of a function: copies of tensors, and everything else as read-only arrays."""
+    if not callable(f):
+        raise TypeError(f"{name}: f must be a function of tensors, not its result; got {type(f).__name__}")
     points: list[Any] = []
     for i, given in enumerate(inputs if isinstance(inputs, (tuple, list)) else (inputs,)):
         refuse_masked_array(name, given)

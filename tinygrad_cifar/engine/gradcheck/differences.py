@@ -87,7 +87,7 @@ def numerical_gradient(
         raise ValueError(f"numerical_gradient: method must be 'centred' or 'forward', not {method!r}")
     if h is not None and not h > 0:
         raise ValueError(f"numerical_gradient: the step h must be positive, not {h}")
-    points = as_points("numerical_gradient", inputs)
+    points = as_points("numerical_gradient", f, inputs)
     x = differentiable_input("numerical_gradient", points, index)
 
     def value(at: tuple[int, ...], number: Any) -> Array:
@@ -156,7 +156,7 @@ def complex_step(
     >>> float(complex_step(np.exp, 1.0)) == math.e
     True
     """
-    points = [np.asarray(unwrap_value(point)) for point in as_points("complex_step", inputs)]
+    points = [np.asarray(unwrap_value(point)) for point in as_points("complex_step", f, inputs)]
     x = differentiable_input("complex_step", points, index)
     shifted = [point.astype(complex) if point.dtype.kind == "f" else point for point in points]
     gradient = np.empty(x.shape)

@@ -352,7 +352,7 @@ def extrapolated_gradient(
     -0.03, 0.94
     """
     name = "extrapolated_gradient"
-    points = as_points(name, inputs)
+    points = as_points(name, f, inputs)
     x = differentiable_input(name, points, index)
     here = evaluate_function(f, points, "f")
     near = neighbourhood_of(f, points, index, here, as_weights(name, here, cotangent))

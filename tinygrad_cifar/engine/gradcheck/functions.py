@@ -143,7 +143,7 @@ def check_gradients(
         centred differences give   3
         they differ by             1 (relative error 0.2); allowed: 3.01e-06
     """
-    points = as_points("check_gradients", inputs)
+    points = as_points("check_gradients", f, inputs)
     checked = [i for i, point in enumerate(points) if isinstance(point, Value) or point.dtype.kind == "f"]
     if not checked:
         raise TypeError("check_gradients: at least one input must be float64")

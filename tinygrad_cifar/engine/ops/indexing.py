@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -316,6 +317,7 @@ def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> 
     """
     planes = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = planes.shape[-2:]
+    offset = operator.index(offset)  # an int8 would overflow
     i = np.arange(max(min(rows + min(offset, 0), columns - max(offset, 0)), 0))
     return getitem(planes, (..., i + max(-offset, 0), i + max(offset, 0)))
 
@@ -335,7 +337,7 @@ def diag(x: TensorLike, k: int = 0) -> TensorLike:
     >>> tg.diag(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]))
     Tensor([1., 4.])
     """
-    shape = shape_of(x)
+    shape, k = shape_of(x), operator.index(k)
     if len(shape) == 2:
         return diagonal(x, k)
     if len(shape) != 1:
@@ -383,7 +385,7 @@ def triu(x: TensorLike, k: int = 0) -> TensorLike:
     Tensor([[1., 2.],
             [0., 4.]])
     """
-    return where(_is_lower("triu", x, k - 1), 0, x)
+    return where(_is_lower("triu", x, operator.index(k) - 1), 0, x)
 
 
 def _is_lower(name: str, x: Any, k: int) -> Any:
@@ -391,7 +393,7 @@ def _is_lower(name: str, x: Any, k: int) -> Any:
     shape = shape_of(x)
     if len(shape) < 2:
         raise ValueError(f"{name}: x must have at least two axes; its shape is {shape}")
-    return np.tri(shape[-2], shape[-1], k, dtype=bool)
+    return np.tri(shape[-2], shape[-1], operator.index(k), dtype=bool)
 
 
 # -- order -------------------------------------------------------------------------------------------------------------
