@@ -100,6 +100,21 @@ def test_a_small_run_with_whitening_has_few_images():
     assert small.train_size == 300
 
 
+def test_a_small_run_of_a_large_network_has_a_tenth_of_the_units():
+    large = replace(FULL, model="convnet", hidden=(640, 300, 1000))
+    assert TrainingJob(large).smoke_version().settings.hidden == (64, 30, 100)
+
+
+def test_a_small_run_of_a_large_network_on_patches_has_a_tenth_of_the_filters():
+    small = TrainingJob(replace(FULL, model="patchify", hidden=(500,), filters=100)).smoke_version().settings
+    assert (small.hidden, small.filters) == ((50,), 10)
+
+
+def test_a_small_run_of_a_small_network_has_its_units():
+    settings = replace(FULL, model="patchify", hidden=(300,), filters=40)
+    assert TrainingJob(settings).smoke_version().settings.hidden == (300,)
+
+
 @given(st.integers(1, 100), st.integers(1, 5000), st.none() | st.integers(1, 5000))
 def test_lengths_in_steps_keep_their_share_of_the_run(epochs, n_s, every):
     small = TrainingJob(replace(FULL, epochs=epochs, n_s=n_s, measure_every=every)).smoke_version().settings

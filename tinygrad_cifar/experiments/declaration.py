@@ -21,6 +21,8 @@ _SMALL_FEATURES = 40  # features in a small gradient check
 _SMALL_EPOCHS = 10
 _SMALL_BATCH = 2000  # images in one of the built-in batches
 _SMALL_WHITENED = 300
+_LARGE = 1_000_000  # multiplications for an image
+_NARROWER = 10
 _FULL_BATCH = 10_000
 
 # Seconds per 1000 images on one core in float32, measured once; for the order of the runs, and --list.
@@ -76,7 +78,7 @@ class TrainingJob:
         """Return a short run of the same kind: a tenth of the epochs, on batches of a fifth of the size.
 
         Values counted in steps keep their share of the run, so a cycle stays a cycle. Whitening uses few images,
-        because it takes seconds for many.
+        because it takes seconds for many, and large networks have a tenth of the units and filters.
         """
         s = self.settings
         epochs = max(1, s.epochs // _SMALL_EPOCHS)
@@ -86,6 +88,10 @@ class TrainingJob:
         else:
             batch, validation_size = s.batch_size, s.validation_size
         share = epochs / s.epochs
+        if _multiplications(s) > _LARGE:
+            s = replace(s, hidden=tuple([max(1, units // _NARROWER) for units in s.hidden]))
+            if s.model == "patchify":
+                s = replace(s, filters=max(1, s.filters // _NARROWER))
         return replace(
             self,
             settings=replace(
@@ -185,7 +191,8 @@ class TimingJob:
     def cost(self) -> float:
         """Approximate duration in seconds."""
         images = 2 * self.batch_size * self.steps * (self.rounds + 1)
-        return images * _seconds_of_patches(self.filter_size, self.filters, self.hidden) / 1000
+        products = _multiplications_of_patches(self.filter_size, self.filters, self.hidden)
+        return images * (0.01 + _PER_PRODUCT * products) / 1000
 
     def smoke_version(self) -> TimingJob:
         """Return a measurement of few steps."""
@@ -356,19 +363,21 @@ class Experiment:
 
 def _seconds_of_an_update(s: Settings) -> float:
     """Return the approximate seconds of an update per 1000 images on one core."""
+    return _UPDATE[s.model] if s.model in _UPDATE else 0.01 + _PER_PRODUCT * _multiplications(s)
+
+
+def _multiplications(s: Settings) -> int:
+    """Return the number of multiplications of the forward pass of an image, but for the smallest models."""
     if s.model == "patchify":
-        return _seconds_of_patches(s.filter_size, s.filters, s.hidden[0])
+        return _multiplications_of_patches(s.filter_size, s.filters, s.hidden[0])
     if s.model == "perceptron":
-        return 0.01 + _PER_PRODUCT * sum(m * n for m, n in pairwise([PIXELS, *s.hidden]))
-    if s.model == "convnet":
-        return 0.01 + _PER_PRODUCT * multiplications(s.hidden, s.depth)
-    return _UPDATE[s.model]
+        return sum(m * n for m, n in pairwise([PIXELS, *s.hidden]))
+    return multiplications(s.hidden, s.depth) if s.model == "convnet" else 0
 
 
-def _seconds_of_patches(filter_size: int, filters: int, hidden: int) -> float:
-    """Return the approximate seconds of an update per 1000 images on one core."""
+def _multiplications_of_patches(filter_size: int, filters: int, hidden: int) -> int:
     filtered = (SIDE // filter_size) ** 2 * filters
-    return 0.01 + _PER_PRODUCT * (PIXELS * filters + filtered * hidden)
+    return PIXELS * filters + filtered * hidden
 
 
 def _digest(values: Mapping[str, object]) -> str:
