@@ -1,7 +1,7 @@
-"""The held-out set: written apart from the doctor, by an author who has not read its code.
+"""A third set that was held out until 22 November 2026, by an author who had not read the doctor's code.
 
-It was run once, on 2026-11-22: 674 of 713 mistakes were named right. An error that it found in the doctor has been
-mended since, so that it is a development set now.
+Its one run, on 2026-11-22, before it served to improve the doctor named 674 of 713 single mistakes (94.5 %) by the
+first sentence.
 
 Its programs were checked with numerical gradients alone. Gradients are updated in place, gathered from minibatches or
 with one ``einsum`` after the other, kept in dictionaries by layer, in lists of caches that are read backwards, in lists
