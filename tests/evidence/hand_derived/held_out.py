@@ -6,8 +6,9 @@ Its programs are those that courses hand out and students hand in, with images a
 ``G = -(Y - P)`` with 1/N in each product, products with vectors of ones, dictionaries of parameters and gradients, row
 vectors ``g`` for one image after the other, the Jacobian of the softmax, batch norm with ``G1``, ``G2``, ``D`` and
 ``c``, inverted dropout, and patches ``MX`` with ``einsum`` or one image at a time, with smoothed labels. Of other
-courses: ``dscores[range(N), y] -= 1``, margins in loops and as arrays, ``dZ2`` and ``dA1`` with inverted dropout, batch
-norm in nine steps and by its short formula, a recursion through the layers, and convolutions by im2col and in loops.
+courses: ``dscores[range(N), y] -= 1``, margins in loops and as arrays, ``dZ2`` and ``dA1`` with tanh and inverted
+dropout, batch norm in nine steps and by its short formula, a recursion through the layers, and convolutions by im2col
+and in loops.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ def programs() -> tuple[Program, ...]:
     return (
         *(softmax_course_functions(), softmax_loops(), softmax_dscores(), softmax_jacobian()),
         *(svm_course(), svm_margins(), svm_loops()),
-        *(two_layers_course_dictionaries(), two_layers_dscores(), two_layers_kept_share(), two_layers_row_vectors()),
+        *(two_layers_course_dictionaries(), two_layers_dscores(), two_layers_tanh_dropout(), two_layers_row_vectors()),
         *(course_batch_norm(3), short_batch_norm(), nine_steps(), dropout_by_recursion()),
         *(course_patches(), course_patches_in_loops(), convolution_by_columns(), convolution_in_loops()),
     )
 
 
 def one_layer(rng: Random, *, columns: bool, sizes: tuple[int, ...] = (4, 6), lam: float = 0.2) -> dict[str, Any]:
-    """Return images, labels and one matrix; the numbers of features, classes and images differ."""
+    """Return images, labels and one matrix."""
     d, k, n = rng.choice(sizes), rng.choice([3, 5]), rng.choice([8, 11])
     arrays = labels(rng, k, n, columns=columns)
     arrays |= {"X": rng.normal(0, 1, (d, n) if columns else (n, d)), "lam": lam}
@@ -60,22 +61,22 @@ def softmax_course_functions() -> Program:
     costs = {
         "steps": """
     n = X.shape[1]
-    s = W @ X + b
-    P = tg.exp(s) / tg.sum(tg.exp(s), axis=0)
+    S = W @ X + b
+    P = tg.exp(S) / tg.sum(tg.exp(S), axis=0)
     l_cross = -tg.log(tg.sum(Y * P, axis=0))
     return tg.sum(l_cross) / n + CLAM * PENALTY(W)
 """,
         "softmax, labels": """
-    s = tg.matmul(W, X) + b
-    P = tg.softmax(s, axis=0)
+    S = tg.matmul(W, X) + b
+    P = tg.softmax(S, axis=0)
     l_cross = -tg.log(P[y, np.arange(len(y))])
     return tg.mean(l_cross) + CLAM * PENALTY(W)
 """,
     }
     gradients = """
     def apply_network(X):
-        s = W @ X + b
-        return np.exp(s) / np.sum(np.exp(s), axis=0)
+        S = W @ X + b
+        return np.exp(S) / np.sum(np.exp(S), axis=0)
 
     def backward_pass(X, Y, P):
         n_b, grads = X.shape[1], {}
@@ -108,20 +109,20 @@ def softmax_course_functions() -> Program:
         edit("sign_param", to_b, to_b.replace("(1 / n_b)", "-(1 / n_b)"), place="b"),
         edit("softmax_diagonal", delta, "G_batch = -Y * (1 - P)"),
         edit("softmax_sum_forgotten", delta, "G_batch = -Y"),
-        edit("softmax_unnormalised", "return np.exp(s) / np.sum(np.exp(s), axis=0)", "return np.exp(s)"),
+        edit("softmax_unnormalised", "return np.exp(S) / np.sum(np.exp(S), axis=0)", "return np.exp(S)"),
         edit("off_by_one", "(X, Y, apply", "(X, np.roll(Y, 1, axis=1), apply"),
         edit("off_by_one", "(X, Y, apply", "(X, np.roll(Y, 1, axis=0), apply"),
         edit("off_by_one", to_w, "(1 / n_b) * G_batch[:, :-1] @ X[:, :-1].T", place="W"),
         edit("w_for_dw", last, '    dW, db = W, grads["b"]\n', place="W"),
         edit("overwritten", put_w, f'grads["W"] = {to_w}\n        grads["W"] = DLAM * W', place="W"),
         edit("wrong_variable", to_w, "(1 / n_b) * P @ X.T", place="W", wrong="P"),
-        edit("bias_forgotten", "s = W @ X + b", "s = W @ X", place="b"),
+        edit("bias_forgotten", "S = W @ X + b", "S = W @ X", place="b"),
         edit("detached", to_b, 'grads["b"] = np.zeros(b.shape)', place="b"),
         edit("momentum_factor", *after(last, scaled("W b", "(1 - 0.9) * "))),
     ]
     return Program(
         *("softmax", "softmax, functions of assignment 1, columns", ("X", "Y", "lam"), ("W", "b"), costs),
-        *(ONE_HOT_COLUMNS.format("b"), gradients, tuple(edits), ("s", "P", "l_cross"), draw),
+        *(ONE_HOT_COLUMNS.format("b"), gradients, tuple(edits), ("S", "P", "l_cross"), draw),
         ({}, {"W": "Wmat", "b": "bvec"}, {"lam": "lmbda", "X": "X_batch", "l_cross": "losses"}),
     )
 
@@ -174,7 +175,6 @@ def softmax_loops() -> Program:
         edit("double_1_over_n", to_w, f"{to_w} / num_train", to_b, "db[j] += p / num_train\n"),
         edit("divided_by_other", divide_w, "    dW /= num_classes\n", divide_b, "    db /= num_classes\n"),
         edit("misplaced_1_over_n", divide_b, "", place="b", factor="N"),
-        edit("misplaced_1_over_n", divide_w, "", place="W", factor="N"),
         edit("db_mean", to_b, "db[j] += p / num_train\n", place="b"),
         edit("db_from_dw", to_b, "db[j] += np.sum(p * X[i])\n", place="b"),
         edit("dw_transposed", *after(last, "    dW = dW.T\n"), place="W"),
@@ -187,9 +187,7 @@ def softmax_loops() -> Program:
         edit("softmax_unnormalised", share, "p = np.exp(f[j])", shift, ""),
         edit("softmax_unnormalised", share, "p = np.exp(f[j])"),
         edit("off_by_one", "range(num_train)", "range(1, num_train)"),
-        edit("off_by_one", "range(num_train)", "range(num_train - 1)"),
         edit("off_by_one", "j == y[i]", "j == y[i - 1]"),
-        edit("off_by_one", "j == y[i]", "j + 1 == y[i]"),
         edit("overwritten", last, "    dW = DLAM * W\n", place="W"),
         edit("overwritten", to_b, "db[j] = p\n", place="b"),
         edit("w_for_dw", last, "    dW = W.copy()\n", place="W"),
@@ -264,7 +262,6 @@ def softmax_dscores() -> Program:
         edit("softmax_sum_forgotten", "dscores = probs.copy()", "dscores = np.zeros(probs.shape)"),
         edit("softmax_unnormalised", "dscores = probs.copy()", "dscores = exp_scores"),
         edit("off_by_one", own, own.replace("y]", "y - 1]")),
-        edit("off_by_one", own, own.replace("range(num_examples), y", "range(1, num_examples), y[:-1]")),
         edit("off_by_one", to_b, "np.sum(dscores[1:], axis=0, keepdims=True)", place="b"),
         edit("overwritten", last, "    dW = DLAM * W\n", place="W"),
         edit("w_for_dw", last, "    dW = 1.0 * W\n", place="W"),
@@ -276,7 +273,7 @@ def softmax_dscores() -> Program:
     return Program(
         *("softmax", "softmax, dscores, rows", ("X", "y", "lam"), ("W", "b"), costs, ""),
         *(gradients, tuple(edits), ("scores", "exp_scores", "probs", "correct_logprobs", "data_loss"), draw),
-        ({}, {"W": "weights", "b": "biases", "lam": "reg"}, {"X": "data", "y": "targets", "scores": "f"}),
+        ({}, {"W": "W_out", "b": "b_out", "lam": "reg"}, {"X": "Xtr", "y": "targets", "scores": "f"}),
     )
 
 
@@ -290,14 +287,14 @@ def softmax_jacobian() -> Program:
     costs = {
         "log of a sum": """
     n = X.shape[1]
-    s = W @ X + b
-    p = tg.softmax(s, axis=0)
+    S = W @ X + b
+    p = tg.softmax(S, axis=0)
     loss = -tg.sum(tg.log(tg.sum(Y * p, axis=0)))
     return loss / n + CLAM * PENALTY(W)
 """,
         "sum of logs": """
-    s = tg.add(tg.matmul(W, X), b)
-    p = tg.exp(s - tg.logsumexp(s, axis=0))
+    S = tg.add(tg.matmul(W, X), b)
+    p = tg.exp(S - tg.logsumexp(S, axis=0))
     loss = -tg.sum(Y * tg.log(p), axis=0)
     return tg.mean(loss) + CLAM * PENALTY(W)
 """,
@@ -325,7 +322,6 @@ def softmax_jacobian() -> Program:
         edit("double_1_over_n", chain, f"{chain} / n"),
         edit("divided_by_other", ratio, "dW, db = dW / b.size, db / b.size"),
         edit("misplaced_1_over_n", ratio, "dW = dW / n", place="b", factor="N"),
-        edit("misplaced_1_over_n", to_w, f"{to_w} / n", place="W", factor="1/N"),
         edit("db_mean", to_b, "db += g.T / n\n", place="b"),
         edit("db_from_dw", to_b, "db += (g.T @ x.T).sum(axis=1, keepdims=True)\n", place="b"),
         edit("dw_transposed", *after(last, "    dW = np.transpose(dW)\n"), place="W"),
@@ -337,7 +333,6 @@ def softmax_jacobian() -> Program:
         edit("softmax_sum_forgotten", jacobian, "np.diag(p[:, 0])"),
         edit("softmax_unnormalised", "        p /= np.sum(p)\n", ""),
         edit("off_by_one", "Y[:, [i]]", "Y[:, [i - 1]]"),
-        edit("off_by_one", "Y[:, [i]]", "np.roll(Y[:, [i]], -1)"),
         edit("off_by_one", "range(n)", "range(n - 1)"),
         edit("overwritten", last, "    dW = DLAM * W\n", place="W"),
         edit("overwritten", to_w, "dW = g.T @ x.T", place="W"),
@@ -348,8 +343,8 @@ def softmax_jacobian() -> Program:
     ]
     return Program(
         *("softmax", "softmax, Jacobian of one image, columns", ("X", "Y", "lam"), ("W", "b"), costs, ""),
-        *(gradients, tuple(edits), ("s", "p", "loss"), draw),
-        ({}, {"W": "A", "b": "a0"}, {"lam": "lambda_", "s": "S", "p": "P"}),
+        *(gradients, tuple(edits), ("S", "p", "loss"), draw),
+        ({}, {"W": "A", "b": "a0"}, {"lam": "lambda_", "S": "Z", "p": "P"}),
     )
 
 
@@ -366,25 +361,25 @@ def svm_course() -> Program:
     costs = {
         "steps": """
     n = X.shape[1]
-    s = W @ X + b
-    s_y = tg.sum(Y * s, axis=0)
-    H = tg.maximum(s - s_y + 1, 0)
+    S = W @ X + b
+    s_y = tg.sum(Y * S, axis=0)
+    H = tg.maximum(S - s_y + 1, 0)
     l_svm = tg.sum((1 - Y) * H, axis=0)
     return tg.sum(l_svm) / n + CLAM * PENALTY(W)
 """,
         "minus one, labels": """
-    s = tg.matmul(W, X) + b
-    s_y = s[y, np.arange(len(y))]
-    H = tg.relu(s - s_y + 1)
+    S = tg.matmul(W, X) + b
+    s_y = S[y, np.arange(len(y))]
+    H = tg.relu(S - s_y + 1)
     l_svm = tg.sum(H, axis=0) - 1
     return tg.mean(l_svm) + CLAM * PENALTY(W)
 """,
     }
     gradients = """
     n, right = X.shape[1], np.argmax(Y, axis=0)
-    s = W @ X + b
-    H = np.maximum(0, s - np.sum(Y * s, axis=0) + 1)
-    G = np.zeros(s.shape)
+    S = W @ X + b
+    H = np.maximum(0, S - np.sum(Y * S, axis=0) + 1)
+    G = np.zeros(S.shape)
     G[H > 0] = 1
     G[right, np.arange(n)] = 0
     G[right, np.arange(n)] = -np.sum(G, axis=0)
@@ -399,7 +394,7 @@ def svm_course() -> Program:
         *l2_mistakes({"W": last}, ("b", *after(last, "    db += DLAM * b\n")), "n"),
         edit("missing_1_over_n", to_w, "G @ X.T", to_b, "G @ np.ones((n, 1))"),
         edit("double_1_over_n", own, f"{own}    G /= n\n"),
-        edit("divided_by_other", to_w, "(1 / len(s)) * (G @ X.T)", to_b, to_b.replace("(1 / n)", "(1 / len(s))")),
+        edit("divided_by_other", to_w, "(1 / len(S)) * (G @ X.T)", to_b, to_b.replace("(1 / n)", "(1 / len(S))")),
         edit("misplaced_1_over_n", to_w, "G @ X.T", place="W", factor="N"),
         edit("db_mean", to_b, "(1 / n) * np.mean(G, axis=1, keepdims=True)", place="b"),
         edit("db_from_dw", to_b, "np.sum(dW, axis=1, keepdims=True)", place="b"),
@@ -414,22 +409,21 @@ def svm_course() -> Program:
         edit("hinge_own_once", own, own.replace("-np.sum(G, axis=0)", "-1"), place="s_y"),
         edit("hinge_own_counted", zero, "", place="s_y"),
         edit("activation_derivative_missing", active, "    G[H >= 0] = 1\n", place="H"),
-        edit("mask_wrong_array", active, "    G[s > 0] = 1\n", place="H", wrong="s"),
+        edit("mask_wrong_array", active, "    G[S > 0] = 1\n", place="H", wrong="S"),
         edit("margin_forgotten", "axis=0) + 1)", "axis=0))", place="H"),
         edit("off_by_one", "np.argmax(Y, axis=0)", "np.roll(np.argmax(Y, axis=0), 1)"),
-        edit("off_by_one", "np.argmax(Y, axis=0)", "np.argmax(Y, axis=0) - 1"),
         edit("off_by_one", to_b, "(1 / n) * (G[:, 1:] @ np.ones((n - 1, 1)))", place="b"),
         edit("wrong_variable", to_w, "(1 / n) * (H @ X.T)", place="W", wrong="H"),
         edit("overwritten", last, "    dW = DLAM * W\n", place="W"),
         edit("w_for_dw", last, "    dW = W\n", place="W"),
-        edit("bias_forgotten", "s = W @ X + b", "s = W @ X", place="b"),
+        edit("bias_forgotten", "S = W @ X + b", "S = W @ X", place="b"),
         edit("detached", to_b, "np.zeros((len(b), 1))", place="b"),
         edit("momentum_factor", *after(last, scaled("W b", "0.1 * "))),
     ]
     return Program(
         *("svm", "SVM, optional part of assignment 1, columns", ("X", "Y", "lam"), ("W", "b"), costs),
-        *(ONE_HOT_COLUMNS.format("b"), gradients, tuple(edits), ("s", "H", "l_svm"), draw),
-        ({}, {"W": "Wsvm", "b": "bsvm", "H": "margins"}, {"lam": "lamda", "s": "scores", "s_y": "score_of_y"}),
+        *(ONE_HOT_COLUMNS.format("b"), gradients, tuple(edits), ("S", "H", "l_svm"), draw),
+        ({}, {"W": "Wsvm", "b": "bsvm", "H": "L"}, {"lam": "lamda", "S": "scores", "s_y": "score_of_y"}),
     )
 
 
@@ -444,24 +438,24 @@ def svm_margins() -> Program:
         "steps": """
     num_train = X.shape[0]
     scores = X @ W + b
-    correct = scores[np.arange(num_train), y].reshape(-1, 1)
+    correct_score = scores[np.arange(num_train), y].reshape(-1, 1)
     others = y[:, None] != np.arange(scores.shape[1])
-    margins = tg.maximum(scores - correct + 1, 0) * others
-    return tg.sum(margins) / num_train + CLAM * PENALTY(W)
+    excess = tg.maximum(scores - correct_score + 1, 0) * others
+    return tg.sum(excess) / num_train + CLAM * PENALTY(W)
 """,
         "where": """
     scores = tg.matmul(X, W) + b
-    correct = tg.reshape(scores[np.arange(len(y)), y], (-1, 1))
-    margins = tg.where(y[:, None] == np.arange(scores.shape[1]), 0.0, tg.relu(scores - correct + 1))
-    loss = tg.mean(tg.sum(margins, axis=1))
+    correct_score = tg.reshape(scores[np.arange(len(y)), y], (-1, 1))
+    excess = tg.where(y[:, None] == np.arange(scores.shape[1]), 0.0, tg.relu(scores - correct_score + 1))
+    loss = tg.mean(tg.sum(excess, axis=1))
     return loss + CLAM * PENALTY(W)
 """,
     }
     gradients = """
     num_train = X.shape[0]
     scores = X.dot(W) + b
-    correct = scores[np.arange(num_train), y][:, np.newaxis]
-    margins = np.maximum(0, scores - correct + 1)
+    correct_score = scores[np.arange(num_train), y][:, np.newaxis]
+    margins = np.maximum(0, scores - correct_score + 1)
     margins[np.arange(num_train), y] = 0
     binary = margins
     binary[margins > 0] = 1
@@ -471,7 +465,7 @@ def svm_margins() -> Program:
     db = np.sum(binary, axis=0) / num_train
     dW = dW + DLAM * W
 """
-    first, margin = "    num_train = X.shape[0]\n", "scores - correct + 1"
+    first, margin = "    num_train = X.shape[0]\n", "scores - correct_score + 1"
     zero, last = "    margins[np.arange(num_train), y] = 0\n", "    dW = dW + DLAM * W\n"
     active, own = "    binary[margins > 0] = 1\n", "    binary[np.arange(num_train), y] = -row_sum\n"
     to_w, to_b = "X.T.dot(binary) / num_train", "np.sum(binary, axis=0) / num_train"
@@ -481,7 +475,6 @@ def svm_margins() -> Program:
         edit("double_1_over_n", own, f"{own}    binary /= num_train\n"),
         edit("divided_by_other", to_w, "X.T.dot(binary) / b.size", to_b, "np.sum(binary, axis=0) / b.size"),
         edit("misplaced_1_over_n", to_b, "np.sum(binary, axis=0)", place="b", factor="N"),
-        edit("misplaced_1_over_n", to_w, "X.T.dot(binary)", place="W", factor="N"),
         edit("db_mean", to_b, "np.mean(binary, axis=0) / num_train", place="b"),
         edit("db_from_dw", to_b, "np.sum(dW, axis=0)", place="b"),
         edit("db_wrong_axis", to_b, "np.sum(binary, axis=1) / num_train", place="b"),
@@ -490,28 +483,26 @@ def svm_margins() -> Program:
         edit("sign_loss", own, f"{own}    binary *= -1\n"),
         edit("sign_all", *after(last, "    dW *= -1\n    db *= -1\n")),
         edit("sign_param", to_b, "np.sum(-binary, axis=0) / num_train", place="b"),
-        edit("hinge_own_missing", own, "", place="correct"),
-        edit("hinge_own_sign", own, own.replace("-row_sum", "row_sum"), place="correct"),
-        edit("hinge_own_once", own, own.replace("-row_sum", "-1"), place="correct"),
-        edit("hinge_own_counted", zero, "", place="correct"),
+        edit("hinge_own_missing", own, "", place="correct_score"),
+        edit("hinge_own_sign", own, own.replace("-row_sum", "row_sum"), place="correct_score"),
+        edit("hinge_own_once", own, own.replace("-row_sum", "-1"), place="correct_score"),
+        edit("hinge_own_counted", zero, "", place="correct_score"),
         edit(
             "activation_derivative_missing",
             active,
             "    binary[margins >= 0] = 1\n    binary[np.arange(num_train), y] = 0\n",
-            place="margins",
+            place="excess",
         ),
         edit(
             "mask_wrong_array",
             "binary = margins\n    binary[margins > 0] = 1\n",
             "binary = (scores > 0) * 1.0\n    binary[np.arange(num_train), y] = 0\n",
-            place="margins",
+            place="excess",
             wrong="scores",
         ),
-        edit("margin_forgotten", margin, "scores - correct", place="margins"),
+        edit("margin_forgotten", margin, "scores - correct_score", place="excess"),
         edit("off_by_one", *after(first, "    y = np.roll(y, 1)\n")),
         edit("off_by_one", *after(first, "    y = y - 1\n")),
-        edit("off_by_one", "X.T.dot(binary)", "X[1:].T.dot(binary[:-1])", place="W"),
-        edit("off_by_one", to_b, "np.sum(binary[:-1], axis=0) / num_train", place="b"),
         edit("overwritten", last, "    dW = DLAM * W\n", place="W"),
         edit("w_for_dw", last, "    dW = W\n", place="W"),
         edit("bias_forgotten", "X.dot(W) + b", "X.dot(W)", place="b"),
@@ -520,8 +511,8 @@ def svm_margins() -> Program:
     ]
     return Program(
         *("svm", "SVM, margins and counts, rows", ("X", "y", "lam"), ("W", "b"), costs, ""),
-        *(gradients, tuple(edits), ("scores", "margins", "loss"), draw),
-        ({}, {"W": "w", "b": "bias", "lam": "reg"}, {"X": "X_dev", "y": "y_dev", "margins": "M", "scores": "s"}),
+        *(gradients, tuple(edits), ("scores", "excess", "loss"), draw),
+        ({}, {"W": "w", "b": "b_vec", "lam": "reg"}, {"X": "X_dev", "y": "y_dev", "excess": "M", "scores": "S"}),
     )
 
 
@@ -537,14 +528,14 @@ def svm_loops() -> Program:
     n = X.shape[1]
     S = W @ X + b.reshape(-1, 1)
     own = S[y, np.arange(n)]
-    margins = tg.stack([tg.maximum(S[j] - own + 1, 0) * (y != j) for j in range(len(W))])
-    return tg.sum(margins) / n + CLAM * PENALTY(W)
+    excess = tg.stack([tg.maximum(S[j] - own + 1, 0) * (y != j) for j in range(len(W))])
+    return tg.sum(excess) / n + CLAM * PENALTY(W)
 """,
         "at once": """
     S = tg.matmul(W, X) + tg.reshape(b, (-1, 1))
     own = S[y, np.arange(len(y))]
-    margins = tg.relu(S - own + 1)
-    hinge = tg.sum(margins, axis=0) - 1
+    excess = tg.relu(S - own + 1)
+    hinge = tg.sum(excess, axis=0) - 1
     return tg.mean(hinge) + CLAM * PENALTY(W)
 """,
     }
@@ -592,12 +583,11 @@ def svm_loops() -> Program:
             *(other_b, "                db[j] += j != label\n"),
             place="own",
         ),
-        edit("activation_derivative_missing", f"            if {margin}:\n", "            if True:\n", place="margins"),
-        edit("mask_wrong_array", margin, "s[j] > 0", place="margins", wrong="S"),
-        edit("margin_forgotten", margin, "s[j] - s[label] > 0", place="margins"),
+        edit("activation_derivative_missing", f"            if {margin}:\n", "            if True:\n", place="excess"),
+        edit("mask_wrong_array", margin, "s[j] > 0", place="excess", wrong="S"),
+        edit("margin_forgotten", margin, "s[j] - s[label] > 0", place="excess"),
         edit("overwritten", put_w, "dW = DLAM * W", place="W"),
         edit("w_for_dw", put_w, "dW = W", place="W"),
-        edit("off_by_one", "X[:, i], y[i]\n", "X[:, i], y[i - 1]\n"),
         edit("off_by_one", "X.shape[1]\n", "X.shape[1]\n    y = (y - 1) % K\n"),
         edit("off_by_one", "for i in range(n)", "for i in range(n - 1)"),
         edit("bias_forgotten", "W.dot(x) + b", "W.dot(x)", place="b"),
@@ -606,7 +596,7 @@ def svm_loops() -> Program:
     ]
     return Program(
         *("svm", "SVM, loops over images and classes, columns", ("X", "y", "lam"), ("W", "b"), costs, ""),
-        *(gradients, tuple(edits), ("S", "margins", "hinge"), draw),
+        *(gradients, tuple(edits), ("S", "excess", "hinge"), draw),
         ({}, {"W": "planes", "b": "thresholds"}, {"S": "f", "own": "f_y", "lam": "C"}),
     )
 
@@ -626,16 +616,16 @@ def two_layers_course_dictionaries() -> Program:
     n = X.shape[1]
     s1 = W1 @ X + b1
     h = tg.maximum(s1, 0)
-    s = W2 @ h + b2
-    P = tg.softmax(s, axis=0)
+    S = W2 @ h + b2
+    P = tg.softmax(S, axis=0)
     l_cross = -tg.log(tg.sum(Y * P, axis=0))
     return tg.sum(l_cross) / n + CLAM * PENALTY(W1, W2)
 """,
         "log-sum-exp, labels": """
     s1 = tg.matmul(W1, X) + b1
     h = tg.relu(s1)
-    s = tg.matmul(W2, h) + b2
-    l_cross = tg.logsumexp(s, axis=0) - s[y, np.arange(len(y))]
+    S = tg.matmul(W2, h) + b2
+    l_cross = tg.logsumexp(S, axis=0) - S[y, np.arange(len(y))]
     return tg.mean(l_cross) + CLAM * PENALTY(W1, W2)
 """,
     }
@@ -643,10 +633,10 @@ def two_layers_course_dictionaries() -> Program:
     def forward_pass(X, net):
         s1 = net["W"][0] @ X + net["b"][0]
         h = np.maximum(s1, 0)
-        s = net["W"][1] @ h + net["b"][1]
-        P = np.exp(s)
+        S = net["W"][1] @ h + net["b"][1]
+        P = np.exp(S)
         P = P / P.sum(axis=0)
-        return {"s1": s1, "h": h, "s": s, "P": P}
+        return {"s1": s1, "h": h, "S": S, "P": P}
 
     def backward_pass(X, Y, fp, net):
         n = X.shape[1]
@@ -694,7 +684,7 @@ def two_layers_course_dictionaries() -> Program:
         edit("activation_derivative_missing", gate, 'G * (fp["h"] >= 0)', place=inner),
         edit("mask_wrong_array", gate, "G * (X > 0)", place=inner, wrong="X"),
         edit("mask_wrong_array", gate, "G * (G > 0)", place=inner, wrong="G"),
-        edit("mask_wrong_array", gate, 'G * (fp["s"] > 0)', place=inner, wrong="s"),
+        edit("mask_wrong_array", gate, 'G * (fp["S"] > 0)', place=inner, wrong="S"),
         edit("other_derivative", gate, 'G * (1 - fp["h"] ** 2)', place=inner),
         edit("softmax_diagonal", delta, 'G = -Y * (1 - fp["P"])\n'),
         edit("softmax_sum_forgotten", delta, "G = -Y\n"),
@@ -707,7 +697,7 @@ def two_layers_course_dictionaries() -> Program:
         edit("wrong_variable", w2, w2.replace('"h"', '"s1"'), place="W2 h", wrong="s1"),
         edit("wrong_variable", w2, w2.replace('fp["h"]', "X"), place="W2 h", wrong="X"),
         edit("wrong_variable", w1, w1.replace("X", 'fp["h"]'), place="W1 X", wrong="h"),
-        edit("wrong_variable", delta, 'G = -(Y - fp["s"])\n', wrong="s"),
+        edit("wrong_variable", delta, 'G = -(Y - fp["S"])\n', place="P", wrong="S"),
         edit("detached", back, '        G = np.zeros(fp["h"].shape)\n', place=inner),
         edit("bias_forgotten", '@ h + net["b"][1]', "@ h", place="b2"),
         edit("off_by_one", delta, 'G = -(np.roll(Y, 1, axis=1) - fp["P"])\n'),
@@ -717,10 +707,10 @@ def two_layers_course_dictionaries() -> Program:
     return Program(
         *("two layers", "two layers, dictionaries of assignment 2, columns", ("X", "Y", "lam")),
         *(("W1", "W2", "b1", "b2"), costs, ONE_HOT_COLUMNS.format("b2"), gradients, tuple(edits)),
-        *(("s", "P", "l_cross"), draw),
+        *(("S", "P", "l_cross"), draw),
         (
             {},
-            {"s1": "s_hidden", "h": "H", "s": "scores"},
+            {"s1": "s_hidden", "h": "H", "S": "scores"},
             {"W1": "Wa", "W2": "Wb", "b1": "ba", "b2": "bb", "lam": "lmb"},
         ),
     )
@@ -818,7 +808,6 @@ def two_layers_dscores() -> Program:
         edit("detached", to1, 'grads["b1"] = np.zeros(b1.shape)', place="b1"),
         edit("bias_forgotten", "X.dot(W1) + b1", "X.dot(W1)", place="b1"),
         edit("off_by_one", own, own.replace("y]", "y - 1]")),
-        edit("off_by_one", own, own.replace("y]", "np.roll(y, -1)]")),
         edit("momentum_factor", *after(last, scaled("W1 b1 W2 b2", "0.1 * "))),
     ]
     return Program(
@@ -839,7 +828,7 @@ def two_layers_dscores() -> Program:
     )
 
 
-def two_layers_kept_share() -> Program:
+def two_layers_tanh_dropout() -> Program:
     """Columns; ``dZ2``, ``dA1`` and ``dZ1`` with the factor ``1 / m`` in each product; tanh and inverted dropout."""
 
     def draw(rng: Random) -> dict[str, Any]:
@@ -926,7 +915,7 @@ def two_layers_kept_share() -> Program:
         edit("wrong_variable", w2, w2.replace("H1", "A1"), place="W2 H1", wrong="A1"),
         edit("wrong_variable", w2, w2.replace("H1", "Z1"), place="W2 H1", wrong="Z1"),
         edit("wrong_variable", w1, w1.replace("X.T", "H1.T"), place="W1 X", wrong="H1"),
-        edit("wrong_variable", delta, "dZ2 = Z2 - Y\n", wrong="Z2"),
+        edit("wrong_variable", delta, "dZ2 = Z2 - Y\n", place="A2", wrong="Z2"),
         edit("detached", back, "dH1 = np.zeros(H1.shape)", place=f"H1 {inner}"),
         edit("bias_forgotten", "np.dot(W1, X) + b1", "np.dot(W1, X)", place="b1"),
         edit("off_by_one", delta, "dZ2 = A2 - np.roll(Y, 1, axis=1)\n"),
@@ -953,8 +942,8 @@ def two_layers_row_vectors() -> Program:
     D = X.shape[1]
     z = W1 @ X + b1
     h = tg.relu(z)
-    s = W2 @ h + b2
-    p = tg.softmax(s, axis=0)
+    S = W2 @ h + b2
+    p = tg.softmax(S, axis=0)
     loss = -tg.sum(tg.log(tg.sum(Y * p, axis=0))) / D
     return loss + CLAM * PENALTY(W1, W2)
 """,
@@ -962,8 +951,8 @@ def two_layers_row_vectors() -> Program:
     D = len(y)
     z = tg.add(tg.matmul(W1, X), b1)
     h = tg.maximum(z, 0)
-    s = tg.add(tg.matmul(W2, h), b2)
-    loss = tg.sum(tg.logsumexp(s, axis=0) - s[y, np.arange(D)]) / D
+    S = tg.add(tg.matmul(W2, h), b2)
+    loss = tg.sum(tg.logsumexp(S, axis=0) - S[y, np.arange(D)]) / D
     return CLAM * PENALTY(W1, W2) + loss
 """,
     }
@@ -974,8 +963,8 @@ def two_layers_row_vectors() -> Program:
         x, t = x[:, np.newaxis], t[:, np.newaxis]
         z = W1 @ x + b1
         h = np.where(z > 0, z, 0)
-        s = W2 @ h + b2
-        p = np.exp(s) / np.sum(np.exp(s))
+        S = W2 @ h + b2
+        p = np.exp(S) / np.sum(np.exp(S))
         g = -(t - p).T
         sums[2] += g.T @ h.T
         sums[3] += g.T
@@ -1000,7 +989,6 @@ def two_layers_row_vectors() -> Program:
         edit("divided_by_other", ratio, "[total / len(b2) for total in sums]"),
         edit("misplaced_1_over_n", back, "        g = g @ W2 / D\n", place=inner, factor="1/N"),
         edit("misplaced_1_over_n", ratio, f"{ratio}\n    dW2 = sums[2]", place="W2", factor="N"),
-        edit("misplaced_1_over_n", ratio, f"{ratio}\n    db1 = sums[1]", place="b1", factor="N"),
         edit("db_mean", to2, "sums[3] += g.T / D\n", place="b2"),
         edit("db_from_dw", to2, "sums[3] += (g.T @ h.T).sum(axis=1, keepdims=True)\n", place="b2"),
         edit("transposed_factor", back, "        g = g @ W2.T\n", place="W2"),
@@ -1011,11 +999,11 @@ def two_layers_row_vectors() -> Program:
         edit("sign_param", to2, "sums[3] -= g.T\n", place="b2"),
         edit("activation_derivative_missing", gate, "np.diag(h[:, 0] >= 0)", place=inner),
         edit("mask_wrong_array", gate, "np.diag(x[:, 0] > 0)", place=inner, wrong="X"),
-        edit("mask_wrong_array", gate, "np.diag(s[:, 0] > 0)", place=inner, wrong="s"),
+        edit("mask_wrong_array", gate, "np.diag(S[:, 0] > 0)", place=inner, wrong="S"),
         edit("mask_wrong_array", gate, "np.diag(g[0] > 0)", place=inner, wrong="g"),
         edit("softmax_diagonal", chain, "g = -(t * (1 - p)).T\n"),
         edit("softmax_sum_forgotten", chain, "g = -t.T\n"),
-        edit("softmax_unnormalised", "np.exp(s) / np.sum(np.exp(s))", "np.exp(s)"),
+        edit("softmax_unnormalised", "np.exp(S) / np.sum(np.exp(S))", "np.exp(S)"),
         edit("overwritten", last, "    dW2 = DLAM * W2\n", place="W2"),
         edit("overwritten", w1, "sums[0] = g.T @ x.T", place="W1"),
         edit("w_for_dw", last, f"{last}    dW1 = W1\n", place="W1"),
@@ -1037,8 +1025,8 @@ def two_layers_row_vectors() -> Program:
             tuple(every.split()),
             costs,
         ),
-        *(ONE_HOT_COLUMNS.format("b2"), gradients, tuple(edits), ("s", "p", "loss"), draw),
-        ({}, {"z": "s1", "h": "x1", "s": "s2"}, {"W1": "V", "b1": "v0", "W2": "U", "b2": "u0", "lam": "eta"}),
+        *(ONE_HOT_COLUMNS.format("b2"), gradients, tuple(edits), ("S", "p", "loss"), draw),
+        ({}, {"z": "s1", "h": "x1", "S": "s2"}, {"W1": "V", "b1": "v0", "W2": "U", "b2": "u0", "lam": "eta"}),
     )
 
 
@@ -1314,7 +1302,6 @@ def short_batch_norm() -> Program:
         edit("missing_1_over_n", ratio, ""),
         edit("double_1_over_n", ratio, ratio * 2),
         edit("divided_by_other", ratio, "    dout3 /= scores.shape[1]\n"),
-        edit("misplaced_1_over_n", to_w, f"{to_w} / N", place="W3", factor="1/N"),
         edit("sign_param", "dout3.dot(W3.T)", "-dout3.dot(W3.T)", place="r2 h2 z2"),
         edit("misplaced_1_over_n", "(gamma2 * ivar2 / N)", "(gamma2 * ivar2)", place="a2 W2", factor="N"),
         edit("sign_loss", ratio, "    dout3 /= -N\n"),
@@ -1385,8 +1372,8 @@ def nine_steps() -> Program:
     xmu = x - mu
     var = tg.mean(xmu**2, axis=0)
     xhat = xmu / tg.sqrt(var + 1e-5)
-    out = gamma * xhat + beta
-    act = tg.relu(out)
+    bn = gamma * xhat + beta
+    act = tg.relu(bn)
     drop = act * M1 / keep
     scores = drop @ W2 + b2
     loss = tg.sum(tg.logsumexp(scores, axis=1) - scores[np.arange(N), y]) / N
@@ -1396,8 +1383,8 @@ def nine_steps() -> Program:
     x = tg.matmul(X, W1)
     mu, var = tg.mean(x, axis=0), tg.var(x, axis=0)
     xhat = (x - mu) * (1 / tg.sqrt(var + 1e-5))
-    out = xhat * gamma + beta
-    act = tg.maximum(out, 0)
+    bn = xhat * gamma + beta
+    act = tg.maximum(bn, 0)
     drop = act * (M1 / keep)
     scores = tg.matmul(drop, W2) + b2
     probs = tg.softmax(scores, axis=1)
@@ -1415,8 +1402,8 @@ def nine_steps() -> Program:
     sqrtvar = np.sqrt(var + 1e-5)
     ivar = 1.0 / sqrtvar
     xhat = xmu * ivar
-    out = gamma * xhat + beta
-    act = np.maximum(out, 0)
+    bn = gamma * xhat + beta
+    act = np.maximum(bn, 0)
     drop = act * M1 / keep
     probs = np.exp(np.dot(drop, W2) + b2)
     probs = probs / probs.sum(axis=1)[:, None]
@@ -1426,7 +1413,7 @@ def nine_steps() -> Program:
     ddrop = np.dot(dscores, W2.T)
     dact = ddrop * M1
     dact = dact / keep
-    dout = np.where(out > 0, dact, 0)
+    dout = np.where(bn > 0, dact, 0)
     dbeta = np.sum(dout, axis=0)
     dgamma = np.sum(dout * xhat, axis=0)
     dxhat = dout * gamma
@@ -1442,8 +1429,8 @@ def nine_steps() -> Program:
     dx = dx1 + dx2
     dW1 = np.dot(X.T, dx) + DLAM * W1
 """
-    norm, relu, dropped = "xhat x mu var W1", "act out gamma beta", "drop act M1 out"
-    delta, gate = "dscores = (probs - Y) / N", "np.where(out > 0, dact, 0)"
+    norm, relu, dropped = "xhat x mu var W1", "act bn gamma beta", "drop act M1 bn"
+    delta, gate = "dscores = (probs - Y) / N", "np.where(bn > 0, dact, 0)"
     to_w, to_b, back = "np.dot(drop.T, dscores)", "db2 = np.sum(dscores, axis=0)", "ddrop = np.dot(dscores, W2.T)"
     mean, variance = "dx = dx1 + dx2\n", "dx1 = dxmu1 + dxmu2"
     to_beta, to_gamma = "dbeta = np.sum(dout, axis=0)", "dgamma = np.sum(dout * xhat, axis=0)"
@@ -1456,7 +1443,7 @@ def nine_steps() -> Program:
         edit("double_1_over_n", delta, f"{delta} / N"),
         edit("divided_by_other", delta, "dscores = (probs - Y) / D"),
         edit("misplaced_1_over_n", to_w, f"{to_w} / N", place="W2", factor="1/N"),
-        edit("misplaced_1_over_n", back, f"{back} * N", place="drop act out", factor="N"),
+        edit("misplaced_1_over_n", back, f"{back} * N", place="drop act bn", factor="N"),
         edit("db_mean", to_beta, "dbeta = np.mean(dout, axis=0)", place="beta"),
         edit("db_from_dw", to_b, "db2 = np.sum(dW2, axis=0)", place="b2"),
         edit("db_wrong_axis", to_b, "db2 = np.sum(dscores, axis=1)", place="b2"),
@@ -1465,7 +1452,7 @@ def nine_steps() -> Program:
         edit("dw_transposed", low, "np.dot(dx.T, X)", place="W1"),
         edit("sign_loss", delta, "dscores = (Y - probs) / N"),
         edit("sign_all", *after(last, scaled(every, "-"))),
-        edit("sign_param", back, "ddrop = -np.dot(dscores, W2.T)", place="drop act out"),
+        edit("sign_param", back, "ddrop = -np.dot(dscores, W2.T)", place="drop act bn"),
         edit("sign_param", to_beta, f"{to_beta} * -1", place="beta"),
         edit("activation_derivative_missing", gate, "dact", place=relu),
         edit("mask_wrong_array", gate, "np.where(xhat > 0, dact, 0)", place=relu, wrong="xhat"),
@@ -1477,7 +1464,7 @@ def nine_steps() -> Program:
         edit("bn_mean_var_constant", *no_variance, mean, "dx = dx1\n", place=norm),
         edit("bn_mean_constant", mean, "dx = dx1\n", place=norm),
         edit("bn_var_constant", *no_variance, place=norm),
-        edit("bn_gamma_missing", "dxhat = dout * gamma", "dxhat = dout", place=f"{norm} gamma out"),
+        edit("bn_gamma_missing", "dxhat = dout * gamma", "dxhat = dout", place=f"{norm} gamma bn"),
         edit("dropout_mask_missing", "dact = ddrop * M1", "dact = ddrop", place=dropped),
         edit("dropout_not_scaled", "    dact = dact / keep\n", "", place=dropped),
         edit("overwritten", last, "    dW1 = DLAM * W1\n", place="W1"),
@@ -1485,7 +1472,7 @@ def nine_steps() -> Program:
         edit("wrong_variable", to_gamma, "dgamma = np.sum(dout * x, axis=0)", place="gamma xhat", wrong="x"),
         edit("wrong_variable", to_w, "np.dot(act.T, dscores)", place="W2 drop", wrong="act"),
         edit("wrong_variable", low, "np.dot(x.T, dx)", place="W1 X", wrong="x"),
-        edit("detached", back, "ddrop = np.zeros((N, D))", place="drop act out"),
+        edit("detached", back, "ddrop = np.zeros((N, D))", place="drop act bn"),
         edit("bias_forgotten", "gamma * xhat + beta", "gamma * xhat", place="beta"),
         edit("off_by_one", "- Y) / N", "- np.roll(Y, 1, axis=0)) / N"),
         edit("momentum_factor", *after(last, scaled(every, "(1 - 0.9) * "))),
@@ -1501,7 +1488,7 @@ def nine_steps() -> Program:
             ("scores", "probs", "loss"),
             draw,
         ),
-        ({}, {"gamma": "g", "beta": "h", "M1": "mask"}, {"keep": "p", "lam": "reg", "out": "bn", "act": "hid"}),
+        ({}, {"gamma": "g", "beta": "h", "M1": "mask1"}, {"keep": "p", "lam": "reg", "bn": "bn_out", "act": "hid"}),
     )
 
 
@@ -1515,7 +1502,7 @@ def dropout_by_recursion() -> Program:
         n, m = rng.choice([9, 12]), rng.choice([3, 4])
         arrays = labels(rng, m, n, columns=True) | {"X": rng.normal(0, 1, (m, n)), "lam": 0.03, "keep": 0.8}
         for i in layers:
-            arrays |= {f"W{i}": rng.normal(0, 1.2, (m, m)), f"b{i}": rng.normal(0.3, 0.7, (m, 1))}
+            arrays |= {f"W{i}": rng.normal(0, 0.7, (m, m)), f"b{i}": rng.normal(0.3, 0.5, (m, 1))}
             arrays[f"D{i}"] = rng.random((m, n)) < 0.8
         return arrays
 
@@ -1622,7 +1609,6 @@ def dropout_by_recursion() -> Program:
         edit("bias_forgotten", "Z = W @ dropped + b", "Z = W @ dropped", place=" ".join(biases)),
         edit("bias_forgotten", "Z = W @ dropped + b", "Z = W @ dropped + b * (layer > 0)", place="b1"),
         edit("off_by_one", "(P - Y)", "(P - np.roll(Y, 1, axis=1))"),
-        edit("off_by_one", "(P - Y)", "(P - np.roll(Y, -1, axis=0))"),
         edit("momentum_factor", *after(last, scaled(every, "0.1 * "))),
     ]
     return Program(
@@ -1648,7 +1634,7 @@ def dropout_by_recursion() -> Program:
 
 
 def turned(name: str, text: str, shape: str) -> list[Edit]:
-    """Return the mistakes of filters: a text of their gradient, and the axes (height, width, channels, filters)."""
+    """Return the mistakes of filters whose gradient is a text; ``shape`` is (height, width, channels, filters)."""
 
     def changed(index: str) -> str:
         return f"({text}).reshape({shape}){index}.reshape({name}.shape)"
@@ -1683,8 +1669,8 @@ def course_patches() -> Program:
     h = tg.maximum(conv.reshape(-1, n), 0)
     s1 = W1 @ h + b1
     x1 = tg.maximum(s1, 0)
-    s = W2 @ x1 + b2
-    P = tg.softmax(s, axis=0)
+    S = W2 @ x1 + b2
+    P = tg.softmax(S, axis=0)
     loss = -tg.sum(tg.log(tg.sum(Y * P, axis=0))) / n
     return loss + CLAM * PENALTY(Fs, W1, W2)
 """,
@@ -1694,8 +1680,8 @@ def course_patches() -> Program:
     h = tg.reshape(tg.relu(conv), (-1, n))
     s1 = tg.matmul(W1, h) + b1
     x1 = tg.relu(s1)
-    s = tg.matmul(W2, x1) + b2
-    loss = tg.mean(tg.logsumexp(s, axis=0) - s[y, np.arange(n)])
+    S = tg.matmul(W2, x1) + b2
+    loss = tg.mean(tg.logsumexp(S, axis=0) - S[y, np.arange(n)])
     return loss + CLAM * PENALTY(Fs, W1, W2)
 """,
     }
@@ -1706,8 +1692,8 @@ def course_patches() -> Program:
     h = np.fmax(conv_outputs.reshape((n_p * nf, n), order="C"), 0)
     s1 = W1 @ h + b1
     x1 = np.fmax(s1, 0)
-    s = W2 @ x1 + b2
-    P = np.exp(s - np.max(s, axis=0))
+    S = W2 @ x1 + b2
+    P = np.exp(S - np.max(S, axis=0))
     P /= np.sum(P, axis=0)
     G_batch = -(Y - P)
     dW2 = G_batch @ x1.T / n + DLAM * W2
@@ -1732,7 +1718,7 @@ def course_patches() -> Program:
     each = (w2, to2, w1, to1, to_f)
     edits = [
         *l2_mistakes(
-            {f"{w}": f" + DLAM * {w}" for w in ("W2", "W1", "Fs")}, ("b2", *after(last, "    db2 += DLAM * b2\n")), "n"
+            {w: f" + DLAM * {w}" for w in ("W2", "W1", "Fs")}, ("b2", *after(last, "    db2 += DLAM * b2\n")), "n"
         ),
         edit("missing_1_over_n", *[t for text in each for t in (text, text.replace(" / n", ""))]),
         edit("double_1_over_n", delta, "    G_batch = -(Y - P) / n\n"),
@@ -1745,14 +1731,13 @@ def course_patches() -> Program:
         edit("db_wrong_axis", to2, to2.replace("axis=1", "axis=0"), place="b2"),
         edit("db_not_summed", to1, "db1 = G_batch / n\n    G_batch = W1.T", place="b1"),
         edit("transposed_factor", back2, "    G_batch = W2 @ G_batch\n", place="W2"),
-        edit("dw_transposed", *after(last, "    dFs = dFs.T\n"), place="Fs"),
         edit("dw_transposed", *after(last, "    dW1, dW2 = dW1.T, dW2.T\n"), place="W1 W2"),
         edit("sign_loss", delta, "    G_batch = Y - P\n"),
         edit("sign_all", *after(last, scaled(every, "-"))),
         edit("sign_param", back1, "    G_batch = -W1.T @ G_batch\n", place=conv),
         edit("activation_derivative_missing", gate2, "", place=inner),
         edit("activation_derivative_missing", gate1, gate1.replace(">", ">="), place=conv),
-        edit("mask_wrong_array", gate2, gate2.replace("x1", "s"), place=inner, wrong="s"),
+        edit("mask_wrong_array", gate2, gate2.replace("x1", "S"), place=inner, wrong="S"),
         edit("other_derivative", gate2, "    G_batch = G_batch * (1 - x1**2)\n", place=inner),
         edit("mask_wrong_array", gate1, gate1.replace("(h", "(G_batch"), place=conv, wrong="G_batch"),
         edit("softmax_diagonal", delta, "    G_batch = -Y * (1 - P)\n"),
@@ -1773,7 +1758,7 @@ def course_patches() -> Program:
     ]
     return Program(
         *("patchify", "patchify, einsum of assignment 3, columns", ("MX", "Y", "lam"), tuple(every.split()), costs),
-        *(ONE_HOT_COLUMNS.format("b2"), gradients, tuple(edits), ("s", "P", "loss"), draw),
+        *(ONE_HOT_COLUMNS.format("b2"), gradients, tuple(edits), ("S", "P", "loss"), draw),
         (
             {},
             {"Fs": "Fs_flat", "h": "conv_flat", "conv": "conv_mat"},
@@ -1797,8 +1782,8 @@ def course_patches_in_loops() -> Program:
     conv = tg.einsum("ijn,jl->iln", MX, Fs) + tg.reshape(f, (1, -1, 1))
     act = tg.relu(conv)
     h = tg.reshape(act, (-1, n))
-    s = W @ h + b
-    P = tg.softmax(s, axis=0)
+    S = W @ h + b
+    P = tg.softmax(S, axis=0)
     loss = -tg.sum(T * tg.log(P)) / n
     return loss + CLAM * PENALTY(Fs, W)
 """,
@@ -1808,8 +1793,8 @@ def course_patches_in_loops() -> Program:
     conv = tg.transpose(tg.matmul(np.transpose(MX, (2, 0, 1)), Fs) + f, (1, 2, 0))
     act = tg.where(conv > 0, conv, 0.0)
     h = act.reshape(-1, n)
-    s = tg.matmul(W, h) + b
-    loss = tg.mean(tg.logsumexp(s, axis=0) - tg.sum(T * s, axis=0))
+    S = tg.matmul(W, h) + b
+    loss = tg.mean(tg.logsumexp(S, axis=0) - tg.sum(T * S, axis=0))
     return loss + CLAM * PENALTY(Fs, W)
 """,
     }
@@ -1885,7 +1870,7 @@ def course_patches_in_loops() -> Program:
     ]
     return Program(
         *("patchify", "patchify, one image at a time, smoothed labels, columns", ("MX", "Y", "eps", "lam")),
-        *(tuple(every.split()), costs, "", gradients, tuple(edits), ("s", "P", "loss"), draw),
+        *(tuple(every.split()), costs, "", gradients, tuple(edits), ("S", "P", "loss"), draw),
         ({}, {"Fs": "F", "f": "F_bias", "conv": "conv_outputs"}, {"MX": "patch_data", "W": "Wout", "lam": "lmb"}),
     )
 
@@ -2024,7 +2009,6 @@ def convolution_by_columns() -> Program:
         edit("channels_swapped", grow, f"    dW1 = dW1[:, ::-1]\n{grow.replace('+=', '= dW1 +')}", place="W1"),
         edit("bias_forgotten", " + b1[:, np.newaxis]", "", place="b1"),
         edit("off_by_one", own, own.replace("y]", "y - 1]")),
-        edit("off_by_one", own, own.replace("y]", "np.roll(y, 1)]")),
         edit("momentum_factor", *after(last, scaled(every, "(1 - 0.9) * "))),
     ]
     return Program(
@@ -2111,7 +2095,6 @@ def convolution_in_loops() -> Program:
         edit("double_1_over_n", delta, f"{delta} * (1.0 / N)"),
         edit("divided_by_other", delta, "(probs - Y) * (1.0 / Y.shape[1])"),
         edit("misplaced_1_over_n", back, "(dscores @ W.T / N)", place=conv, factor="1/N"),
-        edit("misplaced_1_over_n", to_w, f"{to_w} / N", place="W", factor="1/N"),
         edit("db_mean", to_c, "dc[k] += np.mean(dZ[:, i, j, k])", place="c"),
         edit("db_from_dw", to_c, f"dc[k] += np.sum({to_f})", place="c"),
         edit("db_from_dw", to_b, f"np.sum({to_w}, axis=0, keepdims=True)", place="b"),
@@ -2148,7 +2131,7 @@ def convolution_in_loops() -> Program:
         *(ONE_HOT_ROWS.format("b"), gradients, tuple(edits), ("scores", "probs", "loss"), draw),
         (
             {},
-            {"F": "filters", "c": "filter_b", "Z": "conv_out"},
+            {"F": "K", "c": "filter_b", "Z": "conv_out"},
             {"W": "w_fc", "b": "b_fc", "A": "feature", "lam": "reg"},
         ),
     )
