@@ -14,7 +14,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.evidence.hand_derived import development, held_out, second_validation, validation
+from tests.evidence.hand_derived import development, held_out, second_validation, third_validation, validation
 from tests.evidence.hand_derived.__main__ import main
 from tests.evidence.hand_derived.adapter import Answer
 from tests.evidence.hand_derived.cases import (
@@ -38,6 +38,7 @@ SETS = {
     "development": development.programs(),
     "validation": validation.programs(),
     "second-validation": second_validation.programs(),
+    "third-validation": third_validation.programs(),
     "held-out": held_out.programs(),
 }
 PROGRAMS = [program for programs in SETS.values() for program in programs]

@@ -9,7 +9,8 @@ validation set.
 Modules in reading order:
 
 - :mod:`programs`: a cost and its gradient in the words of a student, and the edits that plant a mistake in it.
-- :mod:`development`, :mod:`validation`, :mod:`second_validation`, :mod:`held_out`: the sets of programs, written apart.
+- :mod:`development`, :mod:`validation`, :mod:`second_validation`, :mod:`third_validation`, :mod:`held_out`: the
+  sets of programs, written apart.
 - :mod:`cases`: a program with drawn sizes, style, names, layout, precision, container and mistakes; its source is
   written to a file and imported.
 - :mod:`numerical`: numerical gradients in plain NumPy. They decide which edits are observably wrong and which are the

@@ -2,8 +2,8 @@
 
     python -m tests.evidence.hand_derived [--set NAME] [--seed N] [--share S] [--json FILE]
 
-The sets are development, validation, second-validation and held-out. Each was written apart and run once before the
-doctor was improved on it. The status is 0 if the goals are reached, else 1.
+The sets are development, validation, second-validation, third-validation and held-out. Each was written apart and is
+run once before the doctor is improved on it. The status is 0 if the goals are reached, else 1.
 """
 
 # ruff: noqa: T201

@@ -7,17 +7,24 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from tests.evidence.hand_derived import development, held_out, second_validation, validation
+from tests.evidence.hand_derived import development, held_out, second_validation, third_validation, validation
 from tests.evidence.hand_derived.adapter import VERDICTS, Answer
 from tests.evidence.hand_derived.cases import Case, draw_cases
 from tests.evidence.hand_derived.judge import names_mistake
 
 NETWORKS = ("softmax", "svm", "two layers", "k layers", "patchify")
-SEEDS = {"development": 1, "validation": 20261121, "second-validation": 20261122, "held-out": 20261123}
+SEEDS = {
+    "development": 1,
+    "validation": 20261121,
+    "second-validation": 20261122,
+    "third-validation": 20261123,
+    "held-out": 20261124,
+}
 _PROGRAMS = {
     "development": development.programs,
     "validation": validation.programs,
     "second-validation": second_validation.programs,
+    "third-validation": third_validation.programs,
     "held-out": held_out.programs,
 }
 SHARE_NAMED, SECONDS = 0.95, 2.0  # the goals: share of mistakes that are named right, and processor time of one case
