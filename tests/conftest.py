@@ -1,5 +1,6 @@
 """Set up the test processes: threads, Ctrl-C, the built-in data, and how many inputs Hypothesis draws.
 
+Tests that run whole commands, start several processes or train for seconds are marked as slow; ``-m slow`` runs them.
 Hypothesis draws few inputs by default, the same ones every time in CI, many on request. Choose a profile with
 ``HYPOTHESIS_PROFILE=thorough`` or ``pytest --hypothesis-profile=thorough``; ``CI=true`` chooses ``ci``.
 """
@@ -32,6 +33,17 @@ settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True
 settings.register_profile("thorough", max_examples=300, deadline=None, print_blob=True)
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
+
+
+# Fixtures that run a whole command or shorten a program; the tests that read their results are slow.
+_SLOW_FIXTURES = {"small_report", "quick_page", "quick_results", "fault_and_program"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a slow fixture as slow."""
+    for item in items:
+        if _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -24,6 +24,8 @@ from tinygrad_cifar.cli.vary import parse_vary
 from tinygrad_cifar.search import Choice, LogUniform, Uniform
 from tinygrad_cifar.search.trial_store import lock_storage
 
+pytestmark = pytest.mark.slow
+
 optuna = pytest.importorskip("optuna", reason="searching needs optuna")
 
 SMALL = ["--train-batches", "1", "--train-size", "200", "--validation-batch", "2", "--epochs", "1"]

@@ -19,6 +19,8 @@ import pytest
 import tinygrad_cifar_start
 from tinygrad_cifar.system import blas
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONSOLE = "import sys\nfrom tinygrad_cifar_start import start\nif __name__ == '__main__':\n    sys.exit(start())\n"
 RUN = ["softmax", "--train-batches", "1", "--train-size", "200", "--validation-batch", "2", "--epochs", "1"]

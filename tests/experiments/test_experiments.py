@@ -261,6 +261,7 @@ def test_the_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(EXPERIMENTS)
 
 
+@pytest.mark.slow
 def test_the_page_of_assignment_3_names_its_source(tmp_path: Path) -> None:
     assert (
         main(["reproduce", "a3-first", "a3-time", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")])
@@ -507,6 +508,7 @@ def test_the_documentation_links_to_existing_figures(small_report: Path) -> None
     assert sorted(linked) == sorted(path.resolve() for path in (docs / "images" / "reports").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_a_record_of_networks_states_its_memory_and_shows_its_mistakes(tmp_path: Path) -> None:
     assert reproduce_here(["record-patchify", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]) == 0
     page = (tmp_path / "docs" / "reports" / "networks.md").read_text()
@@ -519,6 +521,7 @@ def test_a_record_of_networks_states_its_memory_and_shows_its_mistakes(tmp_path:
     }
 
 
+@pytest.mark.slow
 def test_a_record_has_a_page_like_a_report(tmp_path: Path) -> None:
     assert reproduce_here(["record-linear", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]) == 0
     page = (tmp_path / "docs" / "reports" / "record.md").read_text()
@@ -560,6 +563,7 @@ def stopped_midway(out: Path, how: signal.Signals) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_a_killed_command_is_resumed_without_repeating_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stopped_midway(tmp_path, signal.SIGKILL).communicate()
     before = outcomes(tmp_path)
@@ -576,6 +580,7 @@ def test_a_killed_command_is_resumed_without_repeating_runs(tmp_path: Path, caps
     assert f'id="{CHEAP[1]}"' in (tmp_path / "index.html").read_text(), "earlier results stay on the page"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends the signal of Ctrl-C")
 def test_ctrl_c_prints_how_to_resume(tmp_path: Path) -> None:
     process = stopped_midway(tmp_path, signal.SIGINT)
@@ -621,6 +626,7 @@ def assert_run_is_repeated(file: Path, expected: list[list[float]], caplog: pyte
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
+@pytest.mark.slow
 def test_a_run_with_the_file_of_another_is_repeated(run_files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
     before = rows(run_files[0])
     run_files[0].write_bytes(run_files[1].read_bytes())
@@ -635,6 +641,7 @@ def test_a_run_with_a_file_of_other_data_is_repeated(run_files: list[Path], capl
     assert_run_is_repeated(run_files[0], before, caplog)
 
 
+@pytest.mark.slow
 def test_a_run_with_the_file_of_a_trained_model_is_repeated(
     run_files: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -644,6 +651,7 @@ def test_a_run_with_the_file_of_a_trained_model_is_repeated(
     assert_run_is_repeated(run_files[0], before, caplog)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -737,6 +745,7 @@ def test_an_incomplete_page_does_not_replace_one_of_the_documentation(
     assert "report_000.md has 000-softmax, which this folder lacks; the page was not replaced" in caplog.text
 
 
+@pytest.mark.slow
 def test_pages_are_utf_8_in_any_locale(tmp_path: Path, small_report: Path) -> None:
     name, source, copied = "003-one-cycle", small_report / "out", tmp_path / "copied"
     (copied / "runs").mkdir(parents=True)
@@ -751,6 +760,7 @@ def test_pages_are_utf_8_in_any_locale(tmp_path: Path, small_report: Path) -> No
     assert " ± " in (docs / "reports" / "report_003.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_reproduce_does_not_need_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert reproduce_here(["003-sanity", "--out", str(tmp_path)]) == 0

@@ -33,6 +33,7 @@ X = np.random.default_rng(1).normal(size=(5, 6))
 LABELS = np.array([0, 1, 2, 2, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("report", ["000", "002", "003", "004"])
 def test_right_gradients_pass(kind: str, report: str) -> None:
@@ -92,6 +93,7 @@ def test_the_matrix_of_errors_has_the_shape_of_the_gradient() -> None:
     assert errors.max() == checks_of("softmax")["002"].metrics[0].centred
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [lambda g: g * 1.001, lambda g: -g, lambda g: 0 * g, lambda g: g + 1e-3],

@@ -25,7 +25,7 @@ def _benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def quick_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("benchmarks") / "results.json"
     # Compilation is slow, and the other libraries are optional.
     completed = _benchmarks("--quick", "--without", "torch.compile,PyTorch eager,JAX jit", "--json", str(path))
@@ -33,36 +33,38 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def test_a_quick_run_measures_every_part(results: dict[str, Any]) -> None:
-    assert results.keys() == _PARTS.keys()
+def test_a_quick_run_measures_every_part(quick_results: dict[str, Any]) -> None:
+    assert quick_results.keys() == _PARTS.keys()
 
 
-def test_every_part_records_its_environment(results: dict[str, Any]) -> None:
-    assert all(part["environment"]["blas"]["text"] for part in results.values())
+def test_every_part_records_its_environment(quick_results: dict[str, Any]) -> None:
+    assert all(part["environment"]["blas"]["text"] for part in quick_results.values())
 
 
-def test_the_losses_of_all_implementations_agree(results: dict[str, Any]) -> None:
-    assert [row["left_out"] for row in results["step"]["rows"]] == [{}] * 8
+def test_the_losses_of_all_implementations_agree(quick_results: dict[str, Any]) -> None:
+    assert [row["left_out"] for row in quick_results["step"]["rows"]] == [{}] * 8
 
 
-def test_every_workload_is_timed_with_the_library_the_reference_and_the_lower_bound(results: dict[str, Any]) -> None:
+def test_every_workload_is_timed_with_the_library_the_reference_and_the_lower_bound(
+    quick_results: dict[str, Any],
+) -> None:
     required = {"tinygrad_cifar", "hand-derived NumPy", "bare kernels"}
-    assert all(required <= row["seconds"].keys() for row in results["step"]["rows"])
+    assert all(required <= row["seconds"].keys() for row in quick_results["step"]["rows"])
 
 
-def test_the_long_chain_is_exact_and_freed(results: dict[str, Any]) -> None:
-    assert results["chain"]["exact"]
-    assert results["chain"]["left"] < 10
+def test_the_long_chain_is_exact_and_freed(quick_results: dict[str, Any]) -> None:
+    assert quick_results["chain"]["exact"]
+    assert quick_results["chain"]["left"] < 10
 
 
-def test_convolutions_of_all_implementations_agree(results: dict[str, Any]) -> None:
-    rows = results["convolution"]["rows"]
+def test_convolutions_of_all_implementations_agree(quick_results: dict[str, Any]) -> None:
+    rows = quick_results["convolution"]["rows"]
     assert [row["left_out"] for row in rows] == [{}] * len(rows)
     assert all({"tinygrad_cifar", "matrix products", "fancy indexing"} <= row["seconds"].keys() for row in rows)
 
 
-def test_the_profile_of_the_convolutional_network_names_its_primitives(results: dict[str, Any]) -> None:
-    profile = results["convnet"]["profile"]
+def test_the_profile_of_the_convolutional_network_names_its_primitives(quick_results: dict[str, Any]) -> None:
+    profile = quick_results["convnet"]["profile"]
     assert {"conv2d", "max_pool2d", "batch_norm", "gelu_tanh", "cross_entropy"} <= profile["forward"].keys()
     assert {"conv2d, x", "conv2d, filters", "max_pool2d, x", "batch_norm, bias"} <= profile["backward"].keys()
 
@@ -95,8 +97,8 @@ def test_calls_that_warm_up_are_not_timed() -> None:
     assert [len(taken) for taken in times] == [2, 2]
 
 
-def test_the_page_contains_every_part_and_the_notes(results: dict[str, Any]) -> None:
-    text = page.render(results, "## What was tried\n\nNothing yet.\n")
+def test_the_page_contains_every_part_and_the_notes(quick_results: dict[str, Any]) -> None:
+    text = page.render(quick_results, "## What was tried\n\nNothing yet.\n")
     assert text.endswith("Nothing yet.\n")
     assert text.count("<sub>") >= len(_PARTS)
 

@@ -16,6 +16,8 @@ import pytest
 
 from tinygrad_cifar import __version__
 
+pytestmark = pytest.mark.slow
+
 # A folder "build" of the checkout could be imported too, so importorskip is not enough.
 if not {"build", "twine"} <= {distribution.name for distribution in importlib.metadata.distributions()}:
     pytest.skip("needs build and twine, of the extra dev", allow_module_level=True)

@@ -50,6 +50,7 @@ def commands(page):
     return [line for code in blocks(page, "sh") for line in code.splitlines() if line.startswith("tinygrad-cifar ")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name)
 def test_commands_run(page, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,8 @@ import pytest
 from docs import notebook
 from tests.project.test_docs import blocks
 
+pytestmark = pytest.mark.slow
+
 PAGE = notebook.GUIDE.read_text(encoding="utf-8")
 STORED = notebook.read()
 CODE_CELLS = [cell for cell in STORED["cells"] if cell["cell_type"] == "code"]

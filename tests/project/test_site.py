@@ -17,6 +17,8 @@ from tests.support.browser import BROWSER, browse
 from tinygrad_cifar.cli import _build_parser
 from tinygrad_cifar.cli.settings import OPTIONS
 
+pytestmark = pytest.mark.slow
+
 for module in ("sphinx", "myst_parser", "furo", "sphinx_copybutton", "sphinx_argparse_cli"):
     pytest.importorskip(module, reason="needs the extra docs")
 

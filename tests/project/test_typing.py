@@ -27,6 +27,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("mypy")
 
 
+@pytest.mark.slow
 def test_a_right_program_passes(cache):
     status, _, output = run_mypy("right.py", cache)
     assert status == 0, output

@@ -453,6 +453,7 @@ def test_an_earlier_versions_storage_is_refused(tmp_path):
         search(parabola, {"lam": Choice([1.0])}, storage=tmp_path / "trials.db", **where)
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_search_is_resumed_without_losing_or_repeating_a_trial(tmp_path):
     storage = tmp_path / "trials.db"
@@ -546,6 +547,7 @@ def cluster_pids(client) -> list[int]:
     return list(client.run(os.getpid).values())
 
 
+@pytest.mark.slow
 @posix
 def test_a_cluster_that_loses_a_worker_loses_no_trial_and_counts_none_twice(tmp_path, cluster):
     doomed = cluster_pids(cluster)[0]
@@ -565,6 +567,7 @@ def test_a_cluster_that_loses_a_worker_loses_no_trial_and_counts_none_twice(tmp_
     assert set(calls(tmp_path)) == set(range(12))
 
 
+@pytest.mark.slow
 def test_a_cluster_finds_what_one_process_finds(cluster):
     objective = ValidationAccuracy(Settings(epochs=1, train_size=200))
     space = {"lam": Choice([0.0, 0.1]), "eta": Choice([0.01, 0.1])}

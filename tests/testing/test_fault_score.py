@@ -9,6 +9,8 @@ import pytest
 
 from tinygrad_cifar.testing.fault_score import FaultScoreError, format_score, score_faults
 
+pytestmark = pytest.mark.slow
+
 PRIMITIVE = """
 import numpy as np
 import tinygrad_cifar as tg

@@ -19,6 +19,7 @@ from tinygrad_cifar.testing.fault_score import score_by_kind
 THOROUGH = settings().max_examples >= 300
 
 
+@pytest.mark.slow
 def test_injected_faults_are_detected():
     outcomes = faults.attempted(faults.all_tasks() if THOROUGH else faults.sample_of_tasks(), 2 if THOROUGH else 1)
     assert {outcome.kind for outcome in outcomes} == {*faults.VJP_FAULTS, "engine", faults.NOTHING}

@@ -9,6 +9,8 @@ import pytest
 from tests.evidence import other_checks
 from tinygrad_cifar.testing.faults import NOTHING, VALUE_FAULTS
 
+pytestmark = pytest.mark.slow
+
 PAGE = other_checks.PAGE.read_text(encoding="utf-8")
 REMEDY = "run: python -m tests.evidence.other_checks"
 

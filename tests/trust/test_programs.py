@@ -49,7 +49,7 @@ if settings().max_examples >= 300:  # the thorough profile
 
 
 @pytest.fixture(scope="module", params=FAULTS)
-def found(request):
+def fault_and_program(request):
     """Return a fault and the reported program."""
     options = {"derandomize": True, "database": None, "report_multiple_bugs": False}
     with faults.inject(request.param), pytest.raises(DisagreementError) as caught:
@@ -57,20 +57,20 @@ def found(request):
     return request.param, caught.value.program
 
 
-def test_reported_program_is_short(found):
-    _, program = found
+def test_reported_program_is_short(fault_and_program):
+    _, program = fault_and_program
     assert program.startswith(HEADER)
     assert len(program.removeprefix(HEADER).splitlines()) <= 12
 
 
-def test_reported_program_fails_with_the_fault(found):
-    fault, program = found
+def test_reported_program_fails_with_the_fault(fault_and_program):
+    fault, program = fault_and_program
     with faults.inject(fault), pytest.raises((AssertionError, RuntimeError)):
         exec(program, {})
 
 
-def test_reported_program_passes_without_the_fault(found):
-    exec(found[1], {})
+def test_reported_program_passes_without_the_fault(fault_and_program):
+    exec(fault_and_program[1], {})
 
 
 def run_in_a_session(program):
@@ -82,8 +82,8 @@ def run_in_a_session(program):
     return said.getvalue()
 
 
-def test_reported_program_can_be_pasted_into_a_session(found):
-    fault, program = found
+def test_reported_program_can_be_pasted_into_a_session(fault_and_program):
+    fault, program = fault_and_program
     assert run_in_a_session(program) == ""
     with faults.inject(fault):
         said = run_in_a_session(program)

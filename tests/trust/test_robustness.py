@@ -231,6 +231,7 @@ def kill_results() -> dict:
     return robustness.kill_counts(KILLS)
 
 
+@pytest.mark.slow
 def test_processes_were_killed():
     counts = kill_results()
     assert counts["kills"] == KILLS
