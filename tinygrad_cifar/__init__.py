@@ -30,7 +30,7 @@ from tinygrad_cifar.system.blas import runtime as runtime
 
 _memory.keep_freed_memory()
 _products.set_kernel_test(_blas.multiplies_small_matrices_directly)
-_threads.set_system(_blas.usable_cores, _blas.one_thread)
+_threads.set_system(_blas.cores_to_compute_on, _blas.one_thread)
 
 # Modules that are imported when they are first asked for.
 _MODULES = {

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinygrad_cifar.engine.blocked.threads import num_threads
 from tinygrad_cifar.system import blas, processes
 from tinygrad_cifar.system.blas import THREAD_VARIABLES
 from tinygrad_cifar.system.processes import ExecutorClosedError, JobResult, ProcessExecutor, blas_threads, run_jobs
@@ -87,6 +88,13 @@ def test_workers_search_the_folders_of_their_parent(isolated: bool, monkeypatch:
     with processes._isolated() if isolated else nullcontext(), ProcessExecutor(1) as executor:
         assert executor.submit(worker_folders).result() == [str(Path(folder).absolute()) for folder in sys.path]
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+@pytest.mark.parametrize("workers", [1, 2, 100])
+def test_workers_share_the_cores(workers: int) -> None:
+    """The threads of large computations in all workers together are as many as the cores, or one in each."""
+    with ProcessExecutor(workers) as executor:
+        assert executor.submit(num_threads).result() == max(1, blas.usable_cores() // workers)
 
 
 @pytest.mark.parametrize("arguments", [{"workers": 0}, {"workers": 1, "threads": 0}])

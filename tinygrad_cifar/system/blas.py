@@ -205,6 +205,20 @@ def usable_cores() -> int:
     return max(1, allowed)
 
 
+_share: int | None = None  # of the cores, in a worker process
+
+
+def share_cores(processes: int) -> None:
+    """Let this process compute on its share of the cores, since ``processes`` of them compute at the same time."""
+    global _share  # noqa: PLW0603 (a setting of the process)
+    _share = max(1, usable_cores() // processes)
+
+
+def cores_to_compute_on() -> int:
+    """Return the number of cores that this process may use, or its share of them in a worker process."""
+    return usable_cores() if _share is None else _share
+
+
 def _loaded_openblas() -> ctypes.CDLL | None:
     """Return the loaded OpenBLAS, found in the memory map or the folder of NumPy's wheel, or None."""
     try:

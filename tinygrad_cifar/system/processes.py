@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from tinygrad_cifar.system.blas import THREAD_VARIABLES, usable_cores
+from tinygrad_cifar.system.blas import THREAD_VARIABLES, share_cores, usable_cores
 
 _NO_TRACKER_WARNINGS = "ignore:resource_tracker:UserWarning"
 
@@ -86,7 +86,8 @@ class ProcessExecutor(Executor):
         self._lock = threading.Lock()
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, initializer=_exit_with_parent, initargs=(self._parent_alive,))
+        arguments = (self._parent_alive, self.workers)
+        return ProcessPoolExecutor(1, self._context, initializer=_start_worker, initargs=arguments)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit a call to the worker with the fewest pending calls, after replacing it if it has died."""
@@ -232,6 +233,12 @@ def _next(again: deque[tuple[J, int]], remaining: Iterator[J]) -> tuple[J, int] 
 
 def _run_job(function: Callable[[J], R], job: J, _identifier: str) -> R:
     return function(job)
+
+
+def _start_worker(parent_alive: Connection, workers: int) -> None:
+    """Prepare a worker process: the cores are shared, and it ends with its parent."""
+    share_cores(workers)
+    _exit_with_parent(parent_alive)
 
 
 def _exit_with_parent(parent_alive: Connection) -> None:
