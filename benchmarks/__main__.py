@@ -61,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
     blas.relaunch(threads=threads.DEFAULT)
     options = Options(arguments.quick, threads.current_count(), arguments.without)
     _say(textwrap.fill(f"{blas.runtime()}; threads per implementation: {options.threads}", 80) + "\n")
+    if arguments.quick:
+        _say("--quick: small problems under the names of the full ones; times mean nothing\n")
     results, failures = {}, 0
     for part in arguments.only:
         before = environment(blas.usable_cores() if part in _ON_ALL_CORES else options.threads)
