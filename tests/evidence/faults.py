@@ -209,7 +209,7 @@ ENGINE_FAULTS = {
     "never frees the graph": EngineFault("engine.backprop", "propagate", _FREE, "pass"),
     "always frees the graph": EngineFault("engine.backprop", "propagate", _FREE, "B.C = None"),
     "backward() skips freed nodes": EngineFault(
-        "engine.backprop", "propagate", "if A is None:\n    raise B", "if A is None:\n    continue"
+        "engine.backprop", "propagate", "if A is None:\n    raise B", "if A is None:\n    A = ()"
     ),
     "grad() skips freed nodes": EngineFault("engine.backprop", "_edges_on_paths", "raise A", "continue"),
     "grad(create_graph=True) frees the graph": EngineFault("engine.backprop", "grad", _RETAIN, "bool(B)"),
