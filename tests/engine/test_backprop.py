@@ -254,6 +254,22 @@ def test_second_backward_raises_graph_freed_error():
         y.backward()
 
 
+@pytest.mark.parametrize(
+    "differentiate",
+    [
+        lambda y, x: y.backward(create_graph=True),  # noqa: ARG005
+        lambda y, x: grad(y, x, create_graph=True),
+    ],
+    ids=["backward", "grad"],
+)
+def test_graph_of_a_recorded_gradient_is_retained(differentiate):
+    x = variable([1.0])
+    y = (x * x).sum()
+    differentiate(y, x)
+    assert grad(y, x).data.tolist() == [2.0]
+    x.grad = None  # it refers to the graph, and the graph to x
+
+
 def test_retained_graph_can_be_traversed_again():
     x = variable([1.0])
     y = (x * x).sum()
