@@ -88,6 +88,47 @@ def test_composition_of_operations_can_be_checked():
     assert check_primitive(lambda x: tg.log(1 + tg.exp(x)), strategies.elementwise(strategies.moderate), examples=FEW)
 
 
+REAL_PARTS = {
+    "a remainder": (lambda x: np.mod(x, 1.0), lambda g: g),
+    "Huber": (lambda x: np.where(abs(x) < 1, x * x / 2, abs(x) - 0.5), lambda g, x: g * tg.clip(x, -1, 1)),
+    "softsign": (lambda x: x / (1 + abs(x)), lambda g, x: g / tg.square(1 + tg.absolute(x))),
+    "with the conjugate": (lambda x: x * np.conj(x), lambda g, x: 2 * g * x),
+}
+
+
+@pytest.mark.parametrize("name", REAL_PARTS)
+def test_right_primitive_that_is_neither_analytic_nor_affine_passes(name):
+    """Complex numbers go through, with another derivative; at integers alone, some of them look affine."""
+    value, vjp = REAL_PARTS[name]
+    cases = strategies.elementwise(strategies.off_integers)
+    check = check_primitive(tg.primitive("checked", value, broadcasts=True, x=vjp), cases, examples=FEW)
+    assert check.passed, check
+    assert verdicts(check)["step_into_the_complex_plane"] == "not analytic"
+    assert verdicts(check)["exact_adjoint"] == "not affine"
+
+
+def test_operation_that_refuses_complex_numbers_is_not_analytic():
+    def sine(x):
+        if np.iscomplexobj(x):
+            raise NotImplementedError
+        return np.sin(x)
+
+    real = tg.primitive("real_sine", sine, broadcasts=True, x=lambda g, x: g * tg.cos(x))
+    check = check_primitive(real, strategies.elementwise(strategies.moderate), examples=FEW)
+    assert check.passed, check
+    assert verdicts(check)["step_into_the_complex_plane"] == "not analytic"
+
+
+def test_operation_of_another_dtype_passes_if_that_is_said():
+    def double(x, to):
+        return np.asarray(x * 2, to)
+
+    converts = tg.primitive("converts", double, x=lambda g: 2 * g)
+    cases = lambda rng: Case((rng.normal(size=3),), (np.float64,))  # noqa: E731
+    assert not check_primitive(converts, cases, analytic=False, examples=FEW).passed
+    assert check_primitive(converts, cases, analytic=False, keeps_dtype=False, examples=FEW).passed
+
+
 # -- wrong primitives --------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +196,7 @@ def test_table_has_a_line_for_each_property_within_80_columns():
 
 def test_failure_shows_the_smallest_case():
     text = str(check_primitive(quotient(x=lambda g, y: 2 * g / y), PAIRS, examples=FEW))
-    assert "gradient: differences:" in text
+    assert "gradient: differences" in text
     assert "float64, shape (2,)" in text
 
 
@@ -191,3 +232,45 @@ def test_vjp_that_is_affine_but_not_linear_fails():
     """It returns something for a cotangent of 0."""
     offset = quotient(x=lambda g, y: g / y + 1e-3)
     assert "vjp_is_linear" in {failure.name for failure in check_primitive(offset, PAIRS, examples=FEW).failures}
+
+
+@pytest.mark.parametrize(
+    "is_wrong", [lambda x: x.ndim == 0, lambda x: x.ndim and x.shape[-1] == 1], ids=["0-d", "(..., 1)"]
+)
+def test_vjp_that_is_wrong_for_some_shapes_fails(is_wrong):
+    """Also if these shapes are not among the cases, and there is no other input to stretch the array."""
+    wrong = tg.primitive("wrong", np.square, broadcasts=True, x=lambda g, x: g * x * (3 if is_wrong(x) else 2))
+    check = check_primitive(wrong, lambda rng: rng.uniform(1, 2, (3, 4)), examples=FEW)
+    assert [failure.name for failure in check.failures] == ["broadcasting"]
+
+
+def test_the_table_fits_80_columns_and_states_an_error_once():
+    def double(g, x):
+        g *= 2
+        return g * x
+
+    wrong = tg.primitive("writes", np.square, broadcasts=True, x=double)
+    text = str(check_primitive(wrong, strategies.elementwise(strategies.moderate), examples=FEW))
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("the VJP for x must not write to its cotangent") == 1
+
+
+CUBE_AT_0 = Case((np.zeros(2),))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"cases": strategies.elementwise}, TypeError, "it is a function that returns a strategy: call it"),
+        ({"examples": 0}, ValueError, "examples must be an integer of at least 1; got 0"),
+        ({"kinks": Kink("0", CUBE_AT_0, 1.0, ())}, ValueError, "the kink '0' must have a gradient for each of the 1"),
+        ({"kinks": [Kink("0", np.zeros(2), 1.0, (0.0,))]}, TypeError, "kinks must be Kink"),
+        ({"cases": lambda rng: Case((rng.normal(size=2),), 3)}, TypeError, "Case: parameters must be a tuple; got int"),
+        ({"cases": strategies.elementwise(3.0)}, TypeError, "each fill must be a function"),
+        ({"operation": lambda x: (x, x)}, TypeError, "must return a tensor for tensors; it returned a tuple"),
+    ],
+)
+def test_an_invalid_argument_is_named(arguments, error, message):
+    given = {"operation": tg.square, "cases": strategies.elementwise(strategies.moderate)} | arguments
+    with pytest.raises(error, match=message):
+        check_primitive(**given)

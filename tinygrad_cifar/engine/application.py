@@ -143,6 +143,12 @@ def as_array(op: Primitive, result: Any) -> Array:
 
 def with_context(op: Primitive, arguments: tuple[Any, ...], error: Exception) -> Exception:
     """Return an error that also names the primitive and its arguments; errors that are not NumPy's are unchanged."""
+    for name, argument in zip(op.inputs, arguments, strict=False):
+        if isinstance(error, TypeError) and isinstance(argument, Value) and name not in op.vjps:
+            return TypeError(
+                f"{op.name}: {name} has no VJP, so it must not be a tensor that requires a gradient; define "
+                f"{name}=lambda g, ...: ..., or pass {name}.detach()"
+            )
     kinds = (TypeError, IndexError, np.linalg.LinAlgError, ValueError)  # LinAlgError is a ValueError
     kind = next((kind for kind in kinds if isinstance(error, kind)), ValueError)
     known = isinstance(error, (TypeError, ValueError, IndexError))

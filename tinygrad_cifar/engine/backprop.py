@@ -142,7 +142,10 @@ def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
     if known is not None and (size := _size_to_collect(parent, vjp, g, saved)):
         cotangents[parent] = _collect(known, parent, vjp).add(g, saved, size)
         return False
-    contribution = vjp.apply(g, *saved)
+    try:
+        contribution = vjp.apply(g, *saved)
+    except ValueError as error:
+        raise _explain(node, vjp, error) from error
     try:
         fits = contribution.shape == parent.shape and contribution.dtype is parent.dtype
     except AttributeError:
@@ -193,6 +196,17 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
     for watcher in watchers:
         watcher.on_accumulate(node, vjp, terms, cotangents[parent])
     return known is None
+
+
+def _explain(node: Node, vjp: VJP, error: ValueError) -> ValueError:
+    """Return the error of a VJP; that of writing to a read-only array with the name of the VJP."""
+    if "read-only" not in str(error):
+        return error
+    op: Any = node.primitive
+    return ValueError(
+        f"{op.name}: the VJP for {vjp.input} must not write to its cotangent or to a saved array, which are read-only; "
+        "compute a new one"
+    )
 
 
 def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:

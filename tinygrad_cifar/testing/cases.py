@@ -36,6 +36,9 @@ class Case:
 
     def __post_init__(self) -> None:  # a random scalar is not an array
         object.__setattr__(self, "arrays", tuple(np.asarray(array) for array in self.arrays))
+        if not isinstance(self.parameters, (tuple, list)):
+            raise TypeError(f"Case: parameters must be a tuple; got {type(self.parameters).__name__}")
+        object.__setattr__(self, "parameters", tuple(self.parameters))
 
     def astype(self, dtype: Any) -> Case:
         """Return the case with its arrays converted, including floating-point arrays among the parameters."""

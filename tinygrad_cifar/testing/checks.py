@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument, Unsatisfiable
 
 from tinygrad_cifar.engine.backprop import grad
-from tinygrad_cifar.engine.gradcheck import complex_step
+from tinygrad_cifar.engine.gradcheck import complex_step, extrapolated_gradient
 from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.system.numbers import check_count
 from tinygrad_cifar.testing.cases import Case, Kink, Spec
 from tinygrad_cifar.testing.exact import is_affine
 from tinygrad_cifar.testing.properties import PROPERTIES, bound, leaves, node_of
@@ -37,6 +39,7 @@ TITLES = {
     "gradients_have_the_leafs_dtype": "gradients have the dtype of the leaf",
     "float32_agrees": "float32 agrees with float64",
 }
+_WIDTH = 80
 _PROBES = 20  # cases from which it is concluded whether an operation is analytic or affine
 
 
@@ -106,8 +109,14 @@ class PrimitiveCheck:
         for check in self.properties:
             error = "" if check.error is None or check.not_applicable else f"{check.error:.1e}"
             lines.append(f"{check.title:<{width}}  {check.cases or '':>5}  {error:>7}  {check.verdict}")
+        titles: dict[str, list[str]] = {}
         for check in self.failures:
-            lines += ["", f"{check.title}:", *[f"    {line}" for line in check.failure.splitlines()]]
+            titles.setdefault(check.failure, []).append(check.title)
+        for failure, of in titles.items():  # one error is often found by several properties
+            lines += ["", *textwrap.wrap(f"{'; '.join(of)}:", _WIDTH)]
+            for line in failure.splitlines():
+                indent = " " * (4 + len(line) - len(line.lstrip()))
+                lines += textwrap.wrap(line, _WIDTH, initial_indent=indent, subsequent_indent=indent)
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -121,7 +130,7 @@ def check_primitive(
     analytic: bool | None = None,
     affine: bool | None = None,
     keeps_dtype: bool = True,
-    kinks: Sequence[Kink] = (),
+    kinks: Kink | Sequence[Kink] = (),
     examples: int = 100,
 ) -> PrimitiveCheck:
     """Check an operation and its derivatives by all that the library's own primitives are checked by.
@@ -137,14 +146,14 @@ def check_primitive(
     value : callable, optional
         An independent computation of the value, called with the same arguments as ``operation``.
     analytic : bool, optional
-        Whether the gradient is also compared with the complex step. Default: if the operation returns complex numbers
-        for complex numbers.
+        Whether the gradient is also compared with the complex step. Default: if that gives the derivative that
+        differences give, for the first cases that are drawn.
     affine : bool, optional
         Whether the VJPs are also compared exactly with the adjoint, for an operation that is affine in each input.
         Default: if it is for the first cases that are drawn.
     keeps_dtype : bool
         Whether the result must have the dtype of the inputs. Default: True.
-    kinks : sequence of Kink
+    kinks : Kink or sequence of Kink
         Points without a unique derivative, and the gradients expected there.
     examples : int
         Number of cases for each property. Default: 100.
@@ -158,7 +167,7 @@ def check_primitive(
     Raises
     ------
     TypeError
-        If ``cases`` draws anything else.
+        If ``cases`` draws anything else, or the operation does not return a tensor for tensors.
     ValueError
         If no case can be drawn, or the result of the operation is not recorded in any case.
 
@@ -191,7 +200,8 @@ def check_primitive(
             f"check_primitive: operation must be a function of tensors; got {type(operation).__name__}. Make one with "
             "tinygrad_cifar.primitive"
         )
-    spec = Spec(operation, _as_cases(cases), value, keeps_dtype=keeps_dtype, kinks=tuple(kinks))
+    check_count("check_primitive: examples", examples)
+    spec = Spec(operation, _as_cases(cases), value, keeps_dtype=keeps_dtype, kinks=_as_kinks(kinks))
     is_analytic, has_affine_inputs = _probe(spec, analytic, affine)
     spec = replace(spec, analytic=is_analytic, affine=has_affine_inputs)
     found = [_check_property(name, spec, examples) for name in PROPERTIES]
@@ -214,7 +224,22 @@ def _as_cases(cases: Any) -> st.SearchStrategy[Case]:
     )
 
 
+def _as_kinks(kinks: Any) -> tuple[Kink, ...]:
+    found = (kinks,) if isinstance(kinks, Kink) else tuple(kinks)
+    for kink in found:
+        if not isinstance(kink, Kink) or not isinstance(kink.case, Case):
+            raise TypeError("check_primitive: kinks must be Kink(name, case, cotangent, gradients), with a Case")
+        if len(kink.gradients) != len(kink.case.arrays):
+            raise ValueError(
+                f"check_primitive: the kink {kink.name!r} must have a gradient for each of the {len(kink.case.arrays)} "
+                f"arrays; got {len(kink.gradients)}"
+            )
+    return found
+
+
 def _as_case(drawn: Any) -> Case:
+    if isinstance(drawn, st.SearchStrategy):
+        raise TypeError("check_primitive: cases must draw arrays; it is a function that returns a strategy: call it")
     arrays = tuple(drawn) if isinstance(drawn, (tuple, list)) else (drawn,)
     case = drawn if isinstance(drawn, Case) else Case(arrays)
     for i, array in enumerate(case.arrays):
@@ -242,12 +267,15 @@ def _settings(examples: int) -> settings:
 def _probe(spec: Spec, analytic: bool | None, affine: bool | None) -> tuple[bool, bool]:
     """Return whether the operation is analytic and affine: as given, or as the first cases show."""
     recorded, complex_, exact = [], [], []
+    others: set[str] = set()
 
     @_settings(_PROBES)
     @given(case=spec.cases, seed=seeds)
     def look(case: Case, seed: int) -> None:
         try:
             out = bound(spec, case)(*leaves(case))
+            if not isinstance(out, Tensor):
+                others.add(type(out).__name__)
             recorded.append(isinstance(out, Tensor) and out.requires_grad)
             if analytic is None:
                 complex_.append(_is_analytic(spec, case))
@@ -260,6 +288,10 @@ def _probe(spec: Spec, analytic: bool | None, affine: bool | None) -> tuple[bool
         look()
     except (Unsatisfiable, InvalidArgument) as error:
         raise ValueError(f"check_primitive: no case can be drawn from cases ({error})") from error
+    if others:
+        raise TypeError(
+            f"check_primitive: the operation must return a tensor for tensors; it returned a {' or '.join(others)}"
+        )
     if recorded and not any(recorded):
         raise ValueError(
             "check_primitive: the result of the operation is not recorded; compute it from its arguments with "
@@ -269,12 +301,16 @@ def _probe(spec: Spec, analytic: bool | None, affine: bool | None) -> tuple[bool
 
 
 def _is_analytic(spec: Spec, case: Case) -> bool:
-    out = bound(spec, case)(*leaves(case))
-    try:
-        for i in range(len(case.arrays)):
-            complex_step(bound(spec, case), case.arrays, i, cotangent=np.ones(out.shape))
-    except (TypeError, ValueError):  # not written for complex numbers
-        return False
+    """Return whether the complex step gives the derivative that differences give, for every input."""
+    operation, out = bound(spec, case), bound(spec, case)(*leaves(case))
+    for i in range(len(case.arrays)):
+        try:
+            found = complex_step(operation, case.arrays, i, cotangent=np.ones(out.shape))
+        except Exception:  # noqa: BLE001 (not written for complex numbers)
+            return False
+        expected, error = extrapolated_gradient(operation, case.arrays, i, cotangent=np.ones(out.shape))
+        if np.any(np.abs(found - expected) > 10 * error + 1e-3 * np.abs(expected)):  # NaN: not known
+            return False
     return True
 
 

@@ -158,6 +158,8 @@ def elementwise(draw: Any, *fills: Fill, parameters: st.SearchStrategy[tuple[Any
     parameters : hypothesis.strategies.SearchStrategy of tuple, optional
         Draws the remaining arguments. Default: none.
     """
+    if not all(map(callable, fills)):
+        raise TypeError("elementwise: each fill must be a function of a generator and a shape, such as moderate")
     rng = np.random.default_rng(draw(seeds))
     arrays = tuple(fill(rng, shape) for fill, shape in zip(fills, draw(broadcastable(len(fills))), strict=True))
     return Case(arrays, () if parameters is None else draw(parameters))

@@ -87,6 +87,8 @@ class ParameterCheck:
                 f"NOT JUDGED in {self.unjudged}; at {format_index(self.at)} backward gives {self.backward:.6g}, "
                 f"differences {self.numerical:.3g} +- {self.uncertainty:.1g}"
             )
+        if self.kinks and not self.checked:
+            return f"not compared; all {self.kinks} at kinks"
         if not self.is_used:
             return "ok; the loss does not depend on it"
         return f"ok; {self.kinks} at kinks" if self.kinks else "ok"
@@ -244,12 +246,16 @@ def _summarise(name: str, p: Tensor, is_used: bool, gradient: Array, judgements:
     errors = [float(relative_errors(gradient[judgement.at], judgement.numerical)) for judgement in compared]
     wrong = [judgement.verdict == "wrong" for judgement in compared]
     unjudged = [judgement.verdict in DOUBTS for judgement in compared]
+    on_kinks = sum(
+        after.verdict == "kink" and before.verdict != "right"
+        for before, after in zip(judgements, compared, strict=True)
+    )
     worst = max(range(len(compared)), key=lambda k: (wrong[k], unjudged[k], np.nan_to_num(errors[k], nan=np.inf)))
     at = compared[worst].at
     return ParameterCheck(
         name,
         p.shape,
-        len(compared),
+        len(compared) - on_kinks,
         errors[worst],
         sum(wrong),
         sum(judgement.verdict == "kink" for judgement in compared),
