@@ -318,7 +318,7 @@ def _check_names(owner: str, names: Sequence[str], declared: Iterable[str]) -> N
         if meanings.count(name) > 1:
             raise TypeError(
                 f"{owner}: {name} would have two meanings in a VJP, where out is the result, x_shape the shape of x; "
-                "rename the input or the auxiliary output"
+                "rename the input or the auxiliary output (of a NumPy function: lambda x: np.prod(x))"
             )
 
 

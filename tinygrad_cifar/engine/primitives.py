@@ -66,8 +66,11 @@ def primitive(
     doc : Doc, optional
         The operation in words and formulas, for ``help``.
     **vjps : callable
-        For each differentiable input, ``vjp(g, ...)`` as described at the top of this module. It must not write to its
-        arguments. An input without a VJP receives no gradient; without any VJP, the result is a constant.
+        For each differentiable input, ``vjp(g, ...)`` returns its cotangent, given the cotangent ``g`` of the result.
+        The names of its other parameters declare what is saved for it: ``out`` is the result, ``x_shape`` the shape of
+        the argument ``x``, and any other name an argument of ``forward``. It consists of operators and operations of
+        this library, so that it can be differentiated again, and must not write to its arguments. An input without a
+        VJP receives no gradient; without any VJP, the result is a constant.
 
     Returns
     -------
