@@ -148,6 +148,18 @@ def test_tests_that_cannot_be_scored_are_explained(write, text, message):
         list(score_faults(write(text), kinds=["zero"]))
 
 
+def test_name_of_a_missing_test_is_explained(write):
+    with pytest.raises(FaultScoreError, match=r"must pass before faults are planted: not found: .*::test_other"):
+        next(score_faults(f"{write(PRIMITIVE + VALUE)}::test_other"))
+
+
+def test_error_in_the_configuration_of_the_tests_is_explained(write):
+    path = write(PRIMITIVE + VALUE)
+    write("import nothing_of_this_name", "conftest.py")
+    with pytest.raises(FaultScoreError, match="are planted: ModuleNotFoundError: No module named 'nothing_of_"):
+        next(score_faults(path))
+
+
 def test_unknown_primitive_is_explained(write):
     with pytest.raises(FaultScoreError, match="there is no primitive 'cub'"):
         list(score_faults(write(PRIMITIVE + VALUE), primitives=["cub"], kinds=["zero"]))

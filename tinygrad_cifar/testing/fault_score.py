@@ -139,12 +139,19 @@ def _run_without_fault(file: Path | str, path: Path, limit: float) -> dict[str, 
     if status != _PASSED or not report:
         failed, error = report.get("failed", ""), report.get("error", "")
         if not failed:  # pytest did not come to the tests
-            error = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
+            error = _last_message(output)
         where = "".join(f": {part}" for part in (failed, error) if part)
         raise FaultScoreError(
             f"the tests in {file} must pass before faults are planted{where}; run: python -m pytest {file}"
         )
     return report
+
+
+def _last_message(output: str) -> str:
+    """Return the line in which pytest says why it has run no tests: one that it marks, or the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    marked = [line.partition(" ")[2].strip() for line in lines if line.startswith(("E ", "ERROR: "))]
+    return (marked or lines or [""])[-1]
 
 
 def _select_vjps(file: Path | str, report: dict[str, Any], primitives: Sequence[str]) -> list[tuple[str, ...]]:
