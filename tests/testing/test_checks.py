@@ -223,9 +223,12 @@ def test_missing_hypothesis_is_explained():
         "import sys; sys.modules['hypothesis'] = None; import importlib.util; importlib.util.find_spec = lambda _: None"
     )
     run = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport tinygrad_cifar.testing"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"{code}\nfrom tinygrad_cifar.testing import check_primitive"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert "needs Hypothesis; install it with pip install 'tinygrad-cifar[test]'" in run.stderr
+    assert "needs Hypothesis; install the extra test: pip install '.[test]'" in run.stderr
 
 
 def test_vjp_that_is_affine_but_not_linear_fails():

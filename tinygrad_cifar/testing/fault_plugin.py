@@ -4,9 +4,10 @@
 
 =========================  =============================================================================================
 ``TINYGRAD_CIFAR_FAULT``   the fault, ``<kind>: <primitive>.<input>``; planted once the tests are collected
-``TINYGRAD_CIFAR_REPORT``  a file that receives the report, as JSON: ``vjps``, those of primitives that are not the
-                           library's own; and ``no_fault``, why the planted change changes nothing, if that is proved
+``TINYGRAD_CIFAR_REPORT``  a file that receives the report, as JSON (:class:`Report`)
 =========================  =============================================================================================
+
+The tests run in one process, whatever the options of pytest-xdist: the fault is planted in this one.
 """
 
 from __future__ import annotations
@@ -14,38 +15,107 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import pytest
+
+from tinygrad_cifar.engine.graph import Primitive
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.testing import faults
 
 FAULT, REPORT = "TINYGRAD_CIFAR_FAULT", "TINYGRAD_CIFAR_REPORT"
 
+
+class Report(TypedDict):
+    """What is known after the tests.
+
+    Attributes
+    ----------
+    vjps : list of (str, str)
+        Primitive and input of each VJP that is not the library's own and existed before the first test.
+    made_by_tests : list of str
+        The primitives that were made while the tests ran.
+    failed : str
+        The first test or file that failed; empty if none did.
+    error : str
+        The last line of the error, if a file could not be imported.
+    planted : bool
+        Whether the fault was planted.
+    no_fault : str
+        Why the planted change changes nothing, if that is proved.
+    unchanged : bool
+        Whether the results of the changed VJP were the right ones in every call.
+    """
+
+    vjps: list[tuple[str, str]]
+    made_by_tests: list[str]
+    failed: str
+    error: str
+    planted: bool
+    no_fault: str
+    unchanged: bool
+
+
+_report: Report = {
+    "vjps": [],
+    "made_by_tests": [],
+    "failed": "",
+    "error": "",
+    "planted": False,
+    "no_fault": "",
+    "unchanged": False,
+}
+_before: dict[str, Primitive] = {}  # the primitives before the first test
 _planted: list[Any] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: Any) -> Any:
+    """Keep pytest-xdist from distributing the tests, before it reads its options."""
+    if hasattr(config.option, "numprocesses"):
+        config.option.numprocesses = 0
+        config.option.distload = False
+    return (yield)
 
 
 def pytest_collection_finish(session: Any) -> None:  # noqa: ARG001 (the name is pytest's)
     """Plant the fault: the primitives of the tests have been made by now."""
+    _before.update(PRIMITIVES)
+    _report["vjps"] = [(op.name, input) for op in _primitives_of_users() for input in op.vjps]
     if title := os.environ.get(FAULT):
         kind, name, input = split_title(title)
         if name not in PRIMITIVES or input not in PRIMITIVES[name].vjps:
             return  # reported as missing
         proved = kind == "returns the cotangent" and faults.returns_the_cotangent(name, input)
-        fault = faults.inject_into_vjp(kind, name, input)
-        fault.__enter__()
-        _planted.extend((fault, title, "the VJP does nothing else" if proved else ""))
+        fault = faults.inject_and_compare(kind, name, input)
+        _planted.extend((fault, fault.__enter__(), "the VJP does nothing else" if proved else ""))
+        _report["planted"] = True
+
+
+def pytest_exception_interact(call: Any, report: Any) -> None:
+    """Note the first file that cannot be imported, with the last line of the error."""
+    if isinstance(report, pytest.CollectReport) and not _report["failed"]:
+        lines = [line.removeprefix("E").strip() for line in call.excinfo.exconly().splitlines() if line.strip()]
+        _report["failed"], _report["error"] = report.nodeid, lines[-1] if lines else ""
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    """Note the first test that fails."""
+    if report.failed and not _report["failed"]:
+        _report["failed"] = report.nodeid
 
 
 def pytest_sessionfinish(session: Any) -> None:  # noqa: ARG001 (as above)
     """Write the report, and remove the fault."""
-    report: dict[str, Any] = {"vjps": user_vjps(), "planted": bool(_planted), "no_fault": ""}
+    _report["made_by_tests"] = [op.name for op in _primitives_of_users() if _before.get(op.name) is not op]
     if _planted:
-        fault, title, reason = _planted
+        fault, comparison, reason = _planted
         fault.__exit__(None, None, None)
-        report["no_fault"] = reason or faults.explain_no_fault(*split_title(title))
+        _report["no_fault"] = reason or faults.explain_no_fault(*split_title(os.environ[FAULT]))
+        _report["unchanged"] = comparison.unchanged
         _planted.clear()
     if path := os.environ.get(REPORT):
-        Path(path).write_text(json.dumps(report), encoding="utf-8")
+        Path(path).write_text(json.dumps(_report), encoding="utf-8")
 
 
 def split_title(title: str) -> tuple[str, str, str]:
@@ -55,11 +125,5 @@ def split_title(title: str) -> tuple[str, str, str]:
     return kind, name, input
 
 
-def user_vjps() -> list[tuple[str, str]]:
-    """Return the primitive and the input of every VJP that is not the library's own."""
-    return [
-        (op.name, input)
-        for op in PRIMITIVES.values()
-        if op.module.partition(".")[0] != "tinygrad_cifar"
-        for input in op.vjps
-    ]
+def _primitives_of_users() -> list[Primitive]:
+    return [op for op in PRIMITIVES.values() if op.module.partition(".")[0] != "tinygrad_cifar"]

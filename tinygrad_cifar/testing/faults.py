@@ -3,7 +3,8 @@
 A fault is one kind of error, such as a factor of 1.001 in one element, in one VJP of one primitive. A planted change
 counts as equivalent to the original only if that is proved: a VJP that returns its cotangent, whatever it is, cannot be
 wrong by returning it (:func:`returns_the_cotangent`); a VJP that receives no array but its cotangent has no other to
-write to, and one element is its own mean (:func:`explain_no_fault`).
+write to, and one element is its own mean (:func:`explain_no_fault`). Whether another change changes a result in the
+calls that tests make is observed (:func:`inject_and_compare`): the reverse of a constant array is that array.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from tinygrad_cifar.engine.graph import Value, unwrap_value
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.testing.cases import Array
-
-# Each receives the right VJP and its arguments. Like a VJP, it must work for arrays and for tensors.
 
 # Each fault receives the right VJP and its arguments. Like a VJP, it must work for arrays and for tensors.
 Apply: TypeAlias = Callable[..., Any]
@@ -134,6 +133,75 @@ def inject_into_vjp(kind: str, name: str, input: str) -> Iterator[None]:
         yield
     finally:
         vjp.apply = right
+
+
+class Comparison:
+    """The results of a faulty VJP beside those of the right one, in the calls that tests make.
+
+    Attributes
+    ----------
+    changed : bool
+        Whether the results have differed: in an element, in the shape or dtype, or in whether they are recorded.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.changed = False
+        self._kind = kind
+        self._compared = False
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the results were the same in every call, and there was a call in which they could differ."""
+        return self._compared and not self.changed
+
+    def between(self, right: Apply, faulty: Apply) -> Apply:
+        """Return the faulty VJP, compared with the right one until their results differ."""
+
+        def compared(*given: Any) -> Any:
+            result = faulty(*given)
+            if not self.changed:
+                expected = right(*given)
+                # What is not recorded is seen only where the right result is.
+                self._compared |= self._kind != "is not recorded" or any(isinstance(each, Value) for each in given)
+                self.changed = not _same_result(expected, result)
+            return result
+
+        return compared
+
+
+def _same_result(expected: Any, result: Any) -> bool:
+    if _is_recorded(expected) != _is_recorded(result):
+        return False
+    x, y = np.asarray(unwrap_value(expected)), np.asarray(unwrap_value(result))
+    return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind in "fc")
+
+
+def _is_recorded(result: Any) -> bool:
+    return isinstance(result, Value) and result._node is not None
+
+
+@contextlib.contextmanager
+def inject_and_compare(kind: str, name: str, input: str) -> Iterator[Comparison]:
+    """Replace one VJP by a faulty one while the block runs, and compare its results with the right ones.
+
+    For :data:`VALUE_FAULTS` only; the others do not change the result.
+
+    Examples
+    --------
+    >>> import tinygrad_cifar as tg
+    >>> from tinygrad_cifar.testing.faults import inject_and_compare
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with inject_and_compare("reversed", "sum", "x") as comparison:
+    ...     tg.grad(x.sum(), x)
+    Tensor([1., 1.])
+    >>> comparison.unchanged
+    True
+    """
+    vjp = PRIMITIVES[name].vjps[input]
+    right, comparison = vjp.apply, Comparison(kind)
+    with inject_into_vjp(kind, name, input):
+        vjp.apply = comparison.between(right, vjp.apply)
+        yield comparison
 
 
 def forget_effects() -> None:

@@ -108,7 +108,7 @@ def summary(analytic: Any, numerical: Any) -> MagnitudeSummary:
 
     Returns
     -------
-    Summary
+    MagnitudeSummary
         The sum of absolute differences, and the mean, smallest and largest absolute value of both.
 
     Raises
