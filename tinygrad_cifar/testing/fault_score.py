@@ -45,7 +45,7 @@ class FaultOutcome(NamedTuple):
     no_fault : str
         Why the change changes nothing; empty unless that is proved.
     unchanged : bool
-        Whether no change was observed: the tests called the VJP, and its results were the right ones in every call.
+        Whether no change was observed: the fault rearranges elements, and these were equal in every call of the tests.
     """
 
     kind: str
@@ -271,8 +271,7 @@ def format_score(outcomes: Sequence[FaultOutcome]) -> str:
     lines += _section("Changes that are proved to change nothing, and not counted:", proved)
     unchanged = [f"{each.kind}: {each.place}" for each in outcomes if each.unchanged]
     lines += _section(
-        "No change observed: in every call of the tests, the result of the VJP was right. Not counted; tests with "
-        "other values, shapes or dtypes may observe a change:",
+        "No change observed, and not counted: in every call of the tests, the rearranged result equals the right one:",
         unchanged,
     )
     lines += _section("Not caught by any test:", [f"{each.kind}: {each.place}" for each in outcomes if each.survived])
