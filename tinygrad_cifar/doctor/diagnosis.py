@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.arguments import Mistaken, find_mistaken_arguments, with_argument
 from tinygrad_cifar.doctor.budget import Budget
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, agree
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
 from tinygrad_cifar.doctor.forward_changes import Confirmed, find_forward_changes, with_change
-from tinygrad_cifar.doctor.forward_pass import Forgotten, find_forgotten_arguments, without_argument
 from tinygrad_cifar.doctor.matching import find_order
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
 from tinygrad_cifar.doctor.recording import Recording
@@ -318,13 +318,13 @@ def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[s
     """Return the confirmed mistakes and the unexplained rest, with the cases in the precision in which they hold."""
     if not any(case.wrong_parameters() for case in cases):
         return [], {}, cases
-    forgotten: list[Forgotten | Confirmed] = [*find_forgotten_arguments(subject, cases)]
-    if not (forgotten and forgotten[0].is_enough):
-        forgotten += find_forward_changes(subject, cases)
-    for one in forgotten:
+    others: list[Mistaken | Confirmed] = [*find_mistaken_arguments(subject, cases)]
+    if not (others and others[0].is_enough):
+        others += find_forward_changes(subject, cases)
+    for one in others:
         if one.is_enough:
             return [one.finding(cases)], {}, cases
-    likely = [one for one in forgotten if one.is_likely]
+    likely = [one for one in others if one.is_likely]
     beside = _explain_beside(subject, cases, likely)
     if beside is not None:
         return beside, {}, cases
@@ -335,26 +335,26 @@ def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[s
         if len(rest) < len(residuals):
             findings, residuals, cases = again, rest, loose
     if residuals:
-        beside = _explain_beside(subject, cases, [one for one in forgotten if not one.is_likely])
+        beside = _explain_beside(subject, cases, [one for one in others if not one.is_likely])
         if beside is not None:
             return beside, {}, cases
     return findings, residuals, cases
 
 
 def _explain_beside(
-    subject: Subject, cases: Sequence[Case], forgotten: Sequence[Forgotten | Confirmed]
+    subject: Subject, cases: Sequence[Case], others: Sequence[Mistaken | Confirmed]
 ) -> list[Finding] | None:
-    """Return a mistake of the forward pass and the mistakes beside it, if they explain all gradients."""
-    for one in forgotten:
+    """Return a mistake of the forward pass or the arguments, and those beside it, if they explain all gradients."""
+    for one in others:
         changed = (
-            without_argument(subject, cases, one.leaf)
-            if isinstance(one, Forgotten)
+            with_argument(subject, cases, one.argument)
+            if isinstance(one, Mistaken)
             else with_change(subject, cases, one.change)
         )
         if changed is not None and not subject.budget.is_used_up:
-            others, residuals = Search(changed, subject.budget).run()
+            findings, residuals = Search(changed, subject.budget).run()
             if not residuals:
-                return [one.finding(cases), *others]
+                return [one.finding(cases), *findings]
     return None
 
 

@@ -230,19 +230,40 @@ def class_axis(leaves: Sequence[Leaf]) -> Axis | None:
     return None
 
 
+def _image_axis(leaf: Leaf) -> int | None:
+    """Return the axis of the images of labels: integers, or one-hot; None for other arrays."""
+    if is_labels(leaf):
+        return 0
+    axis = one_hot_axis(leaf.value)
+    return None if axis is None else 1 - axis
+
+
 def batch_candidates(leaves: Sequence[Leaf]) -> Iterator[frozenset[Axis]]:
-    """Yield the sets of axes that may be that of the images: the first, or the last, of the data arrays."""
+    """Yield the sets of axes that may be that of the images: the first, or the last, of the data arrays.
+
+    Those of labels come first: the size of another axis may also be one that the cost does not depend on.
+    """
     data = [leaf for leaf in leaves if isinstance(leaf.value, np.ndarray) and leaf.value.ndim and not leaf.is_parameter]
+    for leaf in data:
+        axis = _image_axis(leaf)
+        if axis is not None:
+            yield from (
+                _axes_of_size(data, position, (leaf.name, axis), leaf.value.shape[axis]) for position in (0, -1)
+            )
     for position in (0, -1):
-        for first in data:
-            size = first.value.shape[position]
-            axes = [
-                (leaf.name, position % leaf.value.ndim)
-                for leaf in data
-                if leaf.value.shape[position] == size and size > 1
-            ]
-            if axes:
-                yield frozenset(axes)
+        for leaf in data:
+            if (size := leaf.value.shape[position]) > 1:
+                yield _axes_of_size(data, position, (leaf.name, position % leaf.value.ndim), size)
+
+
+def _axes_of_size(data: Sequence[Leaf], position: int, own: Axis, size: int) -> frozenset[Axis]:
+    """Return an axis with the first, or last, axes of other arrays that have the same size."""
+    others = [
+        (leaf.name, position % leaf.value.ndim)
+        for leaf in data
+        if leaf.name != own[0] and leaf.value.shape[position] == size
+    ]
+    return frozenset([own, *others])
 
 
 def axis_groups(leaves: Sequence[Leaf], batch: frozenset[Axis]) -> list[frozenset[Axis]]:

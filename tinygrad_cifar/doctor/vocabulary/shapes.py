@@ -15,6 +15,7 @@ from tinygrad_cifar.doctor.vocabulary.sites import (
     operand_index,
     penalty_of,
     read_array,
+    used_at,
 )
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
@@ -31,7 +32,7 @@ def edits_of_shape(walk: Walk, name: str, shape: tuple[int, ...]) -> Iterator[Ed
         g = walk.cotangents[i]
         if g is None:
             continue
-        yield from _sums_of_shape(walk, i, name, shape)
+        yield from _sums_of_shape(walk, used_at(recording, i), name, shape)
         if recording.steps[i].op == "matmul" and g.ndim == 2:
             yield from _products_of_shape(walk, i, e, name, shape)
     for axis in range(G.ndim):
@@ -50,7 +51,8 @@ def _sums_of_shape(walk: Walk, i: int, name: str, shape: tuple[int, ...]) -> Ite
     """
     site = ("parameter", name)
     g = walk.cotangents[i]
-    assert g is not None
+    if g is None:
+        return
     has_penalty = bool(penalty_of(walk, name).any())
     for count in range(g.ndim):
         for axes in combinations(range(g.ndim), count):

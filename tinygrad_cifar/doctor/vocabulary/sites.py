@@ -32,7 +32,21 @@ def value_of(walk: Walk, i: int) -> Array:
 
 def operand_index(step: Any, e: int) -> int:
     """Return which argument of its operation an edge leads to."""
-    return {"x": 0, "y": 1}.get(step.edges[e][1].input, 0)
+    return {"x": 0, "y": 1, "xs[0]": 0, "xs[1]": 1}.get(step.edges[e][1].input, 0)
+
+
+def used_at(recording: Recording, i: int) -> int:
+    """Return the node that computes with a node, which may first give its elements another shape, as ``b[:, None]``."""
+    steps = recording.steps
+    while steps[i].op in _OF_SHAPE and len(recording.consumers[i]) == 1:
+        ((above, _),) = recording.consumers[i]
+        if steps[i].value.size != steps[steps[i].edges[0][0]].value.size:
+            break
+        i = above
+    return i
+
+
+_OF_SHAPE = frozenset(("reshape", "transpose", "getitem", "expand_dims", "squeeze"))
 
 
 def matrix_shape(recording: Recording, operand: Any) -> tuple[int, ...] | None:
