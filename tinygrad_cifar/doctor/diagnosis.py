@@ -17,7 +17,7 @@ from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, agree
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
 from tinygrad_cifar.doctor.forward_changes import Confirmed, find_forward_changes, with_change
-from tinygrad_cifar.doctor.matching import find_order
+from tinygrad_cifar.doctor.matching import find_order, fit_shape
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.report import Report, make_report
@@ -157,7 +157,7 @@ def _diagnose(  # noqa: PLR0913
             "or pass its mask or its seed as an argument"
         )
     _check_unused(given, missing)
-    order = _find_order(given, recording)
+    order = _find_order(given, recording, has_names=subject.has_names)
     cases = [allow_rounding(subject, make_case(first, recording, given, order))]
     if callable(gradients):
         cases += drawn_cases(subject, first, cases[0], order, seed)
@@ -307,10 +307,15 @@ def _check_unused(given: Mapping[str, Array], missing: Sequence[str]) -> None:
             )
 
 
-def _find_order(given: Mapping[str, Array], recording: Recording) -> dict[str, str] | None:
-    """Return which gradient belongs to which parameter if they are in another order than the parameters."""
+def _find_order(given: Mapping[str, Array], recording: Recording, *, has_names: bool) -> dict[str, str] | None:
+    """Return which gradient belongs to which parameter if they are in another order than the parameters.
+
+    Gradients of the right shapes that have names are those of the parameters with these names.
+    """
     right = Walk(recording).gradients
     own = {name: given[name] for name in right}
+    if has_names and all(fit_shape(own[name], g.shape).shape == g.shape for name, g in right.items()):
+        return None
     return find_order(own, right, lambda a, b: agree(a, b, 1e-4))
 
 

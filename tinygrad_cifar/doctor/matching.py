@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,11 @@ def collect_gradients(given: Any, parameters: Mapping[str, tuple[int, ...]]) -> 
             f"of the shapes {', '.join(str(a.shape) for _, a in arrays) or 'none'}"
         )
     return dict(zip(names, [a for _, a in arrays], strict=True))
+
+
+def have_names(given: Any, parameters: Iterable[str]) -> bool:
+    """Return whether gradients are given by the names of the parameters."""
+    return _by_name([key for key, part in _flatten(given, "") if part is not None], list(parameters)) is not None
 
 
 def _name(key: str, parameter: str, k: int) -> str:

@@ -192,15 +192,43 @@ def _draw_array(leaf: Leaf, shape: tuple[int, ...], rng: np.random.Generator, cl
         return np.asarray(rng.normal(0, 0.7 * min(1, (10 / max(shape)) ** 0.5), shape) + _is_positive(old), dtype=dtype)
     if dtype.kind in "iu" and old.ndim == 1 and classes:
         return _draw_labels(rng, shape[0], classes, int(old.min())).astype(dtype)
+    hot = _draw_one_hot(old, shape, rng)
+    if hot is not None:
+        return hot.astype(dtype)
+    is_discrete = dtype.kind != "f" or len(np.unique(old)) <= min(_FEW, old.size // 2)
+    return (_draw_discrete if is_discrete else _draw_continuous)(old, shape, rng).astype(dtype)
+
+
+def _draw_one_hot(old: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array | None:
+    """Return a one-hot array like another one; None if that is not one-hot."""
     axis = one_hot_axis(old)
     if axis is not None:
         rows = np.eye(shape[axis])[_draw_labels(rng, shape[1 - axis], shape[axis], 0)]
-        return (rows if axis == 1 else rows.T).astype(dtype)
-    is_discrete = dtype.kind != "f" or len(np.unique(old)) <= min(_FEW, old.size // 2)
-    if is_discrete:
-        return rng.choice(old.ravel() if dtype.kind in "iu" else np.unique(old), shape).astype(dtype)
+        return rows if axis == 1 else rows.T
+    if old.ndim < 3 or not np.isin(old, (0, 1)).all():  # noqa: PLR2004 (others than the labels of images)
+        return None
+    axes = [k for k in range(old.ndim) if old.shape[k] > 1 and (old.sum(k) == 1).all()]
+    if not axes:
+        return None
+    others = [n for k, n in enumerate(shape) if k != axes[-1]]
+    return np.moveaxis(np.eye(shape[axes[-1]])[rng.integers(0, shape[axes[-1]], others)], -1, axes[-1])
+
+
+def _draw_discrete(old: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    values = np.unique(old)
+    drawn = np.asarray(rng.choice(old.ravel() if old.dtype.kind in "iu" else values, shape))
+    if drawn.size > 1 and len(values) > 1 and len(np.unique(drawn)) == 1:
+        drawn.flat[0] = values[values != drawn.flat[0]][0]  # labels of one class would show too little
+    return drawn
+
+
+def _draw_continuous(old: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     sample = rng.normal(0, 1, shape)
-    return np.abs(sample) * (np.abs(old).mean() or 1) + 0.1 if (old >= 0).all() else sample
+    if not (old >= 0).all():
+        return sample
+    positive: Array = np.abs(sample) * (np.abs(old).mean() or 1) + 0.1
+    summed = [k for k in range(old.ndim) if old.shape[k] > 1 and np.allclose(old.sum(k), 1, atol=1e-6)]
+    return positive / positive.sum(summed[-1], keepdims=True) if summed else positive  # probabilities
 
 
 def _draw_labels(rng: np.random.Generator, count: int, classes: int, least: int) -> Array:

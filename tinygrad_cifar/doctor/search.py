@@ -125,7 +125,7 @@ class Search:
 
     def _repeat(self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]) -> Finding | None:
         """Return the last change in another layer, if it is confirmed there: often the same code serves all layers."""
-        if not findings or findings[-1].edit.site[0] == "parameter":
+        if not findings or (findings[-1].edit.site[0] == "parameter" and findings[-1].edit.kind != "scale"):
             return None
         for candidate in self._singles(walk, residuals, like=findings[-1].edit)[0][:2]:
             found = self._confirm(candidate, findings)
@@ -185,6 +185,9 @@ class Search:
         wanted = frozenset(residuals)
         shaped = set(self._shaped(0))
         allowed = {name: self.cases[0].allowed(name, walk.gradients) for name in walk.gradients}
+        order = {name: k for k, name in enumerate(residuals)}
+        last = _last_uses(walk.recording)
+        top = max(residuals, key=last.__getitem__, default="")
         for edit in edits_at(walk, wanted):
             if self.budget.is_used_up:
                 break
@@ -203,15 +206,17 @@ class Search:
                 continue
             if all(name in residuals for name in effect):
                 directions.append((edit, effect))
-                candidate = self._fit(edit, effect, residuals, allowed)
+                candidate = self._fit(edit, effect, residuals, allowed, top)
                 if candidate is not None:
                     candidates.append(candidate)
-        order = {name: k for k, name in enumerate(residuals)}
-        candidates.sort(key=lambda c: (-len(c.fixed), c.cost, len(c.affected), order[c.fixed[0]]))
-        return candidates, directions
+        # The gradients below a mistake are wrong, too, so that the one next to the cost comes first.
+        candidates.sort(key=lambda c: (-len(c.fixed), top not in c.fixed, c.cost, len(c.affected), order[c.fixed[0]]))
+        return _without_equal_scales(candidates), directions
 
     def _is_like(self, edit: Edit, other: Edit) -> bool:
         steps = self.cases[0].recording.steps
+        if edit.site[0] == "parameter":
+            return edit.kind == other.kind == "scale" and other.site[0] == "parameter"
         return (
             edit.kind == other.kind
             and edit.site[0] == other.site[0] != "parameter"
@@ -221,9 +226,17 @@ class Search:
         ) or edit.kind == other.kind == "wrong_mask"
 
     def _fit(
-        self, edit: Edit, effect: Mapping[str, Array], residuals: Mapping[str, Array], allowed: Mapping[str, float]
+        self,
+        edit: Edit,
+        effect: Mapping[str, Array],
+        residuals: Mapping[str, Array],
+        allowed: Mapping[str, float],
+        top: str,
     ) -> _Candidate | None:
-        """Return the change with the amount that reproduces the most gradients; None if it does not reproduce any."""
+        """Return the change with the amount that reproduces the most gradients; None if it does not reproduce any.
+
+        Of two amounts that reproduce as many, that for the parameter ``top`` is taken.
+        """
         amounts: dict[str, float] = {}
         for name, d in effect.items():
             r = residuals[name]
@@ -239,7 +252,7 @@ class Search:
             same = [
                 name for name, other in amounts.items() if abs(other - amount) <= self._rounding() * max(1, abs(amount))
             ]
-            best = max(best, same, key=len)
+            best = max(best, same, key=lambda names: (len(names), top in names))
         amount = float(np.mean([amounts[name] for name in best]))
         if edit.mode == "add" and abs(amount) < self._rounding():
             return None
@@ -352,10 +365,7 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], directions: Sequence[tuple[Edit, Mapping[str, Array]]]
     ) -> Iterator[tuple[_Candidate, _Candidate]]:
         """Yield pairs of changes whose effects add up to a wrong gradient, the simplest first."""
-        recording = walk.recording
-        last = {
-            name: max((i for i, _ in recording.consumers[at]), default=0) for name, at in recording.parameters.items()
-        }
+        last = _last_uses(walk.recording)
         for target in sorted(residuals, key=lambda name: -last[name]):
             r = residuals[target].ravel()
             if r.size < _FEWEST_CONFIRMED or self.budget.is_used_up:
@@ -571,6 +581,28 @@ def _is_same(a: Edit, b: Edit) -> bool:
 
 def _same_factor(a: Finding, b: Finding) -> bool:
     return (a.factor.text if a.factor else "") == (b.factor.text if b.factor else "")
+
+
+def _last_uses(recording: Recording) -> dict[str, int]:
+    """Return the last step at which each parameter is used, other than in an L2 term."""
+    uses = {
+        name: [i for i, _ in recording.consumers[at] if recording.steps[i].op not in ("square", "power")]
+        for name, at in recording.parameters.items()
+    }
+    return {name: max(own, default=0) for name, own in uses.items()}
+
+
+def _without_equal_scales(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Return candidates with at most two changes of size that have the same effect, at different places of a chain."""
+    counts: dict[Any, int] = {}
+    kept = []
+    for candidate in candidates:
+        key = (candidate.fixed, candidate.affected, round(candidate.amount, 9))
+        if candidate.edit.kind == "scale":
+            counts[key] = counts.get(key, 0) + 1
+        if counts.get(key, 0) <= 2 or candidate.edit.kind != "scale":  # noqa: PLR2004
+            kept.append(candidate)
+    return kept
 
 
 def _distinct(rows: Sequence[tuple[Edit, Any]], target: str) -> list[tuple[Edit, Any]]:

@@ -165,8 +165,9 @@ class Parameters(Wording):
         if finding.edit.detail["change"].swapped:
             x, y = y, x
         name = f"a result of {result.op}" if at is None else self.text(at)
+        also = " (and so in other places)" if any(one.what for one in finding.edit.detail["change"].also) else ""
         text = (
-            f"In the forward pass of the gradient function, {name} {what.format(x=x, y=y)}, in the gradients of "
+            f"In the forward pass of the gradient function, {name} {what.format(x=x, y=y)}{also}, in the gradients of "
             "{parameters}."
         )
         right = "" if at is None else f"{name} = {self.recording.expression(at)}"
