@@ -91,7 +91,7 @@ def find_mistaken_arguments(subject: Subject, cases: Sequence[Case]) -> list[Mis
 
     The first one is alone if it explains all gradients.
     """
-    wrong = [case.wrong_parameters() for case in cases]
+    wrong = [case.wrong_parameters(strictly=False) for case in cases]
     if 2 * len(frozenset().union(*wrong)) < len(cases[0].recording.parameters):
         return []  # another forward pass changes nearly all gradients
     found = []

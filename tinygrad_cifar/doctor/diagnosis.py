@@ -21,7 +21,7 @@ from tinygrad_cifar.doctor.matching import find_order, fit_shape
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.report import Report, make_report
-from tinygrad_cifar.doctor.rounding import ROUNDED, allow_rounding, rounding_errors
+from tinygrad_cifar.doctor.rounding import ROUNDED, STRICT, allow_rounding, rounding_errors
 from tinygrad_cifar.doctor.search import Finding, Search
 from tinygrad_cifar.doctor.subject import Problem, Subject
 from tinygrad_cifar.doctor.walks import Walk
@@ -321,6 +321,18 @@ def _find_order(given: Mapping[str, Array], recording: Recording, *, has_names: 
 
 def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[str, Array], list[Case]]:
     """Return the confirmed mistakes and the unexplained rest, with the cases in the precision in which they hold."""
+    findings, residuals, cases = _search(subject, cases)
+    explained = {name for finding in findings for name in finding.affected}
+    for case in cases:  # differences that are small, but larger than rounding
+        right = Walk(case.recording).gradients
+        for name in case.wrong_parameters() - explained - set(residuals):
+            if case.given[name].shape == right[name].shape:
+                residuals = {**residuals, name: case.given[name] - right[name]}
+    return findings, residuals, cases
+
+
+def _search(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[str, Array], list[Case]]:
+    """Return the confirmed mistakes and what they leave, with the cases in the precision in which they hold."""
     if not any(case.wrong_parameters() for case in cases):
         return [], {}, cases
     others: list[Mistaken | Confirmed] = [*find_mistaken_arguments(subject, cases)]
@@ -367,7 +379,7 @@ def _rounded(subject: Subject, case: Case) -> Case:
     """Return a case with the tolerance of float32, in which a function may compute gradients of float64."""
     if case.relative >= ROUNDED:
         return case
-    return replace(case, relative=ROUNDED, rounding=rounding_errors(subject, case, np.float32))
+    return replace(case, relative=ROUNDED, strict=STRICT, rounding=rounding_errors(subject, case, np.float32))
 
 
 def _are_exact(cases: Sequence[Case]) -> bool:

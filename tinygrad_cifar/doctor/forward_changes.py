@@ -127,7 +127,7 @@ class Confirmed:
 def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confirmed]:
     """Return the changes of the forward pass with which the cost has some of the given gradients, the best first."""
     names = tuple(cases[0].recording.parameters)
-    wrong = cases[0].wrong_parameters()
+    wrong = cases[0].wrong_parameters(strictly=False)
     if not _all_are_wrong(cases):
         return []  # another forward pass changes the scores, and with them all gradients
     log = _Log()
@@ -155,7 +155,7 @@ def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confir
 
 def _all_are_wrong(cases: Sequence[Case]) -> bool:
     """Return whether each gradient is wrong on some problem, besides those that are 0 but for rounding."""
-    wrong = frozenset[str]().union(*(case.wrong_parameters() for case in cases))
+    wrong = frozenset[str]().union(*(case.wrong_parameters(strictly=False) for case in cases))
     gradients = Walk(cases[0].recording).gradients
     return all(name in wrong or magnitude(g) <= cases[0].allowed(name, gradients) for name, g in gradients.items())
 

@@ -124,6 +124,7 @@ def _without_decoration(key: str) -> set[str]:
     parts = re.findall(r"[A-Za-z_]\w*|\d+", key)
     forms = {re.sub(r"[^a-z0-9]", "", key.lower()), plain_name(key)}
     forms.add("".join(plain_name(part) if part[0].isalpha() else part for part in parts))
+    forms.add("".join(re.sub(r"(?<=.)s$", "", plain_name(part)) if part[0].isalpha() else part for part in parts))
     if any(part[0].isalpha() for part in parts[1:]):
         forms.add("".join(plain_name(part) if part[0].isalpha() else part for part in parts[1:]))
     return forms

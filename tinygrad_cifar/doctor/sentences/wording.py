@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.recording import Ref, Step
 from tinygrad_cifar.doctor.search import Finding
-from tinygrad_cifar.doctor.vocabulary.sites import operand_index, shape_of, subscripts_of
+from tinygrad_cifar.doctor.vocabulary.sites import operand_index, shape_of, subscripts_of, used_at
 from tinygrad_cifar.doctor.walks import Walk
 
 
@@ -119,11 +119,9 @@ class Wording:
     def _is_bias(self, name: str) -> bool:
         """Return whether a parameter is added to, or multiplied with, a larger array, so its gradient is a sum."""
         at = self.recording.parameters[name]
-        shape = self.recording.steps[at].value.shape
-        return any(
-            self.recording.steps[i].op in ("add", "subtract") and self.recording.steps[i].value.shape != shape
-            for i, _ in self.recording.consumers[at]
-        )
+        shape, steps = self.recording.steps[at].value.shape, self.recording.steps
+        users = [steps[used_at(self.recording, i)] for i, _ in self.recording.consumers[at]]
+        return any(step.op in ("add", "subtract") and step.value.shape != shape for step in users)
 
     def _is_mask(self, operand: Any) -> bool:
         return (

@@ -60,7 +60,7 @@ def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
                 detail = {"statistic": p, "power": power, "part": part}
                 value = bind_arguments(_times_statistic, p, power, avoided and (i, end, avoided), part)
                 yield Edit("times_statistic", ("node", i), value, cost=1.6 + 0.1 * (part != "whole"), detail=detail)
-                if part == "scale":
+                if part != "whole":
                     value = bind_arguments(_times_statistic, p, 2 * power, avoided and (i, end, avoided), part)
                     detail = detail | {"power": 2 * power}
                     yield Edit("times_statistic", ("node", i), value, cost=1.8, detail=detail)

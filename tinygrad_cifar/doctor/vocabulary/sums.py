@@ -119,10 +119,12 @@ def _reaching(i: int, parent: int, *, ties: bool) -> Callable[[Walk, Array], Arr
 
     def value(walk: Walk, _: Array) -> Array | None:
         x, out, g = value_of(walk, parent), value_of(walk, i), cotangent_of(walk, i)
-        for axis in range(x.ndim if x.ndim != out.ndim else 0):
-            if np.array_equal(x.max(axis), out) or np.array_equal(x.min(axis), out):
-                out, g = np.expand_dims(out, axis), np.expand_dims(g, axis)
-                break
+        if x.ndim != out.ndim:
+            axis = walk.recording.steps[i].edges[0][1].saved.get("axis")
+            axes = axis if isinstance(axis, tuple) else (axis,)
+            if not all(isinstance(k, int) for k in axes):
+                return None
+            out, g = np.expand_dims(out, axes), np.expand_dims(g, axes)
         try:
             return np.asarray(g * (x == out) if ties else np.broadcast_to(g, x.shape))
         except ValueError:
