@@ -145,7 +145,10 @@ def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confir
         if not wrong & agreeing or not agreeing >= set(names) - wrong:
             continue
         explained = tuple(name for name in names if name in wrong & agreeing)
-        is_enough = agreeing == set(names) and all(_agreeing(subject, c, change) == set(names) for c in cases[1:])
+        others = [_agreeing(subject, case, change) for case in cases[1:]]
+        if not all(set(explained) <= other for other in others):
+            continue  # chance on one problem
+        is_enough = all(other == set(names) for other in (agreeing, *others))
         one = Confirmed(change, result, explained, is_enough, 2 * len(explained) >= len(wrong) or len(explained) > 1)
         if is_enough:
             return [one]
@@ -209,7 +212,8 @@ def _of_operations(results: Sequence[Result]) -> Iterator[tuple[Result, ForwardC
     for result in results:
         if result.out.ndim and result.op in _MAKERS:
             for change in _MAKERS[result.op](result):
-                yield result, change
+                if not (result.op == "relu" and change.what.endswith(_POSITIVE)):  # its mask would be 1 everywhere
+                    yield result, change
                 if result.op in _WITH_OWN_RESULT:
                     yield result, replace(change, keeps_derivative=True)
             if result.op == "divide":
@@ -304,6 +308,7 @@ def _of_root(result: Result) -> Iterator[ForwardChange]:
     yield ForwardChange(result.position, "is 1", lambda _x, _y, out: np.ones_like(out))
 
 
+_POSITIVE = ("sigmoid", "sigmoid of the negative input")
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "ReLU": lambda x: np.maximum(x, 0),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),

@@ -39,7 +39,7 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
             )
             own = bind_arguments(lambda w, _, o: value_of(w, w.recording.parameters[o]), other)
             yield Edit("value_of_other", site, own, cost=2.5, detail={"other": other})
-        if H.ndim > 1 and G.size in H.shape and max(G.shape, default=0) == G.size:
+        if H.ndim > 1 and H.size > G.size and G.size in H.shape and max(G.shape, default=0) == G.size:
             yield from _from_product(walk, name, other, G)
     for source, array in recording.arrays.items():
         if array.shape == G.shape and array.dtype.kind == "f":
