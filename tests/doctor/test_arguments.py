@@ -69,6 +69,17 @@ def gradients(X, t, W):
 )
 
 
+REGRESSION_WITH_BIAS = Example(
+    lambda X, t, W, b: tg.sum((X @ W + b - t) ** 2),
+    """
+def gradients(X, t, W, b):
+    G = 2 * (X @ W + b - t)
+    return X.T @ G, G.sum(0)
+""",
+    REGRESSION.problem | {"b": rng.normal(size=2)},
+)
+
+
 @pytest.mark.parametrize("given", ["function", "arrays"])
 @pytest.mark.parametrize(
     ("example", "change", "words"),
@@ -99,3 +110,13 @@ def test_the_images_are_those_of_the_labels() -> None:
 
     problem = {"X": rng.normal(size=(5, 7)), "y": np.array([0, 1, 2, 1, 0, 2, 2]), "W": rng.normal(size=(3, 3))}
     assert diagnose(cost, gradients, problem).mistakes[0].kind == "missing_1/N"
+
+
+def test_gradients_that_shifted_labels_leave_right_are_not_in_the_sentence() -> None:
+    """The sum over the images is the same in another order."""
+    report = diagnose(
+        REGRESSION_WITH_BIAS.cost,
+        REGRESSION_WITH_BIAS.gradients("- t -> - np.roll(t, 1, axis=0)"),
+        REGRESSION_WITH_BIAS.problem,
+    )
+    assert report.mistakes[0].parameters == ("W",)

@@ -83,7 +83,8 @@ class Mistaken:
         detail = {"arguments": tuple(leaf.name for leaf in self.argument.leaves), "steps": self.argument.steps}
         detail["is_label"] = all(map(_is_label, self.argument.leaves))
         edit = Edit(self.argument.kind, ("argument", ""), lambda _, g: g, detail=detail)
-        return Finding(edit, None, self.explained, tuple(1.0 for _ in cases), tuple(cases[0].given))
+        affected = self.explained if self.is_enough else tuple(cases[0].given)
+        return Finding(edit, None, self.explained, tuple(1.0 for _ in cases), affected)
 
 
 def find_mistaken_arguments(subject: Subject, cases: Sequence[Case]) -> list[Mistaken]:
@@ -107,7 +108,8 @@ def find_mistaken_arguments(subject: Subject, cases: Sequence[Case]) -> list[Mis
                 continue  # on one problem it may be chance, as with the counts of a hinge loss
             is_enough = all(other == set(names) for other in (agreeing, *others))
             if is_enough:
-                return [Mistaken(argument, tuple(names), is_enough, True)]
+                changed = frozenset().union(*wrong)
+                return [Mistaken(argument, tuple(name for name in names if name in changed), is_enough, True)]
             is_likely = 2 * len(explained) >= len(wrong[0]) or len(explained) > 1
             found.append(Mistaken(argument, explained, is_enough, is_likely))
     return sorted(found, key=lambda one: -len(one.explained))

@@ -121,7 +121,8 @@ class Confirmed:
         edit = Edit(
             "forward_pass", ("argument", ""), lambda _, g: g, detail={"result": self.result, "change": self.change}
         )
-        return Finding(edit, None, self.explained, tuple(1.0 for _ in cases), tuple(cases[0].recording.parameters))
+        affected = self.explained if self.is_enough else tuple(cases[0].recording.parameters)
+        return Finding(edit, None, self.explained, tuple(1.0 for _ in cases), affected)
 
 
 def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confirmed]:
@@ -149,10 +150,11 @@ def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confir
         if not all(set(explained) <= other for other in others):
             continue  # chance on one problem
         is_enough = all(other == set(names) for other in (agreeing, *others))
-        one = Confirmed(change, result, explained, is_enough, 2 * len(explained) >= len(wrong) or len(explained) > 1)
         if is_enough:
-            return [one]
-        found.append(one)
+            explained = tuple(name for name in names if any(name in case.wrong_parameters() for case in cases))
+            return [Confirmed(change, result, explained, is_enough, True)]
+        is_likely = 2 * len(explained) >= len(wrong) or len(explained) > 1
+        found.append(Confirmed(change, result, explained, is_enough, is_likely))
     return sorted(found, key=lambda one: -len(one.explained))
 
 
