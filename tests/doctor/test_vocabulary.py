@@ -240,3 +240,22 @@ def test_a_property_of_the_data_that_drawn_data_lack_is_no_mistake() -> None:
     report = diagnose(cost, gradients, X=rows / np.linalg.norm(rows, axis=1)[:, None], w=rng.normal(size=4))
     assert report.status == "right", str(report)
     assert "right for the given data, but not for drawn data" in report.notes[0]
+
+
+@pytest.mark.parametrize(("part", "words"), [("[:-1]", "lacks the last"), ("[:1]", "that of the first")])
+def test_a_patch_that_is_left_out_is_named_where_the_filters_are_transposed(part: str, words: str) -> None:
+    def cost(X: Any, F: Any) -> Any:
+        return tg.sum(tg.tanh(F.T @ X)) + tg.sum(F**2)
+
+    wrong = Example(
+        cost,
+        f"""
+def gradients(X, F):
+    G = 1 - np.tanh(F.T @ X) ** 2
+    return np.einsum("ijn,iln->jl", X{part}, G{part}) + 2 * F
+""",
+        {"X": rng.normal(size=(4, 5, 6)), "F": 0.3 * rng.normal(size=(5, 3))},
+    )
+    report = diagnose(cost, wrong.gradients(), wrong.problem)
+    assert words in report.sentences[0], str(report)
+    assert "gradient of F " in report.sentences[0]

@@ -64,7 +64,6 @@ def _at_edge(walk: Walk, i: int, e: int, parent: int) -> Iterator[Edit]:
         yield from edits_of_sum(i, parent, site, g.shape, right.shape)
     if step.op in ("reshape", "transpose") and g.ndim > 1:
         yield from edits_of_order(i, site, g.shape)
-    if not recording.steps[parent].op:
-        yield from edits_of_direct_edge(recording, i, e, right)
+    yield from edits_of_direct_edge(recording, i, e, right)
     if step.op in ("max", "min"):
         yield from edits_of_maximum(site, i, parent)

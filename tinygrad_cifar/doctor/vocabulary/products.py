@@ -17,6 +17,7 @@ from tinygrad_cifar.doctor.vocabulary.sites import (
     cotangent_of,
     namelessness,
     operand_index,
+    parameter_below,
     parameter_name,
     product_vjp,
     read_array,
@@ -131,19 +132,15 @@ def _edits_of_outer_sum(recording: Recording, i: int, e: int) -> Iterator[Edit]:
 
     They are the axes of the array to which the product is reshaped, as that of images and patches with filters.
     """
-    steps = recording.steps
-    at = steps[i].edges[e][0]
-    while steps[at].op in ("reshape", "transpose"):
-        at = steps[at].edges[0][0]
-    names = [name for name, position in recording.parameters.items() if position == at]
+    steps, name = recording.steps, parameter_below(recording, recording.steps[i].edges[e][0])
     users = [k for k, _ in recording.consumers[i]]
-    if not names or len(users) != 1 or steps[users[0]].op != "reshape" or steps[users[0]].value.ndim < 3:
+    if name is None or len(users) != 1 or steps[users[0]].op != "reshape" or steps[users[0]].value.ndim < 3:
         return
     (above,) = users
     for axis in range(steps[above].value.ndim):
         for row in (0, -1):
             for only in (True, False):
-                detail = {"axis": axis, "row": row, "only": only, "parameter": names[0], "above": above}
+                detail = {"axis": axis, "row": row, "only": only, "parameter": name, "above": above}
                 value = _outer_part(i, e, above, (axis, row, only))
                 yield Edit("part_of_sum", ("edge", i, e), value, cost=2.3, detail=detail)
 

@@ -175,6 +175,14 @@ def subscripts_of(step: Any, e: int, shapes: Sequence[tuple[int, ...]]) -> tuple
     return first, second, out
 
 
+def parameter_below(recording: Recording, i: int) -> str | None:
+    """Return the parameter that a node is, or whose elements it gives another shape or order; None if there is none."""
+    steps = recording.steps
+    while steps[i].op in _OF_SHAPE and steps[i].value.size == steps[steps[i].edges[0][0]].value.size:
+        i = steps[i].edges[0][0]
+    return next((name for name, at in recording.parameters.items() if at == i), None)
+
+
 def parameter_name(recording: Recording, operand: Any) -> str | None:
     """Return the parameter that an operand is, if it is one."""
     if not isinstance(operand, Ref):
