@@ -156,6 +156,7 @@ MISTAKES = [
     (EINSUM, '"nij,nk->ijk", H, G -> "nij,nk->ijk", A, G', "einsum(X) stands where tanh(einsum(X)) belongs"),
     (EINSUM, '"nk,ijk->nij", G, V -> "nk,ijk->nij", G, V - 0.1 * dV', "V is updated before"),
     (SOFTMAX, "dW = G @ X.T -> dW = P @ X.T / N", "the value P stands where the gradient"),
+    (SOFTMAX, "dW = G @ X.T -> dW = W @ X @ X.T", "the value W @ X stands where the gradient"),
     (TIED, "dc = X.T @ G, G.sum(0) -> dc = X.T @ G, (X.T @ G).sum(0)", "c is computed from that of W"),
     (TIED, "de = G.T @ H, G.sum(0) -> de = G.T @ H, (G.T @ H).sum(1)", "e is computed from that of W"),
     (PATCHES, "G.sum(axis=(0, 1)) -> G.sum(axis=1)", "is not summed over all axes"),
@@ -259,3 +260,20 @@ def gradients(X, F):
     report = diagnose(cost, wrong.gradients(), wrong.problem)
     assert words in report.sentences[0], str(report)
     assert "gradient of F " in report.sentences[0]
+
+
+def test_indices_beside_labels_are_not_taken_for_labels() -> None:
+    def cost(E: Any, ids: Any, W: Any, y: Any) -> Any:
+        S = tg.mean(E[ids], axis=1) @ W
+        return tg.mean(tg.logsumexp(S, axis=1) - S[np.arange(len(y)), y])
+
+    def gradients(E: Any, ids: Any, W: Any, y: Any) -> Any:
+        h = E[ids].mean(1)
+        G = np.exp(h @ W) / np.exp(h @ W).sum(1, keepdims=True) - np.eye(W.shape[1])[y]
+        dE = np.zeros(E.shape)
+        np.add.at(dE, ids, (G @ W.T / ids.shape[1])[:, None])
+        return dE, h.T @ G
+
+    problem = {"E": rng.normal(size=(10, 4)), "ids": rng.integers(0, 10, (8, 3)), "W": rng.normal(size=(4, 3))}
+    report = diagnose(cost, gradients, problem | {"y": np.array([0, 1, 2, 0, 1, 1, 2, 2])}, wrt=("E", "W"))
+    assert "The factor 1/N is missing in the gradient of the loss" in report.sentences[0], str(report)

@@ -157,7 +157,7 @@ def class_count(leaves: Sequence[Leaf]) -> int:
         axis = one_hot_axis(leaf.value) if isinstance(leaf.value, np.ndarray) else None
         if axis is not None and not leaf.is_parameter:
             return int(leaf.value.shape[axis])
-    for leaf in leaves:
+    for leaf in sorted(leaves, key=lambda leaf: not is_labels(leaf)):  # others may be indices
         if isinstance(leaf.value, np.ndarray) and leaf.value.dtype.kind in "iu" and leaf.value.size:
             return int(leaf.value.max()) + 1
     return 0

@@ -66,17 +66,29 @@ def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Itera
         value = bind_arguments(lambda w, _, read: multiply(w, read(w), cotangent_of(w, i)), read_factor)
         cost = 2.0 + namelessness(recording, source)
         yield Edit("wrong_factor", site, value, cost=cost, detail={"array": source, **detail})
-    is_last = not recording.steps[parent].op
-    for j, candidate in enumerate(recording.steps):
-        if j != i and candidate.value.shape == step.value.shape:
-            array = {"array": Ref(j), **detail}
-            value = bind_arguments(lambda w, _, j: multiply(w, right_factor(w), cotangent_of(w, j)), j)
+    yield from _edits_of_cotangents(recording, i, site, lambda w, g: multiply(w, right_factor(w), g), detail)
+
+
+def _edits_of_cotangents(
+    recording: Recording,
+    i: int,
+    site: tuple[Any, ...],
+    vjp: Callable[[Walk, Array], Array | None],
+    detail: dict[str, Any],
+) -> Iterator[Edit]:
+    """Yield the VJPs of a product with the cotangent, or the value, of another node in place of its cotangent."""
+    steps = recording.steps
+    is_last = not steps[steps[i].edges[site[2]][0]].op
+    for j, candidate in enumerate(steps):
+        if candidate.value.shape != steps[i].value.shape:
+            continue
+        array = {"array": Ref(j), **detail}
+        if j != i:
+            value = bind_arguments(lambda w, _, j: vjp(w, cotangent_of(w, j)), j)
             yield Edit("wrong_cotangent", site, value, cost=2.0, detail=array)
-            for is_mean in (False, True) if is_last else (False,):
-                value = bind_arguments(
-                    lambda w, _, j, is_mean: multiply(w, right_factor(w), _per_image(w, j, is_mean)), j, is_mean
-                )
-                yield Edit("value_for_cotangent", site, value, cost=2.4 + 0.1 * is_mean, detail=array)
+        for is_mean in (False, True) if is_last else (False,):
+            value = bind_arguments(lambda w, _, j, is_mean: vjp(w, _per_image(w, j, is_mean)), j, is_mean)
+            yield Edit("value_for_cotangent", site, value, cost=2.4 + 0.1 * is_mean, detail=array)
 
 
 def _per_image(walk: Walk, j: int, is_mean: bool) -> Array:
