@@ -22,6 +22,8 @@ from tinygrad_cifar.doctor.walks import Edit
 from tinygrad_cifar.engine.graph import Array
 from tinygrad_cifar.engine.tensor import Tensor
 
+_SECONDS = 0.4  # of processor time, with that of the cost
+
 
 @dataclass(frozen=True)
 class OtherArgument:
@@ -96,8 +98,9 @@ def find_mistaken_arguments(subject: Subject, cases: Sequence[Case]) -> list[Mis
     if 2 * len(frozenset().union(*wrong)) < len(cases[0].recording.parameters):
         return []  # another forward pass changes nearly all gradients
     found = []
+    ends = subject.budget.total + _SECONDS
     for argument in _other_arguments(subject, cases[0]):
-        if subject.budget.is_used_up:
+        if subject.budget.has_reached(ends):
             break
         names = cases[0].recording.parameters
         agreeing = _agreeing(subject, cases[0], argument)

@@ -23,7 +23,7 @@ from tinygrad_cifar.engine.graph import Array, Primitive, Value
 from tinygrad_cifar.engine.modes import ModeContext, Watcher
 
 _MOST_TRIED = 100
-_SECONDS = 0.5  # of processor time
+_SECONDS = 0.5  # of processor time, with that of the cost
 _FEW = 2  # distinct values of a mask
 
 
@@ -137,10 +137,10 @@ def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confir
             subject.evaluate_cost(cases[0].problem)
     except DiagnosisError:
         return []
-    ends = subject.budget.spent + _SECONDS
+    ends = subject.budget.total + _SECONDS
     found = []
     for tried, (result, change) in enumerate(_changes(log.results)):
-        if tried == _MOST_TRIED or subject.budget.is_beyond(ends):
+        if tried == _MOST_TRIED or subject.budget.has_reached(ends):
             break
         agreeing = _agreeing(subject, cases[0], change)
         if not wrong & agreeing or not agreeing >= set(names) - wrong:

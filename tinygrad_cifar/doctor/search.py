@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -138,7 +138,8 @@ class Search:
     ) -> Iterator[tuple[Finding, ...]]:
         """Yield confirmed changes, best first, and after them confirmed pairs of changes."""
         candidates, directions = self._singles(walk, residuals)
-        confirmed = (found for c in candidates if (found := self._confirm(c, findings)) is not None)
+        tried = takewhile(lambda _: not self.budget.is_used_up, candidates)
+        confirmed = (found for c in tried if (found := self._confirm(c, findings)) is not None)
         for found in islice(confirmed, _TRIED):
             yield (found,)
         for pair in self._pairs(walk, residuals, directions):
@@ -378,7 +379,7 @@ class Search:
             found = _solve_pairs(np.array([effect[target].ravel() for _, effect in rows]), r, self.cases[0].relative)
             pairs = []
             allowed = self.cases[0].allowed(target, walk.gradients)
-            for i, j, a, b in found:
+            for i, j, a, b in takewhile(lambda _: not self.budget.is_used_up, found):
                 (first, d), (second, e) = rows[i], rows[j]
                 if any(x.mode == "replace" and abs(y - 1) > self._rounding() for x, y in ((first, a), (second, b))):
                     continue
