@@ -277,3 +277,28 @@ def test_indices_beside_labels_are_not_taken_for_labels() -> None:
     problem = {"E": rng.normal(size=(10, 4)), "ids": rng.integers(0, 10, (8, 3)), "W": rng.normal(size=(4, 3))}
     report = diagnose(cost, gradients, problem | {"y": np.array([0, 1, 2, 0, 1, 1, 2, 2])}, wrt=("E", "W"))
     assert "The factor 1/N is missing in the gradient of the loss" in report.sentences[0], str(report)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("H = G @ W2", "W2 = W2 - 0.1 * dW2; H = G @ W2"),
+        ("H = G @ W2", "H = np.array([g @ (W2 - 0.1 * np.outer(g, h)) for g, h in zip(G, H)])"),
+    ],
+)
+def test_weights_that_are_transposed_and_updated_too_early_are_named(old: str, new: str) -> None:
+    example = Example(
+        lambda X, W1, W2: tg.sum(tg.tanh(tg.tanh(X @ W1.T) @ W2.T)),
+        """
+def gradients(X, W1, W2):
+    H = np.tanh(X @ W1.T)
+    D = 1 - H**2
+    G = 1 - np.tanh(H @ W2.T) ** 2
+    dW2 = G.T @ H
+    H = G @ W2
+    return (H * D).T @ X, dW2
+""",
+        {"X": rng.normal(size=(7, 5)), "W1": 0.5 * rng.normal(size=(4, 5)), "W2": 0.5 * rng.normal(size=(3, 4))},
+    )
+    report = diagnose(example.cost, example.gradients(f"{old} -> {new}"), example.problem)
+    assert report.sentences[0].startswith("W2 is updated before"), str(report)

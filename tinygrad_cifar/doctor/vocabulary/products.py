@@ -18,7 +18,6 @@ from tinygrad_cifar.doctor.vocabulary.sites import (
     namelessness,
     operand_index,
     parameter_below,
-    parameter_name,
     product_vjp,
     read_array,
     shape_of,
@@ -102,7 +101,8 @@ def _edits_of_updates(
     """Yield the products with weights that have been updated before."""
     step = recording.steps[i]
     is_left = operand_index(step, e) == 0
-    name = parameter_name(recording, step.operands[1 if is_left else 0])
+    operand = step.operands[1 if is_left else 0]
+    name = parameter_below(recording, operand.at) if isinstance(operand, Ref) else None
     if name is None:
         return
     for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):

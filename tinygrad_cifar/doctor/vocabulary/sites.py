@@ -181,10 +181,3 @@ def parameter_below(recording: Recording, i: int) -> str | None:
     while steps[i].op in _OF_SHAPE and steps[i].value.size == steps[steps[i].edges[0][0]].value.size:
         i = steps[i].edges[0][0]
     return next((name for name, at in recording.parameters.items() if at == i), None)
-
-
-def parameter_name(recording: Recording, operand: Any) -> str | None:
-    """Return the parameter that an operand is, if it is one."""
-    if not isinstance(operand, Ref):
-        return None
-    return next((name for name, at in recording.parameters.items() if at == operand.at), None)
