@@ -22,7 +22,7 @@ from tinygrad_cifar.doctor.walks import Edit
 from tinygrad_cifar.engine.graph import Array
 from tinygrad_cifar.engine.tensor import Tensor
 
-_SECONDS = 0.4  # of processor time, with that of the cost
+_SECONDS = 0.25  # of processor time, with that of the cost
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,12 @@ def _agreeing(subject: Subject, case: Case, argument: OtherArgument) -> set[str]
 
 def _other_arguments(subject: Subject, case: Case) -> Iterator[OtherArgument]:
     leaves = [leaf for leaf in case.problem.leaves if isinstance(leaf.value, np.ndarray)]
-    parameters = [leaf for leaf in leaves if leaf.is_parameter]
+    parameters = [leaf for leaf in leaves if leaf.is_parameter and _is_vector(leaf)]  # weights are not forgotten
     arrays = [leaf for leaf in leaves if not leaf.is_parameter and leaf.value.dtype.kind == "f" and not _is_label(leaf)]
     for kind, among, value in (
         ("parameter_forgotten", parameters, _zero),
         ("array_forgotten", arrays, _one),
-        ("array_forgotten", [leaf for leaf in parameters if _is_scale(leaf)], _one),
+        ("array_forgotten", [leaf for leaf in parameters if _is_scale(case, leaf)], _one),
     ):
         for group in (*[(leaf,) for leaf in among], *_of_all_layers(among)):
             yield OtherArgument(kind, group, value)
@@ -218,8 +218,16 @@ def _is_label(leaf: Leaf) -> bool:
     return is_labels(leaf) or one_hot_axis(leaf.value) is not None
 
 
-def _is_scale(leaf: Leaf) -> bool:
-    return bool(leaf.value.size == max(leaf.value.shape, default=0))
+def _is_vector(leaf: Leaf) -> bool:
+    return bool(leaf.value.size == max(leaf.value.shape, default=1))
+
+
+def _is_scale(case: Case, leaf: Leaf) -> bool:
+    """Return whether a parameter is a factor, as in batch normalisation."""
+    recording = case.recording
+    if leaf.name not in recording.parameters:
+        return False
+    return any(recording.steps[i].op == "multiply" for i, _ in recording.consumers[recording.parameters[leaf.name]])
 
 
 def _last_use(case: Case, leaf: Leaf) -> int:

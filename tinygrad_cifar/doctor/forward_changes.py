@@ -23,7 +23,7 @@ from tinygrad_cifar.engine.graph import Array, Primitive, Value
 from tinygrad_cifar.engine.modes import ModeContext, Watcher
 
 _MOST_TRIED = 100
-_SECONDS = 0.5  # of processor time, with that of the cost
+_SECONDS = 0.35  # of processor time, with that of the cost
 _FEW = 2  # distinct values of a mask
 
 
