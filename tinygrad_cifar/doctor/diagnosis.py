@@ -336,6 +336,10 @@ def _search(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[st
     """Return the confirmed mistakes and what they leave, with the cases in the precision in which they hold."""
     if not any(case.wrong_parameters() for case in cases):
         return [], {}, cases
+    search = Search(cases, subject.budget)
+    single = search.find_single()  # before the stages that evaluate the cost again, which take long in deep networks
+    if single is not None:
+        return single, {}, cases
     others: list[Mistaken | Confirmed] = [*find_mistaken_arguments(subject, cases)]
     if not (others and others[0].is_enough):
         others += find_forward_changes(subject, cases)
@@ -346,7 +350,7 @@ def _search(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[st
     beside = _explain_beside(subject, cases, likely)
     if beside is not None:
         return beside, {}, cases
-    findings, residuals = Search(cases, subject.budget).run()
+    findings, residuals = search.run()
     if residuals and not _are_exact(cases) and not subject.budget.is_used_up:
         loose = [_rounded(subject, case) for case in cases]
         again, rest = Search(loose, subject.budget).run()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice, takewhile
 from typing import Any
 
@@ -84,6 +85,25 @@ class Search:
     budget: Budget
     findings: list[Finding] = field(default_factory=list)
     tried: int = 0
+    _confirmed_first: list[Finding] = field(default_factory=list, init=False)
+    _known_repeats: dict[tuple[int, ...], list[Finding]] = field(default_factory=dict, init=False)  # by ids of findings
+
+    def find_single(self) -> list[Finding] | None:
+        """Return a change that explains all gradients, alone or repeated in other layers; None if there is none.
+
+        What it tries is not tried again by :meth:`run`.
+        """
+        recording = self.cases[0].recording
+        if len(self._shaped(0)) < len(recording.parameters) or not self._residuals(0, []):
+            return None
+        complete: list[list[Finding]] = []
+        for first in self._first_confirmed():
+            findings = self._repeated([first])
+            if not any(self._residuals(k, findings) for k in range(len(self.cases))):
+                complete.append(findings)
+                if not self._is_scattered(findings):
+                    return min(complete, key=len)
+        return None
 
     def run(self) -> tuple[list[Finding], dict[str, Array]]:
         """Return the confirmed changes, and what is left unexplained on one of the problems, by parameter."""
@@ -97,13 +117,11 @@ class Search:
 
     def _extend(self, findings: list[Finding], depth: int) -> list[Finding]:
         """Return the findings, extended until nothing is wrong or no further change is confirmed."""
+        findings = self._repeated(findings)
         residuals = self._residuals(0, findings)
         if not residuals or depth >= _MOST_MISTAKES or self.budget.is_used_up:
             return findings
         walk = self._walk(0, findings)
-        repeated = self._repeat(walk, residuals, findings)
-        if repeated is not None:
-            return self._extend([*findings, repeated], depth + 1)
         partial: list[tuple[int, int, int, list[Finding]]] = []
         for found in self._options(walk, residuals, findings):
             extended = self._extend([*findings, *found], depth + 1)
@@ -123,9 +141,44 @@ class Search:
         at_parameters = sum(f.edit.kind == "scale" and f.edit.site[0] == "parameter" for f in findings)
         return bool(at_leaves + at_parameters > 1)
 
+    @cached_property
+    def _first_singles(self) -> tuple[list[_Candidate], list[tuple[Edit, Any]]]:
+        """The changes that reproduce a wrong gradient alone, and the effects of all changes."""
+        return self._singles(self._walk(0, []), self._residuals(0, []))
+
+    def _repeated(self, findings: list[Finding]) -> list[Finding]:
+        """Return the findings, with the last one repeated in all layers in which it is confirmed."""
+        key = tuple(map(id, findings))
+        if key not in self._known_repeats:
+            extended = findings
+            while findings and len(extended) < _MOST_MISTAKES and not self.budget.is_used_up:
+                residuals = self._residuals(0, extended)
+                repeated = self._repeat(self._walk(0, extended), residuals, extended) if residuals else None
+                if repeated is None:
+                    break
+                extended = [*extended, repeated]
+            self._known_repeats[key] = extended
+        return self._known_repeats[key]
+
+    def _first_confirmed(self) -> Iterator[Finding]:
+        """Yield the changes that are confirmed alone, best first."""
+        yield from self._confirmed_first
+        for finding in self._untried_first:
+            self._confirmed_first.append(finding)
+            yield finding
+
+    @cached_property
+    def _untried_first(self) -> Iterator[Finding]:
+        return self._confirmed(self._first_singles[0], [])
+
+    def _confirmed(self, candidates: Sequence[_Candidate], findings: Sequence[Finding]) -> Iterator[Finding]:
+        """Yield the first candidates that are confirmed."""
+        tried = takewhile(lambda _: not self.budget.is_used_up, candidates)
+        return islice((found for c in tried if (found := self._confirm(c, findings)) is not None), _TRIED)
+
     def _repeat(self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]) -> Finding | None:
         """Return the last change in another layer, if it is confirmed there: often the same code serves all layers."""
-        if not findings or (findings[-1].edit.site[0] == "parameter" and findings[-1].edit.kind != "scale"):
+        if findings[-1].edit.site[0] == "parameter" and findings[-1].edit.kind != "scale":
             return None
         for candidate in self._singles(walk, residuals, like=findings[-1].edit)[0][:2]:
             found = self._confirm(candidate, findings)
@@ -137,10 +190,8 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]
     ) -> Iterator[tuple[Finding, ...]]:
         """Yield confirmed changes, best first, and after them confirmed pairs of changes."""
-        candidates, directions = self._singles(walk, residuals)
-        tried = takewhile(lambda _: not self.budget.is_used_up, candidates)
-        confirmed = (found for c in tried if (found := self._confirm(c, findings)) is not None)
-        for found in islice(confirmed, _TRIED):
+        candidates, directions = self._singles(walk, residuals) if findings else self._first_singles
+        for found in self._confirmed(candidates, findings) if findings else self._first_confirmed():
             yield (found,)
         for pair in self._pairs(walk, residuals, directions):
             if self.budget.is_used_up:
