@@ -77,3 +77,23 @@ def test_a_gradient_of_a_column_with_one_axis_more_is_named() -> None:
 
     report = diagnose(cost, gradients, X=rng.normal(size=(4, 6)), W=rng.normal(size=(3, 4)), b=rng.normal(size=(3, 1)))
     assert [mistake.kind for mistake in report.mistakes] == ["wrong_axis"], str(report)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [("db = G.sum(1) -> db = G", "not_summed"), ("db = G.sum(1) -> db = G.sum(0)", "wrong_axis")],
+)
+def test_a_wrong_sum_for_a_vector_that_is_added_to_columns_is_named(change: str, kind: str) -> None:
+    def cost(X: Any, W: Any, b: Any) -> Any:
+        return tg.sum(tg.tanh(W @ X + b[:, None]))
+
+    source = """
+def gradients(X, W, b):
+    G = 1 - np.tanh(W @ X + b[:, None]) ** 2
+    db = G.sum(1)
+    return G @ X.T, db
+"""
+    problem = {"X": rng.normal(size=(4, 6)), "W": rng.normal(size=(3, 4)), "b": rng.normal(size=3)}
+    example = Example(cost, source, problem)
+    report = diagnose(cost, example.gradients(change), problem)
+    assert [mistake.kind for mistake in report.mistakes] == [kind], str(report)

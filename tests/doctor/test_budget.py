@@ -91,3 +91,20 @@ def test_variables_of_the_caller_are_not_searched_for_names() -> None:
     example, rows = EXAMPLES["softmax"], Rows()
     diagnose(example.cost, example.gradients(), example.problem)
     assert not rows.was_read
+
+
+@pytest.mark.parametrize("change", ["- Y) / N -> - Y) / N / N", "        G = G * masks[k] -> "])
+def test_a_change_that_explains_all_gradients_is_found_without_other_arguments_or_forward_passes(change: str) -> None:
+    """They are tried only where many gradients are wrong, and take the time of the search in deep networks."""
+    example = EXAMPLES["deep"]
+    few_wrong = "        G = G * gamma[k] -> "
+    counts = []
+
+    def cost(**arguments: Any) -> Any:
+        counts[-1] += 1
+        return example.cost(**arguments)
+
+    for wrong in (few_wrong, change):
+        counts.append(0)
+        diagnose(cost, example.gradients(wrong), example.problem)
+    assert counts[1] == counts[0]

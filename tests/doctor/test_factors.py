@@ -40,3 +40,9 @@ def test_factors_multiply_with_their_names() -> None:
     assert first is not None
     assert second is not None
     assert (first * second).text == "2*lam/N"
+
+
+def test_a_power_of_a_number_is_not_named_on_one_problem() -> None:
+    factor = name_factor([0.01], [{"N": 7, "lam": 0.1}])
+    assert factor is not None
+    assert factor.text == "0.01"

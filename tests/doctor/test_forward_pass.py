@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cifar as tg
-from tests.doctor.examples import Example
+from tests.doctor.examples import DEEP, TWO_LAYERS, Example
 from tinygrad_cifar.doctor import diagnose
 
 rng = np.random.default_rng(0)
@@ -124,3 +124,29 @@ def test_the_division_by_the_deviation_that_is_left_out_in_the_backward_pass_is_
 def test_another_forward_pass_that_no_change_reproduces_is_not_known() -> None:
     wrong = DROPOUT.gradients("H = np.maximum(A, 0) -> H = np.maximum(A, 0) + np.cos(A)")
     assert diagnose(DROPOUT.cost, wrong, DROPOUT.problem).status == "not known"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["T = gamma[k] * Z + beta[k] -> T = Z + beta[k]"], "lacks the factor gamma[0] (and so in other places)"),
+        (["np.sqrt(S.var(0) + 1e-9) -> np.sqrt(S.var(0, ddof=1) + 1e-9)"], "(ddof=1) (and so in other places)"),
+        (["np.sqrt(S.var(0) + 1e-9) -> S.var(0) + 1e-9"], "the root is not taken"),
+        (
+            [
+                "T = gamma[k] * Z + beta[k] -> T = gamma[k] * S / deviation + beta[k]",
+                "(G * Z).sum(0) -> (G * S / deviation).sum(0)",
+            ],
+            "is computed without the mean, which is not subtracted (and so in other places)",
+        ),
+    ],
+)
+def test_another_forward_pass_in_all_layers_is_named(changes: list[str], words: str) -> None:
+    report = diagnose(DEEP.cost, DEEP.gradients(*changes), DEEP.problem)
+    assert words in report.sentences[0], str(report)
+
+
+def test_another_activation_with_the_right_mask_is_named() -> None:
+    wrong = TWO_LAYERS.gradients("H = np.maximum(A, 0) -> H = 1 / (1 + np.exp(-A))")
+    report = diagnose(TWO_LAYERS.cost, wrong, TWO_LAYERS.problem)
+    assert "H is that of another function, sigmoid" in report.sentences[0], str(report)

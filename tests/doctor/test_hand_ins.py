@@ -194,6 +194,13 @@ def test_batch_normalisation_may_add_any_of_the_usual_numbers(tmp_path: Path, ep
     assert report.status == "right"
 
 
+@pytest.mark.parametrize("epsilon", ["1e-8", "2e-5"])
+def test_the_number_in_batch_normalisation_is_found_if_no_gradient_is_right(tmp_path: Path, epsilon: str) -> None:
+    source = NORMALISED.replace("1e-16", epsilon).replace("gamma * Z[-1] + beta", "Z[-1] + beta")
+    report, _ = diagnose_file(load_definitions(write(tmp_path, source)))
+    assert "lacks the factor gamma[0] (and so in other places)" in report.sentences[0], str(report)
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [

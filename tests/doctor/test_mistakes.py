@@ -517,3 +517,32 @@ def test_a_mean_of_the_wrong_array_in_the_place_of_pooled_values_is_named() -> N
     sizes = {"X": (6, 4, 5), "F": (5, 3), "W": (3, 2)}
     report = diagnose(cost, gradients, {name: rng.normal(size=size) for name, size in sizes.items()}, wrt=("F", "W"))
     assert "C stands where pooled belongs" in report.sentences[0], str(report)
+
+
+def deep_cost_with_scale(X: Any, Y: Any, W: Any, b: Any, gamma: Any, beta: Any, masks: Any, keep: Any) -> Any:
+    """Return the cost of DEEP without an L2 term, with masks of 0 and 1 that are divided by the probability to keep."""
+    H = X
+    for k in range(len(W) - 1):
+        S = H @ W[k] + b[k]
+        Z = (S - tg.mean(S, axis=0)) / tg.sqrt(tg.mean((S - tg.mean(S, axis=0)) ** 2, axis=0) + 1e-9)
+        H = tg.relu(gamma[k] * Z + beta[k]) * masks[k] / keep
+    P = tg.softmax(H @ W[-1] + b[-1])
+    return -tg.sum(Y * tg.log(P)) / len(X)
+
+
+@pytest.mark.parametrize(
+    ("backward", "words"),
+    [("masks[k]", "1/keep"), ("masks[k] * keep", "keep**2"), ("1", "masks"), ("1 / keep", "masks")],
+)
+def test_the_same_mistake_in_several_layers_is_one(backward: str, words: str) -> None:
+    wrong = DEEP.gradients(
+        "def gradients(X, Y, W, b, gamma, beta, masks, lam): -> def gradients(X, Y, W, b, gamma, beta, masks, keep):",
+        "    N, L = len(X), len(W) ->     N, L, lam = len(X), len(W), 0",
+        "np.maximum(T, 0) * masks[k] -> np.maximum(T, 0) * masks[k] / keep",
+        f"G = G * masks[k] -> G = G * {backward}",
+    )
+    problem = {name: value for name, value in DEEP.problem.items() if name not in ("masks", "lam")}
+    masks = [(mask > 0) * 1.0 for mask in DEEP.problem["masks"]]
+    report = diagnose(deep_cost_with_scale, wrong, problem | {"masks": masks, "keep": 0.7})
+    assert len(report.mistakes) == 1, str(report)
+    assert words in report.sentences[0]

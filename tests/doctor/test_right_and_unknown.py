@@ -243,3 +243,20 @@ def test_a_number_that_is_zero_is_noted() -> None:
     wrong = SOFTMAX.gradients("    dW = dW + 2 * lam * W -> ")
     report = diagnose(SOFTMAX.cost, wrong, SOFTMAX.problem | {"lam": 0.0})
     assert "lam is 0, so what is multiplied by it cannot be compared" in " ".join(report.notes)
+
+
+@pytest.mark.parametrize("convert", [lambda g: g, lambda g: g.astype(np.float32)], ids=["float64", "float32"])
+@pytest.mark.parametrize("size", [1e-4, 4e-4])
+def test_a_small_difference_that_is_more_than_rounding_is_not_right(size: float, convert: Any) -> None:
+    def cost(X: Any, t: Any, W: Any) -> Any:
+        return tg.mean((tg.tanh(X @ W) - t) ** 2)
+
+    def gradients(X: Any, t: Any, W: Any) -> Any:
+        H = np.tanh(X @ W)
+        g = X.T @ (2 * (H - t) * (1 - H**2)) / t.size
+        return convert(g + size * np.abs(g).max() * np.sin(np.arange(g.size)).reshape(g.shape))
+
+    rng = np.random.default_rng(0)
+    report = diagnose(cost, gradients, X=rng.normal(size=(8, 3)), t=rng.normal(size=(8, 2)), W=rng.normal(size=(3, 2)))
+    assert report.status == "not known", str(report)
+    assert "more than rounding" in " ".join(report.known)

@@ -11,8 +11,8 @@ of its vocabulary: changes of the backward pass at one place. Modules in reading
    :mod:`~tinygrad_cifar.doctor.drawing` draws more of them, :mod:`~tinygrad_cifar.doctor.rounding` gives the tolerance.
 6. :mod:`~tinygrad_cifar.doctor.vocabulary`: the changes that are tried.
 7. :mod:`~tinygrad_cifar.doctor.search`: the search for those that reproduce the given gradients;
-   :mod:`~tinygrad_cifar.doctor.forward_pass` and :mod:`~tinygrad_cifar.doctor.forward_changes`: what the gradient
-   function has forgotten, or computes in another way, in its forward pass.
+   :mod:`~tinygrad_cifar.doctor.arguments` and :mod:`~tinygrad_cifar.doctor.forward_changes`: what the gradient function
+   has forgotten or shifted, or computes in another way, in its forward pass.
 8. :mod:`~tinygrad_cifar.doctor.sentences`, :mod:`~tinygrad_cifar.doctor.report`: what is said.
 
 Beside them: :mod:`~tinygrad_cifar.doctor.problems` (the arguments of the cost, and others like them),

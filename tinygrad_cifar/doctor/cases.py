@@ -32,6 +32,8 @@ class Case:
         The shapes of the gradients as the user gave them: in ``given``, axes of size 1 are those of the parameters.
     relative : float
         How closely gradients must agree, relative to the largest element of either. Default: 1e-7.
+    strict : float
+        How closely they must agree with the right ones, besides rounding, to be called right. Default: 1e-7.
     rounding : dict of str to float
         How large errors may be in addition, by parameter, because terms that cancel are rounded. Default: none.
     """
@@ -41,31 +43,34 @@ class Case:
     problem: Problem
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     relative: float = 1e-7
+    strict: float = 1e-7
     rounding: dict[str, float] = field(default_factory=dict)
 
-    def allowed(self, name: str, gradients: Mapping[str, Array]) -> float:
+    def allowed(self, name: str, gradients: Mapping[str, Array], *, strictly: bool = False) -> float:
         """Return the difference up to which the given gradient of a parameter agrees with that of all ``gradients``."""
         own = magnitude(gradients[name], self.given[name])
         size = max(own, 1e-4 * max(magnitude(g) for g in gradients.values()))
         rounding = self.rounding.get(name, 0.0)
         if rounding:  # of terms that are as much larger as the gradients of this walk are
             rounding *= max(1.0, max(magnitude(g) for g in gradients.values()) / (self._largest or np.inf))
-        return self.relative * size + rounding + _LEAST
+        return (self.strict if strictly else self.relative) * size + rounding + _LEAST
 
     @cached_property
     def _largest(self) -> float:
         """The largest element of the right gradients."""
         return magnitude(*Walk(self.recording).gradients.values())
 
-    def agrees(self, name: str, gradients: Mapping[str, Array]) -> bool:
+    def agrees(self, name: str, gradients: Mapping[str, Array], *, strictly: bool = False) -> bool:
         """Return whether the given gradient of a parameter agrees with that of all ``gradients``."""
         given, g = self.given[name], gradients[name]
-        return given.shape == g.shape and bool(np.all(np.abs(given - g) <= self.allowed(name, gradients)))
+        if given.shape != g.shape:
+            return False
+        return bool(np.all(np.abs(given - g) <= self.allowed(name, gradients, strictly=strictly)))
 
-    def wrong_parameters(self) -> frozenset[str]:
-        """Return the parameters whose gradient is wrong."""
+    def wrong_parameters(self, *, strictly: bool = True) -> frozenset[str]:
+        """Return the parameters whose gradient is wrong, or so wrong that the search would see it."""
         gradients = Walk(self.recording).gradients
-        return frozenset(name for name in gradients if not self.agrees(name, gradients))
+        return frozenset(name for name in gradients if not self.agrees(name, gradients, strictly=strictly))
 
     def has_shapes(self) -> dict[str, bool]:
         """Return whether each gradient has the shape of its parameter."""

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_cifar.doctor.arguments import Mistaken, find_mistaken_arguments, with_argument
 from tinygrad_cifar.doctor.budget import Budget
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, agree
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
 from tinygrad_cifar.doctor.forward_changes import Confirmed, find_forward_changes, with_change
-from tinygrad_cifar.doctor.forward_pass import Forgotten, find_forgotten_arguments, without_argument
-from tinygrad_cifar.doctor.matching import find_order
+from tinygrad_cifar.doctor.matching import find_order, fit_shape
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.report import Report, make_report
-from tinygrad_cifar.doctor.rounding import ROUNDED, allow_rounding, rounding_errors
+from tinygrad_cifar.doctor.rounding import ROUNDED, STRICT, allow_rounding, rounding_errors
 from tinygrad_cifar.doctor.search import Finding, Search
 from tinygrad_cifar.doctor.subject import Problem, Subject
 from tinygrad_cifar.doctor.walks import Walk
@@ -31,6 +31,7 @@ from tinygrad_cifar.engine.tracing import count_kinks
 from tinygrad_cifar.nn import Dropout, Module
 
 _EXACT = 1e-11  # relative errors below are those of float64
+_MOST_BESIDE = 3  # mistakes of the forward pass beside which others are sought
 _SECONDS = 1.6  # of processor time, besides that of the functions of the user
 
 
@@ -157,7 +158,7 @@ def _diagnose(  # noqa: PLR0913
             "or pass its mask or its seed as an argument"
         )
     _check_unused(given, missing)
-    order = _find_order(given, recording)
+    order = _find_order(given, recording, has_names=subject.has_names)
     cases = [allow_rounding(subject, make_case(first, recording, given, order))]
     if callable(gradients):
         cases += drawn_cases(subject, first, cases[0], order, seed)
@@ -307,54 +308,75 @@ def _check_unused(given: Mapping[str, Array], missing: Sequence[str]) -> None:
             )
 
 
-def _find_order(given: Mapping[str, Array], recording: Recording) -> dict[str, str] | None:
-    """Return which gradient belongs to which parameter if they are in another order than the parameters."""
+def _find_order(given: Mapping[str, Array], recording: Recording, *, has_names: bool) -> dict[str, str] | None:
+    """Return which gradient belongs to which parameter if they are in another order than the parameters.
+
+    Gradients of the right shapes that have names are those of the parameters with these names.
+    """
     right = Walk(recording).gradients
     own = {name: given[name] for name in right}
+    if has_names and all(fit_shape(own[name], g.shape).shape == g.shape for name, g in right.items()):
+        return None
     return find_order(own, right, lambda a, b: agree(a, b, 1e-4))
 
 
 def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[str, Array], list[Case]]:
     """Return the confirmed mistakes and the unexplained rest, with the cases in the precision in which they hold."""
+    findings, residuals, cases = _search(subject, cases)
+    explained = {name for finding in findings for name in finding.affected}
+    for case in cases:  # differences that are small, but larger than rounding
+        right = Walk(case.recording).gradients
+        for name in case.wrong_parameters() - explained - set(residuals):
+            if case.given[name].shape == right[name].shape:
+                residuals = {**residuals, name: case.given[name] - right[name]}
+    return findings, residuals, cases
+
+
+def _search(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[str, Array], list[Case]]:
+    """Return the confirmed mistakes and what they leave, with the cases in the precision in which they hold."""
     if not any(case.wrong_parameters() for case in cases):
         return [], {}, cases
-    forgotten: list[Forgotten | Confirmed] = [*find_forgotten_arguments(subject, cases)]
-    if not (forgotten and forgotten[0].is_enough):
-        forgotten += find_forward_changes(subject, cases)
-    for one in forgotten:
+    search = Search(cases, subject.budget)
+    single = search.find_single()  # before the stages that evaluate the cost again, which take long in deep networks
+    if single is not None:
+        return single, {}, cases
+    others: list[Mistaken | Confirmed] = [*find_mistaken_arguments(subject, cases)]
+    if not (others and others[0].is_enough):
+        others += find_forward_changes(subject, cases)
+    for one in others:
         if one.is_enough:
             return [one.finding(cases)], {}, cases
-    likely = [one for one in forgotten if one.is_likely]
+    likely = [one for one in others if one.is_likely]
     beside = _explain_beside(subject, cases, likely)
     if beside is not None:
         return beside, {}, cases
-    findings, residuals = Search(cases, subject.budget).run()
+    findings, residuals = search.run()
     if residuals and not _are_exact(cases) and not subject.budget.is_used_up:
         loose = [_rounded(subject, case) for case in cases]
         again, rest = Search(loose, subject.budget).run()
         if len(rest) < len(residuals):
             findings, residuals, cases = again, rest, loose
     if residuals:
-        beside = _explain_beside(subject, cases, [one for one in forgotten if not one.is_likely])
+        beside = _explain_beside(subject, cases, [one for one in others if not one.is_likely])
         if beside is not None:
             return beside, {}, cases
     return findings, residuals, cases
 
 
 def _explain_beside(
-    subject: Subject, cases: Sequence[Case], forgotten: Sequence[Forgotten | Confirmed]
+    subject: Subject, cases: Sequence[Case], others: Sequence[Mistaken | Confirmed]
 ) -> list[Finding] | None:
-    """Return a mistake of the forward pass and the mistakes beside it, if they explain all gradients."""
-    for one in forgotten:
+    """Return a mistake of the forward pass or the arguments, and those beside it, if they explain all gradients."""
+    for one in others[:_MOST_BESIDE]:
         changed = (
-            without_argument(subject, cases, one.leaf)
-            if isinstance(one, Forgotten)
+            with_argument(subject, cases, one.argument)
+            if isinstance(one, Mistaken)
             else with_change(subject, cases, one.change)
         )
         if changed is not None and not subject.budget.is_used_up:
-            others, residuals = Search(changed, subject.budget).run()
+            findings, residuals = Search(changed, subject.budget).run()
             if not residuals:
-                return [one.finding(cases), *others]
+                return [one.finding(cases), *findings]
     return None
 
 
@@ -362,7 +384,7 @@ def _rounded(subject: Subject, case: Case) -> Case:
     """Return a case with the tolerance of float32, in which a function may compute gradients of float64."""
     if case.relative >= ROUNDED:
         return case
-    return replace(case, relative=ROUNDED, rounding=rounding_errors(subject, case, np.float32))
+    return replace(case, relative=ROUNDED, strict=STRICT, rounding=rounding_errors(subject, case, np.float32))
 
 
 def _are_exact(cases: Sequence[Case]) -> bool:

@@ -49,6 +49,15 @@ def drawn_cases(subject: Subject, first: Problem, case: Case, order: Mapping[str
         return resized
     errors.clear()
     cases = _draw_cases(subject, first, case, order, rng, [], errors)
+    if is_right and cases and not _are_right(cases):
+        # The gradients may rely on a property of the data that drawn data do not have.
+        with_data = _draw_cases(subject, first, case, order, rng, [], [], keeps_data=True)
+        if with_data and _are_right(with_data):
+            subject.notes.append(
+                "the gradients are right for the given data, but not for drawn data, which may lack a property that "
+                "they rely on"
+            )
+            return with_data
     if resized and not (cases and _are_right(cases)):
         return resized
     if resized:
@@ -69,8 +78,10 @@ def _draw_cases(
     rng: np.random.Generator,
     free: Sequence[frozenset[Axis]],
     errors: list[str],
+    *,
+    keeps_data: bool = False,
 ) -> list[Case]:
-    """Return cases of problems in which the sizes of some axes have been changed."""
+    """Return cases of problems in which the sizes of some axes have been changed, or all but the data."""
     wrong = case.wrong_parameters()
     cases: list[Case] = []
     spare: list[Case] = []
@@ -78,7 +89,7 @@ def _draw_cases(
         if attempt and subject.budget.is_used_up:
             break
         try:
-            drawn = _draw_case(subject, first, _draw_sizes(free, first, rng), rng, order)
+            drawn = _draw_case(subject, first, _draw_sizes(free, first, rng), rng, order, keeps_data=keeps_data)
         except DiagnosisError as error:
             errors.append(str(error))
             continue
@@ -127,8 +138,13 @@ def _draw_case(
     sizes: Mapping[Axis, int],
     rng: np.random.Generator,
     order: Mapping[str, str] | None,
+    *,
+    keeps_data: bool,
 ) -> Case | None:
     problem = _draw(first, sizes, rng)
+    if keeps_data:
+        data = {leaf.name: leaf.value for leaf in first.leaves if not leaf.is_parameter}
+        problem = problem.replace(lambda name, value: data[name] if isinstance(data.get(name), np.ndarray) else value)
     recording = subject.record(problem)
     if set(recording.parameters) != {leaf.name for leaf in problem.parameters} and not recording.parameters:
         return None

@@ -110,6 +110,8 @@ def name_factor(
         for coefficient in _COEFFICIENTS:
             left = complexity - (coefficient != 1)
             for powers in _products(tuple(names)).get(left, ()):
+                if len(numbers) == 1 and any(abs(p) > 1 for _, p in powers):
+                    continue  # 0.01 is not lam**2 because lam is 0.1
                 candidate = coefficient * np.prod([table[name] ** float(p) for name, p in powers], axis=0)
                 candidate = candidate * np.ones_like(measured)
                 if fits(candidate):

@@ -2,7 +2,8 @@
 
 The cost is evaluated again, and the result of one of its operations is replaced as soon as it has been computed. What
 follows is computed from the other result, forward and backward, as in a gradient function that has this mistake in its
-forward pass and derivatives that fit the cost.
+forward pass and derivatives that fit the cost. The derivative of the operation itself may be computed from the other
+result, too, or from the right one.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array, Primitive, Value
 from tinygrad_cifar.engine.modes import ModeContext, Watcher
 
-_MOST_TRIED = 40
-_SECONDS = 0.5  # of processor time
+_MOST_TRIED = 100
+_SECONDS = 0.35  # of processor time, with that of the cost
 _FEW = 2  # distinct values of a mask
 
 
@@ -50,15 +51,23 @@ class ForwardChange:
         ``value(x, y, out)`` is the other result.
     swapped : bool
         Whether the operands are exchanged, so that x is the second one.
-    also : ForwardChange or None
-        A change of the operation before it.
+    also : tuple of ForwardChange
+        Changes of other operations: of the one before it, or the same in other layers.
+    keeps_derivative : bool
+        Whether the VJP of the operation has the right result.
     """
 
     position: int
     what: str
     value: Callable[[Array, Any, Array], Array]
     swapped: bool = False
-    also: ForwardChange | None = None
+    also: tuple[ForwardChange, ...] = ()
+    keeps_derivative: bool = False
+
+    @property
+    def all(self) -> list[ForwardChange]:
+        """The change and those that belong to it."""
+        return [self, *[inner for one in self.also for inner in one.all]]
 
 
 class _Log(Watcher):
@@ -73,10 +82,10 @@ class _Log(Watcher):
 
 
 class _Replace(Watcher):
-    """Replaces the result of one operation in place, so that its own VJP receives the other result, too."""
+    """Replaces results; in place, the VJP of the operation itself receives the other result, too."""
 
     def __init__(self, change: ForwardChange) -> None:
-        self._changes = {one.position: one for one in (change, change.also) if one is not None}
+        self._changes = {one.position: one for one in change.all}
         self._count = 0
 
     def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:  # noqa: ARG002
@@ -84,7 +93,11 @@ class _Replace(Watcher):
             return
         change = self._changes.get(self._count)
         if change is not None:
-            out._array[...] = change.value(*_operands(arguments, swapped=change.swapped), out._array)
+            other = change.value(*_operands(arguments, swapped=change.swapped), out._array)
+            if change.keeps_derivative:
+                out._array = np.array(np.broadcast_to(other, out._array.shape), dtype=out._array.dtype)
+            else:
+                out._array[...] = other
         self._count += 1
 
 
@@ -108,13 +121,14 @@ class Confirmed:
         edit = Edit(
             "forward_pass", ("argument", ""), lambda _, g: g, detail={"result": self.result, "change": self.change}
         )
-        return Finding(edit, None, self.explained, tuple(1.0 for _ in cases), tuple(cases[0].recording.parameters))
+        affected = self.explained if self.is_enough else tuple(cases[0].recording.parameters)
+        return Finding(edit, None, self.explained, tuple(1.0 for _ in cases), affected)
 
 
 def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confirmed]:
     """Return the changes of the forward pass with which the cost has some of the given gradients, the best first."""
     names = tuple(cases[0].recording.parameters)
-    wrong = cases[0].wrong_parameters()
+    wrong = cases[0].wrong_parameters(strictly=False)
     if not _all_are_wrong(cases):
         return []  # another forward pass changes the scores, and with them all gradients
     log = _Log()
@@ -123,26 +137,30 @@ def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confir
             subject.evaluate_cost(cases[0].problem)
     except DiagnosisError:
         return []
-    ends = subject.budget.spent + _SECONDS
+    ends = subject.budget.total + _SECONDS
     found = []
     for tried, (result, change) in enumerate(_changes(log.results)):
-        if tried == _MOST_TRIED or subject.budget.is_beyond(ends):
+        if tried == _MOST_TRIED or subject.budget.has_reached(ends):
             break
         agreeing = _agreeing(subject, cases[0], change)
         if not wrong & agreeing or not agreeing >= set(names) - wrong:
             continue
         explained = tuple(name for name in names if name in wrong & agreeing)
-        is_enough = agreeing == set(names) and all(_agreeing(subject, c, change) == set(names) for c in cases[1:])
-        one = Confirmed(change, result, explained, is_enough, 2 * len(explained) >= len(wrong) or len(explained) > 1)
+        others = [_agreeing(subject, case, change) for case in cases[1:]]
+        if not all(set(explained) <= other for other in others):
+            continue  # chance on one problem
+        is_enough = all(other == set(names) for other in (agreeing, *others))
         if is_enough:
-            return [one]
-        found.append(one)
+            explained = tuple(name for name in names if any(name in case.wrong_parameters() for case in cases))
+            return [Confirmed(change, result, explained, is_enough, True)]
+        is_likely = 2 * len(explained) >= len(wrong) or len(explained) > 1
+        found.append(Confirmed(change, result, explained, is_enough, is_likely))
     return sorted(found, key=lambda one: -len(one.explained))
 
 
 def _all_are_wrong(cases: Sequence[Case]) -> bool:
     """Return whether each gradient is wrong on some problem, besides those that are 0 but for rounding."""
-    wrong = frozenset[str]().union(*(case.wrong_parameters() for case in cases))
+    wrong = frozenset[str]().union(*(case.wrong_parameters(strictly=False) for case in cases))
     gradients = Walk(cases[0].recording).gradients
     return all(name in wrong or magnitude(g) <= cases[0].allowed(name, gradients) for name, g in gradients.items())
 
@@ -176,28 +194,71 @@ def _agreeing(subject: Subject, case: Case, change: ForwardChange) -> set[str]:
 
 
 def _changes(results: Sequence[Result]) -> Iterator[tuple[Result, ForwardChange]]:
-    """Yield the other results of operations that are tried."""
-    before = None
+    """Yield the other results of operations that are tried: first of all layers, then of one operation."""
+    singles = list(_of_operations(results))
+    seen = set()
+    for detail in (3, 2, 1):
+        layers: dict[Any, list[tuple[Result, ForwardChange]]] = {}
+        for result, change in singles:
+            key: Any = (change.what, change.swapped, change.keeps_derivative, *_surroundings(results, result)[:detail])
+            layers.setdefault(key, []).append((result, change))
+        for (result, change), *others in layers.values():
+            places = tuple(other.position for other, _ in others)
+            if others and (change, places) not in seen:
+                seen.add((change, places))
+                yield result, replace(change, also=(*change.also, *[other for _, other in others]))
+    yield from singles
+
+
+def _of_operations(results: Sequence[Result]) -> Iterator[tuple[Result, ForwardChange]]:
     for result in results:
         if result.out.ndim and result.op in _MAKERS:
             for change in _MAKERS[result.op](result):
-                yield result, change
-            if before is not None:
-                yield from _without_scaled_mask(before, result)
-        before = result
+                if not (result.op == "relu" and change.what.endswith(_POSITIVE)):  # its mask would be 1 everywhere
+                    yield result, change
+                if result.op in _WITH_OWN_RESULT:
+                    yield result, replace(change, keeps_derivative=True)
+            if result.op == "divide":
+                for first in results[: result.position]:
+                    if first.out is result.arguments[0]:
+                        yield from _of_two_operations(first, result)
 
 
-def _without_scaled_mask(product: Result, quotient: Result) -> Iterator[tuple[Result, ForwardChange]]:
-    """Yield a dropout mask that is left out together with the division by the probability to keep."""
-    if (product.op, quotient.op) != ("multiply", "divide") or np.ndim(quotient.arguments[1]):
-        return
-    if quotient.arguments[0] is not product.out:
-        return
-    for swapped in (False, True):
-        if _is_mask(_operands(product.arguments, swapped=swapped)[1]):
-            first = ForwardChange(product.position, "", lambda x, _y, _out: x, swapped)
-            what = "lacks the dropout mask and its scale, 1 / {y} (they are not applied)"
-            yield quotient, ForwardChange(quotient.position, what, lambda x, _y, _out: x, also=first)
+_WITH_OWN_RESULT = frozenset(("relu", "sigmoid", "sqrt", "divide"))  # their VJPs use it
+
+
+def _surroundings(results: Sequence[Result], result: Result) -> tuple[Any, ...]:
+    """Return an operation, those that compute its operands, and those that use its result: the same in all layers."""
+    made = [r.op for x in result.arguments if isinstance(x, np.ndarray) for r in results if r.out is x]
+    users = [r.op for r in results if any(x is result.out for x in r.arguments)]
+    return result.op, tuple(made), tuple(users)
+
+
+def _of_two_operations(first: Result, second: Result) -> Iterator[tuple[Result, ForwardChange]]:
+    """Yield the quotients of which the operation before it has another result, as if it were left out."""
+    if first.op == "multiply" and not np.ndim(second.arguments[1]):
+        for swapped in (False, True):
+            if _is_mask(_operands(first.arguments, swapped=swapped)[1]):
+                without = ForwardChange(first.position, "", lambda x, _y, _out: x, swapped)
+                what = "lacks the dropout mask and its scale, 1 / {y} (they are not applied)"
+                yield second, ForwardChange(second.position, what, lambda x, _y, _out: x, also=(without,))
+    if first.op == "subtract" and np.size(first.arguments[1]) < np.size(first.out):
+        mean = _Mean()
+        seen = ForwardChange(first.position, "", mean.keep)
+        what = "is computed without the mean, which is not subtracted"
+        yield second, ForwardChange(second.position, what, mean.add, also=(seen,), keeps_derivative=True)
+
+
+class _Mean:
+    """The mean that an operation subtracts, which is added again to the operand of a later one."""
+
+    def keep(self, _x: Array, y: Array, out: Array) -> Array:
+        self._mean = y
+        return out
+
+    def add(self, x: Array, y: Array, _out: Array) -> Array:
+        result: Array = (x + self._mean) / y
+        return result
 
 
 def _of_product(result: Result) -> Iterator[ForwardChange]:
@@ -249,29 +310,23 @@ def _of_root(result: Result) -> Iterator[ForwardChange]:
     yield ForwardChange(result.position, "is 1", lambda _x, _y, out: np.ones_like(out))
 
 
-_OF_SAME_SIGN: dict[str, Callable[[Array], Array]] = {
-    "tanh": np.tanh,
-    "leaky ReLU of slope 0.1": lambda x: np.where(x > 0, x, 0.1 * x),
-    "leaky ReLU of slope 0.01": lambda x: np.where(x > 0, x, 0.01 * x),
-}
+_POSITIVE = ("sigmoid", "sigmoid of the negative input")
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "ReLU": lambda x: np.maximum(x, 0),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "sigmoid of the negative input": lambda x: 1 / (1 + np.exp(x)),
-    **_OF_SAME_SIGN,
+    "tanh": np.tanh,
+    "leaky ReLU of slope 0.1": lambda x: np.where(x > 0, x, 0.1 * x),
+    "leaky ReLU of slope 0.01": lambda x: np.where(x > 0, x, 0.01 * x),
 }
 
 
 def _of_activation(result: Result) -> Iterator[ForwardChange]:
-    """Yield the values without an activation, and with another one.
-
-    Those that stand in the place of a ReLU have the sign of its input, so that the mask does not change.
-    """
+    """Yield the values without an activation, and with another one."""
     if np.shape(result.arguments[0]) != result.out.shape:
         return
     yield ForwardChange(result.position, "lacks the activation: it is {x}", lambda x, _y, _out: x)
-    functions = _OF_SAME_SIGN if result.op in ("relu", "maximum") else _ACTIVATIONS
-    for name, function in functions.items():
+    for name, function in _ACTIVATIONS.items():
         what = f"is that of another function, {name}"
         yield ForwardChange(result.position, what, _applied(function))
 

@@ -55,6 +55,7 @@ MEANINGS = {
     "fp_data": {"fpdata", "fp", "cache", "caches", "forward", "activations", "fpvals", "forwarddata"},
 }
 _SECONDS = 10.0
+_LARGEST_EPSILON = 1e-4
 _EQUAL = 1e-9  # relative distance of gradients that have been computed with the same numbers
 
 
@@ -293,16 +294,30 @@ def _most_likely(errors: Sequence[DiagnosisError]) -> tuple[str, bool]:
 
 
 def _with_epsilon(function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt) -> Attempt:
-    """Return an attempt with the number under the root of batch normalisation with which most gradients are right."""
+    """Return an attempt with the number under the root of batch normalisation with which most gradients are right.
+
+    If none are, it is a small number that the file contains.
+    """
     if attempt.network.epsilon is None:
         return attempt
     best, most = attempt, -1
-    for epsilon in EPSILONS:
+    for epsilon in (*_small_constants(namespace), *EPSILONS):
         other = replace(attempt, network=replace(attempt.network, epsilon=epsilon))
         right = sum(distance < _EQUAL for distance in _distances(function, namespace, other)[1])
         if right > most:
             best, most = other, right
     return best
+
+
+def _small_constants(namespace: Mapping[str, Any]) -> list[float]:
+    """Return the numbers in a file, in its functions and as names, that may protect a division."""
+    codes: list[Any] = [value.__code__ for value in namespace.values() if inspect.isfunction(value)]
+    found = [value for value in namespace.values() if isinstance(value, float)]
+    while codes:
+        constants = codes.pop().co_consts
+        codes += [x for x in constants if inspect.iscode(x)]
+        found += [x for x in constants if isinstance(x, float)]
+    return sorted({x for x in found if 0 < x <= _LARGEST_EPSILON})
 
 
 def _attempts() -> Iterator[Attempt]:

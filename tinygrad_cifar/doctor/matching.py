@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,11 @@ def collect_gradients(given: Any, parameters: Mapping[str, tuple[int, ...]]) -> 
             f"of the shapes {', '.join(str(a.shape) for _, a in arrays) or 'none'}"
         )
     return dict(zip(names, [a for _, a in arrays], strict=True))
+
+
+def have_names(given: Any, parameters: Iterable[str]) -> bool:
+    """Return whether gradients are given by the names of the parameters."""
+    return _by_name([key for key, part in _flatten(given, "") if part is not None], list(parameters)) is not None
 
 
 def _name(key: str, parameter: str, k: int) -> str:
@@ -119,6 +124,7 @@ def _without_decoration(key: str) -> set[str]:
     parts = re.findall(r"[A-Za-z_]\w*|\d+", key)
     forms = {re.sub(r"[^a-z0-9]", "", key.lower()), plain_name(key)}
     forms.add("".join(plain_name(part) if part[0].isalpha() else part for part in parts))
+    forms.add("".join(re.sub(r"(?<=.)s$", "", plain_name(part)) if part[0].isalpha() else part for part in parts))
     if any(part[0].isalpha() for part in parts[1:]):
         forms.add("".join(plain_name(part) if part[0].isalpha() else part for part in parts[1:]))
     return forms

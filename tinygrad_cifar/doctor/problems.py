@@ -157,7 +157,7 @@ def class_count(leaves: Sequence[Leaf]) -> int:
         axis = one_hot_axis(leaf.value) if isinstance(leaf.value, np.ndarray) else None
         if axis is not None and not leaf.is_parameter:
             return int(leaf.value.shape[axis])
-    for leaf in leaves:
+    for leaf in sorted(leaves, key=lambda leaf: not is_labels(leaf)):  # others may be indices
         if isinstance(leaf.value, np.ndarray) and leaf.value.dtype.kind in "iu" and leaf.value.size:
             return int(leaf.value.max()) + 1
     return 0
@@ -192,15 +192,43 @@ def _draw_array(leaf: Leaf, shape: tuple[int, ...], rng: np.random.Generator, cl
         return np.asarray(rng.normal(0, 0.7 * min(1, (10 / max(shape)) ** 0.5), shape) + _is_positive(old), dtype=dtype)
     if dtype.kind in "iu" and old.ndim == 1 and classes:
         return _draw_labels(rng, shape[0], classes, int(old.min())).astype(dtype)
+    hot = _draw_one_hot(old, shape, rng)
+    if hot is not None:
+        return hot.astype(dtype)
+    is_discrete = dtype.kind != "f" or len(np.unique(old)) <= min(_FEW, old.size // 2)
+    return (_draw_discrete if is_discrete else _draw_continuous)(old, shape, rng).astype(dtype)
+
+
+def _draw_one_hot(old: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array | None:
+    """Return a one-hot array like another one; None if that is not one-hot."""
     axis = one_hot_axis(old)
     if axis is not None:
         rows = np.eye(shape[axis])[_draw_labels(rng, shape[1 - axis], shape[axis], 0)]
-        return (rows if axis == 1 else rows.T).astype(dtype)
-    is_discrete = dtype.kind != "f" or len(np.unique(old)) <= min(_FEW, old.size // 2)
-    if is_discrete:
-        return rng.choice(old.ravel() if dtype.kind in "iu" else np.unique(old), shape).astype(dtype)
+        return rows if axis == 1 else rows.T
+    if old.ndim < 3 or not np.isin(old, (0, 1)).all():  # noqa: PLR2004 (others than the labels of images)
+        return None
+    axes = [k for k in range(old.ndim) if old.shape[k] > 1 and (old.sum(k) == 1).all()]
+    if not axes:
+        return None
+    others = [n for k, n in enumerate(shape) if k != axes[-1]]
+    return np.moveaxis(np.eye(shape[axes[-1]])[rng.integers(0, shape[axes[-1]], others)], -1, axes[-1])
+
+
+def _draw_discrete(old: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    values = np.unique(old)
+    drawn = np.asarray(rng.choice(old.ravel() if old.dtype.kind in "iu" else values, shape))
+    if drawn.size > 1 and len(values) > 1 and len(np.unique(drawn)) == 1:
+        drawn.flat[0] = values[values != drawn.flat[0]][0]  # labels of one class would show too little
+    return drawn
+
+
+def _draw_continuous(old: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     sample = rng.normal(0, 1, shape)
-    return np.abs(sample) * (np.abs(old).mean() or 1) + 0.1 if (old >= 0).all() else sample
+    if not (old >= 0).all():
+        return sample
+    positive: Array = np.abs(sample) * (np.abs(old).mean() or 1) + 0.1
+    summed = [k for k in range(old.ndim) if old.shape[k] > 1 and np.allclose(old.sum(k), 1, atol=1e-6)]
+    return positive / positive.sum(summed[-1], keepdims=True) if summed else positive  # probabilities
 
 
 def _draw_labels(rng: np.random.Generator, count: int, classes: int, least: int) -> Array:
@@ -230,19 +258,40 @@ def class_axis(leaves: Sequence[Leaf]) -> Axis | None:
     return None
 
 
+def _image_axis(leaf: Leaf) -> int | None:
+    """Return the axis of the images of labels: integers, or one-hot; None for other arrays."""
+    if is_labels(leaf):
+        return 0
+    axis = one_hot_axis(leaf.value)
+    return None if axis is None else 1 - axis
+
+
 def batch_candidates(leaves: Sequence[Leaf]) -> Iterator[frozenset[Axis]]:
-    """Yield the sets of axes that may be that of the images: the first, or the last, of the data arrays."""
+    """Yield the sets of axes that may be that of the images: the first, or the last, of the data arrays.
+
+    Those of labels come first: the size of another axis may also be one that the cost does not depend on.
+    """
     data = [leaf for leaf in leaves if isinstance(leaf.value, np.ndarray) and leaf.value.ndim and not leaf.is_parameter]
+    for leaf in data:
+        axis = _image_axis(leaf)
+        if axis is not None:
+            yield from (
+                _axes_of_size(data, position, (leaf.name, axis), leaf.value.shape[axis]) for position in (0, -1)
+            )
     for position in (0, -1):
-        for first in data:
-            size = first.value.shape[position]
-            axes = [
-                (leaf.name, position % leaf.value.ndim)
-                for leaf in data
-                if leaf.value.shape[position] == size and size > 1
-            ]
-            if axes:
-                yield frozenset(axes)
+        for leaf in data:
+            if (size := leaf.value.shape[position]) > 1:
+                yield _axes_of_size(data, position, (leaf.name, position % leaf.value.ndim), size)
+
+
+def _axes_of_size(data: Sequence[Leaf], position: int, own: Axis, size: int) -> frozenset[Axis]:
+    """Return an axis with the first, or last, axes of other arrays that have the same size."""
+    others = [
+        (leaf.name, position % leaf.value.ndim)
+        for leaf in data
+        if leaf.name != own[0] and leaf.value.shape[position] == size
+    ]
+    return frozenset([own, *others])
 
 
 def axis_groups(leaves: Sequence[Leaf], batch: frozenset[Axis]) -> list[frozenset[Axis]]:

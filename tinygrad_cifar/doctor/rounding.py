@@ -14,7 +14,8 @@ from tinygrad_cifar.doctor.subject import Subject, plain_value
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.tensor import Tensor
 
-ROUNDED, HALF = 5e-4, 3e-2  # relative tolerances of float32 and float16
+ROUNDED, HALF = 5e-4, 3e-2  # relative tolerances of float32 and float16 in the search
+STRICT, STRICT_HALF = 2e-5, 3e-2  # and of gradients that are right, besides the rounding that has been measured
 _ROUNDED_RUNS = 3  # evaluations in float32, from which the size of rounding errors is taken
 _OTHER_ORDER = 16  # how much larger they may be in another order of evaluation
 
@@ -24,9 +25,9 @@ def allow_rounding(subject: Subject, case: Case) -> Case:
     types = {g.dtype for g in case.given.values()}
     types |= {leaf.value.dtype for leaf in case.problem.leaves if isinstance(leaf.value, np.ndarray)}
     if np.dtype(np.float16) in types:
-        return replace(case, relative=HALF, rounding=rounding_errors(subject, case, np.float16))
+        return replace(case, relative=HALF, strict=STRICT_HALF, rounding=rounding_errors(subject, case, np.float16))
     if np.dtype(np.float32) in types:
-        return replace(case, relative=ROUNDED, rounding=rounding_errors(subject, case, np.float32))
+        return replace(case, relative=ROUNDED, strict=STRICT, rounding=rounding_errors(subject, case, np.float32))
     return case
 
 

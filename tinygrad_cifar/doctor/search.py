@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cached_property
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,25 @@ class Search:
     budget: Budget
     findings: list[Finding] = field(default_factory=list)
     tried: int = 0
+    _confirmed_first: list[Finding] = field(default_factory=list, init=False)
+    _known_repeats: dict[tuple[int, ...], list[Finding]] = field(default_factory=dict, init=False)  # by ids of findings
+
+    def find_single(self) -> list[Finding] | None:
+        """Return a change that explains all gradients, alone or repeated in other layers; None if there is none.
+
+        What it tries is not tried again by :meth:`run`.
+        """
+        recording = self.cases[0].recording
+        if len(self._shaped(0)) < len(recording.parameters) or not self._residuals(0, []):
+            return None
+        complete: list[list[Finding]] = []
+        for first in self._first_confirmed():
+            findings = self._repeated([first])
+            if not any(self._residuals(k, findings) for k in range(len(self.cases))):
+                complete.append(findings)
+                if not self._is_scattered(findings):
+                    return min(complete, key=len)
+        return None
 
     def run(self) -> tuple[list[Finding], dict[str, Array]]:
         """Return the confirmed changes, and what is left unexplained on one of the problems, by parameter."""
@@ -97,13 +117,11 @@ class Search:
 
     def _extend(self, findings: list[Finding], depth: int) -> list[Finding]:
         """Return the findings, extended until nothing is wrong or no further change is confirmed."""
+        findings = self._repeated(findings)
         residuals = self._residuals(0, findings)
         if not residuals or depth >= _MOST_MISTAKES or self.budget.is_used_up:
             return findings
         walk = self._walk(0, findings)
-        repeated = self._repeat(walk, residuals, findings)
-        if repeated is not None:
-            return self._extend([*findings, repeated], depth + 1)
         partial: list[tuple[int, int, int, list[Finding]]] = []
         for found in self._options(walk, residuals, findings):
             extended = self._extend([*findings, *found], depth + 1)
@@ -123,9 +141,44 @@ class Search:
         at_parameters = sum(f.edit.kind == "scale" and f.edit.site[0] == "parameter" for f in findings)
         return bool(at_leaves + at_parameters > 1)
 
+    @cached_property
+    def _first_singles(self) -> tuple[list[_Candidate], list[tuple[Edit, Any]]]:
+        """The changes that reproduce a wrong gradient alone, and the effects of all changes."""
+        return self._singles(self._walk(0, []), self._residuals(0, []))
+
+    def _repeated(self, findings: list[Finding]) -> list[Finding]:
+        """Return the findings, with the last one repeated in all layers in which it is confirmed."""
+        key = tuple(map(id, findings))
+        if key not in self._known_repeats:
+            extended = findings
+            while findings and len(extended) < _MOST_MISTAKES and not self.budget.is_used_up:
+                residuals = self._residuals(0, extended)
+                repeated = self._repeat(self._walk(0, extended), residuals, extended) if residuals else None
+                if repeated is None:
+                    break
+                extended = [*extended, repeated]
+            self._known_repeats[key] = extended
+        return self._known_repeats[key]
+
+    def _first_confirmed(self) -> Iterator[Finding]:
+        """Yield the changes that are confirmed alone, best first."""
+        yield from self._confirmed_first
+        for finding in self._untried_first:
+            self._confirmed_first.append(finding)
+            yield finding
+
+    @cached_property
+    def _untried_first(self) -> Iterator[Finding]:
+        return self._confirmed(self._first_singles[0], [])
+
+    def _confirmed(self, candidates: Sequence[_Candidate], findings: Sequence[Finding]) -> Iterator[Finding]:
+        """Yield the first candidates that are confirmed."""
+        tried = takewhile(lambda _: not self.budget.is_used_up, candidates)
+        return islice((found for c in tried if (found := self._confirm(c, findings)) is not None), _TRIED)
+
     def _repeat(self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]) -> Finding | None:
         """Return the last change in another layer, if it is confirmed there: often the same code serves all layers."""
-        if not findings or findings[-1].edit.site[0] == "parameter":
+        if findings[-1].edit.site[0] == "parameter" and findings[-1].edit.kind != "scale":
             return None
         for candidate in self._singles(walk, residuals, like=findings[-1].edit)[0][:2]:
             found = self._confirm(candidate, findings)
@@ -137,9 +190,8 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], findings: Sequence[Finding]
     ) -> Iterator[tuple[Finding, ...]]:
         """Yield confirmed changes, best first, and after them confirmed pairs of changes."""
-        candidates, directions = self._singles(walk, residuals)
-        confirmed = (found for c in candidates if (found := self._confirm(c, findings)) is not None)
-        for found in islice(confirmed, _TRIED):
+        candidates, directions = self._singles(walk, residuals) if findings else self._first_singles
+        for found in self._confirmed(candidates, findings) if findings else self._first_confirmed():
             yield (found,)
         for pair in self._pairs(walk, residuals, directions):
             if self.budget.is_used_up:
@@ -185,6 +237,9 @@ class Search:
         wanted = frozenset(residuals)
         shaped = set(self._shaped(0))
         allowed = {name: self.cases[0].allowed(name, walk.gradients) for name in walk.gradients}
+        order = {name: k for k, name in enumerate(residuals)}
+        last = _last_uses(walk.recording)
+        top = max(residuals, key=last.__getitem__, default="")
         for edit in edits_at(walk, wanted):
             if self.budget.is_used_up:
                 break
@@ -203,15 +258,17 @@ class Search:
                 continue
             if all(name in residuals for name in effect):
                 directions.append((edit, effect))
-                candidate = self._fit(edit, effect, residuals, allowed)
+                candidate = self._fit(edit, effect, residuals, allowed, top)
                 if candidate is not None:
                     candidates.append(candidate)
-        order = {name: k for k, name in enumerate(residuals)}
-        candidates.sort(key=lambda c: (-len(c.fixed), c.cost, len(c.affected), order[c.fixed[0]]))
-        return candidates, directions
+        # The gradients below a mistake are wrong, too, so that the one next to the cost comes first.
+        candidates.sort(key=lambda c: (-len(c.fixed), top not in c.fixed, c.cost, len(c.affected), order[c.fixed[0]]))
+        return _without_equal_scales(candidates), directions
 
     def _is_like(self, edit: Edit, other: Edit) -> bool:
         steps = self.cases[0].recording.steps
+        if edit.site[0] == "parameter":
+            return edit.kind == other.kind == "scale" and other.site[0] == "parameter"
         return (
             edit.kind == other.kind
             and edit.site[0] == other.site[0] != "parameter"
@@ -221,9 +278,17 @@ class Search:
         ) or edit.kind == other.kind == "wrong_mask"
 
     def _fit(
-        self, edit: Edit, effect: Mapping[str, Array], residuals: Mapping[str, Array], allowed: Mapping[str, float]
+        self,
+        edit: Edit,
+        effect: Mapping[str, Array],
+        residuals: Mapping[str, Array],
+        allowed: Mapping[str, float],
+        top: str,
     ) -> _Candidate | None:
-        """Return the change with the amount that reproduces the most gradients; None if it does not reproduce any."""
+        """Return the change with the amount that reproduces the most gradients; None if it does not reproduce any.
+
+        Of two amounts that reproduce as many, that for the parameter ``top`` is taken.
+        """
         amounts: dict[str, float] = {}
         for name, d in effect.items():
             r = residuals[name]
@@ -239,7 +304,7 @@ class Search:
             same = [
                 name for name, other in amounts.items() if abs(other - amount) <= self._rounding() * max(1, abs(amount))
             ]
-            best = max(best, same, key=len)
+            best = max(best, same, key=lambda names: (len(names), top in names))
         amount = float(np.mean([amounts[name] for name in best]))
         if edit.mode == "add" and abs(amount) < self._rounding():
             return None
@@ -352,10 +417,7 @@ class Search:
         self, walk: Walk, residuals: Mapping[str, Array], directions: Sequence[tuple[Edit, Mapping[str, Array]]]
     ) -> Iterator[tuple[_Candidate, _Candidate]]:
         """Yield pairs of changes whose effects add up to a wrong gradient, the simplest first."""
-        recording = walk.recording
-        last = {
-            name: max((i for i, _ in recording.consumers[at]), default=0) for name, at in recording.parameters.items()
-        }
+        last = _last_uses(walk.recording)
         for target in sorted(residuals, key=lambda name: -last[name]):
             r = residuals[target].ravel()
             if r.size < _FEWEST_CONFIRMED or self.budget.is_used_up:
@@ -368,7 +430,7 @@ class Search:
             found = _solve_pairs(np.array([effect[target].ravel() for _, effect in rows]), r, self.cases[0].relative)
             pairs = []
             allowed = self.cases[0].allowed(target, walk.gradients)
-            for i, j, a, b in found:
+            for i, j, a, b in takewhile(lambda _: not self.budget.is_used_up, found):
                 (first, d), (second, e) = rows[i], rows[j]
                 if any(x.mode == "replace" and abs(y - 1) > self._rounding() for x, y in ((first, a), (second, b))):
                     continue
@@ -571,6 +633,28 @@ def _is_same(a: Edit, b: Edit) -> bool:
 
 def _same_factor(a: Finding, b: Finding) -> bool:
     return (a.factor.text if a.factor else "") == (b.factor.text if b.factor else "")
+
+
+def _last_uses(recording: Recording) -> dict[str, int]:
+    """Return the last step at which each parameter is used, other than in an L2 term."""
+    uses = {
+        name: [i for i, _ in recording.consumers[at] if recording.steps[i].op not in ("square", "power")]
+        for name, at in recording.parameters.items()
+    }
+    return {name: max(own, default=0) for name, own in uses.items()}
+
+
+def _without_equal_scales(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Return candidates with at most two changes of size that have the same effect, at different places of a chain."""
+    counts: dict[Any, int] = {}
+    kept = []
+    for candidate in candidates:
+        key = (candidate.fixed, candidate.affected, round(candidate.amount, 9))
+        if candidate.edit.kind == "scale":
+            counts[key] = counts.get(key, 0) + 1
+        if counts.get(key, 0) <= 2 or candidate.edit.kind != "scale":  # noqa: PLR2004
+            kept.append(candidate)
+    return kept
 
 
 def _distinct(rows: Sequence[tuple[Edit, Any]], target: str) -> list[tuple[Edit, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_cifar.doctor.budget import Budget
 from tinygrad_cifar.doctor.calls import call_function
-from tinygrad_cifar.doctor.matching import collect_gradients
+from tinygrad_cifar.doctor.matching import collect_gradients, have_names
 from tinygrad_cifar.doctor.problems import (
     Axis,
     Leaf,
@@ -60,7 +60,10 @@ class Problem:
 
 @dataclass
 class Subject:
-    """What is diagnosed: the two functions of the user, and how they are called."""
+    """What is diagnosed: the two functions of the user, and how they are called.
+
+    ``has_names`` says whether the gradients were last returned by the names of the parameters.
+    """
 
     cost: Callable[..., Any]
     gradients: Any
@@ -71,6 +74,7 @@ class Subject:
     notes: list[str] = field(default_factory=list)
     batch: frozenset[Axis] = frozenset()
     values: Callable[[], Mapping[str, Any]] = dict
+    has_names: bool = False
 
     def record(self, problem: Problem) -> Recording:
         """Evaluate the cost in float64 and return its recording."""
@@ -115,6 +119,7 @@ class Subject:
         """Return the user's gradients by parameter."""
         shapes = {leaf.name: leaf.value.shape for leaf in problem.parameters}
         if not callable(self.gradients):
+            self.has_names = have_names(self.gradients, shapes)
             return collect_gradients(self.gradients, shapes)
         arguments = replace_leaves(problem.arguments, lambda _, value: _copy(plain_value(value)))
         before = copy.deepcopy(arguments)
@@ -130,6 +135,7 @@ class Subject:
             note = f"{self.name} changes its argument {', '.join(changed)}; copy it first, since training would use the changed values"  # noqa: E501
             if note not in self.notes:
                 self.notes.append(note)
+        self.has_names = have_names(given, shapes)
         return {name: np.array(g) for name, g in collect_gradients(given, shapes).items()}
 
 

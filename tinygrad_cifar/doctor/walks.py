@@ -74,7 +74,7 @@ class Walk:
     def __init__(self, recording: Recording, applied: Sequence[Applied] = ()) -> None:
         self.recording = recording
         self._applied = applied
-        self._before: Walk | None = None
+        self._before: dict[int, Walk] = {}
         self._by_site: dict[tuple[Any, ...], list[Applied]] = {}
         for change in applied:
             self._by_site.setdefault(change.edit.site, []).append(change)
@@ -91,13 +91,17 @@ class Walk:
         for name in recording.parameters:
             self.gradients[name] = self._changed(("parameter", name), self.gradients[name])
 
-    @property
-    def without_updates(self) -> Walk:
-        """The walk without changes that depend on complete gradients, such as those of weights updated too early."""
-        if self._before is None:
-            kept = [change for change in self._applied if change.edit.kind != "updated_weights"]
-            self._before = self if len(kept) == len(self._applied) else Walk(self.recording, kept)
-        return self._before
+    def before_update(self, i: int) -> Walk:
+        """Return the walk in which only weights of products above node ``i`` have been updated too early.
+
+        The update at the node itself is a step along the gradient that has been computed until then.
+        """
+        kept = [change for change in self._applied if change.edit.kind != "updated_weights" or change.edit.at > i]
+        if len(kept) == len(self._applied):
+            return self
+        if i not in self._before:
+            self._before[i] = Walk(self.recording, kept)
+        return self._before[i]
 
     def _fill(self) -> None:
         recording = self.recording

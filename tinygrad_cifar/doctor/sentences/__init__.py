@@ -45,13 +45,19 @@ class _Describer(Sizes, Derivatives, Products, Sums, Parameters, Scores):
         return Draft(finding.edit.kind, text, (), "", formula)
 
 
-def _with_common_factors(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings of which those of a shape have no factor that other gradients have, too: it is one mistake."""
+def _common_factors(findings: Sequence[Finding]) -> frozenset[str]:
+    """Return the factors that gradients of another shape have, and others, too: each is one mistake."""
     scaled = {f.factor.text for f in findings if f.edit.kind == "scale" and f.factor is not None}
+    shaped = {f.factor.text for f in findings if f.edit.detail.get("shape") and f.factor is not None}
+    return frozenset(scaled & shaped)
+
+
+def _apart(findings: Sequence[Finding], common: frozenset[str]) -> list[Finding]:
+    """Return findings of which those of a shape have no common factor, which is a finding of its own."""
     result = []
     for finding in findings:
         factor = finding.factor
-        if finding.edit.detail.get("shape") and factor is not None and factor.text in scaled:
+        if finding.edit.detail.get("shape") and factor is not None and factor.text in common:
             scale = Edit("scale", ("parameter", finding.edit.at), lambda _, G: G, "add")
             result += [replace(finding, edit=scale), replace(finding, factor=None)]
         else:
@@ -63,8 +69,9 @@ def describe_findings(
     findings: Sequence[Finding], cases: Sequence[Case], *, named: Sequence[str] = ()
 ) -> list[Mistake]:
     """Return the mistakes in words, equal ones in several layers merged, from the last layer back."""
-    shown = _Describer(cases)
-    drafts = [shown.draft(finding) for finding in _with_common_factors(findings)]
+    common = _common_factors(findings)
+    shown = _Describer(cases, common)
+    drafts = [shown.draft(finding) for finding in _apart(findings, common)]
     merged = merge(drafts)
     order = {name: k for k, name in enumerate(named)} if named else {}
     merged.sort(key=lambda d: min((order.get(p, 0) for p in d.parameters), default=0))

@@ -10,7 +10,7 @@ from tinygrad_cifar.doctor.recording import Ref
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, function_name, grouped
-from tinygrad_cifar.doctor.vocabulary.derivatives import OF_ACTIVATIONS
+from tinygrad_cifar.doctor.vocabulary.derivatives import OF_ACTIVATIONS, selects_by_mask
 from tinygrad_cifar.doctor.vocabulary.sites import operand_index
 
 
@@ -22,6 +22,9 @@ class Derivatives(Wording):
         right = f"{self.d(parent)} = {self._formula(i, e)}"
         yours = f"{self.d(parent)} = {self.d(i)}"
         names = tuple(finding.affected)
+        if step.op == "where" and selects_by_mask(self.recording, i):
+            text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
+            return Draft("mask_not_applied", text, (self.recording.array_text(step.operands[0]),), right, yours, names)
         if step.op in ("relu", "maximum", "where"):
             text = (
                 "The derivative of the ReLU at {at} is left out (the mask is missing), so the "
@@ -71,9 +74,20 @@ class Derivatives(Wording):
             key=(finding.edit.detail["factor"],),
         )
 
+    def _upstream_forgotten(self, finding: Finding) -> Draft:
+        i, e, parent, step = self._edge(finding)
+        text = (
+            f"The gradient from above is forgotten at {{at}}: only the derivative of {function_name(step.op)} is "
+            "passed on, in the gradients of {parameters}."
+        )
+        yours = f"{self.d(parent)} = the derivative of {self.text(i)}"
+        return Draft("upstream_forgotten", text, (self.text(i),), f"{self.d(parent)} = {self._formula(i, e)}", yours)
+
     def _factor(self, formula: str, x: int, out: int) -> str:
         """Return a formula of the input and output of a function in the names of both."""
         words = {"x": self.text(x), "out": self.text(out)}
+        if formula not in words:
+            words = {letter: grouped(text) for letter, text in words.items()}
         return re.sub(r"\b(x|out)\b", lambda match: words[match[0]], formula)
 
     def _slope(self, finding: Finding) -> Draft:
@@ -165,7 +179,10 @@ class Derivatives(Wording):
 
     def _composition(self, finding: Finding, kind: str, what: str, factor: str) -> Draft:
         at, end = finding.edit.at, finding.edit.detail["end"]
-        text = f"The derivative of the activation {{at}} {what}, in the gradients of {{parameters}}."
+        step = self.recording.steps[end]
+        is_square = step.op in ("multiply", "square", "power") and not step.name
+        name = "{at}" if is_square else "the activation {at}"
+        text = f"The derivative of {name} {what}, in the gradients of {{parameters}}."
         function = f"the derivative of {self.recording.expression(end)} with respect to {self.text(at)}"
         right = f"{self.d(at)} = {self.d(end)} * ({function})"
         yours = f"{self.d(at)} = {self.d(end)}" + (f" * {factor}" if factor else "")
@@ -207,7 +224,10 @@ class Derivatives(Wording):
         i, e, parent, _ = self._edge(finding)
         mask = self._other_operand(finding)
         text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
-        yours = f"{self.d(parent)} = {self.d(i)} * max({mask})"
+        end = finding.edit.detail.get("end")
+        yours = f"{self.d(parent)} = " + (f"{self.d(i)} * max({mask})" if end is None else self.d(end))
+        if end is not None:
+            text = text.replace("is not applied", "is not applied, nor its scale,")
         return Draft(
             "mask_not_applied", text, (mask.partition(" / ")[0],), f"{self.d(parent)} = {self._formula(i, e)}", yours
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_cifar.doctor.search import Finding
-from tinygrad_cifar.doctor.sentences.drafts import Draft
+from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
 
 
@@ -118,21 +118,41 @@ class Parameters(Wording):
         return Draft("overwritten", text, (), "the sum over all uses, with +=", f"the {which} use alone")
 
     def _parameter_forgotten(self, finding: Finding) -> Draft:
-        name = finding.edit.at
-        what = "The bias" if self._is_bias(name) else "The parameter"
-        text = (
-            f"{what} {name} is forgotten in the forward pass of the gradient function, in the "
-            f"gradients of {{parameters}}."
-        )
-        return Draft("forgotten_in_forward", text, (), "", f"the gradient for {name} = 0")
+        names = finding.edit.detail["arguments"]
+        what = "bias" if all(map(self._is_bias, names)) else "parameter"
+        these = f"The biases {join(names)} are" if len(names) > 1 else f"The {what} {names[0]} is"
+        if what != "bias" and len(names) > 1:
+            these = f"The parameters {join(names)} are"
+        text = f"{these} forgotten in the forward pass of the gradient function, in the gradients of {{parameters}}."
+        return Draft("forgotten_in_forward", text, (), "", f"the gradient for {join(names)} = 0")
 
     def _array_forgotten(self, finding: Finding) -> Draft:
-        name = finding.edit.at
+        names = finding.edit.detail["arguments"]
+        these, it = (f"The factors {join(names)} are", "they were")
+        if len(names) == 1:
+            these, it = f"The factor {names[0]} is", "it were"
         text = (
-            f"The factor {name} is forgotten in the gradient function, as if it were 1 (for a mask: "
-            f"it is not applied), in the gradients of {{parameters}}."
+            f"{these} forgotten in the gradient function, as if {it} 1 (for a mask: it is not applied), in the "
+            "gradients of {parameters}."
         )
-        return Draft("forgotten_in_forward", text, (), "", f"the gradient for {name} = 1")
+        return Draft("forgotten_in_forward", text, (), "", f"the gradient for {join(names)} = 1")
+
+    def _images_shifted(self, finding: Finding) -> Draft:
+        return self._shifted(finding, "image", "the image before it", "the image after it")
+
+    def _classes_shifted(self, finding: Finding) -> Draft:
+        return self._shifted(finding, "class", "the class after its own", "the class before its own")
+
+    def _shifted(self, finding: Finding, unit: str, forward: str, back: str) -> Draft:
+        detail = finding.edit.detail
+        (name,) = detail["arguments"]
+        which = forward if detail["steps"] > 0 else back
+        what, each = ("labels", "the label") if detail["is_label"] else ("images", "the values")
+        text = (
+            f"The {what} are shifted by one {unit} where the gradient function uses {name} (off by one): each image "
+            f"has {each} of {which}, in the gradients of {{parameters}}."
+        )
+        return Draft("off_by_one", text, (), name, f"{name} shifted by one {unit}")
 
     def _forward_pass(self, finding: Finding) -> Draft:
         result, what = finding.edit.detail["result"], finding.edit.detail["change"].what
@@ -145,8 +165,9 @@ class Parameters(Wording):
         if finding.edit.detail["change"].swapped:
             x, y = y, x
         name = f"a result of {result.op}" if at is None else self.text(at)
+        also = " (and so in other places)" if any(one.what for one in finding.edit.detail["change"].also) else ""
         text = (
-            f"In the forward pass of the gradient function, {name} {what.format(x=x, y=y)}, in the gradients of "
+            f"In the forward pass of the gradient function, {name} {what.format(x=x, y=y)}{also}, in the gradients of "
             "{parameters}."
         )
         right = "" if at is None else f"{name} = {self.recording.expression(at)}"

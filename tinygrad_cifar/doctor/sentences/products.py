@@ -100,7 +100,7 @@ class Products(Wording):
     def _with_gradient(self, i: int, e: int, array: str) -> str:
         """Return the right contribution of an edge with another array in place of the gradient."""
         step = self.recording.steps[i]
-        if step.op != "matmul":
+        if step.op not in ("matmul", "einsum"):
             return f"the sum of {array}" if step.op == "add" else f"with {array}"
         other = self.recording.operand_text(step.operands[1 - operand_index(step, e)])
         return self._product(i, e, grouped(array), other)
@@ -116,8 +116,8 @@ class Products(Wording):
         )
         edge = finding.edit.detail["edge"]
         along = d_of(name) if edge is None else self._formula(*edge)  # without the L2 term
-        right, new = self._formula(i, e), f"({name} - {size} * {grouped(along)})"
-        yours = f"{self.d(i)} @ {new}.T" if finding.edit.detail["is_left"] else f"{new}.T @ {self.d(i)}"
+        right, new = self._formula(i, e), f"{name} - {size} * {grouped(along)}"
+        yours = self._product(i, e, self.d(i), new)
         return Draft(
             "updated_too_early", text, (), f"{self.d(parent)} = {right}", f"{self.d(parent)} = {yours}", key=(i, e)
         )

@@ -57,6 +57,10 @@ class Scores(Wording):
             "The softmax at {S} is not normalised: the sum in the denominator is forgotten",
         )
 
+    def _softmax_shift(self, finding: Finding) -> Draft:
+        text = "The maximum is subtracted in only one of numerator and denominator of the softmax at {S}"
+        return self._scores(finding, "softmax_shift", text)
+
     def _softmax_wrong_axis(self, finding: Finding) -> Draft:
         return self._scores(finding, "softmax_wrong_axis", "The softmax at {S} is normalised along the wrong axis")
 
@@ -103,6 +107,7 @@ class Scores(Wording):
             "scores_sign": f"the sign of {S} is wrong in the sigmoid",
             "shifted_labels": "the labels are shifted by one image (off by one)",
             "decision_for_probability": "the predicted label stands where the probability belongs",
+            "term_forgotten": f"one of its two terms is left out, that of the label {0 if formula[0] == '-' else 1}",
             "sigmoid_left_out": "the derivative of the sigmoid, and the term of the label 0, are left out",
         }[kind]
         text = f"The derivative of the cross-entropy at {S} is wrong: {reason}, in the gradients of {{parameters}}."
@@ -114,6 +119,20 @@ class Scores(Wording):
             finding, "label_sign", (
                 "The sign of the label is wrong in the derivative of the cross-entropy at {S}: it is "
                 "P + Y, not P - Y"
+            )
+        )  # fmt: skip
+
+    def _own_class_assigned(self, finding: Finding) -> Draft:
+        return self._scores(
+            finding, "own_class_assigned", (
+                "The own class is wrong in the derivative of the cross-entropy at {S}: its element must be P - 1"
+            )
+        )  # fmt: skip
+
+    def _scores_for_gradient(self, finding: Finding) -> Draft:
+        return self._scores(
+            finding, "wrong_variable", (
+                "The wrong variable: the scores {S} stand where their gradient belongs"
             )
         )  # fmt: skip
 
@@ -192,6 +211,16 @@ class Scores(Wording):
     def _hinge_margin_forgotten(self, finding: Finding) -> Draft:
         return self._hinge(finding, "hinge_margin", "The margin is forgotten in the derivative of the hinge loss")
 
+    def _hinge_margin_sign(self, finding: Finding) -> Draft:
+        return self._hinge(
+            finding, "hinge_margin", "The sign of the margin is wrong in the derivative of the hinge loss"
+        )
+
+    def _hinge_margins_for_gradient(self, finding: Finding) -> Draft:
+        return self._hinge(
+            finding, "hinge_values", "The margins stand where the gradient of the scores belongs in the hinge loss"
+        )
+
     def _hinge_mask_forgotten(self, finding: Finding) -> Draft:
         return self._hinge(
             finding,
@@ -229,6 +258,14 @@ class Scores(Wording):
             f"gradients of {{parameters}}."
         )
         return Draft("off_by_one", text, (), "all images", f"all but the {which}")
+
+    def _class_left_out(self, finding: Finding) -> Draft:
+        which = "first" if finding.edit.detail["row"] == 0 else "last"
+        text = (
+            f"The {which} class is left out (off by one in the loop over the classes) at {self.text(finding.edit.at)}, "
+            "in the gradients of {parameters}."
+        )
+        return Draft("off_by_one", text, (), "all classes", f"all but the {which}")
 
     def _labels_of_other_images(self, finding: Finding) -> Draft:
         text = (

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_cifar.doctor.factors import Factor, name_factor
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
-from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
+from tinygrad_cifar.doctor.sentences.wording import Wording, d_of, grouped
 from tinygrad_cifar.doctor.vocabulary.sites import penalty_of
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
@@ -28,6 +28,8 @@ class Sizes(Wording):
         names = tuple(finding.affected)
         if site[0] == "parameter":
             return self._scaled_parameter(finding, factor, names)
+        # Also those whose gradient has another shape, in which the change is not seen.
+        names = (*names, *[name for name in self._reached(finding) if name not in names])
         i, e, parent, _ = self._edge(finding)
         is_all = self._is_only_path(finding)
         # A parameter that is used several times has a gradient of several terms, of which this is one.
@@ -37,6 +39,12 @@ class Sizes(Wording):
         if factor.text == "0":
             return self._cut(finding, i, parent)
         return self._scaled_flow(factor, names, i, e, parent, is_all=is_all, is_loss=is_all and self._is_whole(names))
+
+    def _reached(self, finding: Finding) -> list[str]:
+        """Return the parameters with a gradient of another shape that a change reaches."""
+        given = self.cases[0].given
+        effect = self.walks[0].direction(finding.edit) or {}
+        return [name for name, d in effect.items() if given[name].shape != d.shape and np.any(d)]
 
     def _is_only_path(self, finding: Finding) -> bool:
         """Return whether gradients consist of what flows along an edge, besides a multiple of their parameter."""
@@ -73,7 +81,9 @@ class Sizes(Wording):
     ) -> Draft:
         is_named = bool(self.recording.steps[i].name)
         where = f"that flows from {self.text(i)} to" if is_named or not is_all else "of"
-        what = f"the gradient {where} {self.text(parent)}" if not is_loss else "the gradient of the loss"
+        what, places = "the gradient {at}", [f"{where} {self.text(parent)}"]
+        if is_loss:
+            what, places = "the gradient of the loss", []
         right = "" if is_loss else f"{self.d(parent)} = {self._formula(i, e)}"
         of = "the gradients of {parameters}" if is_all else "this part of the gradients of {parameters}"
         are = "are" if is_all else "is"
@@ -86,22 +96,28 @@ class Sizes(Wording):
             text = (
                 f"The factor 1/N is missing{also} in {what}: {of} {are} {factor.text} times as large as {it} should be"
             )
-            return Draft("missing_1/N", text + self._number(factor) + ".", (), right, yours, names, factor.text)
+            return Draft(
+                "missing_1/N", text + self._number(factor) + ".", tuple(places), right, yours, names, factor.text
+            )
         if factor.text in ("1/N", "-1/N"):
             text = f"The factor 1/N is taken twice in {what}: {of} {are} {factor.text} times what {it} should be"
-            return Draft("double_1/N", text + self._number(factor) + ".", (), right, yours, names, factor.text)
+            return Draft(
+                "double_1/N", text + self._number(factor) + ".", tuple(places), right, yours, names, factor.text
+            )
         if factor.text == "-1":
             text = f"The sign is wrong in {what}: {of} {are} -1 times what {it} should be."
-            return Draft("sign", text, (), right, f"-({self._formula(i, e)})", names, factor.text)
+            return Draft("sign", text, tuple(places), right, f"-({self._formula(i, e)})", names, factor.text)
         step = self.recording.steps[i]
         if step.op == "divide" and not is_loss and factor.text == self._operand(step, e):
             text = (
-                f"The factor 1/{factor.text} is left out in the backward pass at {self.text(i)} (it is not scaled): "
+                f"The factor 1/{factor.text} is left out in the backward pass at {{at}} (it is not scaled): "
                 f"the gradient is {factor.text} times what it should be, in {of}{self._number(factor)}."
             )
-            return Draft("not_scaled", text, (), right, f"{self.d(parent)} = {self.d(i)}", names, factor.text)
+            return Draft(
+                "not_scaled", text, (self.text(i),), right, f"{self.d(parent)} = {self.d(i)}", names, factor.text
+            )
         text = f"{what[0].upper()}{what[1:]} is {factor.text} times what it should be, in {of}{self._number(factor)}."
-        return Draft("factor", text, (), right, yours, names, factor.text)
+        return Draft("factor", text, tuple(places), right, yours, names, factor.text)
 
     def _number(self, factor: Factor) -> str:
         if not factor.powers:
@@ -124,7 +140,11 @@ class Sizes(Wording):
         if factor.text == "0":
             text = f"{what[0].upper()}{what[1:]} is 0: nothing flows to it."
             return Draft("zero", text, (), right, "0", names, factor.text)
-        if is_bias and (factor.text == "1/N" or self._is_mean(factor, names[0], node)):
+        if (
+            is_bias
+            and factor.text not in self.common_factors
+            and (factor.text == "1/N" or self._is_mean(factor, names[0], node))
+        ):
             over = "the images" if factor.text == "1/N" else "all elements"
             text = (
                 f"A mean over {over} stands where the sum belongs in {what}: it is {factor.text} times what it should"
@@ -208,14 +228,32 @@ class Sizes(Wording):
         return Draft("constant_statistics", text, (self.text(at),), right, "without")
 
     def _times_statistic(self, finding: Finding) -> Draft:
-        at, p = finding.edit.at, self.text(finding.edit.detail["statistic"])
-        is_product = finding.edit.detail["power"] > 0
-        how, what, sign = ("multiplied", "left out", "*") if is_product else ("divided", "applied twice", "/")
+        detail, at, p = finding.edit.detail, finding.edit.at, self.text(finding.edit.detail["statistic"])
+        count = abs(detail["power"])
+        factor = p if count == 1 else f"{grouped(p)}**{count}"
+        is_product = detail["power"] > 0
+        how, sign = ("multiplied", "*") if is_product else ("divided", "/")
+        if detail["part"] == "whole":
+            what = "left out" if is_product else "applied twice"
+            text = (
+                f"The gradient of {self.text(at)} is {how} by {p} in the backward pass (the division by it is {what}), "
+                "in the gradients of {parameters}."
+            )
+            return Draft("times_statistic", text, (), self.d(at), f"{self.d(at)} {sign} {p}")
+        is_path = detail["part"] == "scale"
+        path = "the path through the variance" if is_path else "the other paths than that through the variance"
         text = (
-            f"The gradient of {self.text(at)} is {how} by {p} in the backward pass (the division by it is {what}), in "
-            "the gradients of {parameters}."
+            f"Batch normalisation: {path} {'is' if is_path else 'are'} {how} by a power of the variance that does not "
+            "belong there, in the gradient of {at}, in the gradients of {parameters}."
         )
-        return Draft("times_statistic", text, (), self.d(at), f"{self.d(at)} {sign} {p}")
+        right = f"{self.d(at)} with the path through the variance"
+        return Draft("times_statistic", text, (self.text(at),), right, f"{path} {sign} {factor}")
+
+    def _normalisation_left_out(self, finding: Finding) -> Draft:
+        at, end = finding.edit.at, finding.edit.detail["end"]
+        text = "The derivative of the normalisation of {at} is left out, in the gradients of {parameters}."
+        right = f"{self.d(at)} includes the division by the deviation and the paths through the mean and the variance"
+        return Draft("normalisation_left_out", text, (self.text(at),), right, f"{self.d(at)} = {self.d(end)}")
 
     def _is_statistic(self, p: int, at: int, kind: str) -> bool:
         """Return whether a node is the mean of the values of another one along some axes, or a form of the variance."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
@@ -15,6 +17,18 @@ class Sums(Wording):
         node = site[1] if site[0] == "edge" else finding.edit.detail.get("node")
         name = finding.edit.at if site[0] == "parameter" else self.text(self.recording.steps[site[1]].edges[site[2]][0])
         return d_of(name), self.d(node) if node is not None else "the gradient"
+
+    def _axes_of_sum(self, finding: Finding) -> tuple[int, ...]:
+        """Return the axes along which the gradient of a parameter is the sum of the cotangent of a node."""
+        site = finding.edit.site
+        if site[0] == "edge":
+            i, parent = site[1], self.recording.steps[site[1]].edges[site[2]][0]
+        else:
+            i, at = finding.edit.detail["node"], self.recording.parameters[finding.edit.at]
+            parent = next((p for p, _ in self.recording.steps[i].edges if at in self.recording.below[p]), i)
+        whole, own = self.recording.steps[i].value.shape, self.recording.steps[parent].value.shape
+        missing = len(whole) - len(own)
+        return tuple(k for k in range(len(whole)) if k < missing or (own[k - missing] == 1 < whole[k]))
 
     def _not_summed(self, finding: Finding) -> Draft:
         own, g = self._sum_right(finding)
@@ -30,6 +44,15 @@ class Sums(Wording):
         also = ", and a mean stands where a sum belongs" if how == "mean" else ""
         axis = finding.edit.detail["axis"]
         is_one = isinstance(axis, int)
+        right_axes = self._axes_of_sum(finding)
+        if set(np.atleast_1d(axis)) < set(right_axes) and how == "sum":
+            text = (
+                f"The gradient of {{parameters}} is not summed over all axes: it is the sum of {g} along axis "
+                f"{axis} only, and must be that along all of {right_axes}."
+            )
+            return Draft(
+                "not_summed", text, (), f"{own} = sum({g}, axis={right_axes})", f"{own} = sum({g}, axis={axis})"
+            )
         text = (
             f"{own} is summed along the wrong {'axis' if is_one else 'axes'}, {axis}{also}: the {how} of "
             f"{g} must be over the images, in the gradients of {{parameters}}."

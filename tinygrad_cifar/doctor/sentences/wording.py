@@ -11,15 +11,16 @@ import numpy as np
 from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.recording import Ref, Step
 from tinygrad_cifar.doctor.search import Finding
-from tinygrad_cifar.doctor.vocabulary.sites import operand_index
+from tinygrad_cifar.doctor.vocabulary.sites import operand_index, shape_of, subscripts_of, used_at
 from tinygrad_cifar.doctor.walks import Walk
 
 
 class Wording:
-    """Names and formulas of a recorded cost."""
+    """Names and formulas of a recorded cost; ``common_factors`` are those of gradients of several shapes."""
 
-    def __init__(self, cases: Sequence[Case]) -> None:
+    def __init__(self, cases: Sequence[Case], common_factors: frozenset[str] = frozenset()) -> None:
         self.cases = cases
+        self.common_factors = common_factors
         self.recording = cases[0].recording
         self.walks = [Walk(case.recording) for case in cases]
 
@@ -67,7 +68,7 @@ class Wording:
         k = operand_index(step, e)
         other = recording.operand_text(step.operands[1 - k]) if len(step.operands) > 1 else ""
         own = recording.operand_text(step.operands[k]) if step.operands else ""
-        if step.op == "matmul":
+        if step.op in ("matmul", "einsum"):
             return self._product(i, e, g, other)
         formulas = {
             "relu": f"{g} * ({own} > 0)",
@@ -101,17 +102,26 @@ class Wording:
 
     def _product(self, i: int, e: int, g: str, factor: str) -> str:
         """Return the VJP of a product as a formula."""
-        is_left = operand_index(self.recording.steps[i], e) == 0
+        step = self.recording.steps[i]
+        is_left = operand_index(step, e) == 0
+        if step.op == "einsum":
+            shapes = [shape_of(self.recording, x) or () for x in step.operands[:2]]
+            subscripts = subscripts_of(step, e, shapes) if len(shapes) == 2 else None  # noqa: PLR2004
+            if subscripts is None:
+                return g
+            first, second, out = subscripts
+            own, other = (first, second) if is_left else (second, first)
+            return f'einsum("{out},{other}->{own}", {g}, {factor})'
+        if step.value.ndim == 1 and self.recording.steps[step.edges[e][0]].value.ndim == 2:  # noqa: PLR2004
+            return f"outer({g}, {factor})" if is_left else f"outer({factor}, {g})"
         return f"{g} @ {grouped(factor)}.T" if is_left else f"{grouped(factor)}.T @ {g}"
 
     def _is_bias(self, name: str) -> bool:
         """Return whether a parameter is added to, or multiplied with, a larger array, so its gradient is a sum."""
         at = self.recording.parameters[name]
-        shape = self.recording.steps[at].value.shape
-        return any(
-            self.recording.steps[i].op in ("add", "subtract") and self.recording.steps[i].value.shape != shape
-            for i, _ in self.recording.consumers[at]
-        )
+        shape, steps = self.recording.steps[at].value.shape, self.recording.steps
+        users = [steps[used_at(self.recording, i)] for i, _ in self.recording.consumers[at]]
+        return any(step.op in ("add", "subtract") and step.value.shape != shape for step in users)
 
     def _is_mask(self, operand: Any) -> bool:
         return (

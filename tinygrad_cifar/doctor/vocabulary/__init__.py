@@ -52,7 +52,7 @@ def _at_edge(walk: Walk, i: int, e: int, parent: int) -> Iterator[Edit]:
     right = walk.contributions.get((i, e))
     if g is None or right is None:
         return
-    if step.op == "matmul":
+    if step.op in ("matmul", "einsum"):
         yield from edits_of_product(recording, i, e, parent)
     elif step.op == "softmax":
         yield from edits_of_softmax(i, site)
@@ -61,10 +61,9 @@ def _at_edge(walk: Walk, i: int, e: int, parent: int) -> Iterator[Edit]:
     if step.op == "multiply" and g.ndim:
         yield from edits_of_operand(recording, i, site, g.shape)
     if (right.ndim and right.ndim < g.ndim) or (step.broadcasts and right.shape != g.shape and right.ndim):
-        yield from edits_of_sum(i, site, g.shape, right.shape)
+        yield from edits_of_sum(i, parent, site, g.shape, right.shape)
     if step.op in ("reshape", "transpose") and g.ndim > 1:
         yield from edits_of_order(i, site, g.shape)
-    if not recording.steps[parent].op:
-        yield from edits_of_direct_edge(recording, i, e, right)
+    yield from edits_of_direct_edge(recording, i, e, right)
     if step.op in ("max", "min"):
         yield from edits_of_maximum(site, i, parent)

@@ -37,6 +37,10 @@ def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
+def _times(function: Callable[[Array], Array], factor: float) -> Callable[[Array], Array]:
+    return lambda x: factor * function(x)
+
+
 _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(out > 0)": lambda x, out: out > 0,
     "(x > 0)": lambda x, out: x > 0,
@@ -67,6 +71,13 @@ _FACTORS: dict[str, Callable[[Array, Array], Array]] = {
     "(1 + out**2)": lambda x, out: 1 + out**2,
     "1 / x": lambda x, out: 1 / x,
     "1 / out": lambda x, out: 1 / out,
+}
+
+# The factors that stand for the derivative of a square, with and without its 2.
+_OF_SQUARES: dict[str, Callable[[Array], Array]] = {
+    f"{two}{text}": _times(function, factor)
+    for two, factor in (("", 1.0), ("2 * ", 2.0))
+    for text, function in {"x**2": np.square, "abs(x)": np.abs, "sign(x)": np.sign}.items()
 }
 
 # The factors that are the derivative of some activation.
@@ -107,7 +118,7 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
     site = ("edge", i, e)
     operands = [op for k, op in enumerate(step.operands[:2]) if k != operand_index(step, e)]
     other = operands[0] if operands else None
-    is_activation = step.op in _ELEMENTWISE
+    is_activation = step.op in _ELEMENTWISE and not selects_by_mask(recording, i)
     yield Edit("left_out", site, lambda w, _: cotangent_of(w, i), cost=1.0 if is_activation else 1.2)
     yield Edit("twice", site, _applied_twice(i, e), cost=1.6)
     if is_activation:
@@ -121,9 +132,15 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
                 cost=_ON_KINK if text == "(x >= 0)" else 1.5 + 0.01 * len(text),
                 detail={"factor": text, "parent": parent},
             )
+        yield Edit("upstream_forgotten", site, _of_ones(i, e), cost=1.7)
         if step.op in _WITH_KINK:
             slope = bind_arguments(lambda w, _: cotangent_of(w, i) * (value_of(w, parent) <= 0))
             yield Edit("slope", site, slope, "add", 1.6)
+        if step.op in ("square", "power"):
+            for text, factor in _OF_SQUARES.items():
+                value = bind_arguments(lambda w, _, f: cotangent_of(w, i) * f(value_of(w, parent)), factor)
+                detail = {"factor": text, "parent": parent}
+                yield Edit("other_derivative", site, value, cost=1.5 + 0.01 * len(text), detail=detail)
         yield from _without_operands(recording, i, site, parent)
         yield from _masks(recording, i, site, parent, g)
         yield from _derivatives_elsewhere(recording, i, site, parent, g)
@@ -133,9 +150,43 @@ def edits_of_derivative(recording: Recording, i: int, e: int, parent: int, g: Ar
             yield Edit("unscaled_mask", site, _unscaled(i, at), cost=0.8, detail={"at": at})
         if step.op == "multiply" and len(np.unique(other[other != 0])) == 1 and not other.all():
             yield Edit("mask_left_out", site, _without_mask(i, at), cost=0.9, detail={"at": at})
+            for end in _scaled(recording, i):
+                value = bind_arguments(lambda w, _, end: cotangent_of(w, end), end)
+                yield Edit("mask_left_out", site, value, cost=0.95, detail={"at": at, "end": end})
             for is_scaled in (True, False):
                 value = bind_arguments(_inverted, i, at, is_scaled)
                 yield Edit("mask_inverted", site, value, cost=1.5 + 0.1 * is_scaled, detail={"at": at})
+
+
+def selects_by_mask(recording: Recording, i: int) -> bool:
+    """Return whether a node is a ``where`` whose condition is not the sign of one of its values, as with dropout."""
+    step = recording.steps[i]
+    if step.op != "where":
+        return False
+    condition = np.asarray(step.operands[0])
+    values = [recording.steps[parent].value for parent, _ in step.edges]
+    signs = [sign for x in values for sign in (x > 0, x >= 0, x < 0, x <= 0)]
+    return not any(np.array_equal(condition, sign) for sign in signs)
+
+
+def _scaled(recording: Recording, i: int) -> Iterator[int]:
+    """Yield the product, or quotient, of a node and a number, which alone uses it, as with dropout."""
+    if len(recording.consumers[i]) == 1:
+        ((above, _),) = recording.consumers[i]
+        step = recording.steps[above]
+        if step.op in ("multiply", "divide") and any(np.ndim(x) == 0 for x in _constants(step)):
+            yield above
+
+
+def _of_ones(i: int, e: int) -> Callable[[Walk, Array], Array]:
+    """Return the derivative alone, as if the gradient from above were 1."""
+
+    def value(walk: Walk, _: Array) -> Array:
+        step = walk.recording.steps[i]
+        result: Array = step.edges[e][1].vjp(np.ones(step.value.shape))
+        return result
+
+    return value
 
 
 def edits_of_operand(recording: Recording, i: int, site: tuple[Any, ...], shape: tuple[int, ...]) -> Iterator[Edit]:
@@ -250,6 +301,10 @@ def edits_of_square(recording: Recording, i: int) -> Iterator[Edit]:
     if len(recording.consumers[parent]) == len(step.edges):
         site = ("node", parent)
         yield from _edits_of_terms(recording, i, site, parent, lambda walk, x: 2 * cotangent_of(walk, i) * x)
+        for text, factor in _OF_SQUARES.items():
+            value = bind_arguments(lambda w, _, f: cotangent_of(w, i) * f(value_of(w, parent)), factor)
+            detail = {"end": i, "factor": text}
+            yield Edit("composition_derivative", site, value, cost=1.5 + 0.01 * len(text), detail=detail)
 
 
 def _edits_of_terms(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording, Ref
-from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, cotangent_of, value_of
+from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, cotangent_of, parameter_below, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
@@ -18,9 +18,12 @@ _BLOCKS = (2, 3, 4, 5, 6, 8, 9, 12, 16, 25, 27)  # sizes of groups of rows, such
 
 
 def edits_of_direct_edge(recording: Recording, i: int, e: int, right: Array) -> Iterator[Edit]:
-    """Yield the edits of an edge that leads to a parameter."""
+    """Yield the edits of an edge that leads to a parameter, which may be transposed or reshaped first."""
     site = ("edge", i, e)
     step = recording.steps[i]
+    name = parameter_below(recording, step.edges[e][0])
+    if name is None:
+        return
     if step.op != "matmul" and step.value.ndim:
         for j, other in enumerate(recording.steps):
             if j != i and other.value.shape == step.value.shape:
@@ -30,8 +33,10 @@ def edits_of_direct_edge(recording: Recording, i: int, e: int, right: Array) -> 
     for axis in range(step.value.ndim):
         for row in (0, -1):
             for only in (True, False):
-                detail = {"axis": axis, "row": row, "only": only}
+                detail = {"axis": axis, "row": row, "only": only, "parameter": name}
                 yield Edit("part_of_sum", site, _part(i, e, axis, row, only), cost=2.3, detail=detail)
+    if recording.steps[step.edges[e][0]].op:
+        return
     if right.ndim > 2 or (right.ndim == 2 and min(right.shape) > 1):
         yield from edits_of_elements(site, right)
 

@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 
-from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.vocabulary.direct import edits_of_elements
 from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, penalty_of, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
@@ -34,13 +33,13 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
             yield Edit(
                 "other_gradient",
                 site,
-                bind_arguments(lambda w, _, o: w.gradients[o], other),
+                bind_arguments(_gradient_of, other),
                 cost=1.5,
                 detail={"other": other},
             )
             own = bind_arguments(lambda w, _, o: value_of(w, w.recording.parameters[o]), other)
             yield Edit("value_of_other", site, own, cost=2.5, detail={"other": other})
-        if H.ndim == 2 and G.size in H.shape and max(G.shape, default=0) == G.size:
+        if H.ndim > 1 and H.size > G.size and G.size in H.shape and max(G.shape, default=0) == G.size:
             yield from _from_product(walk, name, other, G)
     for source, array in recording.arrays.items():
         if array.shape == G.shape and array.dtype.kind == "f":
@@ -60,6 +59,11 @@ def edits_of_parameter(walk: Walk, name: str) -> Iterator[Edit]:
             yield Edit(edit.kind, site, value, cost=edit.cost + 0.1, detail=edit.detail)
 
 
+def _gradient_of(walk: Walk, _: Array, name: str) -> Array | None:
+    """Return the gradient of another parameter, which may itself be replaced by this one's."""
+    return walk.cotangents[walk.recording.parameters[name]]
+
+
 # What may stand for the weights in the derivative of an L2 term.
 _FORMS: dict[str, Callable[[Array], Array]] = {
     "sign({})": np.sign,
@@ -67,6 +71,7 @@ _FORMS: dict[str, Callable[[Array], Array]] = {
     "abs({})": np.abs,
     "1": np.ones_like,
     "sum({}**2)": lambda w: np.full(w.shape, np.sum(w**2)),
+    "sum({})": lambda w: np.full(w.shape, np.sum(w)),
 }
 
 
@@ -96,32 +101,38 @@ def _from_product(walk: Walk, name: str, other: str, G: Array) -> Iterator[Edit]
     """Yield the gradients of a bias that are computed from that of the weights, with or without its L2 term."""
     recording = walk.recording
     shape = recording.steps[recording.parameters[other]].value.shape
-    products = [edge for edge in recording.consumers[recording.parameters[other]] if _is_product(recording, edge)]
+    uses = [edge for edge in recording.consumers[recording.parameters[other]] if not _is_penalty(walk, other, edge)]
     sources: list[tuple[int, int] | str] = ["whole"]
     if penalty_of(walk, other).any():
         sources.append("data")
-    if len(products) > 1:
-        sources += products
-    for axis in (0, 1):
-        if shape[1 - axis] == G.size:
+    if len(uses) > 1:
+        sources += uses
+    for kept in range(len(shape)):
+        if shape[kept] == G.size:
+            axes = tuple(k for k in range(len(shape)) if k != kept)
             for how, source in product(("sum", "mean", "first row"), sources):
-                detail = {"other": other, "axis": axis, "how": how}
+                detail = {"other": other, "axis": axes[0] if len(axes) == 1 else axes, "how": how}
                 cost = 1.2 + 0.2 * (how != "sum") + 0.1 * (source != "whole")
-                value = bind_arguments(_from_weights, name, other, axis, how, source)
+                value = bind_arguments(_from_weights, name, other, axes, how, source)
                 yield Edit("from_weights", ("parameter", name), value, cost=cost, detail=detail)
 
 
-def _is_product(recording: Recording, edge: tuple[int, int]) -> bool:
-    return recording.steps[edge[0]].op in ("matmul", "einsum")
+def _is_penalty(walk: Walk, name: str, edge: tuple[int, int]) -> bool:
+    """Return whether a use of a parameter contributes a multiple of the parameter to its gradient."""
+    w, part = value_of(walk, walk.recording.parameters[name]), walk.contributions.get(edge)
+    if part is None or part.shape != w.shape:
+        return True
+    return np.allclose(part, np.vdot(w, part) / np.vdot(w, w) * w, rtol=1e-9, atol=1e-12)
 
 
 def _from_weights(
-    walk: Walk, G: Array, name: str, other: str, axis: int, how: str, source: tuple[int, int] | str
+    walk: Walk, G: Array, name: str, other: str, axes: tuple[int, ...], how: str, source: tuple[int, int] | str
 ) -> Array | None:
-    """Return the sum of the gradient of weights, or of a part of it, along an axis, with the L2 term of the bias."""
+    """Return the sum of the gradient of weights, or of a part of it, along axes, with the L2 term of the bias."""
     if isinstance(source, str):
         H = walk.gradients[other] - (penalty_of(walk, other) if source == "data" else 0)
     else:
         H = walk.contributions[source]
-    part = H.sum(axis) if how == "sum" else H.mean(axis) if how == "mean" else np.take(H, 0, axis)
+    first = tuple(0 if k in axes else slice(None) for k in range(H.ndim))
+    part = H.sum(axes) if how == "sum" else H.mean(axes) if how == "mean" else H[first]
     return part.reshape(G.shape) + penalty_of(walk, name) if part.size == G.size else None

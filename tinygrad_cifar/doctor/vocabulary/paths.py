@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording
-from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, descend, value_of
+from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, cotangent_of, descend, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
@@ -47,20 +47,39 @@ def edits_of_statistics(recording: Recording, i: int) -> Iterator[Edit]:
                 },
             )
 
+    if parents and steps[end].value.shape == step.value.shape:
+        value = bind_arguments(lambda w, _, end: cotangent_of(w, end), end)
+        yield Edit("normalisation_left_out", ("node", i), value, cost=0.8, detail={"end": end})
+    scales = [(k, e) for k, e in entries if steps[k].op != "subtract"]
     for p in parents:
         for power in (1, -1):
-            detail = {"statistic": p, "power": power}
-            value = bind_arguments(_times_statistic, p, power)
-            yield Edit("times_statistic", ("node", i), value, cost=1.6, detail=detail)
+            for part, avoided in (
+                ("whole", None),
+                *((part, frozenset(scales)) for part in ("scale", "rest") if scales),
+            ):
+                detail = {"statistic": p, "power": power, "part": part}
+                value = bind_arguments(_times_statistic, p, power, avoided and (i, end, avoided), part)
+                yield Edit("times_statistic", ("node", i), value, cost=1.6 + 0.1 * (part != "whole"), detail=detail)
+                if part != "whole":
+                    value = bind_arguments(_times_statistic, p, 2 * power, avoided and (i, end, avoided), part)
+                    detail = detail | {"power": 2 * power}
+                    yield Edit("times_statistic", ("node", i), value, cost=1.8, detail=detail)
 
 
-def _times_statistic(walk: Walk, g: Array, p: int, power: int) -> Array | None:
+def _times_statistic(
+    walk: Walk, g: Array, p: int, power: int, avoided: tuple[int, int, frozenset[tuple[int, int]]] | None, part: str
+) -> Array | None:
+    """Return a cotangent, or the part of it along some paths, or the rest, times a power of a statistic."""
     statistic = value_of(walk, p)
     try:
         fits = np.broadcast_shapes(g.shape, statistic.shape) == g.shape
     except ValueError:
         fits = False
-    return g * statistic ** float(power) if fits else None
+    if not fits:
+        return None
+    rest = _avoiding(*avoided)(walk, g) if avoided is not None else g
+    factor = statistic ** float(power)
+    return rest + (g - rest) * factor if part == "scale" else rest * factor + (g - rest)
 
 
 def edits_of_uses(recording: Recording, i: int) -> Iterator[Edit]:

@@ -12,14 +12,15 @@ import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording, Ref
 from tinygrad_cifar.doctor.vocabulary.sites import (
+    arrays_with_axes,
     bind_arguments,
     cotangent_of,
-    matrices,
-    matrix_shape,
     namelessness,
     operand_index,
-    parameter_name,
+    parameter_below,
+    product_vjp,
     read_array,
+    shape_of,
     value_of,
 )
 from tinygrad_cifar.doctor.walks import Edit, Walk
@@ -27,92 +28,93 @@ from tinygrad_cifar.engine.graph import Array
 
 
 def edits_of_product(recording: Recording, i: int, e: int, parent: int) -> Iterator[Edit]:
-    """Yield the edits of an edge of a matrix product: transposed, or other, factors."""
+    """Yield the edits of an edge of a product: transposed, or other, factors."""
     site = ("edge", i, e)
     step = recording.steps[i]
-    if step.value.ndim != 2 or any(matrix_shape(recording, op) is None for op in step.operands[:2]):
+    vjp = product_vjp(recording, i, e)
+    if vjp is None:
         return
     is_left = operand_index(step, e) == 0
-    other = step.operands[1 if is_left else 0]
-    shape = recording.steps[parent].value.shape
+    where = 1 if is_left else 0
+    other = step.operands[where]
+    shape, factor_shape = recording.steps[parent].value.shape, shape_of(recording, other) or ()
 
     def multiply(walk: Walk, factor: Array, g: Array) -> Array | None:
         """Return the VJP with another factor or cotangent; None if their shapes do not match."""
-        a, b = (g, factor.T) if is_left else (factor.T, g)
-        return a @ b if a.shape[1:] == b.shape[:1] and (a.shape[0], b.shape[1]) == shape_of(walk) else None
+        result = vjp(g, factor)
+        return result if result is not None and result.shape == value_of(walk, parent).shape else None
 
-    def shape_of(walk: Walk) -> tuple[int, ...]:
-        return walk.recording.steps[parent].value.shape
-
-    def read(walk: Walk, operand: Any) -> Array:
-        return read_array(walk, operand)
+    def right_factor(walk: Walk) -> Array:
+        return read_array(walk, walk.recording.steps[i].operands[where])
 
     yield from _edits_of_outer_sum(recording, i, e)
-    where = 1 if is_left else 0
-    factor_shape = matrix_shape(recording, other) or ()
-    yield Edit(
-        "transposed_factor",
-        site,
-        lambda w, _: multiply(w, read(w, w.recording.steps[i].operands[where]).T, cotangent_of(w, i)),
-        cost=1.1,
-        detail={"factor": other, "is_left": is_left},
-    )
-    if shape[0] == shape[1]:
+    detail = {"factor": other, "is_left": is_left}
+    if len(factor_shape) == 2:
+        transposed = bind_arguments(lambda w, _: multiply(w, right_factor(w).T, cotangent_of(w, i)))
+        yield Edit("transposed_factor", site, transposed, cost=1.1, detail=detail)
+    if len(shape) == 2 and shape[0] == shape[1]:
         yield Edit("transposed_product", site, lambda _, c: c.T, cost=1.3, detail={"factor": other})
-    if not recording.steps[parent].op:
+    if not recording.steps[parent].op and step.op == "matmul" and len(factor_shape) == len(shape) == 2:
         for how in _SHIFTS:
             shifted = bind_arguments(
                 lambda w, _, how: multiply(w, _shifted(w, i, where, *how), cotangent_of(w, i)), how
             )
             yield Edit("shifted_factor", site, shifted, cost=1.9, detail={"factor": other, "steps": how[0]})
-    yield from _edits_of_updates(recording, i, e)
+    yield from _edits_of_updates(recording, i, e, multiply)
     for source, read_factor in _other_factors(recording, other, factor_shape):
-        yield Edit(
-            "wrong_factor",
-            site,
-            bind_arguments(lambda w, _, read_factor: multiply(w, read_factor(w), cotangent_of(w, i)), read_factor),
-            cost=2.0 + namelessness(recording, source),
-            detail={"array": source, "factor": other, "is_left": is_left},
-        )
-    for j, candidate in enumerate(recording.steps):
-        if j != i and candidate.value.shape == step.value.shape:
-            yield Edit(
-                "wrong_cotangent",
-                site,
-                bind_arguments(
-                    lambda w, _, j: multiply(w, read(w, w.recording.steps[i].operands[where]), cotangent_of(w, j)), j
-                ),
-                cost=2.0,
-                detail={"array": Ref(j), "factor": other, "is_left": is_left},
-            )
-            yield Edit(
-                "value_for_cotangent",
-                site,
-                bind_arguments(
-                    lambda w, _, j: multiply(w, read(w, w.recording.steps[i].operands[where]), value_of(w, j)), j
-                ),
-                cost=2.4,
-                detail={"array": Ref(j), "factor": other, "is_left": is_left},
-            )
+        value = bind_arguments(lambda w, _, read: multiply(w, read(w), cotangent_of(w, i)), read_factor)
+        cost = 2.0 + namelessness(recording, source)
+        yield Edit("wrong_factor", site, value, cost=cost, detail={"array": source, **detail})
+    yield from _edits_of_cotangents(recording, i, site, lambda w, g: multiply(w, right_factor(w), g), detail)
 
 
-def _edits_of_updates(recording: Recording, i: int, e: int) -> Iterator[Edit]:
+def _edits_of_cotangents(
+    recording: Recording,
+    i: int,
+    site: tuple[Any, ...],
+    vjp: Callable[[Walk, Array], Array | None],
+    detail: dict[str, Any],
+) -> Iterator[Edit]:
+    """Yield the VJPs of a product with the cotangent, or the value, of another node in place of its cotangent."""
+    steps = recording.steps
+    is_last = not steps[steps[i].edges[site[2]][0]].op
+    for j, candidate in enumerate(steps):
+        if candidate.value.shape != steps[i].value.shape:
+            continue
+        array = {"array": Ref(j), **detail}
+        if j != i:
+            value = bind_arguments(lambda w, _, j: vjp(w, cotangent_of(w, j)), j)
+            yield Edit("wrong_cotangent", site, value, cost=2.0, detail=array)
+        for is_mean in (False, True) if is_last else (False,):
+            value = bind_arguments(lambda w, _, j, is_mean: vjp(w, _per_image(w, j, is_mean)), j, is_mean)
+            yield Edit("value_for_cotangent", site, value, cost=2.4 + 0.1 * is_mean, detail=array)
+
+
+def _per_image(walk: Walk, j: int, is_mean: bool) -> Array:
+    """Return the value of a node, divided by the number of images if the gradient is that of a mean."""
+    return value_of(walk, j) / (walk.recording.numbers.get("N", 1.0) if is_mean else 1.0)
+
+
+def _edits_of_updates(
+    recording: Recording, i: int, e: int, multiply: Callable[[Walk, Array, Array], Array | None]
+) -> Iterator[Edit]:
     """Yield the products with weights that have been updated before."""
     step = recording.steps[i]
     is_left = operand_index(step, e) == 0
-    name = parameter_name(recording, step.operands[1 if is_left else 0])
+    operand = step.operands[1 if is_left else 0]
+    name = parameter_below(recording, operand.at) if isinstance(operand, Ref) else None
     if name is None:
         return
     for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):
         yield Edit(
             "updated_weights",
             ("edge", i, e),
-            _updated(i, name, edge, is_left=is_left),
+            _updated(i, name, edge, multiply),
             "add",
             2.0 + 0.05 * (edge is not None),
             {"parameter": name, "is_left": is_left, "edge": edge},
         )
-    if len(step.edges) > 1:
+    if len(step.edges) > 1 and step.op == "matmul" and step.value.ndim == 2:
         detail = {"parameter": name, "is_left": is_left, "edge": (i, 1 - e)}
         value = bind_arguments(_updated_for_each_image, i, e, int(is_left))
         yield Edit("updated_weights", ("edge", i, e), value, "add", 2.1, detail)
@@ -142,19 +144,15 @@ def _edits_of_outer_sum(recording: Recording, i: int, e: int) -> Iterator[Edit]:
 
     They are the axes of the array to which the product is reshaped, as that of images and patches with filters.
     """
-    steps = recording.steps
-    at = steps[i].edges[e][0]
-    while steps[at].op in ("reshape", "transpose"):
-        at = steps[at].edges[0][0]
-    names = [name for name, position in recording.parameters.items() if position == at]
+    steps, name = recording.steps, parameter_below(recording, recording.steps[i].edges[e][0])
     users = [k for k, _ in recording.consumers[i]]
-    if not names or len(users) != 1 or steps[users[0]].op != "reshape" or steps[users[0]].value.ndim < 3:
+    if name is None or len(users) != 1 or steps[users[0]].op != "reshape" or steps[users[0]].value.ndim < 3:
         return
     (above,) = users
     for axis in range(steps[above].value.ndim):
         for row in (0, -1):
             for only in (True, False):
-                detail = {"axis": axis, "row": row, "only": only, "parameter": names[0], "above": above}
+                detail = {"axis": axis, "row": row, "only": only, "parameter": name, "above": above}
                 value = _outer_part(i, e, above, (axis, row, only))
                 yield Edit("part_of_sum", ("edge", i, e), value, cost=2.3, detail=detail)
 
@@ -175,8 +173,8 @@ def _outer_part(i: int, e: int, above: int, part: tuple[int, int, bool]) -> Call
 def _other_factors(
     recording: Recording, factor: Any, shape: tuple[int, ...]
 ) -> Iterator[tuple[Any, Callable[[Walk], Array]]]:
-    """Yield the matrices that have the shape of a factor, or that arrays with more axes are reshaped to."""
-    for source, array in matrices(recording):
+    """Yield the arrays that have the shape of a factor, and the matrices that arrays with more axes are reshaped to."""
+    for source, array in arrays_with_axes(recording, len(shape)):
         if array.shape == shape and array is not factor and not (isinstance(factor, Ref) and source == factor):
             yield source, partial(read_array, source=source)
     for j, step in enumerate(recording.steps):
@@ -217,19 +215,17 @@ def _read_flat(walk: Walk, j: int, axis: int) -> Array:
 
 
 def _updated(
-    i: int, name: str, edge: tuple[int, int] | None, *, is_left: bool
+    i: int, name: str, edge: tuple[int, int] | None, multiply: Callable[[Walk, Array, Array], Array | None]
 ) -> Callable[[Walk, Array], Array | None]:
     """Return the change of the delta below a layer if its weights have been updated before: linear in the step size.
 
     The step is along the whole gradient of the weights, or along one contribution to it if an edge is given.
     """
 
-    def value(walk: Walk, c: Array) -> Array | None:
-        before = walk.without_updates
-        step = before.gradients[name] if edge is None else before.contributions[edge]
-        g = cotangent_of(walk, i)
-        a, b = (g, step.T) if is_left else (step.T, g)
-        result = a @ b if a.shape[1] == b.shape[0] else None
-        return result if result is not None and result.shape == c.shape else None
+    def value(walk: Walk, _: Array) -> Array | None:
+        before = walk.before_update(i)
+        return multiply(
+            walk, before.gradients[name] if edge is None else before.contributions[edge], cotangent_of(walk, i)
+        )
 
     return value

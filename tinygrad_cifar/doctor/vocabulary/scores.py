@@ -33,6 +33,7 @@ def edits_of_scores(walk: Walk, i: int) -> Iterator[Edit]:
         return
     for row in (0, -1):
         yield Edit("example_left_out", ("node", i), _without_example(1 - axis, row), cost=1.8, detail={"row": row})
+        yield Edit("class_left_out", ("node", i), _without_class(axis, row), cost=1.7, detail={"row": row})
 
 
 def _without_example(axis: int, row: int) -> Callable[[Walk, Array], Array]:
@@ -40,6 +41,22 @@ def _without_example(axis: int, row: int) -> Callable[[Walk, Array], Array]:
         g = g.copy()
         g[(row if axis == 0 else slice(None), row if axis == 1 else slice(None))] = 0
         return g
+
+    return value
+
+
+def _without_class(axis: int, row: int) -> Callable[[Walk, Array], Array]:
+    """Return the derivative of which a class is skipped: in a hinge loss, the own class does not count it, either."""
+
+    def value(_: Walk, g: Array) -> Array:
+        kept = _without_example(axis, row)(_, g)
+        own = (g < 0) & ((g < 0).sum(axis, keepdims=True) == 1)
+        is_counted = np.allclose(g.sum(axis), 0, atol=1e-9 * np.abs(g).max()) and (g == 0).any()
+        if is_counted:  # the violated margins of the class, unless it is the own one
+            skipped = g - kept
+            counted: Array = np.where(own, g, kept) + own * np.maximum(skipped, 0).sum(axis, keepdims=True)
+            return counted
+        return kept
 
     return value
 
@@ -154,6 +171,16 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
         ("shifted_labels", "labels of the class before", lambda P, Y, S: P - np.roll(Y, -1, axis), 1.6),
         ("labels_of_other_images", "the image before it", lambda P, Y, S: P - np.roll(Y, 1, other), 1.6),
         ("labels_of_other_images", "the image after it", lambda P, Y, S: P - np.roll(Y, -1, other), 1.6),
+        ("own_class_assigned", "P, but -1 for the label", lambda P, Y, S: P * (1 - Y) - Y, 1.2),
+        ("own_class_assigned", "P, but 1 - P for the label", lambda P, Y, S: P * (1 - Y) + Y * (1 - P), 1.2),
+        ("scores_for_gradient", "S", lambda P, Y, S: S, 1.4),
+        ("label_in_all_rows", "P - 1 in the rows of the labels", _without_rows(axis), 1.4),
+        *[
+            ("softmax_shift", text, _of_mixed_shifts(shift, sign), 1.3)
+            for text, sign in (("exp(S) / sum(exp(S - {0})) - Y", 1), ("exp(S - {0}) / sum(exp(S)) - Y", -1))
+            for text, shift in ((text.format("max(S)"), axis), (text.format("max of all S"), None))
+        ],
+        ("softmax_wrong_axis", "exp(S - max(S)) / its sum over the other axis - Y", _of_mixed_axes(axis), 1.3),
         ("softmax_twice", "softmax(P) - Y", lambda P, Y, S: softmax_of(P, axis) - Y, 1.4),
     ]
 
@@ -175,6 +202,32 @@ def _at_scores(i: int, axis: int) -> Iterator[Edit]:
     ]
     for kind, text, function, cost in variants:
         yield Edit(kind, ("node", i), form(function), cost=cost - 0.5, detail={"formula": text})
+
+
+def _without_rows(axis: int) -> Callable[[Array, Array, Array], Array]:
+    """Return the derivative in which 1 is subtracted from whole rows, whose numbers are the labels."""
+
+    def derivative(P: Array, Y: Array, _: Array) -> Array:
+        rows = np.isin(np.arange(len(P)), Y.argmax(axis))
+        return P - rows[:, None]
+
+    return derivative
+
+
+def _of_mixed_shifts(axis: int | None, sign: int) -> Callable[[Array, Array, Array], Array]:
+    """Return the derivative with a softmax of which only one of numerator and denominator is shifted by the maximum."""
+    return lambda P, Y, S: P * np.exp(sign * S.max(axis, keepdims=True)) - Y
+
+
+def _of_mixed_axes(axis: int) -> Callable[[Array, Array, Array], Array]:
+    """Return the derivative with a softmax whose scores are shifted for each image, and summed over the images."""
+
+    def derivative(_: Array, Y: Array, S: Array) -> Array:
+        positive = np.exp(S - S.max(axis, keepdims=True))
+        result: Array = positive / positive.sum(1 - axis, keepdims=True) - Y
+        return result
+
+    return derivative
 
 
 def binary_form(scores: Array, g: Array) -> tuple[Array, Array, float] | None:
@@ -210,6 +263,8 @@ def _at_logits(i: int) -> Iterator[Edit]:
         ("scores_for_probabilities", "S - Y", lambda P, Y, S: S - Y),
         ("decision_for_probability", "(P > 0.5) - Y", lambda P, Y, S: (P > 0.5) - Y),
         ("sigmoid_left_out", "-Y / P", lambda P, Y, S: -Y / P),
+        ("term_forgotten", "-Y * (1 - P)", lambda P, Y, S: -Y * (1 - P)),
+        ("term_forgotten", "(1 - Y) * P", lambda P, Y, S: (1 - Y) * P),
         ("scores_sign", "sigmoid(-S) - Y", lambda P, Y, S: 1 - P - Y),
         ("shifted_labels", "P - Y of the image before it", lambda P, Y, S: P - np.roll(Y, 1, 0)),
         ("shifted_labels", "P - Y of the image after it", lambda P, Y, S: P - np.roll(Y, -1, 0)),
@@ -340,9 +395,11 @@ def _at_margins(i: int, axis: int) -> Iterator[Edit]:
         ("hinge_only_own_class", "only the own class", lambda A, Y, n, S: -Y * n, 1.1),
         ("hinge_sign_of_own_class", "+(number of violations)", lambda A, Y, n, S: A + Y * n, 0.8),
         ("hinge_own_class_constant", "-(K - 1)", lambda A, Y, n, S: A - Y * (Y.shape[axis] - 1), 1.3),
-        ("hinge_margin_forgotten", "margin 0", lambda A, Y, n, S: _hinge(margin_of(S, Y) > 0, Y, axis), 1.2),
+        ("hinge_margin_forgotten", "margin 0", lambda A, Y, n, S: _hinge(margin_of(S, Y) > 0, Y, axis), 0.9),
+        ("hinge_margin_sign", "margin -1", lambda A, Y, n, S: _hinge(margin_of(S, Y) - 1 > 0, Y, axis), 1.2),
         ("hinge_mask_forgotten", "all classes", lambda A, Y, n, S: _hinge(np.ones_like(S), Y, axis), 0.9),
         ("hinge_values_for_indicator", "margins", lambda A, Y, n, S: _hinge((margin_of(S, Y) + 1) * A, Y, axis), 1.3),
+        ("hinge_margins_for_gradient", "margins", lambda A, Y, n, S: (margin_of(S, Y) + 1) * A, 1.3),
         ("hinge_largest_only", "largest", lambda A, Y, n, S: _hinge(_largest(margin_of(S, Y), A, axis), Y, axis), 1.4),
     ]
     for steps, text in ((1, "the image before it"), (-1, "the image after it")):

@@ -15,6 +15,8 @@ from tinygrad_cifar.doctor.vocabulary.sites import (
     operand_index,
     penalty_of,
     read_array,
+    unsummed,
+    used_at,
 )
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
@@ -31,7 +33,7 @@ def edits_of_shape(walk: Walk, name: str, shape: tuple[int, ...]) -> Iterator[Ed
         g = walk.cotangents[i]
         if g is None:
             continue
-        yield from _sums_of_shape(walk, i, name, shape)
+        yield from _sums_of_shape(walk, used_at(recording, i), name, shape)
         if recording.steps[i].op == "matmul" and g.ndim == 2:
             yield from _products_of_shape(walk, i, e, name, shape)
     for axis in range(G.ndim):
@@ -48,9 +50,10 @@ def _sums_of_shape(walk: Walk, i: int, name: str, shape: tuple[int, ...]) -> Ite
     The axes that are left may be in another order, or joined, as those of images and patches. The L2 term of the
     parameter, if there is one, is added as NumPy broadcasts it.
     """
-    site = ("parameter", name)
+    site, at = ("parameter", name), walk.recording.parameters[name]
     g = walk.cotangents[i]
-    assert g is not None
+    if g is None:
+        return
     has_penalty = bool(penalty_of(walk, name).any())
     for count in range(g.ndim):
         for axes in combinations(range(g.ndim), count):
@@ -69,7 +72,7 @@ def _sums_of_shape(walk: Walk, i: int, name: str, shape: tuple[int, ...]) -> Ite
                     yield Edit("wrong_axis", site, value, cost=cost + 0.3 * mean, detail=detail)
     if np.prod(shape, dtype=int) == 1:
         yield Edit(
-            "summed_over_all", site, lambda w, _: cotangent_of(w, i).sum().reshape(shape), cost=1.2, detail={"node": i}
+            "summed_over_all", site, lambda w, _: unsummed(w, i, at).sum().reshape(shape), cost=1.2, detail={"node": i}
         )
 
 
@@ -105,7 +108,7 @@ def _reduced(
     mean: bool,
     shape: tuple[int, ...],
 ) -> Array:
-    g = cotangent_of(walk, i)
+    g = unsummed(walk, i, walk.recording.parameters[name])
     total = g.mean(axes) if mean else g.sum(axes)
     left = sorted(order)
     total = total.transpose([left.index(k) for k in order])

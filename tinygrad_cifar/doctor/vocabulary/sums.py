@@ -9,32 +9,38 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Recording
-from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, cotangent_of, value_of
+from tinygrad_cifar.doctor.vocabulary.sites import bind_arguments, cotangent_of, unsummed, value_of
 from tinygrad_cifar.doctor.walks import Edit, Walk
 from tinygrad_cifar.engine.graph import Array
 
 
-def edits_of_sum(i: int, site: tuple[Any, ...], whole: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[Edit]:
+def edits_of_sum(
+    i: int, parent: int, site: tuple[Any, ...], whole: tuple[int, ...], shape: tuple[int, ...]
+) -> Iterator[Edit]:
     """Yield the edits of a sum over broadcast axes, as in the gradient of a bias."""
     axes = [k for k in range(len(whole)) if k < len(whole) - len(shape) or shape[k - len(whole) + len(shape)] == 1]
     others = [k for k in range(len(whole)) if k not in axes]
     size = int(np.prod(shape))
     for k in others:
         if whole[k] != size or len(whole) == 2:
-            yield Edit("wrong_axis", site, _summed(i, (k,)), cost=1.2, detail={"axis": k})
-            yield Edit("wrong_axis", site, _summed(i, (k,), mean=True), cost=1.6, detail={"axis": k, "mean": True})
+            yield Edit("wrong_axis", site, _summed(i, parent, (k,)), cost=1.2, detail={"axis": k})
+            yield Edit(
+                "wrong_axis", site, _summed(i, parent, (k,), mean=True), cost=1.6, detail={"axis": k, "mean": True}
+            )
     for several in (several for n in range(2, len(whole)) for several in combinations(range(len(whole)), n)):
         if list(several) != axes and np.prod(whole) == size * np.prod([whole[k] for k in several]):
-            yield Edit("wrong_axis", site, _summed(i, several), cost=1.3, detail={"axis": several})
-    yield Edit("summed_over_all", site, _summed(i, tuple(range(len(whole)))), cost=1.5)
+            yield Edit("wrong_axis", site, _summed(i, parent, several), cost=1.3, detail={"axis": several})
+    yield Edit("summed_over_all", site, _summed(i, parent, tuple(range(len(whole)))), cost=1.5)
     for row, cost in ((0, 1.5), (-1, 1.6)):
-        yield Edit("one_example", site, _one_row(i, axes[0] if axes else 0, row), cost=cost, detail={"row": row})
-    yield Edit("maximum_for_sum", site, _extreme(i, tuple(axes)), cost=1.9)
+        yield Edit(
+            "one_example", site, _one_row(i, parent, axes[0] if axes else 0, row), cost=cost, detail={"row": row}
+        )
+    yield Edit("maximum_for_sum", site, _extreme(i, parent, tuple(axes)), cost=1.9)
 
 
-def _summed(i: int, axes: tuple[int, ...], *, mean: bool = False) -> Callable[[Walk, Array], Any]:
+def _summed(i: int, parent: int, axes: tuple[int, ...], *, mean: bool = False) -> Callable[[Walk, Array], Any]:
     def value(walk: Walk, right: Array) -> Array | None:
-        g = cotangent_of(walk, i)
+        g = unsummed(walk, i, parent)
         total = g.mean(axes) if mean else g.sum(axes)
         if total.ndim == 0:
             return np.full(right.shape, total)
@@ -43,17 +49,17 @@ def _summed(i: int, axes: tuple[int, ...], *, mean: bool = False) -> Callable[[W
     return value
 
 
-def _one_row(i: int, axis: int, row: int) -> Callable[[Walk, Array], Any]:
+def _one_row(i: int, parent: int, axis: int, row: int) -> Callable[[Walk, Array], Any]:
     def value(walk: Walk, right: Array) -> Array | None:
-        part = np.take(cotangent_of(walk, i), row, axis)
+        part = np.take(unsummed(walk, i, parent), row, axis)
         return part.reshape(right.shape) if part.size == right.size else None
 
     return value
 
 
-def _extreme(i: int, axes: tuple[int, ...]) -> Callable[[Walk, Array], Any]:
+def _extreme(i: int, parent: int, axes: tuple[int, ...]) -> Callable[[Walk, Array], Any]:
     def value(walk: Walk, right: Array) -> Array | None:
-        part = cotangent_of(walk, i).max(axes)
+        part = unsummed(walk, i, parent).max(axes)
         return part.reshape(right.shape) if part.size == right.size else None
 
     return value
@@ -113,10 +119,12 @@ def _reaching(i: int, parent: int, *, ties: bool) -> Callable[[Walk, Array], Arr
 
     def value(walk: Walk, _: Array) -> Array | None:
         x, out, g = value_of(walk, parent), value_of(walk, i), cotangent_of(walk, i)
-        for axis in range(x.ndim if x.ndim != out.ndim else 0):
-            if np.array_equal(x.max(axis), out) or np.array_equal(x.min(axis), out):
-                out, g = np.expand_dims(out, axis), np.expand_dims(g, axis)
-                break
+        if x.ndim != out.ndim:
+            axis = walk.recording.steps[i].edges[0][1].saved.get("axis")
+            axes = axis if isinstance(axis, tuple) else (axis,)
+            if not all(isinstance(k, int) for k in axes):
+                return None
+            out, g = np.expand_dims(out, axes), np.expand_dims(g, axes)
         try:
             return np.asarray(g * (x == out) if ties else np.broadcast_to(g, x.shape))
         except ValueError:
