@@ -101,7 +101,7 @@ float32, raised no false alarm. Of 57 gradients with an error that follows no ru
 form of the cost. The longest answer took 1.7 s of processor time.
 
 Mistakes of other kinds are more often "not known": then the table still says which parameters are right, and from which
-layer on they are wrong. In a repository of this library, `python -m tests.evidence.hand_derived --set held-out` asks
+layer on they are wrong. In a repository of this library, `python -m tests.evidence.hand_derived --set third-validation` asks
 the doctor about the 713 again, as it is now.
 """
 
