@@ -16,6 +16,8 @@ from tinygrad_cifar.engine import backprop
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.testing.fault_score import score_by_kind
 
+pytestmark = pytest.mark.slow
+
 THOROUGH = settings().max_examples >= 300
 
 

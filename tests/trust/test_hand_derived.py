@@ -34,6 +34,8 @@ from tests.evidence.hand_derived.measurement import NETWORKS, NUMBERS, examine, 
 from tests.evidence.hand_derived.programs import Program
 from tinygrad_cifar import Tensor
 
+pytestmark = pytest.mark.slow
+
 SETS = {
     "development": development.programs(),
     "validation": validation.programs(),

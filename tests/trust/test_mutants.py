@@ -13,6 +13,8 @@ from tests.evidence import mutants
 from tests.evidence.mutants import Outcome, Project, Report, Row
 from tests.evidence.mutations import KINDS, draw_sample, list_mutants
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Project(mutants.ROOT, mutants.PACKAGE)
 MODULES = PROJECT.modules()
 
