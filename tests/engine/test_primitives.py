@@ -19,7 +19,7 @@ from tinygrad_cifar import Tensor
 from tinygrad_cifar.engine.gradcheck import complex_step
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.testing import exact, properties
-from tinygrad_cifar.testing.cases import Kink, Spec
+from tinygrad_cifar.testing.cases import Case, Kink, Spec
 from tinygrad_cifar.testing.strategies import seeds
 
 LIST_PRIMITIVES = """
@@ -91,6 +91,13 @@ def test_property(check, name):
     except Exception:
         given(case=spec.cases, seed=seeds)(holds)()  # reports the simplest case that fails
         raise
+
+
+@pytest.mark.parametrize("to", [np.float64, np.float32])
+def test_vjp_of_astype_has_the_dtype_of_its_cotangent(to):
+    """The drawn cases convert to float64 only, since differences need it."""
+    for case, seed in drawn_cases("astype"):
+        properties.vjp_shape_and_dtype(SPECS["astype"], Case(case.arrays, (to,)), np.random.default_rng(seed))
 
 
 # The condition of where is an array as drawn.
