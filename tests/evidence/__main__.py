@@ -1,8 +1,8 @@
 """Run every measurement of the evidence for correct gradients, and generate docs/trust.md.
 
-    python -m tests.evidence                       all measurements, in two processes, in some hours
+    python -m tests.evidence                       all measurements, in two processes
     python -m tests.evidence --checkpoint FILE     the same; started again, it continues from the results in FILE
-    python -m tests.evidence --share 0.2           all faults, and a fifth of everything else, in half an hour
+    python -m tests.evidence --share 0.2           all faults, and a fifth of the rest, in 15 minutes
     python -m tests.evidence --quick               a small sample of each, printed
 
 All numbers on the page are measured. If one is missing, the command raises an error and does not write the page. If a

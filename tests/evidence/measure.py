@@ -17,9 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.evidence import faults
-from tests.evidence.checkpoint import Checkpoint
-
-ROOT = faults.TESTS.parent
+from tests.evidence.checkpoint import ROOT, Checkpoint
 
 # Columns of the table of primitives: oracles and their titles.
 ORACLES = {

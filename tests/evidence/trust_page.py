@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from tests.evidence import accuracy, conformance, faults
+from tests.evidence.checkpoint import ROOT
 from tests.evidence.measure import ORACLES
 from tests.evidence.tables import MissingResultError, format_table
 from tinygrad_cifar.testing.fault_score import score_by_kind
 
-PAGE = faults.TESTS.parent / "docs" / "trust.md"
+PAGE = ROOT / "docs" / "trust.md"
 
 
 def format_page(found: dict[tuple[Any, ...], Any], options: str = "") -> str:
