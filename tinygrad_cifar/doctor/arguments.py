@@ -167,11 +167,10 @@ def _shifted(leaf: Leaf, images: int | None) -> Iterator[OtherArgument]:
         if images is not None:
             yield OtherArgument("images_shifted", (leaf,), _rolled(images, steps), steps)
         if is_labels(leaf):
-            yield OtherArgument("images_shifted", (leaf,), _moved(0, steps, 0), steps)
+            yield OtherArgument("images_shifted", (leaf,), _moved(0, steps), steps)
             yield OtherArgument("classes_shifted", (leaf,), _next_class(steps), steps)
         elif classes is not None:
-            first = np.eye(leaf.value.shape[classes])[0]
-            yield OtherArgument("images_shifted", (leaf,), _moved(1 - classes, steps, first), steps)
+            yield OtherArgument("images_shifted", (leaf,), _moved(1 - classes, steps), steps)
             yield OtherArgument("classes_shifted", (leaf,), _rolled(classes, steps), steps)
 
 
@@ -187,12 +186,12 @@ def _rolled(axis: int, steps: int) -> Callable[[Array, int], Array]:
     return lambda array, _: np.roll(array, steps, axis)
 
 
-def _moved(axis: int, steps: int, label: Any) -> Callable[[Array, int], Array]:
+def _moved(axis: int, steps: int) -> Callable[[Array, int], Array]:
     """Return a function that shifts labels by one image, of which the one at the end gets the first class."""
 
     def value(array: Array, _: int) -> Array:
         moved = np.moveaxis(np.roll(array, steps, axis), axis, 0).copy()
-        moved[0 if steps > 0 else -1] = label if np.ndim(label) == 0 else np.eye(moved.shape[1])[0]
+        moved[0 if steps > 0 else -1] = 0 if moved.ndim == 1 else np.eye(moved.shape[1])[0]
         return np.moveaxis(moved, 0, axis)
 
     return value
