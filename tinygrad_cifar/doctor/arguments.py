@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.doctor.calls import DiagnosisError
-from tinygrad_cifar.doctor.cases import Case
+from tinygrad_cifar.doctor.cases import Case, explain
 from tinygrad_cifar.doctor.problems import Leaf, class_count, is_labels, one_hot_axis
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.subject import Problem, Subject, plain_value
@@ -102,19 +103,14 @@ def find_mistaken_arguments(subject: Subject, cases: Sequence[Case]) -> list[Mis
     for argument in _other_arguments(subject, cases[0]):
         if subject.budget.has_reached(ends):
             break
-        names = cases[0].recording.parameters
-        agreeing = _agreeing(subject, cases[0], argument)
-        if wrong[0] & agreeing and agreeing >= set(names) - wrong[0]:
-            explained = tuple(name for name in names if name in wrong[0] and name in agreeing)
-            others = [_agreeing(subject, case, argument) for case in cases[1:]]
-            if not all(set(explained) <= other for other in others):
-                continue  # on one problem it may be chance, as with the counts of a hinge loss
-            is_enough = all(other == set(names) for other in (agreeing, *others))
-            if is_enough:
-                changed = frozenset().union(*wrong)
-                return [Mistaken(argument, tuple(name for name in names if name in changed), is_enough, True)]
-            is_likely = 2 * len(explained) >= len(wrong[0]) or len(explained) > 1
-            found.append(Mistaken(argument, explained, is_enough, is_likely))
+        explanation = explain(cases, wrong[0], partial(_agreeing, subject, argument))
+        if explanation is None:
+            continue
+        if explanation.is_enough:
+            changed = frozenset().union(*wrong)
+            names = tuple(name for name in cases[0].recording.parameters if name in changed)
+            return [Mistaken(argument, names, is_enough=True, is_likely=True)]
+        found.append(Mistaken(argument, *explanation))
     return sorted(found, key=lambda one: -len(one.explained))
 
 
@@ -132,7 +128,7 @@ def with_argument(subject: Subject, cases: Sequence[Case], argument: OtherArgume
     return changed
 
 
-def _agreeing(subject: Subject, case: Case, argument: OtherArgument) -> set[str]:
+def _agreeing(subject: Subject, argument: OtherArgument, case: Case) -> set[str]:
     """Return the parameters whose given gradients are those of the cost with other arguments."""
     try:
         gradients = subject.right_gradients(argument.of(case.problem))

@@ -1,10 +1,11 @@
-"""The user's gradients on one problem, and whether they agree with those of a backward walk."""
+"""The user's gradients on one problem, and whether they agree with those of a backward walk, or of another cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,3 +87,38 @@ def magnitude(*arrays: Array) -> float:
 def agree(a: Array, b: Array, relative: float) -> bool:
     """Return whether two arrays agree, relative to the largest element of either."""
     return a.shape == b.shape and bool(np.all(np.abs(a - b) <= relative * magnitude(a, b) + _LEAST))
+
+
+class Explanation(NamedTuple):
+    """What the cost in another form explains of the given gradients.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The gradients that are wrong on the first problem, and those of the other cost on all problems.
+    is_enough : bool
+        Whether the other cost has all gradients, on all problems.
+    is_likely : bool
+        Whether these are at least half of those that are wrong on the first problem, or several, not only one.
+    """
+
+    names: tuple[str, ...]
+    is_enough: bool
+    is_likely: bool
+
+
+def explain(cases: Sequence[Case], wrong: frozenset[str], agreeing: Callable[[Case], set[str]]) -> Explanation | None:
+    """Return what a cost explains whose gradients agree with those in ``agreeing(case)``.
+
+    ``wrong`` has the parameters that are wrong on the first problem. None if it explains none, changes one that was
+    right, or does so on the first problem only, which may be chance, as with the counts of a hinge loss.
+    """
+    parameters, first = cases[0].recording.parameters, agreeing(cases[0])
+    if not wrong & first or not first >= set(parameters) - wrong:
+        return None
+    names = tuple(name for name in parameters if name in wrong & first)
+    others = [agreeing(case) for case in cases[1:]]
+    if not all(set(names) <= other for other in others):
+        return None
+    is_enough = all(other == set(parameters) for other in (first, *others))
+    return Explanation(names, is_enough, is_enough or 2 * len(names) >= len(wrong) or len(names) > 1)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.doctor.calls import DiagnosisError
-from tinygrad_cifar.doctor.cases import Case, magnitude
+from tinygrad_cifar.doctor.cases import Case, explain, magnitude
 from tinygrad_cifar.doctor.search import Finding
 from tinygrad_cifar.doctor.subject import Subject
 from tinygrad_cifar.doctor.walks import Edit, Walk
@@ -142,19 +143,13 @@ def find_forward_changes(subject: Subject, cases: Sequence[Case]) -> list[Confir
     for tried, (result, change) in enumerate(_changes(log.results)):
         if tried == _MOST_TRIED or subject.budget.has_reached(ends):
             break
-        agreeing = _agreeing(subject, cases[0], change)
-        if not wrong & agreeing or not agreeing >= set(names) - wrong:
+        explanation = explain(cases, wrong, partial(_agreeing, subject, change))
+        if explanation is None:
             continue
-        explained = tuple(name for name in names if name in wrong & agreeing)
-        others = [_agreeing(subject, case, change) for case in cases[1:]]
-        if not all(set(explained) <= other for other in others):
-            continue  # chance on one problem
-        is_enough = all(other == set(names) for other in (agreeing, *others))
-        if is_enough:
+        if explanation.is_enough:
             explained = tuple(name for name in names if any(name in case.wrong_parameters() for case in cases))
-            return [Confirmed(change, result, explained, is_enough, True)]
-        is_likely = 2 * len(explained) >= len(wrong) or len(explained) > 1
-        found.append(Confirmed(change, result, explained, is_enough, is_likely))
+            return [Confirmed(change, result, explained, is_enough=True, is_likely=True)]
+        found.append(Confirmed(change, result, *explanation))
     return sorted(found, key=lambda one: -len(one.explained))
 
 
@@ -180,7 +175,7 @@ def with_change(subject: Subject, cases: Sequence[Case], change: ForwardChange) 
     return changed
 
 
-def _agreeing(subject: Subject, case: Case, change: ForwardChange) -> set[str]:
+def _agreeing(subject: Subject, change: ForwardChange, case: Case) -> set[str]:
     """Return the parameters whose given gradients are those of the cost with another forward pass."""
     try:
         with ModeContext(watcher=_Replace(change)):
