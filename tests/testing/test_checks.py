@@ -96,6 +96,18 @@ REAL_PARTS = {
 }
 
 
+def test_property_that_is_left_out_is_named_in_the_table():
+    check = check_primitive(quotient(), PAIRS, without=["second_order", "duality"], examples=FEW)
+    assert {name for name, verdict in verdicts(check).items() if verdict == "left out"} == {"second_order", "duality"}
+
+
+def test_trial_with_complex_numbers_prints_no_warning(recwarn):
+    drops_imaginary_part = tg.primitive("real_double", lambda x: 2 * x.astype(float), x=lambda g: 2 * g)
+    others = [name for name in PROPERTIES if name != "vjp_is_linear"]
+    assert check_primitive(drops_imaginary_part, lambda rng: rng.normal(size=4), without=others, examples=FEW).passed
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("name", REAL_PARTS)
 def test_right_primitive_that_is_neither_analytic_nor_affine_passes(name):
     """Complex numbers go through, with another derivative; at integers alone, some of them look affine."""
@@ -265,6 +277,7 @@ CUBE_AT_0 = Case((np.zeros(2),))
     ("arguments", "error", "message"),
     [
         ({"cases": strategies.elementwise}, TypeError, "it is a function that returns a strategy: call it"),
+        ({"without": ["second order"]}, ValueError, "without must contain names of properties; got 'second order'"),
         ({"examples": 0}, ValueError, "examples must be an integer of at least 1; got 0"),
         ({"kinks": Kink("0", CUBE_AT_0, 1.0, ())}, ValueError, "the kink '0' must have a gradient for each of the 1"),
         ({"kinks": [Kink("0", np.zeros(2), 1.0, (0.0,))]}, TypeError, "kinks must be Kink"),

@@ -64,7 +64,7 @@ def either_side(low: float, high: float) -> Fill:
 
 
 def on_grid(offset: float) -> Fill:
-    """Fill with multiples of 1/2 plus an offset; arrays with different offsets have no ties.
+    """Fill with multiples of 1/2 from -3 to 2.5, plus an offset; arrays with different offsets have no ties.
 
     Examples
     --------
@@ -78,6 +78,8 @@ def on_grid(offset: float) -> Fill:
 
 def distinct(rng: np.random.Generator, shape: Shape) -> Array:
     """Fill with numbers that are at least 0.2 apart, in any order, for operations that compare elements.
+
+    They lie between ``-size / 4`` and ``size / 4 + 0.3``.
 
     Examples
     --------
@@ -104,7 +106,7 @@ def moderate(rng: np.random.Generator, shape: Shape) -> Array:
 
 
 def off_integers(rng: np.random.Generator, shape: Shape) -> Array:
-    """Fill with numbers that are at least 0.2 away from integers.
+    """Fill with numbers from -2.8 to 2.8 that are at least 0.2 away from integers.
 
     Examples
     --------
