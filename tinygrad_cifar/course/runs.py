@@ -234,7 +234,7 @@ def _muon(settings: Settings, model: models.Classifier, schedule: schedules.Sche
         return rest
     if is_convnet:  # a normalisation follows each convolution, so only the direction of a filter counts
         return Combined(Muon(inner, schedule, momentum=momentum, iterations=3, rescale=True), rest)
-    return Combined(Muon(inner, schedule, momentum=momentum, weight_decay=decay), rest)
+    return Combined(Muon(inner, schedule, momentum=momentum, iterations=3, weight_decay=decay), rest)
 
 
 def run(

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_cifar.engine.blocked import memory, threads
 from tinygrad_cifar.engine.blocked.convolution import Geometry, PaddedBlock, Pair, Place, element_of_windows
 
-_BLOCK_BYTES = 524_288
+_BLOCK_BYTES = 2_097_152
 
 
 def max_of_windows(x: Any, window: Pair, geometry: Geometry) -> Any:
@@ -175,17 +175,18 @@ def _first_maxima(
     padded: Any, largest: Any, window: Pair, output: Pair, geometry: Geometry
 ) -> Iterator[tuple[Place, Any]]:
     """Yield each element of the windows, and in which windows it is the first that is the maximum, or NaN."""
-    is_found = np.zeros(largest.shape, bool)
+    *places, last = [element_of_windows(a, b, output, geometry) for a, b in np.ndindex(window)]
     has_nan = np.isnan(largest).any()
-    for a, b in np.ndindex(window):
-        place = element_of_windows(a, b, output, geometry)
+    is_left = np.ones(largest.shape, bool)  # the maximum is none of the elements so far
+    for place in places:
         element = padded[place]
         is_first = np.equal(element, largest)
         if has_nan:
             is_first |= np.not_equal(element, element)
-        np.greater(is_first, is_found, out=is_first)  # True and not False
-        is_found |= is_first
+        is_first &= is_left
+        is_left ^= is_first
         yield place, is_first
+    yield last, is_left
 
 
 def _images_per_block(x: Any) -> int:

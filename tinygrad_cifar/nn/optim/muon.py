@@ -70,7 +70,7 @@ def _orthogonalise(x: Array, iterations: int) -> Array:
     product = np.empty_like(x)
     for _ in range(iterations):
         gram = x.T @ x if is_tall else x @ x.T
-        polynomial = gram @ gram
+        polynomial = gram @ gram.T  # as a matrix times its transpose, which BLAS computes in two thirds of the time
         polynomial *= c
         gram *= b
         polynomial += gram
