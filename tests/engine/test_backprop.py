@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tinygrad_cifar as tg
 from tests.support.tensors import gradient_of, variable
 from tinygrad_cifar import Tensor, from_numpy, grad, no_grad
-from tinygrad_cifar.engine import backprop, graph
+from tinygrad_cifar.engine import backprop
 
 # -- sums over paths ---------------------------------------------------------------------------------------------------
 
@@ -306,12 +306,13 @@ def test_freed_branch_older_than_the_target_is_ignored():
 def test_grad_visits_no_node_that_is_older_than_its_targets(monkeypatch):
     visited = []
 
-    def counted(*arguments):
-        nodes = graph.ancestors(*arguments)
-        visited.append(len(nodes))
-        return nodes
+    find_paths = backprop._edges_on_paths
 
-    monkeypatch.setattr(backprop, "ancestors", counted)
+    def counted(start, targets, oldest, behind):
+        visited.append(len(behind))
+        return find_paths(start, targets, oldest, behind)
+
+    monkeypatch.setattr(backprop, "_edges_on_paths", counted)
     old = variable([2.0])
     for _ in range(100):
         old = old * 1.0

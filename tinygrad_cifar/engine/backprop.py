@@ -28,7 +28,6 @@ from tinygrad_cifar.engine.graph import (
     Node,
     ReplacedVJP,
     Value,
-    ancestors,
     refuse_masked_array,
     unwrap_value,
 )
@@ -291,9 +290,13 @@ def _edges_after_hooks(
     return edges_of(node)
 
 
-def _edges_towards(start: Node, targets: frozenset[Node], prepare: Prepare) -> Callable[[Node], Sequence[Edge]]:
+def _edges_towards(start: Node, targets: frozenset[Node], prepare: Prepare) -> Callable[[Node], Sequence[Edge] | None]:
     """Return the function that returns the edges of a node that lie on a path from ``start`` to one of ``targets``."""
-    on_paths = _edges_on_paths(start, targets)
+    oldest = min((node.number for node in targets), default=start.number)
+    behind = _nodes_behind(start, targets, oldest)
+    if behind is None:
+        return _all_edges(prepare)
+    on_paths = _edges_on_paths(start, targets, oldest, behind)
 
     def edges_of(node: Node) -> Sequence[Edge]:
         edges = on_paths.pop(node)  # so that the saved arrays are freed with the node
@@ -305,15 +308,38 @@ def _edges_towards(start: Node, targets: frozenset[Node], prepare: Prepare) -> C
     return edges_of
 
 
-def _edges_on_paths(start: Node, targets: frozenset[Node]) -> dict[Node, Sequence[Edge]]:
+def _nodes_behind(start: Node, targets: frozenset[Node], oldest: int) -> list[Node] | None:
+    """Return the nodes that ``start`` was computed from, none older than ``oldest``; None if all paths lead to targets.
+
+    They do if the targets are all leaves behind ``start``, as in a training step. Then no path needs to be found.
+    """
+    found, seen, pending = [], {start}, [start]
+    others = False
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        edges = node.edges
+        if edges is None or (node in targets) is not (not edges):  # freed, another leaf, or a target that is not a leaf
+            others = True
+        for parent, _, _ in edges or ():
+            if parent.number < oldest:
+                others = True
+            elif parent not in seen:
+                seen.add(parent)
+                pending.append(parent)
+    return found if others else None
+
+
+def _edges_on_paths(
+    start: Node, targets: frozenset[Node], oldest: int, behind: list[Node]
+) -> dict[Node, Sequence[Edge]]:
     """Return the nodes on the paths from ``start`` to ``targets``, each with its edges.
 
     A freed node raises an error: it may have led to any target that was created before it, so leaving it out could make
     a gradient too small.
     """
-    oldest = min((node.number for node in targets), default=start.number)
     on_paths: dict[Node, Sequence[Edge]] = {}
-    for node in sorted(ancestors(start, oldest), key=attrgetter("number")):  # inputs before what was computed from them
+    for node in sorted(behind, key=attrgetter("number")):  # inputs before what was computed from them
         edges = node.edges
         if edges is None and node.number > oldest:
             raise _graph_freed_error(node)
