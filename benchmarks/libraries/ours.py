@@ -111,4 +111,28 @@ class _Ours(Eager):
         return bool(x.requires_grad)
 
 
+class ForwardPass(_Ours):
+    """The forward passes of models alone, recorded or not: how much of the time of a model they are.
+
+    A step of training gathers the batch and computes the cost.
+    """
+
+    def __init__(self, *, recorded: bool) -> None:
+        self._recorded = recorded
+
+    def value_and_gradients(self, f: Callable[..., Any], *xs: Any) -> Thunk:
+        leaves = [Tensor(x, requires_grad=self._recorded) for x in xs]
+        return lambda: f(*leaves)
+
+    def training_step(
+        self,
+        cost: Callable[..., Any],
+        parameters: Sequence[Any],
+        data: Sequence[Any],
+        rate: float,  # noqa: ARG002
+    ) -> Callable[[Any], Any]:
+        leaves = [Tensor(x, requires_grad=self._recorded) for x in parameters]
+        return lambda rows: cost(*leaves, *[array[rows] for array in data])
+
+
 LIBRARY = _Ours()

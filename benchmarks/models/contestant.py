@@ -21,10 +21,13 @@ from benchmarks import profiling, threads
 from benchmarks.agreement import describe_failure
 from benchmarks.implementations import HAND
 from benchmarks.libraries import Library, Thunk, load
+from benchmarks.libraries.ours import ForwardPass
 from benchmarks.models.collection import MODELS
 from benchmarks.models.model import Model, Size
 from benchmarks.processes import NotInstalledError, StoppedProcess, UnavailableError
-from benchmarks.timing import choose_count, time_calls
+from benchmarks.timing import choose_count, spread, time_calls, time_interleaved
+
+_GROUP = 0.02  # seconds of consecutive calls of a part of a model
 
 
 class Contestant:
@@ -103,6 +106,16 @@ class Contestant:
             return tracemalloc.get_traced_memory()[1] - before
         finally:
             tracemalloc.stop()
+
+    def split(self, size: Size, dtype: str, rounds: int) -> dict[str, float]:
+        """Return the medians of the seconds of a call of this library, and of its forward pass, recorded or not."""
+        model = MODELS[self._model or 0]
+        functions = {"whole": self._thunks[None]}
+        for part in (True, False):
+            forward = ForwardPass(recorded=part)
+            functions["recorded" if part else "computed"] = model.make(forward, model.inputs(size, dtype))
+        times = time_interleaved(list(functions.values()), rounds, group=_GROUP, warm=1)
+        return {name: spread(taken).median for name, taken in zip(functions, times, strict=True)}
 
     def profile(self, steps: int) -> dict[str, Any]:
         """Return the profile of a call of this library; the update of a step of training is not a part of its own."""

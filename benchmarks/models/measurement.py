@@ -20,7 +20,7 @@ from benchmarks.implementations import HAND, OURS
 from benchmarks.libraries import AUTOGRAD, JAX, TORCH
 from benchmarks.models.collection import MODELS
 from benchmarks.models.contestant import Contestant, RemoteContestant
-from benchmarks.models.model import GOALS, MEMORY, OWN_LOOP, Case, Model, Size
+from benchmarks.models.model import GOALS, MEMORY, OWN_LOOP, SECOND, Case, Model, Size
 from benchmarks.options import Options
 from benchmarks.processes import NotInstalledError, UnavailableError
 from benchmarks.timing import Spread, ratio, spread
@@ -46,7 +46,9 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         ``missing``: libraries that are not installed. ``rows``: for each ``case`` its ``goal``, the number of
         ``threads``, the ``seconds`` of a call in each round for each contestant, the largest ``errors`` relative to the
         reference, the bytes at the peak of the ``memory`` (of this library and of the program derived by hand), the
-        ``profile`` of this library (see :func:`benchmarks.profiling.profile`), and those ``left_out`` with the reason.
+        ``profile`` of this library (see :func:`benchmarks.profiling.profile`), the ``passes`` of first derivatives
+        (seconds of the ``whole``, and of its forward pass alone, ``recorded`` or only ``computed``), and those
+        ``left_out`` with the reason.
     """
     result: dict[str, Any] = {"missing": [], "rows": []}
     say("\n".join(_heading()))
@@ -137,16 +139,19 @@ def _row(
     ways = [way for way in subject.ways() if way[0] not in left_out]
     slowest = max(contestant.choose_count(key, 0 if quick else _GROUP) for _, contestant, key in ways)
     seconds: dict[str, list[float]] = {name: [] for name, _, _ in ways}
-    for _ in range(2 if quick else next(rounds for limit, rounds in _ROUNDS if slowest <= limit)):
+    rounds = 2 if quick else next(rounds for limit, rounds in _ROUNDS if slowest <= limit)
+    for _ in range(rounds):
         for name, contestant, key in ways:
             seconds[name].append(contestant.seconds(key))
+    ours = subject.contestants[OURS]
     return {
         "case": case.name,
         "goal": case.goal.name,
         "seconds": seconds,
         "errors": errors,
         "memory": {name: subject.contestants[name].peak() for name in (OURS, HAND) if name in seconds},
-        "profile": subject.contestants[OURS].profile(1 if quick else max(1, int(_PROFILED / slowest))),
+        "profile": ours.profile(1 if quick else max(1, int(_PROFILED / slowest))),
+        "passes": None if case.goal is SECOND else ours.split(size, dtype, rounds),
         "left_out": left_out,
     }
 
@@ -215,7 +220,8 @@ def _block(row: dict[str, Any]) -> list[str]:
     ]
     out += [f"    over {name}:{cell(name)}".rstrip() for name in row["seconds"] if name not in (OURS, *OTHERS)]
     if "*" in out[1]:
-        out += _wrap(f"where the time goes: {_largest_parts(row['profile'])}")
+        out += _wrap(f"where the time goes: {_passes(row)}")
+        out += _wrap(f"the longest parts, while they are being watched: {_longest_parts(row['profile'])}")
     for name, reason in row["left_out"].items():
         out += _wrap(f"{name} left out: {reason}")
     return out
@@ -225,10 +231,23 @@ def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, 80, initial_indent="    ", subsequent_indent="      ")
 
 
-def _largest_parts(profile: dict[str, Any]) -> str:
+def _passes(row: dict[str, Any]) -> str:
+    """Return the shares of the forward pass, of recording it, and of the backward pass, where they were measured."""
+    if row["passes"] is None:
+        return "a backward pass that is recorded, and one through it"
+    whole, recorded, computed = (row["passes"][name] for name in ("whole", "recorded", "computed"))
+    update = " and update" if row["goal"] == OWN_LOOP.name else ""
+    parts = {
+        "computing the forward pass": computed,
+        "recording it": recorded - computed,
+        f"backward pass{update}": whole - recorded,
+    }
+    return ", ".join(f"{name} {max(taken, 0) / whole:.0%}" for name, taken in parts.items())
+
+
+def _longest_parts(profile: dict[str, Any]) -> str:
     shown = profiling.parts(profile)[:_SHOWN]
-    rest = profile["total"] - sum(taken for _, taken in shown)
-    return "; ".join(f"{name} {taken / profile['total']:.0%}" for name, taken in [*shown, ("everything else", rest)])
+    return ", ".join(f"{name} {taken / profile['total']:.0%}" for name, taken in shown)
 
 
 def _short(share: float) -> str:
