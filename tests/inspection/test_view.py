@@ -328,6 +328,14 @@ def test_a_backward_pass_frees_what_a_view_shows():
     assert (view["W1"].grad == W1.grad.data).all()
 
 
+def test_the_table_explains_what_is_freed():
+    w, h, loss = recorded()
+    view = tg.graph(loss)
+    assert "freed" not in str(view)
+    del w, h, loss
+    assert str(view).endswith("freed: by a backward pass, or since the result is not in a variable any more")
+
+
 def test_a_view_made_after_a_backward_pass_contains_what_remains():
     p = variable([1.0])
     shared = p * p

@@ -269,7 +269,10 @@ class Graph(ReadOnly):
             saved = "freed" if node.is_freed else f"{node.nbytes:,}" if node.nbytes else ""
             rows.append((*row, format_shape(node.shape), inputs, saved, str(node.location or "")))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        if any(node.is_freed for node in self.nodes):
+            lines += ["", "freed: by a backward pass, or since the result is not in a variable any more"]
+        return "\n".join(lines)
 
 
 def _override(function: Override, edge: GraphEdge, g: Any) -> Any:
