@@ -19,6 +19,7 @@ from benchmarks.threads import blas_threads
 from benchmarks.timing import Spread, fastest, ratio, spread, time_interleaved
 from benchmarks.workloads import Array
 from tinygrad_cifar.engine.blocked import convolution as blocked
+from tinygrad_cifar.engine.blocked.windows import Geometry
 from tinygrad_cifar.system.blas import usable_cores
 
 PRODUCTS, TORCH, MYGRAD = "matrix products", "PyTorch eager", "MyGrad"
@@ -179,7 +180,7 @@ def _ours(arrays: _Arrays) -> Callable[[], Results]:
 def _faces(arrays: _Arrays) -> list[Step]:
     """Return the three functions of this library that compute the results, without recording."""
     side = arrays.shape.side
-    geometry = blocked.Geometry(padding=((_PADDING, _PADDING), (_PADDING, _PADDING)))
+    geometry = Geometry(padding=((_PADDING, _PADDING), (_PADDING, _PADDING)))
     return [
         lambda: blocked.convolve(arrays.x, arrays.w, geometry),
         lambda: blocked.input_gradient(arrays.g, arrays.w, (side, side), geometry),

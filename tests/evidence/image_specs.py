@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from tinygrad_cifar.engine.blocked.convolution import Geometry
+from tinygrad_cifar.engine.blocked.windows import Geometry
 from tinygrad_cifar.engine.ops import convolution, gaussian, normalization
 from tinygrad_cifar.testing.cases import Array, Case, Kink, Spec, by_element
 from tinygrad_cifar.testing.strategies import Fill, Shape, distinct, elementwise, moderate, seeds

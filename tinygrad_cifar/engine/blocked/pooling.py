@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.blocked import memory, threads
-from tinygrad_cifar.engine.blocked.convolution import Geometry, PaddedBlock, Pair, Place, element_of_windows
+from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, Pair, Place, element_of_windows
 
 _BLOCK_BYTES = 2_097_152
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.blocked import convolution as blocked
 from tinygrad_cifar.engine.blocked import pooling
-from tinygrad_cifar.engine.blocked.convolution import Geometry, Pair
+from tinygrad_cifar.engine.blocked.windows import Geometry, Pair
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
