@@ -65,6 +65,7 @@ ENGINE_TESTS = (
     "engine/test_derivatives.py",
     "engine/test_numpy_protocols.py",
     "engine/blocked/test_blocks.py",
+    "engine/blocked/test_winograd.py",
     "nn/test_images.py",
     "nn/test_optim.py",
     "trust/test_conformance.py",
@@ -359,12 +360,23 @@ ENGINE_FAULTS = {
     "takes one part of the gradient of filters": EngineFault(
         "engine.blocked.convolution", "_add_parts", "A += B[C]", "pass"
     ),
+    "subtracts the pixels of a tile in the other order": EngineFault(
+        "engine.blocked.winograd",
+        "_combine_pixels",
+        "np.subtract(A[2], A[1], out=B[2])",
+        "np.subtract(A[1], A[2], out=B[2])",
+    ),
+    "forgets a product of a tile": EngineFault("engine.blocked.winograd", "_add_products", "A += B[2]", "pass"),
+    "takes the last block of tiles only": EngineFault(
+        "engine.blocked.winograd", "filter_gradient", "if A:\n    B += C", "if A:\n    B[...] = C"
+    ),
+    "takes one part of the products of tiles": EngineFault(
+        "engine.blocked.winograd", "filter_gradient", "for A in B:\n    C += A", "pass"
+    ),
     "pads with 0 below a maximum": EngineFault(
         "engine.blocked.pooling", "max_of_windows", "_reduce(A, B, C, D, fill=-np.inf)", "_reduce(A, B, C, D)"
     ),
-    "counts equal maxima twice": EngineFault(
-        "engine.blocked.pooling", "_first_maxima", "np.greater(A, B, out=A)", "None"
-    ),
+    "counts equal maxima twice": EngineFault("engine.blocked.pooling", "_first_maxima", "A &= B", "pass"),
     "forgets the distance of the means of two blocks": EngineFault(
         "engine.blocked.normalization", "channel_statistics", "A += B + C * C * (D * E / (D + E))", "A += B"
     ),

@@ -18,10 +18,13 @@ from tinygrad_cifar.system import blas
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(97, 12, 11, 8)).astype(np.float32)
 FILTERS = RNG.normal(size=(3, 3, 8, 16)).astype(np.float32)
+MANY_CHANNELS = RNG.normal(size=(40, 7, 7, 128)).astype(np.float32)
+MANY_FILTERS = RNG.normal(size=(3, 3, 128, 128)).astype(np.float32)
 CHANNELS = RNG.normal(size=8).astype(np.float32)
 
 LARGE = {
     "conv2d": (lambda x, w: tg.conv2d(x, w, padding=1), (IMAGES, FILTERS)),
+    "conv2d of many channels": (lambda x, w: tg.conv2d(x, w, padding=1), (MANY_CHANNELS, MANY_FILTERS)),
     "conv2d with a stride": (lambda x, w: tg.conv2d(x, w, stride=2, padding=1), (IMAGES, FILTERS)),
     "conv2d with groups": (lambda x, w: tg.conv2d(x, w, groups=2), (IMAGES, FILTERS[:, :, :4])),
     "max_pool2d": (lambda x: tg.max_pool2d(x, 3, stride=2), (IMAGES,)),

@@ -10,6 +10,7 @@ These functions know nothing of tensors or derivatives; the pages of the derivat
 - :mod:`~tinygrad_cifar.engine.blocked.short_axes`: reductions over axes of few elements.
 - :mod:`~tinygrad_cifar.engine.blocked.windows`: how windows lie on images.
 - :mod:`~tinygrad_cifar.engine.blocked.convolution`: a convolution, and the gradients of its input and of its filters.
+- :mod:`~tinygrad_cifar.engine.blocked.winograd`: those with filters of 3 x 3, in fewer multiplications.
 - :mod:`~tinygrad_cifar.engine.blocked.pooling`: maxima and sums of windows of an image.
 - :mod:`~tinygrad_cifar.engine.blocked.normalization`: statistics of channels, and the normalisation by them.
 """
