@@ -153,7 +153,7 @@ EXPERIMENTS = (
         title="Training time compared with PyTorch",
         about="Milliseconds of a training step with 100 images in float32: gradients and update, on one thread. Here "
         "the patches are computed once before the training; PyTorch computes the first layer with its conv2d. The two "
-        "take turns in one process, and the median counts. Without PyTorch, its column is missing.",
+        "are timed in turn in one process, and the median counts. Without PyTorch, its column is missing.",
         timings=(TimingJob(4, 10, 50), TimingJob(8, 40, 50), TimingJob(4, 40, 300)),
         on_request=True,
     ),

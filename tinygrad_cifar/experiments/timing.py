@@ -24,7 +24,7 @@ _ETA, _LAM = 0.01, 0.003
 def time_steps(job: TimingJob, X: Array, labels: Array) -> dict[str, float | None]:
     """Return the milliseconds of a training step, ours and PyTorch's; None without PyTorch.
 
-    The two take turns, so that both are affected when the machine is busy.
+    The two are timed in turn, so that both are affected when the machine is busy.
 
     Parameters
     ----------
