@@ -186,6 +186,11 @@ def test_invalid_settings_raise(shape, options, sentence):
         Muon([Tensor(np.ones(shape), requires_grad=True)], **options)
 
 
+def test_orthogonalise_refuses_complex_numbers():
+    with pytest.raises(TypeError, match="orthogonalise: matrix must contain real numbers; got complex128"):
+        orthogonalise(np.ones((2, 2), complex))
+
+
 def test_orthogonalise_refuses_a_vector():
     with pytest.raises(ValueError, match=r"orthogonalise: matrix must have two axes; got the shape \(3,\)"):
         orthogonalise(np.ones(3))

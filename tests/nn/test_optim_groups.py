@@ -75,7 +75,9 @@ def test_assigning_a_setting_changes_all_groups():
     [
         ("momentum", 1.5, r"SGD: momentum must be in \[0, 1\); got 1.5"),
         ("momentum", 0.0, "SGD: momentum 0.0 needs other state buffers; make a new optimiser"),
-        ("weight_decay", -1.0, "weight_decay must be finite and at least 0; got -1.0"),
+        ("weight_decay", -1.0, "SGD: weight_decay must be finite and at least 0; got -1.0"),
+        ("schedule", -0.5, "SGD: schedule must be finite and at least 0; got -0.5"),
+        ("steps", -3, "SGD: steps must be an integer of at least 0; got -3"),
     ],
 )
 def test_assigning_a_wrong_setting_raises_and_changes_nothing(name, value, sentence):
@@ -86,13 +88,36 @@ def test_assigning_a_wrong_setting_raises_and_changes_nothing(name, value, sente
     assert getattr(optimiser, name) == before
 
 
+def test_a_rate_may_be_assigned_as_schedule():
+    optimiser = SGD(parameters(0), 0.1)
+    optimiser.schedule = 0.5
+    assert optimiser.eta == 0.5
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "sentence"),
+    [
+        ({"momentum": 0.0}, "momentum", 0.5, "SGD: momentum 0.5 needs other state buffers"),
+        ({"eta": 0.1}, "axis", 2, r"Muon: axis 2 is out of range for parameter 0"),
+    ],
+)
+def test_assigning_a_setting_that_a_group_cannot_have_changes_nothing(group, name, value, sentence):
+    kind = SGD if name == "momentum" else Muon
+    V, W = (Tensor(np.ones((3, 2)), requires_grad=True) for _ in range(2))
+    optimiser = kind([{"parameters": [V]}, {"parameters": [W], **group}], 0.1, momentum=0.9)
+    before = [dict(group.settings) for group in optimiser.groups]
+    with pytest.raises(ValueError, match=sentence):
+        setattr(optimiser, name, value)
+    assert [group.settings for group in optimiser.groups] == before
+
+
 W, b = parameters(0)[:2]
 WRONG_GROUPS = [
     ([{"parameters": [W], "momentun": 0.9}], ValueError, "group 0: SGD has no setting momentun; did you mean momentum"),
     ([{"parameters": [W], "lr": 0.9}], ValueError, "group 0: SGD has no setting lr; did you mean eta"),
     ([{"parameters": [W], "alpha": 0.9}], ValueError, "group 0: SGD has no setting alpha; a group may have eta, weigh"),
     ([{"parameters": [W]}, {"parameters": [b], "momentum": 2.0}], ValueError, r"group 1: SGD: momentum must be in"),
-    ([{"parameters": [W], "eta": -1.0}], ValueError, "group 0: eta must be finite and at least 0; got -1.0"),
+    ([{"parameters": [W], "eta": -1.0}], ValueError, "group 0: SGD: eta must be finite and at least 0; got -1.0"),
     ([{"params": [W]}], ValueError, 'group 0 must have the key "parameters"; got params'),
     ([{"parameters": W}], TypeError, r"the parameters of group 0 must be an iterable of tensors; got a Tensor: use \["),
     (
@@ -363,6 +388,10 @@ class TestClipping:
     def test_a_bound_that_is_not_positive_raises(self, clip, most):
         with pytest.raises(ValueError, match=rf"{clip.__name__}: max_\w+ must be greater than 0; got {most}"):
             clip(parameters(0), most)
+
+    def test_a_bound_that_is_not_a_number_raises(self, clip):
+        with pytest.raises(TypeError, match=rf"{clip.__name__}: max_\w+ must be a number; got 'a'"):
+            clip(parameters(0), "a")
 
     @pytest.mark.parametrize("given", [W, nn.Linear(2, 1), [np.ones(2)]], ids=["tensor", "module", "array"])
     def test_other_things_than_parameters_raise(self, clip, given):

@@ -20,8 +20,8 @@ def check_real(name: str, number: Any) -> None:
         raise TypeError(f"{name} must be a number; got {number!r:.40}")
 
 
-def check_count(name: str, number: Any) -> None:
-    """Raise an error for anything but an integer of at least 1: TypeError, or ValueError if it is a number.
+def check_count(name: str, number: Any, least: int = 1) -> None:
+    """Raise an error for anything but an integer of at least ``least``: TypeError, or ValueError if it is a number.
 
     Examples
     --------
@@ -30,8 +30,8 @@ def check_count(name: str, number: Any) -> None:
     Traceback (most recent call last):
     ValueError: Conv2d: filters must be an integer of at least 1; got 0
     """
-    message = f"{name} must be an integer of at least 1; got {number!r:.40}"
+    message = f"{name} must be an integer of at least {least}; got {number!r:.40}"
     if not isinstance(number, Integral):
         raise (ValueError if isinstance(number, Real) else TypeError)(message)
-    if number < 1:
+    if number < least:
         raise ValueError(message)

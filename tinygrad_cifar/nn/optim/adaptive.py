@@ -73,7 +73,7 @@ class Adam(Optimiser):
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         check_coefficient(f"{self.name}: beta1", settings["beta1"])
         check_coefficient(f"{self.name}: beta2", settings["beta2"])
-        check_number("epsilon", settings["epsilon"])
+        check_number(f"{self.name}: epsilon", settings["epsilon"])
 
     def _buffer_names(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
         return "mean", "square"
@@ -195,7 +195,7 @@ class AdaGrad(Optimiser):
         super().__init__(parameters, eta, weight_decay=weight_decay, settings={"epsilon": epsilon})
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        check_number("epsilon", settings["epsilon"])
+        check_number(f"{self.name}: epsilon", settings["epsilon"])
 
     def _buffer_names(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
         return ("square",)
@@ -280,7 +280,7 @@ class RMSprop(Optimiser):
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         check_coefficient("RMSprop: alpha", settings["alpha"])
         check_coefficient("RMSprop: momentum", settings["momentum"])
-        check_number("epsilon", settings["epsilon"])
+        check_number(f"{self.name}: epsilon", settings["epsilon"])
 
     def _buffer_names(self, settings: Mapping[str, Any]) -> Sequence[str]:
         mean, velocity = ("mean",) * settings["centred"], ("velocity",) * bool(settings["momentum"])

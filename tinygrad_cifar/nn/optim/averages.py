@@ -11,7 +11,7 @@ from tinygrad_cifar.nn.optim.base import Array, Optimiser, blocks, check_coeffic
 from tinygrad_cifar.nn.optim.combined import Combined
 from tinygrad_cifar.nn.schedules import Schedule
 from tinygrad_cifar.system.arguments import explain_calls
-from tinygrad_cifar.system.numbers import check_count
+from tinygrad_cifar.system.numbers import check_count, check_real
 
 
 class _Averaging(Combined):
@@ -176,5 +176,6 @@ class Lookahead(_Averaging):
 
 
 def _check_fraction(fraction: float) -> None:
+    check_real("Lookahead: fraction", fraction)
     if not 0 <= fraction <= 1:
         raise ValueError(f"Lookahead: fraction must be from 0 to 1; got {fraction}")

@@ -18,7 +18,7 @@ from tinygrad_cifar.nn.schedules import Constant, Schedule
 from tinygrad_cifar.nn.weights import is_weight
 from tinygrad_cifar.system.arguments import explain_calls, suggest
 from tinygrad_cifar.system.interrupts import deferred_interrupt
-from tinygrad_cifar.system.numbers import check_real
+from tinygrad_cifar.system.numbers import check_count, check_real
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
@@ -155,11 +155,12 @@ class Optimiser:
             self._check(values)
         except ValueError as error:
             raise ValueError(f"{prefix}{error}") from None
-        eta, decay = values.pop("eta"), values.pop("weight_decay")
         parameters = given["parameters"]
+        self._check_parameters(parameters, values)
+        eta, decay = values.pop("eta"), values.pop("weight_decay")
         return Group(
             parameters,
-            eta if callable(eta) else Constant(float(eta)),
+            _as_schedule(eta),
             [decay if "weight_decay" in own or is_weight(p) else 0.0 for p in parameters],
             values,
             [{name: np.zeros(p.shape, dtype=p.dtype) for name in self._buffer_names(values)} for p in parameters],
@@ -167,12 +168,15 @@ class Optimiser:
 
     def _check(self, values: Mapping[str, Any]) -> None:
         if not callable(values["eta"]):
-            check_number("eta", values["eta"])
-        check_number("weight_decay", values["weight_decay"])
+            check_number(f"{self.name}: eta", values["eta"])
+        check_number(f"{self.name}: weight_decay", values["weight_decay"])
         self._check_settings(values)
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         """Raise a ValueError if the settings that a subclass adds are out of range."""
+
+    def _check_parameters(self, parameters: Sequence[Tensor], settings: Mapping[str, Any]) -> None:
+        """Raise a ValueError if parameters cannot be updated with these settings."""
 
     def _buffer_names(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
         """Return the names of the buffers that ``_update`` receives for a parameter, in their order."""
@@ -185,9 +189,12 @@ class Optimiser:
     def _change(self, name: str, value: Any) -> None:
         """Change a setting of all groups."""
         new = self._defaults | {name: _plain(value)}
-        self._check(new)
-        if self._buffer_names(new) != self._buffer_names(self._defaults):
-            raise ValueError(f"{self.name}: {name} {value} needs other state buffers; make a new optimiser")
+        for group in self.groups:  # each has settings of its own, which must remain possible
+            changed = new | group.settings | {name: new[name]}
+            self._check(changed)
+            self._check_parameters(group.parameters, changed)
+            if self._buffer_names(changed) != self._buffer_names(self._defaults | group.settings):
+                raise ValueError(f"{self.name}: {name} {value} needs other state buffers; make a new optimiser")
         self._defaults, value = new, new[name]
         for group in self.groups:
             if name == "weight_decay":
@@ -207,6 +214,7 @@ class Optimiser:
 
     @steps.setter
     def steps(self, steps: int) -> None:
+        check_count(f"{self.name}: steps", steps, least=0)
         self._steps = steps
 
     @property
@@ -215,9 +223,11 @@ class Optimiser:
         return self.groups[0].schedule
 
     @schedule.setter
-    def schedule(self, schedule: Schedule) -> None:
+    def schedule(self, schedule: Schedule | float) -> None:
+        if not callable(schedule):
+            check_number(f"{self.name}: schedule", schedule)
         for group in self.groups:
-            group.schedule = schedule
+            group.schedule = _as_schedule(schedule)
 
     @property
     def eta(self) -> float:
@@ -416,6 +426,11 @@ def _describe(p: object) -> str:
     if not isinstance(p, Tensor):
         return type(p).__name__
     return "the result of an operation" if p.requires_grad else "requires_grad=False"
+
+
+def _as_schedule(eta: Any) -> Schedule:
+    """Return a learning rate as a function of the step."""
+    return eta if callable(eta) else Constant(float(eta))
 
 
 def check_number(name: str, number: float) -> None:

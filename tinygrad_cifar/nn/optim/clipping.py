@@ -11,6 +11,7 @@ from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn.optim.base import Array, as_list
 from tinygrad_cifar.nn.optim.norms import norm_of
 from tinygrad_cifar.system.arguments import explain_calls
+from tinygrad_cifar.system.numbers import check_real
 
 
 @explain_calls
@@ -46,6 +47,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     >>> optim.clip_grad_norm([w], 1.0), w.grad
     (10.0, Tensor([0.6, 0.8]))
     """
+    check_real("clip_grad_norm: max_norm", max_norm)
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be greater than 0; got {max_norm}")
     gradients = _gradients("clip_grad_norm", parameters)
@@ -82,6 +84,7 @@ def clip_grad_value(parameters: Iterable[Tensor], max_value: float) -> None:
     >>> w.grad
     Tensor([-1. ,  0.5])
     """
+    check_real("clip_grad_value: max_value", max_value)
     if not max_value > 0:
         raise ValueError(f"clip_grad_value: max_value must be greater than 0; got {max_value}")
     limit = float(max_value)

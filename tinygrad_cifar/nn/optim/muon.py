@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.graph import unwrap_value
+from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn.optim.base import Array, Optimiser, Parameters, Setting, check_coefficient
 from tinygrad_cifar.nn.optim.norms import norm_of
 from tinygrad_cifar.nn.schedules import Schedule
@@ -44,6 +45,8 @@ def orthogonalise(matrix: Any, iterations: int = 5) -> Array:
     ------
     ValueError
         If ``matrix`` does not have two axes, or there are fewer than one iteration.
+    TypeError
+        If ``matrix`` does not contain real numbers.
 
     Examples
     --------
@@ -56,6 +59,8 @@ def orthogonalise(matrix: Any, iterations: int = 5) -> Array:
     x = np.asarray(unwrap_value(matrix))
     if x.ndim != 2:  # noqa: PLR2004 (a matrix)
         raise ValueError(f"orthogonalise: matrix must have two axes; got the shape {x.shape}")
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"orthogonalise: matrix must contain real numbers; got {x.dtype}")
     check_count("orthogonalise: iterations", iterations)
     x = np.array(x, dtype=x.dtype if x.dtype.kind == "f" else np.float64, order="C")
     if norm := norm_of(x):
@@ -103,7 +108,7 @@ class Muon(Optimiser):
     momentum : float
         Momentum coefficient m, in [0, 1). Default: 0.95.
     nesterov : bool
-        If True, use Nesterov momentum: ``g + m * v`` with the new v. If False, v alone. Default: True.
+        If True, use Nesterov momentum: ``g + m * v`` with the new v. If False, only v. Default: True.
     iterations : int
         Newton-Schulz iterations, at least 1. Default: 5.
     rescale : bool
@@ -163,17 +168,16 @@ class Muon(Optimiser):
             "axis": axis,
         }
         super().__init__(parameters, eta, weight_decay=weight_decay, settings=settings)
-        i = 0
-        for group in self.groups:
-            for p in group.parameters:
-                _check_shape(i, p.shape, group.settings["axis"])
-                i += 1
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         check_coefficient("Muon: momentum", settings["momentum"])
         check_count("Muon: iterations", settings["iterations"])
         if settings["rescale"] and settings["weight_decay"]:
             raise ValueError("Muon: weight_decay has no effect on parameters that are rescaled; give only one of them")
+
+    def _check_parameters(self, parameters: Sequence[Tensor], settings: Mapping[str, Any]) -> None:
+        for i, p in enumerate(parameters):
+            _check_shape(i, p.shape, settings["axis"])
 
     def _buffer_names(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
         return ("velocity",)
