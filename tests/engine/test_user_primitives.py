@@ -235,6 +235,25 @@ def test_vjp_cannot_write_to_its_cotangent():
         (doubled(x) + z).backward([1.0])
 
 
+def test_vjp_that_writes_is_named_while_a_nan_is_traced():
+    doubled = tg.primitive("doubled_while_traced", lambda x: 2 * x, x=lambda g: np.multiply(g, 2, out=g))
+    x, z = leaf(1.0), leaf(1.0)
+    with (
+        tg.trace_nonfinite(),
+        pytest.raises(ValueError, match="doubled_while_traced: the VJP for x must not write .* read-only"),
+    ):
+        (doubled(x) + z).backward([1.0])
+
+
+def test_cause_of_an_error_in_a_vjp_is_kept():
+    def fail(g):
+        raise ValueError("wrong") from KeyError("cause")
+
+    with pytest.raises(ValueError, match="wrong") as caught:
+        tg.primitive("failing_vjp", lambda x: 2 * x, x=fail)(leaf(1.0)).backward([1.0])
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
 def test_vjp_cannot_write_to_saved_arrays():
     squared = tg.primitive("squared", lambda x: x * x, x=lambda g, x: np.multiply(2 * g, x, out=x))
     x = leaf(3.0)

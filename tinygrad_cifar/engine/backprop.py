@@ -144,7 +144,8 @@ def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
     try:
         contribution = vjp.apply(g, *saved)
     except ValueError as error:
-        raise _explain(node, vjp, error) from error
+        _explain_read_only(node, vjp, error)
+        raise
     try:
         fits = contribution.shape == parent.shape and contribution.dtype is parent.dtype
     except AttributeError:
@@ -181,6 +182,9 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
         watcher.on_vjp_start(node, vjp)
     try:
         contribution = vjp.apply(g, *saved)
+    except ValueError as error:
+        _explain_read_only(node, vjp, error)
+        raise
     finally:
         for watcher in watchers:
             watcher.on_vjp_end()
@@ -197,15 +201,14 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
     return known is None
 
 
-def _explain(node: Node, vjp: VJP, error: ValueError) -> ValueError:
-    """Return the error of a VJP; that of writing to a read-only array with the name of the VJP."""
-    if "read-only" not in str(error):
-        return error
+def _explain_read_only(node: Node, vjp: VJP, error: ValueError) -> None:
+    """Raise an error with the name of the VJP, if the given one is that of writing to a read-only array."""
     op: Any = node.primitive
-    return ValueError(
-        f"{op.name}: the VJP for {vjp.input} must not write to its cotangent or to a saved array, which are read-only; "
-        "compute a new one"
-    )
+    if "read-only" in str(error):
+        raise ValueError(
+            f"{op.name}: the VJP for {vjp.input} must not write to its cotangent or to a saved array, which are "
+            "read-only; compute a new one"
+        ) from error
 
 
 def _match_input(contribution: Any, node: Node, edge: Edge) -> Any:
