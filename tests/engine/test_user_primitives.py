@@ -240,13 +240,13 @@ def test_vjp_that_writes_is_named_while_a_nan_is_traced():
     x, z = leaf(1.0), leaf(1.0)
     with (
         tg.trace_nonfinite(),
-        pytest.raises(ValueError, match="doubled_while_traced: the VJP for x must not write .* read-only"),
+        pytest.raises(ValueError, match=r"doubled_while_traced: the VJP for x must not write .* read-only"),
     ):
         (doubled(x) + z).backward([1.0])
 
 
 def test_cause_of_an_error_in_a_vjp_is_kept():
-    def fail(g):
+    def fail(g):  # noqa: ARG001 (its name declares the cotangent)
         raise ValueError("wrong") from KeyError("cause")
 
     with pytest.raises(ValueError, match="wrong") as caught:

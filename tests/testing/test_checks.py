@@ -101,6 +101,32 @@ def test_property_that_is_left_out_is_named_in_the_table():
     assert {name for name, verdict in verdicts(check).items() if verdict == "left out"} == {"second_order", "duality"}
 
 
+def test_property_may_be_left_out_by_its_title():
+    check = check_primitive(quotient(), PAIRS, without=["VJP: linear"], examples=FEW)
+    assert verdicts(check)["vjp_is_linear"] == "left out"
+
+
+def test_operation_that_raises_at_a_kink_fails_there():
+    def square_root(x):
+        if not np.all(x > 0):
+            raise ValueError("only positive numbers")
+        return np.sqrt(x)
+
+    operation = tg.primitive("positive_root", square_root, x=lambda g, out: g / (2 * out))
+    corner = Kink("at 0", Case((np.zeros(1),)), 1.0, (0.0,))
+    check = check_primitive(operation, lambda rng: rng.uniform(1, 2, 3), kinks=corner, examples=FEW)
+    assert [(failure.name, "only positive numbers" in failure.failure) for failure in check.failures] == [
+        ("at 0", True)
+    ]
+
+
+def test_checks_that_python_removes_are_not_reported_as_passed():
+    program = "import tinygrad_cifar as tg; from tinygrad_cifar.testing import check_primitive as c; c(tg.exp, abs)"
+    done = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "check_primitive: the option -O of Python removes the checks; run without it" in done.stderr
+
+
 def test_trial_with_complex_numbers_prints_no_warning(recwarn):
     drops_imaginary_part = tg.primitive("real_double", lambda x: 2 * x.astype(float), x=lambda g: 2 * g)
     others = [name for name in PROPERTIES if name != "vjp_is_linear"]
@@ -277,6 +303,12 @@ CUBE_AT_0 = Case((np.zeros(2),))
     ("arguments", "error", "message"),
     [
         ({"cases": strategies.elementwise}, TypeError, "it is a function that returns a strategy: call it"),
+        ({"operation": tg.hypot}, TypeError, "cannot be called with the arrays of a case: missing a required argument"),
+        (
+            {"cases": lambda rng: Case(rng.normal(size=(2, 3)))},
+            TypeError,
+            r"arrays must be .*; got ndarray: write \(x,\)",
+        ),
         ({"without": ["second order"]}, ValueError, "without must contain names of properties; got 'second order'"),
         ({"examples": 0}, ValueError, "examples must be an integer of at least 1; got 0"),
         ({"kinks": Kink("0", CUBE_AT_0, 1.0, ())}, ValueError, "the kink '0' must have a gradient for each of the 1"),

@@ -122,6 +122,11 @@ def test_hanging_tests_are_caught(write, monkeypatch):
     assert outcome.caught_by == "no end within 5 s"
 
 
+def test_unknown_kind_is_named():
+    with pytest.raises(FaultScoreError, match="kinds must be among: .*; got 'zeros'"):
+        list(score_faults(__file__, kinds=["zeros"]))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -11,6 +11,7 @@ those above them:
 ``properties``     what must hold for a primitive, as functions of a specification and a case
 ``checks``         ``check_primitive``
 ``faults``         faults that are planted into VJPs
+``fault_plugin``   a plugin for pytest that plants one fault
 ``fault_score``    ``python -m tinygrad_cifar.testing FILE``: the share of planted faults that the tests in a file catch
 =================  =====================================================================================================
 
@@ -38,9 +39,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or find_spec("hypothesis") is not None:
-    from tinygrad_cifar.engine.gradcheck import check_gradients as check_gradients
-    from tinygrad_cifar.engine.gradcheck import check_model as check_model
-    from tinygrad_cifar.testing import strategies as strategies
+    from tinygrad_cifar.engine.gradcheck import check_gradients, check_model
+    from tinygrad_cifar.testing import strategies
     from tinygrad_cifar.testing.cases import Case, Kink, Spec, by_element
     from tinygrad_cifar.testing.checks import PrimitiveCheck, PropertyCheck, check_primitive
 else:
@@ -58,5 +58,8 @@ __all__ = [
     "PropertyCheck",
     "Spec",
     "by_element",
+    "check_gradients",
+    "check_model",
     "check_primitive",
+    "strategies",
 ]

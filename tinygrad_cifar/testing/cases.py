@@ -34,7 +34,10 @@ class Case:
     arrays: tuple[Array, ...]
     parameters: tuple[Any, ...] = ()
 
-    def __post_init__(self) -> None:  # a random scalar is not an array
+    def __post_init__(self) -> None:
+        if not isinstance(self.arrays, (tuple, list)):
+            raise TypeError(f"Case: arrays must be a tuple of arrays; got {type(self.arrays).__name__}: write (x,)")
+        # A random scalar is not an array.
         object.__setattr__(self, "arrays", tuple(np.asarray(array) for array in self.arrays))
         if not isinstance(self.parameters, (tuple, list)):
             raise TypeError(f"Case: parameters must be a tuple; got {type(self.parameters).__name__}")

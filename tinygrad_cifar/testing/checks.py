@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
@@ -106,7 +107,7 @@ class PrimitiveCheck:
 
     def __str__(self) -> str:
         width = max(len(check.title) for check in self.properties)
-        lines = [f"{self.operation}", f"{'property':<{width}}  {'cases':>5}  {'error':>7}  verdict"]
+        lines = [self.operation, f"{'property':<{width}}  {'cases':>5}  {'error':>7}  verdict"]
         for check in self.properties:
             error = "" if check.error is None or check.not_applicable else f"{check.error:.1e}"
             lines.append(f"{check.title:<{width}}  {check.cases or '':>5}  {error:>7}  {check.verdict}")
@@ -148,18 +149,19 @@ def check_primitive(  # noqa: PLR0913
     value : callable, optional
         An independent computation of the value, called with the same arguments as ``operation``.
     analytic : bool, optional
-        Whether the gradient is also compared with the complex step. Default: if that gives the derivative that
-        differences give, for the first cases that are drawn.
+        Whether the gradient is also compared with the complex step. If None, it is if that and differences give the
+        same derivative in the first cases. Default: None.
     affine : bool, optional
         Whether the VJPs are also compared exactly with the adjoint, for an operation that is affine in each input.
-        Default: if it is for the first cases that are drawn.
+        If None, they are if it is affine in the first cases. Default: None.
     keeps_dtype : bool
         Whether the result must have the dtype of the inputs. Default: True.
     kinks : Kink or sequence of Kink
         Points without a unique derivative, and the gradients expected there.
     without : sequence of str
-        Properties to leave out, by the name of their function in :mod:`~tinygrad_cifar.testing.properties`, such as
-        ``second_order`` for an operation that cannot be differentiated twice. The table names them. Default: none.
+        Properties to leave out, as they are named in the table or by the name of their function in
+        :mod:`~tinygrad_cifar.testing.properties`: ``second_order`` for an operation that cannot be differentiated
+        twice. The table says that they are left out. Default: none.
     examples : int
         Number of cases for each property. Default: 100.
 
@@ -172,7 +174,10 @@ def check_primitive(  # noqa: PLR0913
     Raises
     ------
     TypeError
-        If ``cases`` draws anything else, or the operation does not return a tensor for tensors.
+        If ``cases`` is neither a strategy nor a function, or draws other than float64 arrays, or if the operation
+        cannot be called with them or does not return a tensor for tensors.
+    RuntimeError
+        If Python runs with the option -O, which removes the checks.
     ValueError
         If no case can be drawn, the result of the operation is not recorded in any case, or a property in ``without``
         does not exist.
@@ -206,6 +211,8 @@ def check_primitive(  # noqa: PLR0913
             f"check_primitive: operation must be a function of tensors; got {type(operation).__name__}. Make one with "
             "tinygrad_cifar.primitive"
         )
+    if not __debug__:
+        raise RuntimeError("check_primitive: the option -O of Python removes the checks; run without it")
     check_count("check_primitive: examples", examples)
     left_out = _as_names(without)
     spec = Spec(operation, _as_cases(cases), value, keeps_dtype=keeps_dtype, kinks=_as_kinks(kinks))
@@ -248,7 +255,8 @@ def _as_kinks(kinks: Any) -> tuple[Kink, ...]:
 
 
 def _as_names(without: Any) -> frozenset[str]:
-    names = [without] if isinstance(without, str) else list(without)
+    by_title = {title: name for name, title in TITLES.items()}
+    names = [by_title.get(name, name) for name in ([without] if isinstance(without, str) else without)]
     for name in names:
         if name not in PROPERTIES:
             raise ValueError(
@@ -289,10 +297,15 @@ def _probe(spec: Spec, analytic: bool | None, affine: bool | None) -> tuple[bool
     """Return whether the operation is analytic and affine: as given, or as the first cases show."""
     recorded, complex_, exact = [], [], []
     others: set[str] = set()
+    wrong_calls: list[TypeError] = []
 
     @_settings(_PROBES)
     @given(case=spec.cases, seed=seeds)
     def look(case: Case, seed: int) -> None:
+        try:
+            _bind(spec, case)
+        except TypeError as error:
+            wrong_calls.append(error)
         try:
             out = bound(spec, case)(*leaves(case))
             if not isinstance(out, Tensor):
@@ -311,6 +324,8 @@ def _probe(spec: Spec, analytic: bool | None, affine: bool | None) -> tuple[bool
             look()
     except (Unsatisfiable, InvalidArgument) as error:
         raise ValueError(f"check_primitive: no case can be drawn from cases ({error})") from error
+    if wrong_calls:
+        raise TypeError(f"check_primitive: the operation cannot be called with the arrays of a case: {wrong_calls[0]}")
     if others:
         raise TypeError(
             f"check_primitive: the operation must return a tensor for tensors; it returned a {' or '.join(others)}"
@@ -321,6 +336,15 @@ def _probe(spec: Spec, analytic: bool | None, affine: bool | None) -> tuple[bool
             "operations or with a primitive that has VJPs"
         )
     return all(complex_) if analytic is None else analytic, all(exact) if affine is None else affine
+
+
+def _bind(spec: Spec, case: Case) -> None:
+    """Raise a TypeError if the operation takes another number of arguments; not if its arguments are not known."""
+    try:
+        signature = inspect.signature(spec.call)
+    except ValueError:
+        return
+    signature.bind(*case.arrays, *case.parameters)
 
 
 def _is_analytic(spec: Spec, case: Case) -> bool:
@@ -362,10 +386,10 @@ def _check_property(name: str, spec: Spec, examples: int) -> PropertyCheck:
 
     try:
         holds()
-    except Exception as error:
+    except Exception:
         if not smallest:
             raise  # not an error of the operation
-        return PropertyCheck(name, len(errors) + 1, failure=smallest[0] or str(error))
+        return PropertyCheck(name, len(errors) + 1, failure=smallest[0])
     numbers = [error for error in errors if error is not None]
     if name == "broadcasting" and not numbers:
         return PropertyCheck(name, not_applicable="not element-wise")
@@ -387,14 +411,21 @@ def _describe(argument: Any) -> str:
 
 
 def _check_kink(spec: Spec, kink: Kink) -> PropertyCheck:
+    try:
+        failure = _find_difference_at(spec, kink)
+    except Exception as error:  # noqa: BLE001 (of the operation, or a cotangent of another shape)
+        failure = _describe_failure(kink.case, error)
+    return PropertyCheck(kink.name, 1, failure=failure)
+
+
+def _find_difference_at(spec: Spec, kink: Kink) -> str:
+    """Return which gradient at a kink is not the one expected; empty if there is none."""
     variables = leaves(kink.case)
     out = bound(spec, kink.case)(*variables)
     if node_of(out) is None:
-        return PropertyCheck(kink.name, 1, failure="the result is not recorded")
+        return "the result is not recorded"
     gradients = grad(out, variables, np.broadcast_to(np.asarray(kink.cotangent, dtype=out.dtype), out.shape))
     for i, (gradient, expected) in enumerate(zip(gradients, kink.gradients, strict=True)):
         if not np.array_equal(gradient.data, expected):
-            return PropertyCheck(
-                kink.name, 1, failure=f"the gradient of input {i} is {gradient.data.tolist()}, not {expected}"
-            )
-    return PropertyCheck(kink.name, 1)
+            return f"the gradient of input {i} is {gradient.data.tolist()}, not {expected}"
+    return ""

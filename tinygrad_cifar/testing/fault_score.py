@@ -1,8 +1,8 @@
 """The share of planted faults that the tests in a file catch: ``python -m tinygrad_cifar.testing FILE``.
 
 The tests are run once as they are, and once with each fault in each VJP of each primitive that they make, in a process
-of its own. A test that fails catches the fault. Not counted is a change that is proved to change nothing, and one with
-which the VJP returned the right result in every call that the tests made.
+of its own. A test that fails catches the fault. A change that is proved to have no effect is not counted, nor is one
+with which the VJP returned the right result in every call that the tests made.
 """
 
 # ruff: noqa: T201 (a command line)
@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 from tinygrad_cifar.testing.faults import NOTHING, VALUE_FAULTS
 
 _PASSED, _FAILED, _NOTHING_COLLECTED = 0, 1, 5  # exit statuses of pytest
-_LEAST_LIMIT, _TIMES_AS_LONG = 60, 10  # seconds
+_LEAST_LIMIT = 60.0  # seconds, with a fault
+_TIMES_AS_LONG = 10  # as without a fault
 TIME_LIMIT = 600.0  # seconds
 
 
@@ -105,12 +106,15 @@ def score_faults(
     Raises
     ------
     FaultScoreError
-        If there is no such file, its tests do not pass without a fault within the time limit, they make no primitive,
-        or make one inside a test, or if pytest or Hypothesis is not installed.
+        If there is no such kind or file, its tests do not pass without a fault within the time limit, they make no
+        primitive, or make one inside a test, or if pytest or Hypothesis is not installed.
     """
     for library, name in (("pytest", "pytest"), ("hypothesis", "Hypothesis")):
         if find_spec(library) is None:
             raise FaultScoreError(f"{name} is not installed; install the extra test: pip install '.[test]'")
+    for kind in kinds:
+        if kind not in (*VALUE_FAULTS, NOTHING):
+            raise FaultScoreError(f"kinds must be among: {', '.join(VALUE_FAULTS)}; got {kind!r}")
     if not Path(str(file).partition("::")[0]).exists():
         raise FaultScoreError(f"{file} does not exist; name a file or a folder of tests")
     with tempfile.TemporaryDirectory() as folder:

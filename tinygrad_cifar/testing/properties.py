@@ -136,7 +136,9 @@ def step_into_the_complex_plane(spec: Spec, case: Case, rng: np.random.Generator
         terms = max(np.max(np.abs(expected), initial=0.0), 0.1 * np.max(np.abs(g), initial=0.0))
         scale = np.maximum(np.abs(expected), 1e-2 * terms)
         error = np.abs(gradient.data - expected)
-        assert np.all(error <= 1e-12 * scale), f"input {i}: {gradient.data} is not {expected}"
+        assert np.all(error <= 1e-12 * scale), (
+            f"the gradient of input {i} is {gradient.data}; the complex step gives {expected}"
+        )
         worst = max(worst, float(np.max(error / np.where(scale == 0, 1, scale), initial=0.0)))
     return worst
 
@@ -362,11 +364,11 @@ def float32_agrees(spec: Spec, case: Case, rng: np.random.Generator) -> None:
     """Check that value and gradient in float32 equal those in float64, up to rounding."""
     rounded = case.astype(np.float32)
     small, large = leaves(rounded), leaves(rounded.astype(np.float64))
-    out, exact = bound(spec, rounded)(*small), bound(spec, rounded)(*large)
-    np.testing.assert_allclose(out.data, exact.data, rtol=1e-5, atol=1e-4)
+    out, wide = bound(spec, rounded)(*small), bound(spec, rounded)(*large)
+    np.testing.assert_allclose(out.data, wide.data, rtol=1e-5, atol=1e-4)
     if out.requires_grad:
         g = draw_cotangent(out, rng)
-        for gradient, expected in zip(grad(out, small, g), grad(exact, large, g), strict=True):
+        for gradient, expected in zip(grad(out, small, g), grad(wide, large, g), strict=True):
             largest = np.max(np.abs(expected.data), initial=1.0)
             # A VJP may subtract elements of the cotangent, whose rounding then remains, however small the difference.
             rounding = np.finfo(np.float32).eps * np.max(np.abs(g), initial=0.0)

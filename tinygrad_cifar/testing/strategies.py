@@ -132,7 +132,7 @@ def shapes(min_dims: int = 0, max_dims: int = 3) -> st.SearchStrategy[Shape]:
     """
     ordinary = npst.array_shapes(min_dims=max(min_dims, 1), max_dims=max_dims, min_side=2, max_side=3)
     odd = npst.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=0, max_side=2)
-    return st.one_of(ordinary, ordinary.map(tuple), odd)
+    return st.one_of(ordinary, ordinary.map(tuple), odd)  # one_of leaves out a strategy that is given twice
 
 
 def broadcastable(count: int) -> st.SearchStrategy[tuple[Shape, ...]]:

@@ -73,7 +73,8 @@ _max_pool2d = primitive(
         "Maximum of windows of images.",
         "max over a, b of x[n, s i + d a - p, s j + d b - p, c]",
         x="g at the first largest element of each window, and 0 elsewhere",
-        note="Elements that tie for the maximum: the first in the order of rows and columns receives the cotangent.",
+        note="Elements that tie for the maximum: the first in the order of rows and columns receives the cotangent. "
+        "The others receive the cotangent times 0, which is NaN if it is infinite.",
     ),
 )
 _spread_to_maxima = primitive(
