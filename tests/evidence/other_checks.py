@@ -1,4 +1,4 @@
-"""What the gradient checks of several libraries catch: the same faults, planted into the same functions.
+"""What the gradient checks of several libraries catch: the same faults, injected into the same functions.
 
     python -m tests.evidence.other_checks         measures, and writes docs/gradient_checks.md
 
@@ -267,7 +267,7 @@ def format_page(rows: list[list[Any]], versions: str) -> str:
 
 Written by `python -m tests.evidence.other_checks`: {versions}.
 
-The same faults were planted into the VJPs of the same functions (a cube, a product of two arrays, a product of
+The same faults were injected into the VJPs of the same functions (a cube, a product of two arrays, a product of
 matrices, as user-defined operations of each library), one at a time, in the VJP of the first input. Each check ran with
 its default settings at the same point, of second order where it has one; `check_primitive` draws points of its own. A
 cell says for how many of the three functions the check failed. The first row is the control: no fault.

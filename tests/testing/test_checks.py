@@ -1,4 +1,4 @@
-"""``check_primitive``: right primitives pass, each planted fault fails, and the table says what was found."""
+"""``check_primitive``: right primitives pass, each injected fault fails, and the table says what was found."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_operation_of_another_dtype_passes_if_that_is_said():
 
 @pytest.mark.parametrize("input", ["x", "y"])
 @pytest.mark.parametrize("kind", VALUE_FAULTS)
-def test_planted_fault_fails(kind, input):
+def test_injected_fault_fails(kind, input):
     """Each kind, in each VJP of a primitive of the library."""
     with inject_into_vjp(kind, "divide", input):
         assert not check_primitive(tg.divide, PAIRS, examples=FEW).passed

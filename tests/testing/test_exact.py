@@ -1,4 +1,4 @@
-"""The exact comparison of VJPs with the adjoint: what it proves, and that it finds every planted fault."""
+"""The exact comparison of VJPs with the adjoint: what it proves, and that it finds every injected fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("kind", VISIBLE)
 @pytest.mark.parametrize("place", OPERATIONS)
-def test_planted_fault_is_found(place, kind):
+def test_injected_fault_is_found(place, kind):
     operation, shapes = OPERATIONS[place]
     exact.check_adjoint(operation, shapes, np.random.default_rng(0))
     with inject_into_vjp(kind, *place.split(".")), pytest.raises((AssertionError, RuntimeError, ValueError)):

@@ -1,4 +1,4 @@
-"""``python -m tinygrad_cifar.testing``: the share of planted faults that tests catch."""
+"""``python -m tinygrad_cifar.testing``: the share of injected faults that tests catch."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_one_test_of_a_file_can_be_named(write):
 
 @pytest.mark.parametrize("options", ["-n 2", "-n 2 --dist loadfile", "-d --tx 2*popen", "-qq --no-summary"])
 def test_options_in_the_settings_of_the_project_are_no_obstacle(write, options):
-    """The fault is planted in one process, and the report does not depend on what pytest prints."""
+    """The fault is injected in one process, and the report does not depend on what pytest prints."""
     path = write(PRIMITIVE + GRADIENT)
     write(f"[pytest]\naddopts = {options}\n", "pytest.ini")
     (outcome,) = score_faults(path, kinds=["negated"])
@@ -123,7 +123,7 @@ def test_hanging_tests_are_caught(write, monkeypatch):
 
 
 def test_unknown_kind_is_named():
-    with pytest.raises(FaultScoreError, match="kinds must be among: .*; got 'zeros'"):
+    with pytest.raises(FaultScoreError, match=r"kinds must be among: .*; got 'zeros'"):
         list(score_faults(__file__, kinds=["zeros"]))
 
 
@@ -132,16 +132,16 @@ def test_unknown_kind_is_named():
     [
         (
             PRIMITIVE + "def test_wrong():\n    assert cube(2.0) == 9",
-            "must pass before faults are planted: .*test_wrong",
+            "must pass before faults are injected: .*test_wrong",
         ),
         (PRIMITIVE, "contains no tests"),
         ("def test_nothing():\n    pass", "make no primitive of their own"),
         (
             "import nothing_of_this_name\ndef test():\n    pass",
-            "must pass before faults are planted: .*test_cube.py: ModuleNotFoundError: No module named 'nothing_of_",
+            "must pass before faults are injected: .*test_cube.py: ModuleNotFoundError: No module named 'nothing_of_",
         ),
-        ("def test(:\n    pass", "must pass before faults are planted: .*test_cube.py: SyntaxError: "),
-        ("import os\nos._exit(0)", "must pass before faults are planted"),
+        ("def test(:\n    pass", "must pass before faults are injected: .*test_cube.py: SyntaxError: "),
+        ("import os\nos._exit(0)", "must pass before faults are injected"),
         (
             PRIMITIVE.replace("cube = ", "def make():\n    return ") + "def test_value():\n    assert make()(2.0) == 8",
             "the primitive cube is made inside a test",
@@ -154,14 +154,14 @@ def test_tests_that_cannot_be_scored_are_explained(write, text, message):
 
 
 def test_name_of_a_missing_test_is_explained(write):
-    with pytest.raises(FaultScoreError, match=r"must pass before faults are planted: not found: .*::test_other"):
+    with pytest.raises(FaultScoreError, match=r"must pass before faults are injected: not found: .*::test_other"):
         next(score_faults(f"{write(PRIMITIVE + VALUE)}::test_other"))
 
 
 def test_error_in_the_configuration_of_the_tests_is_explained(write):
     path = write(PRIMITIVE + VALUE)
     write("import nothing_of_this_name", "conftest.py")
-    with pytest.raises(FaultScoreError, match="are planted: ModuleNotFoundError: No module named 'nothing_of_"):
+    with pytest.raises(FaultScoreError, match="are injected: ModuleNotFoundError: No module named 'nothing_of_"):
         next(score_faults(path))
 
 

@@ -1,4 +1,4 @@
-"""Hand-derived gradients with planted mistakes: the programs, the judge of sentences, and the runner.
+"""Hand-derived gradients with injected mistakes: the programs, the judge of sentences, and the runner.
 
 The doctor itself is not asked here: sentences are written below, and the runner is given doctors that answer in a known
 way.
@@ -168,7 +168,7 @@ def test_costs_of_tensors_have_the_same_gradients(program):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_planted_mistakes_change_the_gradient(name):
+def test_injected_mistakes_change_the_gradient(name):
     checked = 0
     for case in draw_cases(SETS[name][1:4], 7, share=0.3):
         assert check_case(case) == "", case.title
@@ -256,8 +256,8 @@ def test_sentences_about_other_mistakes_are_rejected(program):
     compared = 0
     wrongly_accepted = []
     for said in cases_with_truths(program):
-        for planted in cases_with_truths(program):
-            truth, other = planted.truths[0], said.truths[0]
+        for injected in cases_with_truths(program):
+            truth, other = injected.truths[0], said.truths[0]
             equal = {truth.mistake, *[t.mistake for t in truth.same]} & {
                 other.mistake,
                 *[t.mistake for t in other.same],
@@ -279,8 +279,8 @@ def test_sentences_about_another_place_are_rejected(program):
     """The kind is right, but the place is that of the same mistake elsewhere in the network."""
     cases = cases_with_truths(program)
     for said in cases:
-        for planted in cases:
-            truth, other = planted.truths[0], said.truths[0]
+        for injected in cases:
+            truth, other = injected.truths[0], said.truths[0]
             if other.mistake != truth.mistake or not truth.place or {*truth.place} & {*other.place}:
                 continue
             for sentence in sentences_about(other) if other.place else ():

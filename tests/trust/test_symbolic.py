@@ -1,4 +1,4 @@
-"""VJPs of element-wise primitives are proved to be the derivatives, and the proof fails for planted faults."""
+"""VJPs of element-wise primitives are proved to be the derivatives, and the proof fails for injected faults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VISIBLE = ["zero", "negated", "times 1.001", "ignores the cotangent", "returns t
 
 @pytest.mark.parametrize("kind", VISIBLE)
 @pytest.mark.parametrize("place", ["tanh.x", "divide.y", "power.y", "sigmoid.x", "gelu_tanh.x", "hypot.x"])
-def test_planted_fault_is_not_proved(place, kind):
+def test_injected_fault_is_not_proved(place, kind):
     name, input = place.split(".")
     with inject_into_vjp(kind, name, input):
         proofs = symbolic.prove(name, symbolic.calls_of(name)[0])

@@ -1,4 +1,4 @@
-"""Checks of primitives: the properties, strategies and planted faults that the library's own tests consist of.
+"""Checks of primitives: the properties, strategies and injected faults that the library's own tests consist of.
 
 Needs the extra ``test`` (Hypothesis and pytest). :func:`check_primitive` checks one operation and says in a table what
 holds; :func:`check_model` and :func:`check_gradients` check a model and a function. The modules, which import only from
@@ -10,9 +10,9 @@ those above them:
 ``exact``          VJPs of affine operations, compared without a tolerance
 ``properties``     what must hold for a primitive, as functions of a specification and a case
 ``checks``         ``check_primitive``
-``faults``         faults that are planted into VJPs
-``fault_plugin``   a plugin for pytest that plants one fault
-``fault_score``    ``python -m tinygrad_cifar.testing FILE``: the share of planted faults that the tests in a file catch
+``faults``         faults that are injected into VJPs
+``fault_plugin``   a plugin for pytest that injects one fault
+``fault_score``    ``python -m tinygrad_cifar.testing FILE``: the share of injected faults that tests catch
 =================  =====================================================================================================
 
 Parameters of an operation, such as an axis, are part of a :class:`Case`; a point without a unique derivative is a

@@ -1,21 +1,22 @@
-"""A plugin of pytest that plants one fault, or reports the primitives that are there to plant faults into.
+"""A plugin of pytest that injects one fault, or reports the primitives that are there to inject faults into.
 
 ``python -m pytest -p tinygrad_cifar.testing.fault_plugin`` with the environment variables
 
 =========================  =============================================================================================
-``TINYGRAD_CIFAR_FAULT``   the fault, ``<kind>: <primitive>.<input>``; planted once the tests are collected
+``TINYGRAD_CIFAR_FAULT``   the fault, ``<kind>: <primitive>.<input>``; injected once the tests are collected
 ``TINYGRAD_CIFAR_REPORT``  a file that receives the report, as JSON (:class:`Report`)
 =========================  =============================================================================================
 
-The tests run in one process, whatever the options of pytest-xdist: the fault is planted in this one.
+The tests run in one process, whatever the options of pytest-xdist: the fault is injected in this one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import pytest
 
@@ -39,10 +40,10 @@ class Report(TypedDict):
         The first test or file that failed; empty if none did.
     error : str
         The last line of the error, if a file could not be imported.
-    planted : bool
-        Whether the fault was planted.
+    injected : bool
+        Whether the fault was injected.
     no_fault : str
-        Why the planted change changes nothing, if that is proved.
+        Why the injected change changes nothing, if that is proved.
     unchanged : bool
         Whether the results of the changed VJP were the right ones in every call.
     """
@@ -51,9 +52,17 @@ class Report(TypedDict):
     made_by_tests: list[str]
     failed: str
     error: str
-    planted: bool
+    injected: bool
     no_fault: str
     unchanged: bool
+
+
+class _Injection(NamedTuple):
+    """The fault that is injected, the comparison of its results with the right ones, and why it has no effect."""
+
+    fault: AbstractContextManager[faults.Comparison]
+    comparison: faults.Comparison
+    proof: str
 
 
 _report: Report = {
@@ -61,12 +70,12 @@ _report: Report = {
     "made_by_tests": [],
     "failed": "",
     "error": "",
-    "planted": False,
+    "injected": False,
     "no_fault": "",
     "unchanged": False,
 }
 _before: dict[str, Primitive] = {}  # the primitives before the first test
-_planted: list[Any] = []
+_injection: _Injection | None = None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,7 +88,8 @@ def pytest_cmdline_main(config: Any) -> Any:
 
 
 def pytest_collection_finish(session: Any) -> None:  # noqa: ARG001 (the name is pytest's)
-    """Plant the fault: the primitives of the tests have been made by now."""
+    """Inject the fault: the primitives of the tests have been made by now."""
+    global _injection  # noqa: PLW0603 (the state of a plugin)
     _before.update(PRIMITIVES)
     _report["vjps"] = [(op.name, input) for op in _primitives_of_users() for input in op.vjps]
     if title := os.environ.get(FAULT):
@@ -88,8 +98,8 @@ def pytest_collection_finish(session: Any) -> None:  # noqa: ARG001 (the name is
             return  # reported as missing
         proved = kind == "returns the cotangent" and faults.returns_the_cotangent(name, input)
         fault = faults.inject_and_compare(kind, name, input)
-        _planted.extend((fault, fault.__enter__(), "the VJP does nothing else" if proved else ""))
-        _report["planted"] = True
+        _injection = _Injection(fault, fault.__enter__(), "the VJP does nothing else" if proved else "")
+        _report["injected"] = True
 
 
 def pytest_exception_interact(call: Any, report: Any) -> None:
@@ -107,13 +117,13 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 def pytest_sessionfinish(session: Any) -> None:  # noqa: ARG001 (as above)
     """Write the report, and remove the fault."""
+    global _injection  # noqa: PLW0603 (as above)
     _report["made_by_tests"] = [op.name for op in _primitives_of_users() if _before.get(op.name) is not op]
-    if _planted:
-        fault, comparison, reason = _planted
-        fault.__exit__(None, None, None)
-        _report["no_fault"] = reason or faults.explain_no_fault(*split_title(os.environ[FAULT]))
-        _report["unchanged"] = comparison.unchanged
-        _planted.clear()
+    if _injection is not None:
+        _injection.fault.__exit__(None, None, None)
+        _report["no_fault"] = _injection.proof or faults.explain_no_fault(*split_title(os.environ[FAULT]))
+        _report["unchanged"] = _injection.comparison.unchanged
+        _injection = None
     if path := os.environ.get(REPORT):
         Path(path).write_text(json.dumps(_report), encoding="utf-8")
 

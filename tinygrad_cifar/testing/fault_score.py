@@ -1,4 +1,4 @@
-"""The share of planted faults that the tests in a file catch: ``python -m tinygrad_cifar.testing FILE``.
+"""The share of injected faults that the tests in a file catch: ``python -m tinygrad_cifar.testing FILE``.
 
 The tests are run once as they are, and once with each fault in each VJP of each primitive that they make, in a process
 of its own. A test that fails catches the fault. A change that is proved to have no effect is not counted, nor is one
@@ -67,9 +67,9 @@ class FaultOutcome(NamedTuple):
 
 
 class FaultScoreError(ValueError):
-    """Raised if faults cannot be planted.
+    """Raised if faults cannot be injected.
 
-    The tests do not pass as they are, or make no primitive where faults can be planted, or pytest is not installed.
+    The tests do not pass as they are, or make no primitive where faults can be injected, or pytest is not installed.
     """
 
 
@@ -81,7 +81,7 @@ def score_faults(
     processes: int = 1,
     time_limit: float = TIME_LIMIT,
 ) -> Iterator[FaultOutcome]:
-    """Plant each fault in turn, and yield whether the tests in a file catch it.
+    """Inject each fault in turn, and yield whether the tests in a file catch it.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def _run_without_fault(file: Path | str, path: Path, limit: float) -> dict[str, 
             error = _last_message(output)
         where = "".join(f": {part}" for part in (failed, error) if part)
         raise FaultScoreError(
-            f"the tests in {file} must pass before faults are planted{where}; run: python -m pytest {file}"
+            f"the tests in {file} must pass before faults are injected{where}; run: python -m pytest {file}"
         )
     return report
 
@@ -163,7 +163,7 @@ def _select_vjps(file: Path | str, report: dict[str, Any], primitives: Sequence[
     for name in report["made_by_tests"]:
         if not primitives or name in primitives:
             raise FaultScoreError(
-                f"the primitive {name} is made inside a test, where no fault can be planted; make it at the top of a "
+                f"the primitive {name} is made inside a test, where no fault can be injected; make it at the top of a "
                 "module, or name the primitives to change with --primitive"
             )
     vjps = [tuple(vjp) for vjp in report["vjps"] if not primitives or vjp[0] in primitives]
@@ -193,7 +193,7 @@ def _try_fault(file: Path | str, kind: str, place: str, report: Path, limit: flo
         status, output, found = _run_tests(file, report, f"{kind}: {place}", limit)
     except subprocess.TimeoutExpired:
         return FaultOutcome(kind, place, f"no end within {limit:.0f} s")
-    if status not in (_PASSED, _FAILED) or not found.get("planted"):
+    if status not in (_PASSED, _FAILED) or not found.get("injected"):
         raise FaultScoreError(f"pytest ended with status {status} with the fault {kind} in {place}:\n{output[-2000:]}")
     if status == _FAILED:
         return FaultOutcome(kind, place, found["failed"].partition("::")[2] or "a test")
@@ -223,10 +223,10 @@ def _run_tests(
 
 
 class KindScore(NamedTuple):
-    """How many faults of one kind were planted and caught, and how many changes were proved to be none."""
+    """How many faults of one kind were injected and caught, and how many changes were proved to be none."""
 
     kind: str
-    planted: int
+    injected: int
     caught: int
     no_fault: int
 
@@ -238,7 +238,7 @@ def score_by_kind(outcomes: Sequence[FaultOutcome]) -> list[KindScore]:
     --------
     >>> from tinygrad_cifar.testing.fault_score import FaultOutcome, score_by_kind
     >>> score_by_kind([FaultOutcome("zero", "cube.x", "test_cube"), FaultOutcome("zero", "root.x", "")])
-    [KindScore(kind='zero', planted=2, caught=1, no_fault=0)]
+    [KindScore(kind='zero', injected=2, caught=1, no_fault=0)]
     """
     scores = []
     for kind in dict.fromkeys(outcome.kind for outcome in outcomes if outcome.kind != NOTHING):
@@ -256,7 +256,7 @@ def format_score(outcomes: Sequence[FaultOutcome]) -> str:
     --------
     >>> from tinygrad_cifar.testing.fault_score import FaultOutcome, format_score
     >>> print(format_score([FaultOutcome("zero", "cube.x", "test_cube"), FaultOutcome("negated", "cube.x", "")]))
-    fault                        planted  caught
+    fault                        injected  caught
     zero                               1       1
     negated                            1       0
     all                                2       1  (50 %)
@@ -264,13 +264,13 @@ def format_score(outcomes: Sequence[FaultOutcome]) -> str:
     Not caught by any test:
       negated: cube.x
     """
-    lines = [f"{'fault':27}{'planted':>9}{'caught':>8}"]
+    lines = [f"{'fault':27}{'injected':>9}{'caught':>8}"]
     scores = score_by_kind(outcomes)
-    lines += [f"{score.kind:27}{score.planted:>9}{score.caught:>8}" for score in scores]
-    planted = sum(score.planted for score in scores)
+    lines += [f"{score.kind:27}{score.injected:>9}{score.caught:>8}" for score in scores]
+    injected = sum(score.injected for score in scores)
     caught = sum(score.caught for score in scores)
-    share = f"  ({100 * caught / planted:.0f} %)" if planted else ""
-    lines.append(f"{'all':27}{planted:>9}{caught:>8}{share}")
+    share = f"  ({100 * caught / injected:.0f} %)" if injected else ""
+    lines.append(f"{'all':27}{injected:>9}{caught:>8}{share}")
     proved = [f"{each.kind}: {each.place}, {each.no_fault}" for each in outcomes if each.no_fault]
     lines += _section("Changes that are proved to change nothing, and not counted:", proved)
     unchanged = [f"{each.kind}: {each.place}" for each in outcomes if each.unchanged]
@@ -297,10 +297,10 @@ def _wrap(text: str, **indents: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0 if every fault was caught, 1 if not, and 2 if faults could not be planted."""
+    """Run the command; return 0 if every fault was caught, 1 if not, and 2 if faults could not be injected."""
     parser = argparse.ArgumentParser(
         prog="python -m tinygrad_cifar.testing",
-        description="Plant faults into the VJPs of your primitives, one at a time, and say what share of them your "
+        description="Inject faults into the VJPs of your primitives, one at a time, and say what share of them your "
         "tests catch.",
     )
     parser.add_argument("file", metavar="FILE", help="file or folder of tests, or FILE::TEST, as for pytest")
@@ -331,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for outcome in score_faults(options.file, **given):
             outcomes.append(outcome)
             if sys.stderr.isatty():
-                print(f"\r{len(outcomes)} faults planted", end="", file=sys.stderr)
+                print(f"\r{len(outcomes)} faults injected", end="", file=sys.stderr)
     except FaultScoreError as error:
         print("\n".join(_wrap(f"error: {error}")), file=sys.stderr)
         return 2

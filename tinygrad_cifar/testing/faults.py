@@ -1,10 +1,10 @@
-"""Faults that are planted into a VJP, to learn whether tests notice.
+"""Faults that are injected into a VJP, to learn whether tests notice.
 
-A fault is one kind of error, such as a factor of 1.001 in one element, in one VJP of one primitive. A planted change
+A fault is one kind of error, such as a factor of 1.001 in one element, in one VJP of one primitive. An injected change
 counts as equivalent to the original only if that is proved: a VJP that returns its cotangent, whatever it is, cannot be
 wrong by returning it (:func:`returns_the_cotangent`); a VJP that receives no array but its cotangent has no other to
-write to, and one element is its own mean (:func:`explain_no_fault`). Whether another change changes a result in the
-calls that tests make is observed (:func:`inject_and_compare`): the reverse of a constant array is that array.
+write to, and one element is its own mean (:func:`explain_no_fault`). Other changes are compared with the right VJP in
+each call of the tests (:func:`inject_and_compare`): the reverse of a constant array is that array.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Comparison:
         """
         return self._rearranges and self._compared and not self.changed
 
-    def between(self, right: Apply, faulty: Apply) -> Apply:
+    def wrap(self, right: Apply, faulty: Apply) -> Apply:
         """Return the faulty VJP, compared with the right one until their results differ."""
 
         def compared(*given: Any) -> Any:
@@ -202,7 +202,7 @@ def inject_and_compare(kind: str, name: str, input: str) -> Iterator[Comparison]
     vjp = PRIMITIVES[name].vjps[input]
     right, comparison = vjp.apply, Comparison(kind)
     with inject_into_vjp(kind, name, input):
-        vjp.apply = comparison.between(right, vjp.apply)
+        vjp.apply = comparison.wrap(right, vjp.apply)
         yield comparison
 
 
@@ -212,7 +212,7 @@ def forget_effects() -> None:
 
 
 def returns_the_cotangent(name: str, input: str) -> bool:
-    """Prove that a VJP returns its cotangent: applied to an object without methods, it returns the same object."""
+    """Return whether a VJP only returns its cotangent: applied to an object without methods, it returns that object."""
     thing = object()
     try:
         return PRIMITIVES[name].vjps[input].apply(thing) is thing
@@ -221,9 +221,9 @@ def returns_the_cotangent(name: str, input: str) -> bool:
 
 
 def explain_no_fault(kind: str, name: str, input: str) -> str:
-    """Prove, after the tests, that an injected change has had no effect, because there was nothing to change.
+    """Return why an injected change has had no effect in the tests; empty if that is not proved.
 
-    To be called while the fault is not planted.
+    To be called while the fault is not injected.
     """
     op = PRIMITIVES[name]
     vjp = op.vjps[input]

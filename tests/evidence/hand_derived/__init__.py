@@ -1,4 +1,4 @@
-"""Hand-derived gradients, right and with planted mistakes: an independent measurement of the gradient doctor.
+"""Hand-derived gradients, right and with injected mistakes: an independent measurement of the gradient doctor.
 
     python -m tests.evidence.hand_derived [--set NAME] [--seed N] [--share S] [--json FILE]
 
@@ -8,7 +8,7 @@ validation set.
 
 Modules in reading order:
 
-- :mod:`programs`: a cost and its gradient in the words of a student, and the edits that plant a mistake in it.
+- :mod:`programs`: a cost and its gradient in the words of a student, and the edits that inject a mistake in it.
 - :mod:`development`, :mod:`validation`, :mod:`second_validation`, :mod:`third_validation`, :mod:`held_out`: the
   sets of programs, written apart.
 - :mod:`cases`: a program with drawn sizes, style, names, layout, precision, container and mistakes; its source is

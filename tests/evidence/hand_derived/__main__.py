@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None, ask: Callable[[Case], Answer] |
     """Run the command and return its status; ``ask`` replaces the doctor."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.evidence.hand_derived",
-        description="Measure how often the gradient doctor names planted mistakes right.",
+        description="Measure how often the gradient doctor names injected mistakes right.",
     )
     parser.add_argument("--set", choices=tuple(SEEDS), default="development")
     parser.add_argument("--seed", type=int, help="draw other sizes, names and styles (default: the fixed seed)")

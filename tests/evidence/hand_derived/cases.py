@@ -70,7 +70,7 @@ class Case:
     draw
         Returns another problem, of other sizes, from a seed.
     truths
-        The planted mistakes; empty if the gradient is right or spoiled.
+        The injected mistakes; empty if the gradient is right or spoiled.
     """
 
     kind: str  # "right", "wrong", "pair" or "unknown"
@@ -342,9 +342,9 @@ def with_truths(case: Case) -> Case:
         )
 
     truths = []
-    for planted in case.edits:
+    for injected in case.edits:
         readings = []
-        for edit in (planted, *[edit for edit in table.same[planted] if edit is not planted]):
+        for edit in (injected, *[edit for edit in table.same[injected] if edit is not injected]):
             place = tuple(edit.place.split())
             affected = table.affected[edit]
             readings.append(

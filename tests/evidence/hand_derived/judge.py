@@ -1,4 +1,4 @@
-"""Whether a sentence names a planted mistake: its kind and its place.
+"""Whether a sentence names an injected mistake: its kind and its place.
 
 A mistake has several descriptions that are equally right: the factor in words or as a formula, the place by the name of
 a variable, of a parameter, by a line, or as the list of all gradients that are wrong. Each description is a tuple of
@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 
 class Truth(NamedTuple):
-    """A planted mistake, in the names of the case."""
+    """An injected mistake, in the names of the case."""
 
     mistake: str
     place: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""A program: a cost and its gradient as source text, and the edits that plant one mistake each.
+"""A program: a cost and its gradient as source text, and the edits that inject one mistake each.
 
 The text of a program uses fixed names (``X``, ``W1``, ``lam``, ...). Three tokens are replaced when a case is made:
 ``PENALTY(W, V)`` is the L2 term of the cost, ``CLAM`` its factor in the cost, and ``DLAM`` that factor in the gradient.
