@@ -8,7 +8,7 @@ They are judged by hand, one by one. The keys are the identities that ``python -
 
 EQUIVALENT: dict[str, str] = {
     "course/evaluation: `10000` to `10001` in `_BLOCK_SIZE = 10_000  # images evaluated together; it bounds the memory of an evaluation`": "the size of a block changes the memory only",
-    "data/augmentation:augment_flip: `rng.random(len(pixels)) < 0.5` to `rng.random(len(pixels)) <= 0.5` in `flipped = rng.random(len(pixels)) < 0.5  # noqa: PLR2004`": "a number equals 0.5 with a probability of 2**-53",
+    "data/augmentation:augment_flip: `make_generator('augment_flip', rng).random(len(pixels)) < 0.5` to `make_generator('augment_flip', rng).random(len(pixels)) <= 0.5` in `flipped = make_generator(\"augment_flip\", rng).random(len(pixels)) < 0.5  # noqa: PLR2004`": "a number equals 0.5 with a probability of 2**-53",
     "data/cifar10:_read_binary_batch: `1` to `2` in `records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)`": "NumPy takes any negative length as the unknown one",
     "data/cifar10:read_cifar10: `True` to `False` in `for name, batch in zip(version.batches, batches, strict=True):`": "the two always have the same length",
     "data/fetch:_Download.discard: `True` to `False` in `self.part.unlink(missing_ok=True)`": "there is a file whenever it is called",
@@ -16,7 +16,6 @@ EQUIVALENT: dict[str, str] = {
     "engine/tracing: `2` to `3` in `_NAN, _INFINITE, _FINITE = 2, 1, 0`": "only the order of the severities matters",
     "engine/tracing:_NonFiniteWatcher.__init__: `self.vjp: VJP | None = None` to `pass` in `self.vjp: VJP | None = None`": "the VJP is read only if there is a node, and both are set together",
     "engine/tracing:_NonFiniteWatcher.on_accumulate: `0` to `1` in `if total is terms[0]:`": "a sum that is its first term has its severity",
-    "engine/locations:caller_location: `2` to `3` in `frame: FrameType | None = sys._getframe(2)`": "the skipped frame is one of the engine, which the loop skips as well",
     "engine/tracing:_is_finite: `0` to `1` in `return bool(total - total == 0) or bool(np.isfinite(x).all())`": "then every element is checked, which is slower",
     "engine/tracing:_is_finite: `total - total` to `total + total` in `return bool(total - total == 0) or bool(np.isfinite(x).all())`": "unless the sum is 0, every element is checked, which is slower",
     "experiments/jobs: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",
@@ -24,7 +23,7 @@ EQUIVALENT: dict[str, str] = {
     "nn/functional:cross_entropy: `False` to `True` in `p = rows.astype(log_p.dtype, copy=False)  # so that float64 rows do not promote a float32 loss`": "a copy has the same values",
     "nn/optim/base:blocks: `1` to `2` in `flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]`": "NumPy takes any negative length as the unknown one",
     "nn/optim/base:blocks: `_BLOCK_BYTES // w.itemsize` to `_BLOCK_BYTES * w.itemsize` in `size = _BLOCK_BYTES // w.itemsize`": "the size of the blocks changes the speed only",
-    "nn/schedules:Triangular.__call__: `position <= self.n_s` to `position < self.n_s` in `height = position if position <= self.n_s else 2 * self.n_s - position`": "at the peak both heights are n_s",
+    "nn/schedules:Triangular.__call__: `position <= half` to `position < half` in `height = position if position <= half else 2 * half - position`": "at the peak both heights are half a cycle",
     "search/objective: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",
     "search/objective:_prepare_without_test: `0` to `1` in `(preprocessed[0][:0], preprocessed[1][:0]),`": "the test images are not used",
     "search/objective:_prepared: `settings.batch_size > len(prepared.images)` to `settings.batch_size >= len(prepared.images)` in `if settings.batch_size > len(prepared.images):`": "the split accepts a batch of all images",

@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "mutants.md"
 PACKAGE = "tinygrad_cifar"
 
-# The modules of the engine that faults.py does not change.
+# The module of the engine that is included: the faults of faults.py change most of the others, and not this one.
 ALSO = ("engine/tracing",)
 OWN_TESTS = {
     "engine/tracing": ("tests/engine/test_tracing.py",),
@@ -429,8 +429,8 @@ def format_page(report: Report) -> str:
 Written by `python -m tests.evidence.mutants --sample {report.sample} --seed {report.seed} \
 --budget {report.budget:.0f}`. A mutant is the package with one small
 change in one module. It counts as detected if a test of the module's own package (the folder of the same name in
-`tests/`) fails. The faults injected into the engine are on [another page](trust.md); of its modules, only those that
-these faults do not change are here.
+`tests/`) fails. The faults injected into the engine are on [another page](trust.md); of its modules, only
+`engine/tracing` is here.
 
 Of each module, up to {report.sample} mutants were drawn at random with seed {report.seed}: {total.tried:,} of \
 {total.all:,}. Of those that are not

@@ -248,6 +248,10 @@ def test_a_stale_entry_of_the_list_of_equivalents_is_found(little):
     assert mutants.find_stale(little, {known: "a reason", "another": "a reason"}) == ["another"]
 
 
+def test_the_list_of_equivalents_has_no_stale_entry():
+    assert mutants.find_stale(mutants.Project(mutants.ROOT, mutants.PACKAGE), mutants.EQUIVALENT) == []
+
+
 def test_a_module_without_faults_has_the_full_share():
     assert Row("a", 1, 1, 0, 1).share == 100
 

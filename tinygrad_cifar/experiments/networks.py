@@ -1,4 +1,4 @@
-"""Records of larger networks: filters on patches, convolutions, and linear layers only.
+"""Records of larger networks: filters on patches, and convolutions.
 
 The settings of the network on patches were chosen by the accuracy on 5,000 held-out images; those of the convolutional
 network are its source's. The models whose test accuracies are given are trained on all 50,000.
