@@ -109,7 +109,9 @@ class Contestant:
 
     def split(self, size: Size, dtype: str, rounds: int) -> dict[str, float]:
         """Return the medians of the seconds of a call of this library, and of its forward pass, recorded or not."""
-        model = MODELS[self._model or 0]
+        if self._model is None:
+            raise RuntimeError("split: no model has been prepared; call results before")
+        model = MODELS[self._model]
         functions = {"whole": self._thunks[None]}
         for part in (True, False):
             forward = ForwardPass(recorded=part)

@@ -255,6 +255,13 @@ def test_right_gradient_of_zero_has_a_small_error(seed):
     assert relative_errors(analytic, numerical).max() < 1e-3
 
 
+@pytest.mark.parametrize("measure", [relative_error, relative_errors])
+def test_a_gradient_that_is_none_is_named(measure):
+    W = Tensor(np.ones(3), requires_grad=True)
+    with pytest.raises(ValueError, match=rf"{measure.__name__}: the second gradient is None; call backward\(\) before"):
+        measure(np.ones(3), W.grad)
+
+
 def test_measures_of_report_004():
     figures = summary(Tensor([[1.0, -3.0]]), np.array([[0.5, -4.0]]))
     assert figures == (1.5, (2.0, 2.25), (1.0, 0.5), (3.0, 4.0))

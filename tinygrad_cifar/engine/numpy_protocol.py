@@ -79,7 +79,7 @@ _RENAMED = {
 # Arguments that do not change the value of the result.
 _WITHOUT_EFFECT = frozenset({"casting", "copy", "device", "kind", "optimize", "overwrite_input", "stable", "subok"})
 _REMEDIES = {
-    "out": "a result is a new tensor: write y = np.{name}(...)",
+    "out": "a result is a new tensor: write y = np.{name}(...), or apply the function to arrays such as t.data",
     "where": "choose elements with np.where(...), before or after",
     "dtype": "convert with t.astype(...)",
     "order": "elements are taken in C order",

@@ -256,7 +256,7 @@ def format_score(outcomes: Sequence[FaultOutcome]) -> str:
     --------
     >>> from tinygrad_cifar.testing.fault_score import FaultOutcome, format_score
     >>> print(format_score([FaultOutcome("zero", "cube.x", "test_cube"), FaultOutcome("negated", "cube.x", "")]))
-    fault                        injected  caught
+    fault                       injected  caught
     zero                               1       1
     negated                            1       0
     all                                2       1  (50 %)

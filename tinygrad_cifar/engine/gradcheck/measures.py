@@ -136,6 +136,9 @@ def summary(analytic: Any, numerical: Any) -> MagnitudeSummary:
 
 
 def _pair(name: str, analytic: Any, numerical: Any) -> tuple[Array, Array]:
+    for which, gradient in (("first", analytic), ("second", numerical)):
+        if gradient is None:
+            raise ValueError(f"{name}: the {which} gradient is None; call backward() before")
     ga, gn = (np.asarray(unwrap_value(g), dtype=np.float64) for g in (analytic, numerical))
     if ga.shape != gn.shape:
         raise ValueError(f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must be equal")
