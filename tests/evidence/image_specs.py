@@ -10,7 +10,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from tinygrad_cifar.engine.blocked.windows import Geometry
-from tinygrad_cifar.engine.ops import convolution, gaussian, normalization
+from tinygrad_cifar.engine.ops import convolution, gaussian, normalization, pooling
 from tinygrad_cifar.testing.cases import Array, Case, Kink, Spec, by_element
 from tinygrad_cifar.testing.strategies import Fill, Shape, distinct, elementwise, moderate, seeds
 
@@ -246,7 +246,7 @@ IMAGE_SPECS: dict[str, Spec] = {
         affine=True,
     ),
     "max_pool2d": Spec(
-        lambda x, window, geometry: convolution._max_pool2d(x, window, Geometry(*geometry)),
+        lambda x, window, geometry: pooling._max_pool2d(x, window, Geometry(*geometry)),
         pools(distinct),
         _largest,
         analytic=False,
@@ -260,27 +260,25 @@ IMAGE_SPECS: dict[str, Spec] = {
         ),
     ),
     "spread_to_maxima": Spec(
-        lambda y, x, largest, window, geometry: convolution._spread_to_maxima(
-            y, x, largest, window, Geometry(*geometry)
-        ),
+        lambda y, x, largest, window, geometry: pooling._spread_to_maxima(y, x, largest, window, Geometry(*geometry)),
         located(at_windows=True),
         _spread_to_maxima,
         affine=True,
     ),
     "at_maxima": Spec(
-        lambda z, x, largest, window, geometry: convolution._at_maxima(z, x, largest, window, Geometry(*geometry)),
+        lambda z, x, largest, window, geometry: pooling._at_maxima(z, x, largest, window, Geometry(*geometry)),
         located(at_windows=False),
         _at_maxima,
         affine=True,
     ),
     "sum_pool2d": Spec(
-        lambda x, window, geometry: convolution._sum_pool2d(x, window, Geometry(*geometry)),
+        lambda x, window, geometry: pooling._sum_pool2d(x, window, Geometry(*geometry)),
         pools(moderate),
         lambda x, window, geometry: _by_window(x, window, geometry, math.fsum),
         affine=True,
     ),
     "spread_to_windows": Spec(
-        lambda y, image, window, geometry: convolution._spread_to_windows(y, image, window, Geometry(*geometry)),
+        lambda y, image, window, geometry: pooling._spread_to_windows(y, image, window, Geometry(*geometry)),
         spreads(),
         _spread,
         affine=True,

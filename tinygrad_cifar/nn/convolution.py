@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.ops.convolution import Padding, Size, as_pair
+from tinygrad_cifar.engine.ops.window_arguments import Padding, Size, as_pair
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module

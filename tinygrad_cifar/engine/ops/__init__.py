@@ -2,9 +2,9 @@
 
 One page for each kind, in this order: :mod:`elementwise` (arithmetic), :mod:`piecewise`, :mod:`exponential`,
 :mod:`trigonometric`, :mod:`shapes`, :mod:`indexing`, :mod:`joining`, :mod:`reductions`, :mod:`linalg`,
-:mod:`inverses`, :mod:`statistics`, :mod:`sampled`, :mod:`gaussian`, :mod:`convolution`, :mod:`normalization`,
-:mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users; to add one is to add it
-to its page. Most are compositions of the primitives.
+:mod:`inverses`, :mod:`statistics`, :mod:`sampled`, :mod:`gaussian`, :mod:`convolution`, :mod:`pooling`,
+:mod:`normalization`, :mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users;
+to add one is to add it to its page. Most are compositions of the primitives.
 """
 
 from types import ModuleType
@@ -22,6 +22,7 @@ from tinygrad_cifar.engine.ops import (
     losses,
     normalization,
     piecewise,
+    pooling,
     reductions,
     sampled,
     shapes,
@@ -39,6 +40,7 @@ from tinygrad_cifar.engine.ops.linalg import *  # noqa: F403
 from tinygrad_cifar.engine.ops.losses import *  # noqa: F403
 from tinygrad_cifar.engine.ops.normalization import *  # noqa: F403
 from tinygrad_cifar.engine.ops.piecewise import *  # noqa: F403
+from tinygrad_cifar.engine.ops.pooling import *  # noqa: F403
 from tinygrad_cifar.engine.ops.reductions import *  # noqa: F403
 from tinygrad_cifar.engine.ops.sampled import *  # noqa: F403
 from tinygrad_cifar.engine.ops.shapes import *  # noqa: F403
@@ -47,7 +49,7 @@ from tinygrad_cifar.engine.ops.trigonometric import *  # noqa: F403
 
 _PAGES = (
     *(elementwise, piecewise, exponential, trigonometric, shapes, indexing, joining),
-    *(reductions, linalg, inverses, statistics, sampled, gaussian, convolution, normalization, losses),
+    *(reductions, linalg, inverses, statistics, sampled, gaussian, convolution, pooling, normalization, losses),
 )
 
 
