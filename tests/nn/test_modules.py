@@ -618,6 +618,72 @@ def test_a_parameter_is_not_replaced_by_a_result_or_a_constant(change):
     assert layer.W is before
 
 
+@pytest.mark.parametrize("value", [np.zeros((2, 2)), [[0.0, 0.0]] * 2, None, 0, np.float64(1), nn.ReLU()], ids=type)
+def test_a_parameter_is_not_replaced_by_another_value(value):
+    layer = nn.Linear(2, 2, rng=0)
+    before = layer.W
+    with pytest.raises(TypeError, match=r"Linear: W is a parameter, and cannot be .* of type .*, module.W.data = val"):
+        layer.W = value
+    assert layer.W is before
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), [0.0, 0.0], 0.0], ids=type)
+def test_a_constructor_does_not_replace_a_parameter_by_numbers(value):
+    class Model(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.b = value
+
+    with pytest.raises(TypeError, match="Model: b is a parameter"):
+        Model()
+
+
+def test_a_constructor_may_remove_an_inherited_parameter():
+    class Model(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.b = None
+
+    assert list(Model().state_dict()) == ["W"]
+
+
+def test_a_parameter_may_be_deleted():
+    layer = nn.Linear(2, 2, rng=0)
+    del layer.b
+    assert list(layer.state_dict()) == ["W"]
+
+
+# -- names of attributes of every module -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["training", "parameters", "summary", "eval", "modules", "save", "decays"])
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [(nn.ReLU(), "layer"), ([nn.ReLU()], "layer"), (parameter(2), "tensor"), ({"a": parameter(2)}, "layer")],
+    ids=["module", "list", "parameter", "dict"],
+)
+def test_a_layer_does_not_take_the_name_of_an_attribute_of_every_module(name, value, other):
+    module = nn.ReLU()
+    with pytest.raises(TypeError, match=f"ReLU: {name} is an attribute .*; take another name, such as {name}_{other}$"):
+        setattr(module, name, value)
+    assert name not in vars(module)
+
+
+def test_a_layer_may_be_the_forward_of_a_module():
+    module = nn.Module()
+    module.forward = nn.Tanh()
+    assert module(Tensor([0.0])).item() == 0
+
+
+def test_a_module_that_returns_nothing_is_named():
+    class Model(nn.Module):
+        def forward(self, x):
+            x + 1
+
+    with pytest.raises(TypeError, match="forward of Model returned None; it must return a tensor"):
+        Model()(Tensor([1.0]))
+
+
 def test_a_parameter_is_replaced_by_another_parameter():
     layer, new = nn.Linear(2, 2, rng=0), Tensor(np.ones((2, 2)), requires_grad=True)
     layer.W = new
