@@ -125,8 +125,8 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
         model = models.Perceptron([features, *settings.hidden, classes], dropout=settings.dropout, **shared)
     else:
         model = (models.SVM if settings.model == "svm" else models.SoftmaxRegression)(features, classes, **shared)
-    model.q = settings.q
-    model.smoothing = settings.smoothing
+    model.loss_exponent = settings.q
+    model.loss_smoothing = settings.smoothing
     model.loss_function = LOSSES[settings.loss]
     return model
 

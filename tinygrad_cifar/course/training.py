@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.evaluation import Examples, Loss, Metric, Metrics, evaluate, loss_function, validate_examples
+from tinygrad_cifar.course.history import COLUMNS
 from tinygrad_cifar.course.history import History as History  # noqa: PLC0414 (offered here, too)
 from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PLC0414
 from tinygrad_cifar.course.layer_statistics import LayerStatistics, measure_layers
@@ -246,10 +247,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     for examples in (validation, measure_on):
         if examples is not None:
             validate_examples("fit", examples)
-    if metrics is not None and not (isinstance(metrics, Mapping) and all(map(callable, metrics.values()))):
-        raise TypeError(
-            f'fit: metrics must be a mapping of names to functions, such as {{"r2": r2}}; got {metrics!r:.40}'
-        )
+    _check_metrics(metrics)
     measures = _Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
     loop = _TrainingLoop(model, optimiser, loss_of_batch, measures, source, epochs, rng, augment)
     loop.clip_norm = clip_norm
@@ -378,6 +376,18 @@ def _check_at_least_one(**numbers: int | None) -> None:
             raise TypeError(f"fit: {name} must be an integer; got {number!r:.40}")
         if number is not None and number < 1:
             raise ValueError(f"fit: {name} must be at least 1; got {number}")
+
+
+def _check_metrics(metrics: Mapping[str, Metric] | None) -> None:
+    if metrics is not None and not (isinstance(metrics, Mapping) and all(map(callable, metrics.values()))):
+        raise TypeError(
+            f'fit: metrics must be a mapping of names to functions, such as {{"r2": r2}}; got {metrics!r:.40}'
+        )
+    for name in metrics or {}:
+        if f"train_{name}" in COLUMNS and name != "accuracy":
+            raise ValueError(
+                f"fit: a metric cannot have the name {name}, since the history has a column train_{name}; take another"
+            )
 
 
 def _check_clip_norm(clip_norm: float | None) -> None:
