@@ -19,6 +19,7 @@ from tinygrad_cifar import Tensor, nn
 from tinygrad_cifar.course.evaluation import Metrics, evaluate
 from tinygrad_cifar.course.models import SVM, Classifier, Perceptron, SoftmaxRegression, TwoLayer
 from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, fit, read_divergence
+from tinygrad_cifar.nn.functional import mse
 from tinygrad_cifar.nn.initialisers import Zeros
 from tinygrad_cifar.nn.optim import SGD, Adam, AdamW, Combined, Lookahead, MovingAverage, Muon, RMSprop, clip_grad_norm
 from tinygrad_cifar.nn.schedules import Triangular
@@ -548,6 +549,8 @@ TRIANGULAR = r"Triangular\(eta_min=0.01, .*\)"
 OTHERS = [
     (other_model, "its model was Perceptron and is Other now"),
     (other_size, r"its parameter layers.0.W was \(4, 8\) float64 and is \(4, 9\) float64 now"),
+    (lambda session: setattr(session.model, "loss_exponent", 0.5), "its loss_exponent was 0.0 and is 0.5 now"),
+    (lambda session: setattr(session.model, "loss_function", mse), "its loss_function was not given and is mse now"),
     (adam, "its optimiser was SGD and is Adam now"),
     (momentum, "its momentum was 0.0 and is 0.9 now"),
     (rate(0.1), f"its eta was {TRIANGULAR} and is 0.1 now"),

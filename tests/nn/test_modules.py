@@ -317,6 +317,40 @@ def test_a_linear_layer_says_how_many_features_it_needs(shape):
         nn.Linear(2, 3, rng=0)(np.ones(shape))
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: nn.Linear(3.0, 3), "Linear: features must be an integer of at least 1; got 3.0"),
+        (lambda: nn.Linear(3, "3"), "Linear: outputs must be an integer of at least 1; got '3'"),
+        (lambda: nn.Linear(0, 3), "Linear: features must be an integer of at least 1; got 0"),
+        (lambda: nn.Embedding(3, 2.5), "Embedding: features must be an integer of at least 1; got 2.5"),
+        (lambda: nn.Embedding(None, 2), "Embedding: count must be an integer of at least 1; got None"),
+    ],
+)
+def test_the_size_of_a_layer_is_named_if_it_is_not_a_count(make, words):
+    with pytest.raises((ValueError, TypeError), match=f"^{words}$"):
+        make()
+
+
+def test_sequential_says_which_layer_has_failed():
+    inner = nn.Sequential(nn.ReLU(), nn.Linear(5, 2, rng=0))
+    with pytest.raises(
+        ValueError, match=r"^layer 2 of Sequential: layer 1 of Sequential: Linear: the input must have 5"
+    ):
+        nn.Sequential(nn.Linear(2, 3, rng=0), nn.Tanh(), inner)(np.ones((4, 2)))
+
+
+def test_sequential_does_not_change_errors_of_other_classes():
+    class OwnError(ValueError):
+        pass
+
+    def fail(_):
+        raise OwnError(3)
+
+    with pytest.raises(OwnError, match=r"^3$"):
+        nn.Sequential(fail)(np.ones(2))
+
+
 @pytest.mark.parametrize("layer", [nn.Sigmoid(), nn.Tanh(), nn.Flatten()])
 def test_layers_without_parameters_are_differentiable(layer):
     check_gradients(layer, X.reshape(5, 2, 2))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.evaluation import Examples
+from tinygrad_cifar.course.models import Classifier
 from tinygrad_cifar.nn import Module
 from tinygrad_cifar.nn.optim import Combined, Optimiser
 from tinygrad_cifar.nn.schedules import Constant
@@ -30,7 +31,7 @@ RATES = "eta"  # the first word of the entries for learning rates
 
 
 def identify_model(model: Module) -> dict[str, Any]:
-    """Return the class of a model, the shapes and types of its tensors, and the seeds of its layers.
+    """Return the class of a model, the shapes and types of its tensors, its loss, and the seeds of its layers.
 
     Examples
     --------
@@ -42,9 +43,14 @@ def identify_model(model: Module) -> dict[str, Any]:
     """
     inside = model.generators()
     shapes = {f"parameter {name}": f"{tensor.shape} {tensor.dtype}" for name, tensor in model.named_tensors()}
+    of_loss = {}
+    if isinstance(model, Classifier):
+        of_loss = {name: _identify_value(getattr(model, name)) for name in ("loss_exponent", "loss_smoothing")}
+        of_loss["loss_function"] = identify_function(model.loss_function)
     return {
         "model": type(model).__name__,
         **shapes,
+        **of_loss,
         "number of random generators in layers, such as dropout,": len(inside),
         "seeds of layers": [identify_seed(rng) for rng in inside],
     }
