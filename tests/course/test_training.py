@@ -565,6 +565,7 @@ OTHERS = [
     (another("measure_every", 2), "its measure_every was not given and is 2 now"),
     (another("patience", 2), "its patience was not given and is 2 now"),
     (another("clip_norm", 2), "its clip_norm was not given and is 2.0 now"),
+    (another("metrics", {"error": mse}), r"its metrics was not given and is \['error \(mse\)'\] now"),
     (another("augment", noise), "its augment was not given and is noise now"),
     (another("run_id", {"lesson": "shapes"}), "it has no lesson"),
     (other_generator, "its rng was PCG64 and is SFC64 now"),

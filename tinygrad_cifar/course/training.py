@@ -267,7 +267,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
             "patience": patience,
             "shuffle": shuffle,
             "loss": identify_function(loss),
-            "metrics": {name: identify_function(metric) for name, metric in (metrics or {}).items()},
+            "metrics": [f"{name} ({identify_function(metric)})" for name, metric in metrics.items()]
+            if metrics
+            else None,
             "augment": identify_function(augment),
             "clip_norm": None if clip_norm is None else float(clip_norm),
             "layer_statistics": layer_statistics,
