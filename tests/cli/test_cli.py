@@ -541,6 +541,20 @@ def test_an_option_that_was_renamed_is_refused_with_its_new_name(
     assert not names(tmp_path)
 
 
+def test_a_checkpoint_of_another_version_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
+    arrays, metadata = load_checkpoint(tmp_path / "checkpoint.npz")
+    del metadata["version"]
+    save_checkpoint(tmp_path / "checkpoint.npz", arrays, metadata)
+    capsys.readouterr()
+    assert train(tmp_path, "--resume") == 1
+    error = sentence(capsys)
+    assert "another version of this library has written" in error
+    assert "--overwrite" in error
+
+
 def test_an_old_checkpoint_is_refused_with_the_names_that_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

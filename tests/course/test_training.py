@@ -655,7 +655,7 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
     arrays, text = load_checkpoint(path)
     del text["version"]
     save_checkpoint(path, arrays, text)
-    with pytest.raises(CheckpointError, match=r"was not written by fit of this version of the library; delete the"):
+    with pytest.raises(CheckpointError, match=r"which another version of this library has written; delete the"):
         train(checkpoint=path)
 
 

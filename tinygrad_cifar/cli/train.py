@@ -113,7 +113,7 @@ def train(options: argparse.Namespace) -> int:
     if finished:
         return _report_finished(out, settings, dataset)
     if (out / CHECKPOINT).exists() and options.resume:
-        with _refusals_explained():
+        with _refusals_explained(_REMEDY):
             check_resumable(out / CHECKPOINT, settings, dataset, name_of=_name_of)
     _print_header(settings, dataset)
     prepared = prepare(dataset, settings)
@@ -128,7 +128,7 @@ def train(options: argparse.Namespace) -> int:
 def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> int:
     """Start or resume the training, and write the results."""
     dataset = prepared.dataset
-    with _resumable(out / CHECKPOINT), _refusals_explained():
+    with _resumable(out / CHECKPOINT), _refusals_explained("replace the run with --overwrite"):
         with show_progress(settings.model) as display:
             callback = partial(_show, display)
             result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=callback)
@@ -157,12 +157,12 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _refusals_explained() -> Iterator[None]:
+def _refusals_explained(remedy: str) -> Iterator[None]:
     """Say which option replaces a run that cannot be resumed."""
     try:
         yield
     except ResumeError as error:
-        raise CommandError(f"{error.reason}; {_REMEDY}") from error
+        raise CommandError(f"{error.reason}; {remedy}") from error
 
 
 _REMEDY = "give the same options, or --overwrite to start again"

@@ -21,7 +21,7 @@ from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate
 from tinygrad_cifar.course.memory_check import require_memory
 from tinygrad_cifar.course.preparation import Prepared, preprocess_images, with_views
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
-from tinygrad_cifar.course.training import History, ResumeError, TrainingProgress, fit
+from tinygrad_cifar.course.training import History, ResumeError, TrainingProgress, fit, read_run
 from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror
 from tinygrad_cifar.data.preprocess import Preprocessing
@@ -40,7 +40,6 @@ from tinygrad_cifar.nn.optim import (
     RMSprop,
 )
 from tinygrad_cifar.nn.weights import is_weight
-from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint
 from tinygrad_cifar.system.files import atomic_write
 from tinygrad_cifar.system.identity import require_same
 
@@ -364,10 +363,7 @@ def check_resumable(
     ResumeError
         If it is damaged or belongs to another run.
     """
-    try:
-        _, metadata = load_checkpoint(checkpoint)
-    except CheckpointError as error:
-        raise ResumeError(str(error)) from error
+    _, metadata = read_run(checkpoint)
     try:
         renamed = [f"{name} is now {OLD_NAMES[name]}" for name in OLD_NAMES if name in metadata["identity"]]
         if renamed:

@@ -334,6 +334,30 @@ def _showing(
         yield report
 
 
+def read_run(checkpoint: Path | str) -> tuple[dict[str, Array], Mapping[str, Any]]:
+    """Return the arrays and the metadata of the checkpoint of a run.
+
+    Raises
+    ------
+    ResumeError
+        If it is damaged, or was not written by this version of the library.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.training import read_run
+    >>> read_run("none.npz")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    tinygrad_cifar.course.training.ResumeError: checkpoint none.npz could not be read: No such file or directory; ...
+    """
+    try:
+        arrays, metadata = load_checkpoint(checkpoint)
+    except CheckpointError as error:
+        raise ResumeError(str(error)) from error
+    if not isinstance(metadata, Mapping) or metadata.get("version") != _VERSION:
+        raise ResumeError(f"{checkpoint} belongs to another run, which another version of this library has written")
+    return arrays, metadata
+
+
 def read_divergence(checkpoint: Path | str) -> str | None:
     """Return why the run of a checkpoint diverged after it was written; None if it was interrupted otherwise.
 
@@ -617,12 +641,7 @@ class _TrainingLoop:
 
     def resume(self, path: Path) -> None:
         """Resume from a checkpoint. A checkpoint that is refused changes nothing."""
-        try:
-            arrays, metadata = load_checkpoint(path)
-        except CheckpointError as error:
-            raise ResumeError(str(error)) from error
-        if not isinstance(metadata, Mapping) or metadata.get("version") != _VERSION:
-            raise ResumeError(f"{path} was not written by fit of this version of the library")
+        arrays, metadata = read_run(path)
         own_arrays, own_metadata = self.state()
         may_change = self.rates if "diverged" in metadata else ()
         try:
