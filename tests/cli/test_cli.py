@@ -133,7 +133,7 @@ def test_other_settings_are_refused_before_the_preprocessing(
     capsys.readouterr()
     monkeypatch.setattr("tinygrad_cifar.cli.train.prepare", _interrupted)
     assert train(tmp_path, "--resume", "--lam", "0.5") == 1
-    assert "lam is 0.01, not 0.5" in sentence(capsys)
+    assert "its --lam was 0.01 and is 0.5 now" in sentence(capsys)
 
 
 def test_the_header_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,10 +320,10 @@ def fill_the_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (["--lam", "0.5"], "lam is 0.01, not 0.5"),
-        (["--epochs", "3"], "epochs is 2, not 3"),
-        (["--seed", "1"], "seed is 0, not 1"),
-        (["--train-size", "200"], "train_size is 300, not 200"),
+        (["--lam", "0.5"], "its --lam was 0.01 and is 0.5 now"),
+        (["--epochs", "3"], "its --epochs was 2 and is 3 now"),
+        (["--seed", "1"], "its --seed was 0 and is 1 now"),
+        (["--train-size", "200"], "its --train-size was 300 and is 200 now"),
     ],
 )
 @pytest.mark.parametrize("finished", [False, True])
@@ -342,7 +342,7 @@ def test_other_settings_are_not_resumed(
     before = names(tmp_path)
     capsys.readouterr()
     assert train(tmp_path, "--resume", *option) == 1
-    assert words in sentence(capsys)
+    assert f"{words}; give the same options, or --overwrite to start again" in sentence(capsys)
     assert names(tmp_path) == before
 
 
@@ -355,7 +355,7 @@ def test_other_data_is_not_resumed(
         train(tmp_path / "run", *options)
     capsys.readouterr()
     assert train(tmp_path / "run", *options, "--data", str(cifar), "--resume") == 1
-    assert "data is built-in shapes (not CIFAR-10)" in sentence(capsys)
+    assert "data was built-in shapes (not CIFAR-10)" in sentence(capsys)
 
 
 def test_another_model_is_not_resumed(
@@ -364,7 +364,7 @@ def test_another_model_is_not_resumed(
     interrupt_after_two_epochs(tmp_path, monkeypatch)
     capsys.readouterr()
     assert train(tmp_path, "--resume", model="svm") == 1
-    assert "model is softmax, not svm" in sentence(capsys)
+    assert "model was softmax and is svm now" in sentence(capsys)
 
 
 def test_a_damaged_checkpoint_is_not_resumed(
@@ -374,8 +374,11 @@ def test_a_damaged_checkpoint_is_not_resumed(
     capsys.readouterr()
     content = (tmp_path / "checkpoint.npz").read_bytes()
     (tmp_path / "checkpoint.npz").write_bytes(content[: len(content) // 2])
-    assert train(tmp_path, "--resume") == 1
-    assert "checkpoint.npz is not a complete checkpoint" in sentence(capsys)
+    for option in (["--resume"], []):
+        assert train(tmp_path, *option) == 1
+        error = sentence(capsys)
+        assert "checkpoint.npz is not a complete checkpoint" in error
+        assert error.rstrip().endswith("delete the folder, or replace the run with --overwrite")
 
 
 def test_resuming_a_finished_run_reports_its_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -538,6 +541,20 @@ def test_an_option_that_was_renamed_is_refused_with_its_new_name(
     assert not names(tmp_path)
 
 
+def test_a_checkpoint_of_another_version_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
+    arrays, metadata = load_checkpoint(tmp_path / "checkpoint.npz")
+    del metadata["version"]
+    save_checkpoint(tmp_path / "checkpoint.npz", arrays, metadata)
+    capsys.readouterr()
+    assert train(tmp_path, "--resume") == 1
+    error = sentence(capsys)
+    assert "another version of this library has written" in error
+    assert "--overwrite" in error
+
+
 def test_an_old_checkpoint_is_refused_with_the_names_that_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -693,8 +710,16 @@ def test_a_run_that_diverged_is_not_to_be_resumed(
 def test_a_damaged_checkpoint_can_be_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(b"half")
     assert train(tmp_path) == 1
-    assert "replace it with --overwrite" in sentence(capsys)
+    assert "replace the run with --overwrite" in sentence(capsys)
     assert train(tmp_path, "--overwrite") == 0
+
+
+def test_foreign_files_are_listed_with_commas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("history.csv", "parameters.npz", "loss.png"):
+        (tmp_path / name).write_text("mine")
+    small = [option for option in SMALL if option != "--no-figures"]
+    assert train(tmp_path, *small, small=False) == 1
+    assert "does not contain a run, but history.csv, parameters.npz and loss.png, which" in sentence(capsys)
 
 
 def test_an_internal_error_is_reported_in_one_line(
@@ -1093,10 +1118,32 @@ def test_a_folder_without_a_name_is_refused(words: list[str], capsys: pytest.Cap
     assert "must not be empty; give a folder" in capsys.readouterr().err
 
 
-def test_evaluate_refuses_an_unfinished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "checkpoint.npz").write_bytes(b"")
+def test_evaluate_refuses_an_unfinished_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after_two_epochs(tmp_path, monkeypatch)
+    capsys.readouterr()
     assert main(["evaluate", str(tmp_path)]) == 1
     assert "is unfinished; rerun its train command with --resume" in sentence(capsys)
+
+
+def test_evaluate_says_that_a_run_diverged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, "--eta", "1e200", "--schedule", "constant", "--batch-size", "10", model="two-layer")
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path)]) == 1
+    error = sentence(capsys)
+    assert "diverged: " in error
+    assert error.rstrip().endswith("rerun its train command with that change and --overwrite")
+
+
+def test_evaluate_does_not_advise_to_resume_from_a_damaged_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint.npz").write_bytes(b"half")
+    assert main(["evaluate", str(tmp_path)]) == 1
+    error = sentence(capsys)
+    assert "checkpoint.npz is not a complete checkpoint" in error
+    assert error.rstrip().endswith("rerun its train command with --overwrite")
 
 
 def test_evaluate_names_a_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -500,7 +500,7 @@ def test_another_space_is_shown_like_the_options(tmp_path: Path, capsys: pytest.
     assert "another --name, or another --out" in error
     assert search(tmp_path, "--vary", "eta=log:0.001:0.5:3") == 1
     error = sentence(capsys)
-    assert "its space is eta=log:0.001:0.1:3 lam=grid:0,0.1, not eta=log:0.001:0.5:3;" in error
+    assert "its space was eta=log:0.001:0.1:3 lam=grid:0,0.1 and is eta=log:0.001:0.5:3 now;" in error
 
 
 def test_a_file_that_is_not_a_storage_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

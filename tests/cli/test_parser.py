@@ -241,6 +241,15 @@ def test_help_fits_a_screen(
     assert len(capsys.readouterr().out.splitlines()) <= LINES
 
 
+@pytest.mark.parametrize("name", ["train", "evaluate", "check", "doctor", "search", "reproduce", "fetch"])
+def test_the_lines_of_the_help_have_at_most_80_columns(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([name, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("name", ["train", "search"])
 def test_all_options_are_in_the_full_help_and_the_short_help_says_so(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tinygrad_cifar import Tensor
+from tinygrad_cifar import Tensor, nn
 from tinygrad_cifar.course.models import SVM, Classifier, Patchify, Perceptron, SoftmaxRegression, TwoLayer, patches_of
 from tinygrad_cifar.engine.gradcheck import check_gradients, check_model
 from tinygrad_cifar.engine.ops import absolute
@@ -89,8 +89,36 @@ def test_an_activation_replaces_the_relu(seed):
 @given(seeds, st.floats(0, 1))
 def test_the_loss_of_a_model_has_its_exponent_q(seed, q):
     model, (X, labels) = some_model(KINDS["softmax"], seed), some_images(seed)
-    model.q = q
+    model.loss_exponent = q
     assert model.loss(X, labels).item() == generalised_cross_entropy(model(X), labels, q).item()
+
+
+@pytest.mark.parametrize("value", [nn.Linear(FEATURES, FEATURES, rng=0), 0.3], ids=["layer", "number"])
+@pytest.mark.parametrize("name", ["q", "smoothing", "exponent"])
+def test_the_loss_does_not_depend_on_short_names_of_a_subclass(name, value):
+    class Own(SoftmaxRegression):
+        def __init__(self) -> None:
+            super().__init__(FEATURES, CLASSES, rng=0)
+            setattr(self, name, value)
+
+    X, labels = some_images(0)
+    assert Own().loss(X, labels).item() == SoftmaxRegression(FEATURES, CLASSES, rng=0).loss(X, labels).item()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("loss_exponent", nn.ReLU(), r"loss_exponent must be a number; got ReLU\(\)"),
+        ("loss_exponent", 1.5, "loss_exponent must be from 0 to 1; got 1.5"),
+        ("loss_smoothing", "0.1", "loss_smoothing must be a number; got '0.1'"),
+        ("loss_function", 0.1, "loss_function must be a function of scores and labels; got 0.1"),
+    ],
+)
+def test_an_attribute_that_the_loss_cannot_use_is_named(name, value, words):
+    model, (X, labels) = some_model(KINDS["softmax"], 0), some_images(0)
+    setattr(model, name, value)
+    with pytest.raises((TypeError, ValueError), match=f"SoftmaxRegression: {words}"):
+        model.loss(X, labels)
 
 
 # -- values ----------------------------------------------------------------------------------------------------------
@@ -323,7 +351,7 @@ def test_patches_of_other_arrays_raise(shape):
 def test_smoothing_is_the_cross_entropy_with_the_courses_targets(seed, smoothing):
     X, labels = some_images(seed)
     model = some_model(KINDS["softmax"], seed)
-    model.smoothing = smoothing
+    model.loss_smoothing = smoothing
     scores = model(X).data
     log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     targets = np.where(np.arange(CLASSES) == labels[:, np.newaxis], 1 - smoothing, smoothing / (CLASSES - 1))
@@ -334,14 +362,14 @@ def test_smoothing_0_is_the_cross_entropy():
     X, labels = some_images(0)
     model = some_model(KINDS["softmax"], 0)
     plain = model.loss(X, labels).item()
-    model.smoothing = 0.0
+    model.loss_smoothing = 0.0
     assert model.loss(X, labels).item() == plain
 
 
 def test_a_smoothed_loss_stays_float32():
     X, labels = some_images(0)
     model = SoftmaxRegression(FEATURES, CLASSES, rng=0, dtype=np.float32)
-    model.smoothing = 0.1
+    model.loss_smoothing = 0.1
     assert model.loss(X.astype(np.float32), labels).dtype == np.float32
 
 
@@ -349,6 +377,8 @@ def test_a_smoothed_loss_stays_float32():
 def test_smoothing_beyond_equal_targets_raises(smoothing):
     X, labels = some_images(0)
     model = some_model(KINDS["softmax"], 0)
-    model.smoothing = smoothing
-    with pytest.raises(ValueError, match=f"smoothing must be from 0 to 0.667, with which all 3 .*; got {smoothing}"):
+    model.loss_smoothing = smoothing
+    with pytest.raises(
+        ValueError, match=f"loss_smoothing must be from 0 to 0.667, with which all 3 .*; got {smoothing}"
+    ):
         model.loss(X, labels)

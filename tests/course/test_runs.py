@@ -208,10 +208,10 @@ def test_an_interrupted_run_ends_bit_for_bit_identical(settings, tmp_path):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"eta": 0.002}, "its eta is 0.001, not 0.002"),
-        ({"lam": 0.1}, "its lam is 0.0, not 0.1"),
-        ({"flip": "alternate"}, "its flip is False, not alternate"),
-        ({"seed": 3, "flip": True}, "its flip is False, not True and its seed is 0, not 3"),
+        ({"eta": 0.002}, "its eta was 0.001 and is 0.002 now"),
+        ({"lam": 0.1}, "its lam was 0.0 and is 0.1 now"),
+        ({"flip": "alternate"}, "its flip was False and is alternate now"),
+        ({"seed": 3, "flip": True}, "its flip was False and is True now, its seed was 0 and is 3 now"),
     ],
 )
 def test_the_checkpoint_of_other_settings_is_refused_by_name(tmp_path, values, sentence):
@@ -223,7 +223,7 @@ def test_the_checkpoint_of_other_settings_is_refused_by_name(tmp_path, values, s
 @pytest.mark.parametrize("other", [some_data(1), some_data(0, "other name")], ids=["other images", "other name"])
 def test_the_checkpoint_of_other_data_is_refused_by_name(tmp_path, other):
     run(SMALL, checkpoint=tmp_path / "run.npz")
-    with pytest.raises(CheckpointError, match=r"its data is noise of three brightnesses with the digest .*, not"):
+    with pytest.raises(CheckpointError, match=r"its data was noise of three brightnesses with the digest .* and is"):
         run(SMALL, other, checkpoint=tmp_path / "run.npz")
 
 
@@ -403,9 +403,9 @@ def test_a_run_can_be_resumed_only_with_its_settings_and_data(tmp_path):
     path = tmp_path / "run.npz"
     run(SMALL, checkpoint=path)
     runs.check_resumable(path, SMALL, DATA)
-    with pytest.raises(CheckpointError, match="belongs to another run: its epochs is 2, not 3"):
+    with pytest.raises(CheckpointError, match="belongs to another run: its epochs was 2 and is 3 now"):
         runs.check_resumable(path, replace(SMALL, epochs=3), DATA)
-    with pytest.raises(CheckpointError, match="belongs to another run: its data is"):
+    with pytest.raises(CheckpointError, match="belongs to another run: its data was"):
         runs.check_resumable(path, SMALL, some_data(1))
 
 

@@ -159,6 +159,41 @@ def test_metrics_of_the_user_are_columns_of_the_history():
     assert float(last["validation_worst"]) == history.column("validation_worst")[-1]
 
 
+@pytest.mark.parametrize("name", ["loss", "cost"])
+def test_a_metric_with_the_name_of_a_column_is_refused(name):
+    with pytest.raises(ValueError, match=f"fit: a metric cannot have the name {name}, since .* a column train_{name};"):
+        train(network(), loss=F.mse, metrics={name: worst})
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (np.zeros(3), r"an array of shape \(3,\)"),
+        (Tensor(np.zeros((2, 1))), r"an array of shape \(2, 1\)"),
+        ([0.1, 0.2], r"an array of shape \(2,\)"),
+        ("0.5", "'0.5'"),
+        (None, "None"),
+    ],
+)
+def test_a_metric_that_does_not_return_a_number_is_named(result, words):
+    with pytest.raises((TypeError, ValueError), match=f"the metric score must return one number; got {words}"):
+        train(network(), loss=F.mse, metrics={"score": lambda *_: result})
+
+
+def test_a_loss_that_returns_nothing_is_explained():
+    with pytest.raises(TypeError, match="the loss must return one number, the mean over the batch; got None"):
+        train(network(), loss=lambda *_: None)
+
+
+def test_a_model_that_returns_nothing_is_named():
+    class Silent(nn.Linear):
+        def forward(self, x):
+            super().forward(x)
+
+    with pytest.raises(TypeError, match="forward of Silent returned None; it must return a tensor"):
+        train(Silent(FEATURES, 2), loss=F.mse)
+
+
 def test_a_metric_named_accuracy_replaces_the_accuracy():
     history = train(network(), loss=F.mse, metrics={"accuracy": lambda outputs, _: len(outputs) / 100})
     assert set(history.column("train_accuracy")) == {0.23}
@@ -231,10 +266,12 @@ def test_batches_can_be_measured_on_other_examples():
 @pytest.mark.parametrize("measure_every", [None, 3])
 @pytest.mark.parametrize("step", [3, 7, 12])
 def test_an_interrupted_run_on_batches_ends_bit_for_bit_identical(step, measure_every, tmp_path):
-    def session(seed, **options):
+    def session(drawn, **options):
         model = network()
         options |= {"steps_per_epoch": 5, "measure_every": measure_every}
-        history = train(model, batches, batch_size=None, loss=F.mse, rng=seed, **options)
+        rng = np.random.default_rng(0)
+        rng.random(drawn)
+        history = train(model, batches, batch_size=None, loss=F.mse, rng=rng, **options)
         return model.ravel().tobytes(), history.to_csv()
 
     def interrupt(progress):

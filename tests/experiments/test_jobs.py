@@ -185,7 +185,7 @@ def test_outcomes_of_other_jobs_are_not_confused(store):
     run_job("builtin", store, job)
     other = replace(job, settings=replace(SMALL, seed=1))
     store.path(job).rename(store.path(other))
-    with pytest.raises(OutcomeError, match="holds another run: its seed is 0, not 1"):
+    with pytest.raises(OutcomeError, match="holds another run: its seed was 0 and is 1 now"):
         store.load_training(other)
     with pytest.raises(OutcomeError, match="does not exist"):
         store.load_training(job)

@@ -280,7 +280,7 @@ def test_inference_mode_restores_the_mode_of_every_module(inside):
 
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 2)])
 def test_linear_rejects_sizes_below_one(sizes):
-    with pytest.raises(ValueError, match=f"at least 1; got {sizes[0]} and {sizes[1]}"):
+    with pytest.raises(ValueError, match=f"at least 1; got {min(sizes)}$"):
         nn.Linear(*sizes, rng=generator())
 
 

@@ -317,6 +317,40 @@ def test_a_linear_layer_says_how_many_features_it_needs(shape):
         nn.Linear(2, 3, rng=0)(np.ones(shape))
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: nn.Linear(3.0, 3), "Linear: features must be an integer of at least 1; got 3.0"),
+        (lambda: nn.Linear(3, "3"), "Linear: outputs must be an integer of at least 1; got '3'"),
+        (lambda: nn.Linear(0, 3), "Linear: features must be an integer of at least 1; got 0"),
+        (lambda: nn.Embedding(3, 2.5), "Embedding: features must be an integer of at least 1; got 2.5"),
+        (lambda: nn.Embedding(None, 2), "Embedding: count must be an integer of at least 1; got None"),
+    ],
+)
+def test_the_size_of_a_layer_is_named_if_it_is_not_a_count(make, words):
+    with pytest.raises((ValueError, TypeError), match=f"^{words}$"):
+        make()
+
+
+def test_sequential_says_which_layer_has_failed():
+    inner = nn.Sequential(nn.ReLU(), nn.Linear(5, 2, rng=0))
+    with pytest.raises(
+        ValueError, match=r"^layer 2 of Sequential: layer 1 of Sequential: Linear: the input must have 5"
+    ):
+        nn.Sequential(nn.Linear(2, 3, rng=0), nn.Tanh(), inner)(np.ones((4, 2)))
+
+
+def test_sequential_does_not_change_errors_of_other_classes():
+    class OwnError(ValueError):
+        pass
+
+    def fail(_):
+        raise OwnError(3)
+
+    with pytest.raises(OwnError, match=r"^3$"):
+        nn.Sequential(fail)(np.ones(2))
+
+
 @pytest.mark.parametrize("layer", [nn.Sigmoid(), nn.Tanh(), nn.Flatten()])
 def test_layers_without_parameters_are_differentiable(layer):
     check_gradients(layer, X.reshape(5, 2, 2))
@@ -616,6 +650,72 @@ def test_a_parameter_is_not_replaced_by_a_result_or_a_constant(change):
     with pytest.raises(TypeError, match=r"Linear: W is a parameter, and cannot be replaced by a result or a constant"):
         change(layer)
     assert layer.W is before
+
+
+@pytest.mark.parametrize("value", [np.zeros((2, 2)), [[0.0, 0.0]] * 2, None, 0, np.float64(1), nn.ReLU()], ids=type)
+def test_a_parameter_is_not_replaced_by_another_value(value):
+    layer = nn.Linear(2, 2, rng=0)
+    before = layer.W
+    with pytest.raises(TypeError, match=r"Linear: W is a parameter, and cannot be .* of type .*, module.W.data = val"):
+        layer.W = value
+    assert layer.W is before
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), [0.0, 0.0], 0.0], ids=type)
+def test_a_constructor_does_not_replace_a_parameter_by_numbers(value):
+    class Model(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.b = value
+
+    with pytest.raises(TypeError, match="Model: b is a parameter"):
+        Model()
+
+
+def test_a_constructor_may_remove_an_inherited_parameter():
+    class Model(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.b = None
+
+    assert list(Model().state_dict()) == ["W"]
+
+
+def test_a_parameter_may_be_deleted():
+    layer = nn.Linear(2, 2, rng=0)
+    del layer.b
+    assert list(layer.state_dict()) == ["W"]
+
+
+# -- names of attributes of every module -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["training", "parameters", "summary", "eval", "modules", "save", "decays"])
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [(nn.ReLU(), "layer"), ([nn.ReLU()], "layer"), (parameter(2), "tensor"), ({"a": parameter(2)}, "layer")],
+    ids=["module", "list", "parameter", "dict"],
+)
+def test_a_layer_does_not_take_the_name_of_an_attribute_of_every_module(name, value, other):
+    module = nn.ReLU()
+    with pytest.raises(TypeError, match=f"ReLU: {name} is an attribute .*; take another name, such as {name}_{other}$"):
+        setattr(module, name, value)
+    assert name not in vars(module)
+
+
+def test_a_layer_may_be_the_forward_of_a_module():
+    module = nn.Module()
+    module.forward = nn.Tanh()
+    assert module(Tensor([0.0])).item() == 0
+
+
+def test_a_module_that_returns_nothing_is_named():
+    class Model(nn.Module):
+        def forward(self, x):
+            x + 1
+
+    with pytest.raises(TypeError, match="forward of Model returned None; it must return a tensor"):
+        Model()(Tensor([1.0]))
 
 
 def test_a_parameter_is_replaced_by_another_parameter():

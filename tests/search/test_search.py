@@ -396,7 +396,9 @@ def test_the_callback_is_called_after_every_trial():
 def test_another_search_of_the_same_name_is_refused(tmp_path):
     with thread() as where:
         search(parabola, {"lam": Choice([1.0])}, storage=tmp_path / "trials.db", **where)
-        with pytest.raises(SearchError, match="its space is lam=grid:1, not lam=grid:2; give this one another name"):
+        with pytest.raises(
+            SearchError, match="its space was lam=grid:1 and is lam=grid:2 now; give this one another name"
+        ):
             search(parabola, {"lam": Choice([2.0])}, storage=tmp_path / "trials.db", **where)
         assert len(search(parabola, {"lam": Choice([2.0])}, storage=tmp_path / "trials.db", name="b", **where)) == 1
 

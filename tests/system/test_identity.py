@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_cifar.system.identity import require_same
+from tinygrad_cifar.system.identity import digest_array, require_same
 
 values = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.tuples(st.integers(), st.integers())
 identities = st.dictionaries(st.sampled_from("abcde"), values)
@@ -18,6 +19,10 @@ identities = st.dictionaries(st.sampled_from("abcde"), values)
 def test_an_identity_is_the_same_after_a_round_trip_through_json(own):
     require_same(json.loads(json.dumps(own)), own)
     require_same(json.loads(json.dumps(own)) | {"more": 1}, own)
+
+
+def shown(value):
+    return "not given" if value is None else value
 
 
 @given(identities, identities)
@@ -30,7 +35,9 @@ def test_up_to_three_differences_are_listed_and_the_others_counted(stored, own):
     with pytest.raises(ValueError, match=r"^it") as caught:
         require_same(stored, own)
     sentences = {
-        name: f"its {name} is {stored[name]}, not {own[name]}" if name in stored else f"it has no {name}"
+        name: f"its {name} was {shown(stored[name])} and is {shown(own[name])} now"
+        if name in stored
+        else f"it has no {name}"
         for name in own
     }
     listed = [name for name, sentence in sentences.items() if sentence in str(caught.value)]
@@ -39,6 +46,40 @@ def test_up_to_three_differences_are_listed_and_the_others_counted(stored, own):
     others = len(differ) - len(listed)
     if others:
         assert str(caught.value).endswith(f" and {others} other{'s' * (others > 1)}")
+
+
+def test_differences_have_the_names_that_the_caller_gives_them():
+    with pytest.raises(ValueError, match=r"^its --epochs was 6 and is 8 now, its --size was 500 and is not given now$"):
+        require_same({"epochs": 6, "size": 500}, {"epochs": 8, "size": None}, name_of=lambda name: f"--{name}")
+
+
+arrays = [
+    np.zeros((2, 3)),
+    np.zeros((3, 2)),
+    np.zeros((2, 3), np.float32),
+    np.eye(2, 3),
+    np.zeros((2, 0)),
+    np.zeros((0, 2)),
+    np.array(0.0),
+    np.array(["a", "b"]),
+    np.array(["b", "a"], dtype=object),
+]
+
+
+def test_arrays_of_other_types_shapes_or_values_have_other_digests():
+    assert len({digest_array(array) for array in arrays}) == len(arrays)
+
+
+@pytest.mark.parametrize("array", arrays)
+def test_the_layout_of_an_array_does_not_change_its_digest(array):
+    assert digest_array(np.array(array, order="F")) == digest_array(array[...]) == digest_array(array.copy())
+
+
+def test_large_arrays_have_digests_of_all_their_rows():
+    X = np.zeros((5000, 1000))
+    before = digest_array(X)
+    X[-1, -1] = 1
+    assert digest_array(X) != before
 
 
 @pytest.mark.parametrize("stored", [None, 3, "eta", ["eta"]])

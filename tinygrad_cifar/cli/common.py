@@ -187,8 +187,10 @@ def check_foreign_files(out: Path, names: Iterable[str], *, work: str, remedy: s
     """
     foreign = [name for name in names if os.path.lexists(out / name)]
     if foreign:
+        *others, last = foreign
+        listed = f"{', '.join(others)} and {last}" if others else last
         raise CommandError(
-            f"{out} does not contain a {work}, but {' and '.join(foreign)}, which the {work} would replace; choose "
+            f"{out} does not contain a {work}, but {listed}, which the {work} would replace; choose "
             f"another --out, or {remedy}"
         )
 

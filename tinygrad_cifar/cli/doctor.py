@@ -20,8 +20,9 @@ The signatures, in which parameters may have other orders, and X may be MX:
                 (X, y, W, b, lam), BackwardPass(X, Y, P, network, lam)
   assignment 2  BackwardPass(X, Y, fp_data, network, lam),
                 ComputeGradients(X, Y, W1, b1, W2, b2, lam)
-  assignment 3  BackwardPass(X, Y, fp_data, network, lam) with lists network["W"],
-                ["b"], ["gamma"], ["beta"]; (MX, Y, Fs_flat, W1, b1, W2, b2, lam)
+  assignment 3  BackwardPass(X, Y, fp_data, network, lam) with the lists
+                network["W"], ["b"], ["gamma"], ["beta"],
+                (MX, Y, Fs_flat, W1, b1, W2, b2, lam)
 fp_data is what the file's ApplyNetwork(X, network) or ForwardPass returns. The
 gradients are a tuple, a list or a dictionary.
 

@@ -23,7 +23,9 @@ from tinygrad_cifar.course.model_files import TrainedModel, load_model
 from tinygrad_cifar.course.preparation import preprocess_split, split_dataset, with_views
 from tinygrad_cifar.course.setting_fields import shorten
 from tinygrad_cifar.course.settings import describe
+from tinygrad_cifar.course.training import read_divergence
 from tinygrad_cifar.data import Dataset, Split, load_dataset
+from tinygrad_cifar.system.checkpoints import CheckpointError
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -57,7 +59,7 @@ def evaluate(options: argparse.Namespace) -> int:
     """Run the command."""
     path = options.parameters / PARAMETERS if options.parameters.is_dir() else options.parameters
     if not path.exists() and (options.parameters / CHECKPOINT).exists():
-        raise CommandError(f"the run in {options.parameters} is unfinished; rerun its train command with --resume")
+        raise CommandError(_explain_unfinished(options.parameters))
     if not path.exists():
         raise CommandError(
             f"{options.parameters} does not contain a run, since it has no {PARAMETERS}; give the folder of a run"
@@ -86,6 +88,18 @@ def evaluate(options: argparse.Namespace) -> int:
     ]
     print(table(header, rows))
     return 0
+
+
+def _explain_unfinished(folder: Path) -> str:
+    """Return why a run has no parameters to evaluate, and what to do."""
+    run = f"the run in {folder}"
+    try:
+        event = read_divergence(folder / CHECKPOINT)
+    except CheckpointError as error:
+        return f"{run} is unfinished, and {error}; rerun its train command with --overwrite"
+    if event is None:
+        return f"{run} is unfinished; rerun its train command with --resume"
+    return f"{run} diverged: {event}; rerun its train command with that change and --overwrite"
 
 
 def _images(dataset: Dataset, trained: TrainedModel, split: str) -> Split:

@@ -35,15 +35,16 @@ from tinygrad_cifar.cli.common import (
     table,
     wrapped,
 )
-from tinygrad_cifar.cli.settings import BASIC, SYNONYMS, add_settings, settings_from, table_of_defaults
+from tinygrad_cifar.cli.settings import BASIC, OPTIONS, SYNONYMS, add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.models import Patchify
 from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset, with_views
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
+from tinygrad_cifar.course.setting_fields import option_of
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
-from tinygrad_cifar.course.training import Measurement, TrainingDiverged, TrainingProgress, read_divergence
+from tinygrad_cifar.course.training import Measurement, ResumeError, TrainingDiverged, TrainingProgress, read_divergence
 from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
 from tinygrad_cifar.system.checkpoints import CheckpointError
@@ -112,7 +113,8 @@ def train(options: argparse.Namespace) -> int:
     if finished:
         return _report_finished(out, settings, dataset)
     if (out / CHECKPOINT).exists() and options.resume:
-        check_resumable(out / CHECKPOINT, settings, dataset)
+        with _refusals_explained(_REMEDY):
+            check_resumable(out / CHECKPOINT, settings, dataset, name_of=_name_of)
     _print_header(settings, dataset)
     prepared = prepare(dataset, settings)
     make_folder(out)
@@ -126,7 +128,7 @@ def train(options: argparse.Namespace) -> int:
 def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> int:
     """Start or resume the training, and write the results."""
     dataset = prepared.dataset
-    with _resumable(out / CHECKPOINT):
+    with _resumable(out / CHECKPOINT), _refusals_explained("replace the run with --overwrite"):
         with show_progress(settings.model) as display:
             callback = partial(_show, display)
             result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=callback)
@@ -154,6 +156,23 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
         raise Stopped("stopped before the training; the same command starts again") from None
 
 
+@contextmanager
+def _refusals_explained(remedy: str) -> Iterator[None]:
+    """Say which option replaces a run that cannot be resumed."""
+    try:
+        yield
+    except ResumeError as error:
+        raise CommandError(f"{error.reason}; {remedy}") from error
+
+
+_REMEDY = "give the same options, or --overwrite to start again"
+
+
+def _name_of(name: str) -> str:
+    """Return the option of a setting, as it is called in messages."""
+    return option_of(name) if name in OPTIONS else name
+
+
 # -- output folder -----------------------------------------------------------------------------------------------------
 
 
@@ -165,8 +184,8 @@ def _is_finished(out: Path, options: argparse.Namespace) -> bool:
         raise CommandError(f"{out} does not contain a run to resume; omit --resume to start one")
     if options.resume and not finished and options.figures and not (out / PARAMETERS).exists():
         _check_foreign_files(out, FIGURES)  # a run writes its figures after its parameters
-    if started and not options.overwrite and (event := _divergence(out / CHECKPOINT)) is not None:
-        raise CommandError(f"{out} contains a run that diverged: {event}; replace it with --overwrite")
+    if started and not options.overwrite and not finished:
+        _check_checkpoint(out)
     if options.resume or options.overwrite:
         return finished and bool(options.resume)
     if finished:
@@ -183,12 +202,14 @@ def _check_foreign_files(out: Path, names: Sequence[str]) -> None:
     check_foreign_files(out, names, work="run", remedy="replace them with --overwrite")
 
 
-def _divergence(checkpoint: Path) -> str | None:
-    """Return why the run of a checkpoint diverged; None if it did not, or if the checkpoint is damaged."""
+def _check_checkpoint(out: Path) -> None:
+    """Raise an error if the run in a folder cannot be resumed: if it diverged, or its checkpoint is damaged."""
     try:
-        return read_divergence(checkpoint)
-    except CheckpointError:
-        return None  # reported when it is resumed
+        event = read_divergence(out / CHECKPOINT)
+    except CheckpointError as error:
+        raise CommandError(f"{error}; delete the folder, or replace the run with --overwrite") from error
+    if event is not None:
+        raise CommandError(f"{out} contains a run that diverged: {event}; replace it with --overwrite")
 
 
 def _clear(out: Path, *, everything: bool) -> None:
@@ -209,9 +230,10 @@ def _report_finished(out: Path, settings: Settings, dataset: Dataset) -> int:
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CommandError(f"{out / RESULT} is not the result of a run; replace it with --overwrite") from error
     try:
-        require_same(json.loads(json.dumps(stored)), asdict(settings) | {"data": dataset.identity()["sha256"]})
+        own = asdict(settings) | {"data": dataset.identity()["sha256"]}
+        require_same(json.loads(json.dumps(stored)), own, name_of=_name_of)
     except ValueError as error:
-        raise CommandError(f"{out} contains another finished run: {error}") from error
+        raise CommandError(f"{out} contains another finished run: {error}; {_REMEDY}") from error
     print(f"{out} contains this run, which is finished:\n\n{metrics}")
     return 0
 

@@ -158,7 +158,7 @@ def evaluate(
                 collected.append(np.asarray(unwrap_value(model(x) if outputs is None else outputs)))
         penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
     outputs = np.concatenate(collected) if collected else None
-    others = {name: float(metric(outputs, labels)) for name, metric in metrics.items()}
+    others = {name: _as_number(f"the metric {name}", metric(outputs, labels)) for name, metric in metrics.items()}
     accuracy = others.pop("accuracy", accuracy)
     return Metrics(mean_loss, mean_loss + penalty, accuracy, others)
 
@@ -214,11 +214,17 @@ def _outputs_and_loss(model: Module, x: Tensor, y: Array, loss: Loss | None) -> 
         value: Any = loss(outputs, y)
     else:
         value = loss_function("evaluate", model, None)(x, y)
-    if np.size(unwrap_value(value)) != 1:
-        raise ValueError(
-            f"the loss must return one number, the mean over the batch; got an array of shape {np.shape(value)}"
-        )
-    return outputs, float(value)
+    return outputs, _as_number("the loss", value, "one number, the mean over the batch")
+
+
+def _as_number(name: str, value: Any, wanted: str = "one number") -> float:
+    """Return what a function of the user returned, as a number."""
+    array = np.asarray(unwrap_value(value))
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must return {wanted}; got {value!r:.40}")
+    if array.size != 1:
+        raise ValueError(f"{name} must return {wanted}; got an array of shape {array.shape}")
+    return float(array.item())
 
 
 def _accuracy(model: Module, x: Tensor, outputs: Any, y: Array, loss: Loss | None) -> float:

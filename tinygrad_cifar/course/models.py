@@ -21,6 +21,7 @@ from tinygrad_cifar.nn import Dropout, Linear, Module
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn.initialisers import FanIn, He, Initialiser, Normal
 from tinygrad_cifar.system.generators import RandomState, make_generator
+from tinygrad_cifar.system.numbers import check_real
 
 Images = Tensor | npt.ArrayLike
 
@@ -36,13 +37,13 @@ class Classifier(Module):
 
     Attributes
     ----------
-    q : float
-        Exponent of the loss (:func:`tinygrad_cifar.nn.functional.generalised_cross_entropy`). Default: 0.0, the
+    loss_exponent : float
+        Exponent q of the loss (:func:`tinygrad_cifar.nn.functional.generalised_cross_entropy`). Default: 0.0, the
         cross-entropy.
-    smoothing : float
-        Label smoothing of the cross-entropy: the target is ``1 - smoothing`` for the label and
-        ``smoothing / (classes - 1)`` for each other class, as in the course. PyTorch's ``label_smoothing`` divides
-        among all classes and equals ``smoothing * classes / (classes - 1)``. Default: 0.0.
+    loss_smoothing : float
+        Label smoothing s of the cross-entropy: the target is ``1 - s`` for the label and ``s / (classes - 1)`` for each
+        other class, as in the course. The ``label_smoothing`` of :func:`tinygrad_cifar.nn.functional.cross_entropy` and
+        of PyTorch divides among all classes and equals ``s * classes / (classes - 1)``. Default: 0.0.
     loss_function : callable, optional
         Another loss, a function of scores and labels such as
         :func:`tinygrad_cifar.nn.functional.binary_cross_entropy`, assigned to an instance. Default: None.
@@ -63,26 +64,34 @@ class Classifier(Module):
     ((3,), ())
     """
 
-    q: float = 0.0
-    smoothing: float = 0.0
+    loss_exponent: float = 0.0
+    loss_smoothing: float = 0.0
     loss_function: Callable[[Any, Any], Any] | None = None
 
     def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
         """Return the mean loss of a batch of scores: :attr:`loss_function`, or else the generalised cross-entropy."""
-        if self.loss_function is not None:
-            other: Tensor = self.loss_function(scores, labels)
+        kind, own = type(self).__name__, self.loss_function
+        if own is not None:
+            if not callable(own):
+                raise TypeError(f"{kind}: loss_function must be a function of scores and labels; got {own!r:.40}")
+            other: Tensor = own(scores, labels)
             return other
-        if self.smoothing:
+        smoothing, exponent = self.loss_smoothing, self.loss_exponent
+        check_real(f"{kind}: loss_smoothing", smoothing)
+        check_real(f"{kind}: loss_exponent", exponent)
+        if smoothing:
             classes = scores.shape[-1]
-            share = self.smoothing * classes / max(classes - 1, 1)
+            share = smoothing * classes / max(classes - 1, 1)
             if not 0 <= share <= 1:
                 raise ValueError(
-                    f"{type(self).__name__}: smoothing must be from 0 to {1 - 1 / classes:.3g}, with which all "
-                    f"{classes} classes have the same target; got {self.smoothing}"
+                    f"{kind}: loss_smoothing must be from 0 to {1 - 1 / classes:.3g}, with which all "
+                    f"{classes} classes have the same target; got {smoothing}"
                 )
             smoothed: Tensor = F.cross_entropy(scores, labels, label_smoothing=share)
             return smoothed
-        loss: Tensor = F.generalised_cross_entropy(scores, labels, self.q)
+        if not 0 <= exponent <= 1:
+            raise ValueError(f"{kind}: loss_exponent must be from 0 to 1; got {exponent}")
+        loss: Tensor = F.generalised_cross_entropy(scores, labels, exponent)
         return loss
 
     def loss(self, X: Images, labels: npt.ArrayLike) -> Tensor:

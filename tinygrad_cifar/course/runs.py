@@ -21,7 +21,7 @@ from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate
 from tinygrad_cifar.course.memory_check import require_memory
 from tinygrad_cifar.course.preparation import Prepared, preprocess_images, with_views
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
-from tinygrad_cifar.course.training import History, TrainingProgress, fit
+from tinygrad_cifar.course.training import History, ResumeError, TrainingProgress, fit, read_run
 from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror
 from tinygrad_cifar.data.preprocess import Preprocessing
@@ -40,7 +40,6 @@ from tinygrad_cifar.nn.optim import (
     RMSprop,
 )
 from tinygrad_cifar.nn.weights import is_weight
-from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint
 from tinygrad_cifar.system.files import atomic_write
 from tinygrad_cifar.system.identity import require_same
 
@@ -125,8 +124,8 @@ def build_model(settings: Settings, features: int, classes: int) -> models.Class
         model = models.Perceptron([features, *settings.hidden, classes], dropout=settings.dropout, **shared)
     else:
         model = (models.SVM if settings.model == "svm" else models.SoftmaxRegression)(features, classes, **shared)
-    model.q = settings.q
-    model.smoothing = settings.smoothing
+    model.loss_exponent = settings.q
+    model.loss_smoothing = settings.smoothing
     model.loss_function = LOSSES[settings.loss]
     return model
 
@@ -336,8 +335,12 @@ def _measured(train: Examples, settings: Settings) -> Examples:
     return (X[:_MEASURED_BY_CONVNET], labels[:_MEASURED_BY_CONVNET]) if settings.model == "convnet" else train
 
 
-def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> None:
+def check_resumable(
+    checkpoint: Path, settings: Settings, dataset: Dataset, *, name_of: Callable[[str], str] = str
+) -> None:
     """Raise an error for a checkpoint of other settings or data, without preparing the data.
+
+    ``name_of`` returns the name of a setting in the message, by default the name itself.
 
     Examples
     --------
@@ -353,21 +356,21 @@ def check_resumable(checkpoint: Path, settings: Settings, dataset: Dataset) -> N
     ...     result = run(settings, prepare(dataset, settings), checkpoint=checkpoint)
     ...     check_resumable(checkpoint, Settings(epochs=2, train_size=100), dataset)
     Traceback (most recent call last):
-    tinygrad_cifar.system.checkpoints.CheckpointError: ... belongs to another run: its epochs is 1, not 2
+    tinygrad_cifar.course.training.ResumeError: ... belongs to another run: its epochs was 1 and is 2 now; delete ...
 
     Raises
     ------
-    CheckpointError
+    ResumeError
         If it is damaged or belongs to another run.
     """
-    _, metadata = load_checkpoint(checkpoint)
+    _, metadata = read_run(checkpoint)
     try:
         renamed = [f"{name} is now {OLD_NAMES[name]}" for name in OLD_NAMES if name in metadata["identity"]]
         if renamed:
             raise ValueError(f"settings were renamed since it was written ({', '.join(renamed)})")  # noqa: TRY301
-        require_same(metadata["identity"], _identity(settings, dataset))
+        require_same(metadata["identity"], _identity(settings, dataset), name_of=name_of)
     except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} belongs to another run: {error}") from error
+        raise ResumeError(f"{checkpoint} belongs to another run: {error}") from error
 
 
 def _identity(settings: Settings, dataset: Dataset) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class ArraySource:
         self.examples: Examples | None = examples
         self.batch_size = batch_size
         self.steps_per_epoch = -(-len(examples[1]) // batch_size)
-        self.identity: dict[str, Any] = {"batch_size": batch_size, "images": len(examples[1])}
+        self.identity: dict[str, Any] = {"batch_size": batch_size, "number of images": len(examples[1])}
         self._buffers: list[Any] = []
         self._arrays = examples
         self._shuffle = shuffle

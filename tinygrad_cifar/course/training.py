@@ -18,10 +18,19 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.evaluation import Examples, Loss, Metric, Metrics, evaluate, loss_function, validate_examples
+from tinygrad_cifar.course.history import COLUMNS
 from tinygrad_cifar.course.history import History as History  # noqa: PLC0414 (offered here, too)
 from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PLC0414
 from tinygrad_cifar.course.layer_statistics import LayerStatistics, measure_layers
 from tinygrad_cifar.course.progress import show_steps
+from tinygrad_cifar.course.run_identity import (
+    RATES,
+    identify_data,
+    identify_function,
+    identify_generator,
+    identify_model,
+    identify_optimiser,
+)
 from tinygrad_cifar.course.sources import ArraySource, Batches, BatchSource, open_source
 from tinygrad_cifar.engine.blocked.memory import empty_cache
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
@@ -34,11 +43,32 @@ from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_DATA = "data"  # the entry of run_id that replaces the digests of the data
+_VERSION = 2  # of the metadata of a checkpoint
 _EXAMPLES_OF_LAYERS = 100  # on which the statistics of layers are measured
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818 (an event)
     """Training stopped because the loss or a parameter became NaN or infinite; the message names the step."""
+
+
+class ResumeError(CheckpointError):
+    """A run cannot be resumed from a checkpoint, since that is damaged or belongs to another run.
+
+    Parameters
+    ----------
+    reason : str
+        Why not. The message says in addition what to do.
+
+    Attributes
+    ----------
+    reason : str
+        The reason.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; delete the file to start again, or choose another")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -141,10 +171,16 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         of each layer, on the first 100 training images (see :attr:`Measurement.layers`). The training itself does not
         change. Default: False.
     checkpoint : Path, optional
-        File that is written before the first epoch and after each epoch. If it exists, the run is resumed from it.
+        File that is written before the first epoch and after each epoch. If it exists, the run is resumed from it,
+        which raises if the run is another one: if the arguments of ``fit``, the shapes of the parameters, the settings
+        of the optimiser, the values of the arrays or the seed of a generator differ. These are compared by digests,
+        functions by their names, and schedules by their rates. Batches that are not given as arrays, the values of the
+        parameters, and generators without a seed are not compared. A run that diverged may be resumed with other
+        learning rates.
     run_id : mapping, optional
-        Further identity of the run (settings, data), serialisable as JSON. It is stored in the checkpoint; resuming
-        with a different one raises, listing the differences.
+        Further identity of the run, serialisable as JSON. It is stored in the checkpoint; resuming with a different one
+        raises, listing the differences. If it has the entry ``"data"``, that identifies the data: the arrays are not
+        compared.
     callback : callable, optional
         Called with a :class:`TrainingProgress` after each update and each measurement.
     progress : bool
@@ -211,25 +247,36 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     for examples in (validation, measure_on):
         if examples is not None:
             validate_examples("fit", examples)
-    if metrics is not None and not (isinstance(metrics, Mapping) and all(map(callable, metrics.values()))):
-        raise TypeError(
-            f'fit: metrics must be a mapping of names to functions, such as {{"r2": r2}}; got {metrics!r:.40}'
-        )
-    plan = {
-        "epochs": epochs,
-        **source.identity,
-        "measure_every": measure_every,
-        "patience": patience,
-        **({} if loss is None else {"loss": getattr(loss, "__name__", type(loss).__name__)}),
-        **({} if not metrics else {"metrics": list(metrics)}),
-        **({} if clip_norm is None else {"clip_norm": float(clip_norm)}),
-        **({"layer_statistics": True} if layer_statistics else {}),
-        **(run_id or {}),
-    }
+    _check_metrics(metrics)
     measures = _Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
-    loop = _TrainingLoop(model, optimiser, loss_of_batch, measures, source, plan, rng, augment)
+    loop = _TrainingLoop(model, optimiser, loss_of_batch, measures, source, epochs, rng, augment)
     loop.clip_norm = clip_norm
     checkpoint = None if checkpoint is None else Path(checkpoint)
+    if checkpoint is not None:
+        own = dict(run_id or {})
+        data = {"training": source.examples, "validation": validation, "measured": measure_on}
+        optimisation = identify_optimiser(optimiser, loop.steps)
+        loop.identity = {
+            **own,  # first in the list of differences
+            **identify_model(model),
+            **optimisation,
+            "epochs": epochs,
+            **source.identity,
+            **({} if _DATA in own else identify_data(data)),
+            "measure_every": measure_every,
+            "patience": patience,
+            "shuffle": shuffle,
+            "loss": identify_function(loss),
+            "metrics": [f"{name} ({identify_function(metric)})" for name, metric in metrics.items()]
+            if metrics
+            else None,
+            "augment": identify_function(augment),
+            "clip_norm": None if clip_norm is None else float(clip_norm),
+            "layer_statistics": layer_statistics,
+            **identify_generator(rng),
+            **own,
+        }
+        loop.rates = {name for name in optimisation if name.split()[0] == RATES and name not in own}
     with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
         loop.callback = report
         loop.measures_layers = layer_statistics
@@ -287,6 +334,30 @@ def _showing(
         yield report
 
 
+def read_run(checkpoint: Path | str) -> tuple[dict[str, Array], Mapping[str, Any]]:
+    """Return the arrays and the metadata of the checkpoint of a run.
+
+    Raises
+    ------
+    ResumeError
+        If it is damaged, or was not written by this version of the library.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.training import read_run
+    >>> read_run("none.npz")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    tinygrad_cifar.course.training.ResumeError: checkpoint none.npz could not be read: No such file or directory; ...
+    """
+    try:
+        arrays, metadata = load_checkpoint(checkpoint)
+    except CheckpointError as error:
+        raise ResumeError(str(error)) from error
+    if not isinstance(metadata, Mapping) or metadata.get("version") != _VERSION:
+        raise ResumeError(f"{checkpoint} belongs to another run, which another version of this library has written")
+    return arrays, metadata
+
+
 def read_divergence(checkpoint: Path | str) -> str | None:
     """Return why the run of a checkpoint diverged after it was written; None if it was interrupted otherwise.
 
@@ -333,6 +404,18 @@ def _check_at_least_one(**numbers: int | None) -> None:
             raise ValueError(f"fit: {name} must be at least 1; got {number}")
 
 
+def _check_metrics(metrics: Mapping[str, Metric] | None) -> None:
+    if metrics is not None and not (isinstance(metrics, Mapping) and all(map(callable, metrics.values()))):
+        raise TypeError(
+            f'fit: metrics must be a mapping of names to functions, such as {{"r2": r2}}; got {metrics!r:.40}'
+        )
+    for name in metrics or {}:
+        if f"train_{name}" in COLUMNS and name != "accuracy":
+            raise ValueError(
+                f"fit: a metric cannot have the name {name}, since the history has a column train_{name}; take another"
+            )
+
+
 def _check_clip_norm(clip_norm: float | None) -> None:
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")
@@ -370,7 +453,7 @@ class _TrainingLoop:
         loss_of_batch: Loss,
         measures: _Measures,
         source: ArraySource | BatchSource,
-        plan: Mapping[str, Any],
+        epochs: int,
         rng: np.random.Generator | None,
         augment: Callable[[Array, np.random.Generator], Array] | None,
     ) -> None:
@@ -381,16 +464,12 @@ class _TrainingLoop:
         self.callback: Callable[[TrainingProgress], None] | None = None
         self.measures_layers = False
         self.steps_per_epoch = source.steps_per_epoch
-        self.steps = int(plan["epochs"]) * self.steps_per_epoch
+        self.epochs, self.steps = epochs, int(epochs) * self.steps_per_epoch
         self.generators = model.generators()
         if rng is not None and all(rng is not other for other in self.generators):
             self.generators.append(rng)
-        self.identity: dict[str, Any] = {
-            "model": type(model).__name__,
-            "optimiser": optimiser.name,
-            **plan,
-            "random generators": [type(rng.bit_generator).__name__ for rng in self.generators],
-        }
+        self.identity: dict[str, Any] = {}  # of a run with a checkpoint
+        self.rates: set[str] = set()  # the names of its entries that may differ when a run that diverged is resumed
         self.history = History()
         self.started = time.perf_counter()
         self.epochs_done = 0
@@ -543,6 +622,7 @@ class _TrainingLoop:
         arrays |= {f"optimiser/{name}": array for name, array in self.optimiser.state_dict().items()}
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
         metadata = {
+            "version": _VERSION,
             "identity": self.identity,
             "epochs_done": self.epochs_done,
             "best_accuracy": self.best_score if self.best else None,  # or minus the loss
@@ -561,10 +641,11 @@ class _TrainingLoop:
 
     def resume(self, path: Path) -> None:
         """Resume from a checkpoint. A checkpoint that is refused changes nothing."""
-        arrays, metadata = load_checkpoint(path)
+        arrays, metadata = read_run(path)
         own_arrays, own_metadata = self.state()
+        may_change = self.rates if "diverged" in metadata else ()
         try:
-            require_same(metadata["identity"], self.identity)
+            require_same(metadata["identity"], {name: v for name, v in self.identity.items() if name not in may_change})
             first, *others = map(Measurement.from_list, metadata["rows"])
             self.history = History(
                 [first, *others],
@@ -584,13 +665,13 @@ class _TrainingLoop:
             self.check_progress()
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             self.restore(own_arrays, own_metadata["generators"])
-            raise CheckpointError(f"{path} belongs to another run: {error}") from error
+            raise ResumeError(f"{path} belongs to another run: {error}") from error
         self.report()
 
     def check_progress(self) -> None:
         """Raise an error for a state that this run cannot have."""
         if not 0 <= self.epochs_done * self.steps_per_epoch <= self.steps:
-            raise ValueError(f"its epochs_done is {self.epochs_done} of {self.identity['epochs']}")
+            raise ValueError(f"its epochs_done is {self.epochs_done} of {self.epochs}")
         if bool(self.best) != (self.identity["patience"] is not None and self.epochs_done > 0):
             raise ValueError("its best parameters are missing or unexpected")
 

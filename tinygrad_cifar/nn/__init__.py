@@ -22,6 +22,7 @@ from tinygrad_cifar.nn.module import Module
 from tinygrad_cifar.nn.normalization import BatchNorm, LayerNorm
 from tinygrad_cifar.system.arguments import explain_names
 from tinygrad_cifar.system.generators import RandomState, make_generator
+from tinygrad_cifar.system.numbers import check_count
 
 __all__ = [
     "GELU",
@@ -70,7 +71,7 @@ class Linear(Module):
     Raises
     ------
     ValueError
-        If ``features`` or ``outputs`` is less than 1.
+        If ``features`` or ``outputs`` is not an integer of at least 1.
 
     Examples
     --------
@@ -92,8 +93,8 @@ class Linear(Module):
         init: initialisers.Initialiser = initialisers.FanIn(),  # noqa: B008 (frozen)
         dtype: Any = np.float64,
     ) -> None:
-        if features < 1 or outputs < 1:
-            raise ValueError(f"Linear: features and outputs must be at least 1; got {features} and {outputs}")
+        check_count("Linear: features", features)
+        check_count("Linear: outputs", outputs)
         rng = make_generator("Linear", rng)
         self.W = Tensor(init(rng, features, outputs), requires_grad=True, dtype=dtype)
         self.b = Tensor(np.zeros(outputs), requires_grad=True, dtype=dtype)
@@ -140,7 +141,7 @@ class Embedding(Module):
     Raises
     ------
     ValueError
-        If ``count`` or ``features`` is less than 1.
+        If ``count`` or ``features`` is not an integer of at least 1.
 
     Examples
     --------
@@ -161,8 +162,8 @@ class Embedding(Module):
         init: initialisers.Initialiser = initialisers.Normal(1.0),  # noqa: B008 (frozen)
         dtype: Any = np.float64,
     ) -> None:
-        if count < 1 or features < 1:
-            raise ValueError(f"Embedding: count and features must be at least 1; got {count} and {features}")
+        check_count("Embedding: count", count)
+        check_count("Embedding: features", features)
         rng = make_generator("Embedding", rng)
         self.W = Tensor(init(rng, count, features), requires_grad=True, dtype=dtype)
 
@@ -359,6 +360,9 @@ class Dropout(Module):
         return f"{self.rate:g}"
 
 
+_PLAIN_ERRORS = (ValueError, TypeError, IndexError)
+
+
 class Sequential(Module):
     """Chain of layers: each is applied to the result of the one before it.
 
@@ -392,8 +396,14 @@ class Sequential(Module):
     def forward(self, x: Any) -> Tensor:
         """Return the result of the last layer."""
         result: Tensor = x
-        for layer in self.layers:
-            result = layer(result)
+        i = 0
+        try:
+            for i, layer in enumerate(self.layers):  # noqa: B007 (used below)
+                result = layer(result)
+        except (ValueError, TypeError, IndexError) as error:
+            if type(error) in _PLAIN_ERRORS and len(error.args) == 1:  # others may be built from other arguments
+                error.args = (f"layer {i} of {type(self).__name__}: {error}",)
+            raise
         return result
 
     def _arguments(self) -> str:

@@ -10,6 +10,7 @@ from abc import ABCMeta
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -89,13 +90,19 @@ class Module(metaclass=_ModuleType):
     decays: ClassVar[Mapping[str, bool]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; raise TypeError for a result in the place of a parameter, as by ``layer.W *= 0.5``."""
+        """Set an attribute; raise TypeError if a parameter or a method would be lost, as by ``layer.W *= 0.5``."""
         old = vars(self).get(name)
-        if isinstance(value, Tensor) and isinstance(old, Tensor) and _is_parameter(old) and not _is_parameter(value):
+        if isinstance(old, Tensor) and _is_parameter(old) and _removes_parameter(value, _STATE_NAMES in vars(self)):
+            new = "a result or a constant" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
             raise TypeError(
-                f"{type(self).__name__}: {name} is a parameter, and cannot be replaced by a result or a constant, "
+                f"{type(self).__name__}: {name} is a parameter, and cannot be replaced by {new}, "
                 f"which would not be trained; assign its values, module.{name}.data = values, freeze it with "
                 f"module.{name}.requires_grad = False, or compute with module.with_parameters(...)"
+            )
+        if name in _NAMES and any(isinstance(item, (Module, Tensor)) for _, item in _flatten({name: value})):
+            raise TypeError(
+                f"{type(self).__name__}: {name} is an attribute of every module, and cannot be the name of a layer or "
+                f"tensor; take another name, such as {name}_{'tensor' if isinstance(value, Tensor) else 'layer'}"
             )
         super().__setattr__(name, value)
 
@@ -169,6 +176,8 @@ class Module(metaclass=_ModuleType):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         result: Tensor = self.forward(*args, **kwargs)  # of most modules; others may return several tensors
+        if result is None:
+            raise TypeError(f"forward of {type(self).__name__} returned None; it must return a tensor")
         return result
 
     def _children(self) -> Iterator[tuple[str, Any]]:
@@ -540,6 +549,20 @@ def _has_parameters(item: Any) -> bool:
 
 def _is_parameter(tensor: Tensor) -> bool:
     return tensor.requires_grad and tensor.is_leaf
+
+
+def _removes_parameter(value: Any, is_constructed: bool) -> bool:
+    """Return whether a parameter is lost by mistake if this value replaces it.
+
+    The constructor of a subclass may remove a parameter that it inherits, such as by ``self.b = None``.
+    """
+    if isinstance(value, Tensor):
+        return not _is_parameter(value)
+    return is_constructed or isinstance(value, (np.ndarray, np.generic, Real, list, tuple))
+
+
+# An attribute with one of these names would replace a method or the mode. A layer may be assigned to ``forward``.
+_NAMES = frozenset(dir(Module)) - {"forward"}
 
 
 def _copy_with(module: M, replaced: Mapping[int, tuple[Tensor, bool]], done: dict[int, Module]) -> M:
