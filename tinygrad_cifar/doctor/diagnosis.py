@@ -22,7 +22,8 @@ from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.report import Report, make_report
 from tinygrad_cifar.doctor.rounding import ROUNDED, STRICT, allow_rounding, rounding_errors
-from tinygrad_cifar.doctor.search import Finding, Search
+from tinygrad_cifar.doctor.search import Search
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.subject import Problem, Subject
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Ref
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, function_name, grouped
 from tinygrad_cifar.doctor.vocabulary.derivatives import OF_ACTIVATIONS, selects_by_mask

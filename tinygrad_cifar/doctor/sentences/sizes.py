@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from tinygrad_cifar.doctor.factors import Factor, name_factor
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of, grouped
 from tinygrad_cifar.doctor.vocabulary.sites import penalty_of
