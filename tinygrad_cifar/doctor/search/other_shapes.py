@@ -23,6 +23,11 @@ def explain_shapes(cases: Sequence[Case], findings: list[Finding]) -> list[Findi
     case = cases[0]
     shaped = shaped_parameters(case)
     for name in [name for name in case.recording.parameters if name not in shaped]:
+        if not any(case.given[name].any() for case in cases):
+            # A sum that should be 0, such as that of P - Y over the classes, is 0 but for rounding only.
+            zero = Edit("zero_of_shape", ("parameter", name), lambda _, G: G, detail={"shape": True})
+            findings = [*findings, Finding(zero, None, (name,), tuple(1.0 for _ in cases), (name,))]
+            continue
         walk = walk_with(cases, 0, findings)
         candidates: list[tuple[float, int, Edit]] = []
         for edit in edits_of_shape(walk, name, case.given[name].shape):
