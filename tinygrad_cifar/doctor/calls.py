@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import io
 import os
-import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -17,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
+# The folders of this package, of NumPy and its neighbours, and of Python's own modules.
 _LIBRARIES = tuple(
     str(folder) + os.sep
-    for folder in (
-        *(Path(__file__).parents[1], Path(np.__file__).parent),
-        *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
-    )
+    for folder in (Path(__file__).parents[1], Path(np.__file__).parents[1], Path(os.__file__).parent)
 )
 _NOTEBOOK = "ipykernel_"  # in the paths of the files that hold the cells of a notebook
 
