@@ -123,3 +123,71 @@ def test_a_function_that_changes_its_arguments_is_noted() -> None:
     assert report.status == "right"
     assert "changes its argument W" in report.notes[0]
     assert np.array_equal(PROBLEM["W"], before)
+
+
+def two_layers(X: Any, Y: Any, W1: Any, b1: Any, W2: Any, b2: Any, lam: Any = 0.0) -> Any:
+    return tg.sum((W2 @ tg.relu(W1 @ X + b1) + b2 - Y) ** 2) + lam * tg.sum(W1**2)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        (["b2"], "cost: takes b2, which is not among the arguments X, Y, W1, b1, W2, lam; pass it, too"),
+        (["b2", "lam"], "cost: takes b2, which is not among the arguments X, Y, W1, b1, W2; pass it, too"),
+        (["X", "b1"], "cost: takes X, b1, which are not among the arguments Y, W1, W2, b2, lam; pass them, too"),
+    ],
+)
+def test_an_argument_of_the_cost_that_is_left_out_is_named(left_out: list[str], message: str) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"X": (5, 7), "Y": (3, 7), "W1": (4, 5), "b1": (4, 1), "W2": (3, 4), "b2": (3, 1)}
+    problem = {**{name: rng.normal(size=shape) for name, shape in shapes.items()}, "lam": 0.1}
+    with pytest.raises(DiagnosisError) as error:
+        diagnose(two_layers, RIGHT, {name: x for name, x in problem.items() if name not in left_out})
+    assert str(error.value) == message
+
+
+def test_an_argument_of_the_gradients_that_is_left_out_is_named() -> None:
+    with pytest.raises(DiagnosisError) as error:
+        diagnose(SOFTMAX.cost, lambda X, Y, P, W, lam: (W, P), PROBLEM)
+    assert "takes P, which is not among the arguments X, Y, W, b, lam" in str(error.value)
+
+
+def test_arguments_under_other_names_are_passed_in_their_order() -> None:
+    def gradients(X: Any, T: Any, W: Any, b: Any, reg: Any) -> Any:
+        return RIGHT(X, T, W, b, reg)
+
+    assert diagnose(SOFTMAX.cost, gradients, PROBLEM).status == "right"
+
+
+def test_the_recognition_of_parameters_is_explained_if_the_number_of_gradients_is_wrong() -> None:
+    def cost(X: Any, A: Any, B: Any) -> Any:
+        return tg.sum((B @ (A @ X)) ** 2)
+
+    A, B = NOISE.normal(size=(4, 5)), NOISE.normal(size=(3, 4))
+    with pytest.raises(DiagnosisError) as error:
+        diagnose(cost, lambda X, A, B: (A, B), X=PROBLEM["X"], A=A, B=B)
+    assert (
+        "arrays with names such as W1, b and gamma, not X, A; if that is wrong, name all parameters with wrt="
+        in str(error.value)
+    )
+
+
+def test_the_recognition_of_parameters_is_not_explained_if_they_are_named() -> None:
+    with pytest.raises(DiagnosisError) as error:
+        diagnose(SOFTMAX.cost, changed(lambda W, b: (W,)), PROBLEM, wrt=["W", "b"])
+    assert "wrt=" not in str(error.value)
+
+
+@pytest.mark.parametrize("is_function", [True, False])
+def test_a_gradient_by_name_of_an_argument_that_is_not_a_parameter_is_noted(is_function: bool) -> None:
+    def cost(X: Any, A: Any, B: Any) -> Any:
+        return tg.sum((B @ (A @ X)) ** 2)
+
+    def gradients(X: Any, A: Any, B: Any) -> Any:
+        G = 2 * B @ A @ X
+        return {"dA": B.T @ G @ X.T, "dB": G @ (A @ X).T}
+
+    problem = {"X": PROBLEM["X"], "A": NOISE.normal(size=(4, 5)), "B": NOISE.normal(size=(3, 4))}
+    report = diagnose(cost, gradients if is_function else gradients(**problem), problem)
+    (note,) = [note for note in report.notes if "wrt=" in note]
+    assert note.startswith("the gradient of A is not compared, since A is not taken for a parameter")

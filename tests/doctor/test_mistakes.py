@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -546,3 +547,73 @@ def test_the_same_mistake_in_several_layers_is_one(backward: str, words: str) ->
     report = diagnose(deep_cost_with_scale, wrong, problem | {"masks": masks, "keep": 0.7})
     assert len(report.mistakes) == 1, str(report)
     assert words in report.sentences[0]
+
+
+WHOLE = re.compile(r"(?<!part of )(?<!term of )the gradients? of ([\w, ]+) (?:are|is) (\S+) times")
+SIGN = re.compile(r"so (?:are|is) the gradients? of ([\w, ]+)\.")
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+@pytest.mark.parametrize("network", ["softmax", "svm", "two layers"])
+@pytest.mark.parametrize("wrong", ["G", "G / N / N", "-G / N", "3 * G / N"])
+def test_gradients_are_said_to_be_multiples_only_if_the_table_has_the_same_ratio(
+    network: str, wrong: str, penalty: float
+) -> None:
+    example = EXAMPLES[network]
+    report = diagnose(example.cost, example.gradients(f"G / N -> {wrong}"), {**example.problem, "lam": penalty})
+    sentence = report.sentences[0]
+    said = [*WHOLE.findall(sentence), *[(names, "-1") for names in SIGN.findall(sentence)]]
+    ratios = {row.parameter: row.ratio for row in report.rows}
+    assert all(ratios[name] == factor for names, factor in said for name in re.split(", | and ", names)), str(report)
+
+
+def test_a_wrong_sign_is_stated_of_the_gradient_of_the_scores() -> None:
+    def cost(X: Any, Y: Any, W: Any, b: Any, lam: Any) -> Any:
+        S = W @ X + b
+        return -tg.sum(Y * tg.log(tg.softmax(S, axis=0))) / X.shape[1] + lam * tg.sum(W**2)
+
+    report = diagnose(cost, SOFTMAX.gradients("G = P - Y -> G = Y - P"), SOFTMAX.problem)
+    assert report.sentences[0] == (
+        "The sign is wrong in the gradient of the loss with respect to S: dS is -1 times what it should be, and so is "
+        "the data term of the gradients of W and b."
+    )
+
+
+def test_a_wrong_sign_is_stated_of_the_whole_gradients_without_a_penalty() -> None:
+    def cost(X: Any, Y: Any, W: Any, b: Any) -> Any:
+        return tg.sum((W @ X + b - Y) ** 2)
+
+    def gradients(X: Any, Y: Any, W: Any, b: Any) -> Any:
+        G = 2 * (Y - W @ X - b)
+        return G @ X.T, G.sum(1, keepdims=True)
+
+    problem = {name: SOFTMAX.problem[name] for name in ("X", "Y", "W", "b")}
+    assert "and so are the gradients of W and b." in diagnose(cost, gradients, problem).sentences[0]
+
+
+@pytest.mark.parametrize("mask", ["(H >= 0)", "(H > -1)", "np.ones(H.shape)"])
+def test_a_mask_that_is_true_everywhere_is_not_said_to_be_missing_only(mask: str) -> None:
+    example = EXAMPLES["two layers"]
+    report = diagnose(example.cost, example.gradients(f"dH * (A > 0) -> dH * {mask}"), example.problem)
+    assert "(the mask is missing, or is true everywhere)" in report.sentences[0]
+    assert "for example, H >= 0 for an H after the ReLU" in report.mistakes[0].hint
+
+
+@pytest.mark.parametrize(
+    ("zero", "sentence"),
+    [
+        ("0", "The gradient of b is the number 0, and must be an array of the shape (3, 1), as b is."),
+        ("0.0", "The gradient of b is the number 0, and must be an array of the shape (3, 1), as b is."),
+        ("np.zeros(X.shape[1])", "The gradient of b is 0 in the shape (7,), and must be an array of the shape (3, 1)"),
+        ("G.sum()", "summed over all axes"),  # 0 but for rounding
+    ],
+)
+def test_a_zero_of_another_shape_is_called_what_it_is(zero: str, sentence: str) -> None:
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients(f"return dW, db -> return W, {zero}"), SOFTMAX.problem)
+    assert any(sentence in said for said in report.sentences), str(report)
+
+
+def test_a_variable_in_the_place_of_its_gradient_is_stated_once() -> None:
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("return dW, db -> return W, db"), SOFTMAX.problem)
+    mistake = str(report.mistakes[0])
+    assert mistake.startswith("W itself stands where its gradient, dW, belongs. See line")

@@ -19,6 +19,11 @@ Beside them: :mod:`~tinygrad_cifar.doctor.problems` (the arguments of the cost, 
 :mod:`~tinygrad_cifar.doctor.matching` (which gradient belongs to which parameter),
 :mod:`~tinygrad_cifar.doctor.factors` (names of factors) and :mod:`~tinygrad_cifar.doctor.calls` (time limits, output
 and errors of the user's functions).
+
+The command diagnoses a student's file: :mod:`~tinygrad_cifar.doctor.student_file` (in a process of its own),
+:mod:`~tinygrad_cifar.doctor.definitions` (the names that the file defines), :mod:`~tinygrad_cifar.doctor.hand_ins` (how
+its function is called), :mod:`~tinygrad_cifar.doctor.networks` (the right costs), and
+:mod:`~tinygrad_cifar.doctor.failures` and :mod:`~tinygrad_cifar.doctor.progress` (why it could not be called).
 """
 
 from tinygrad_cifar.doctor.calls import DiagnosisError as DiagnosisError

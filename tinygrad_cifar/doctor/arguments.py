@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, explain
 from tinygrad_cifar.doctor.problems import Leaf, class_count, is_labels, one_hot_axis
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.subject import Problem, Subject, plain_value
 from tinygrad_cifar.doctor.walks import Edit
 from tinygrad_cifar.engine.graph import Array

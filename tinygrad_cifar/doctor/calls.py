@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import ctypes
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+# The folders of this package, of NumPy and its neighbours, and of Python's own modules.
+_LIBRARIES = tuple(
+    str(folder) + os.sep
+    for folder in (Path(__file__).parents[1], Path(np.__file__).parents[1], Path(os.__file__).parent)
+)
+_NOTEBOOK = "ipykernel_"  # in the paths of the files that hold the cells of a notebook
 
 
 class DiagnosisError(ValueError):
@@ -80,20 +91,32 @@ def call_function(function: Callable[[], Any], name: str, *, seconds: float, pri
     except DiagnosisError:
         raise
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())
-        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        raise DiagnosisError(f"{name} raised {reason}{_line_of(error)}") from error
+        raise DiagnosisError(f"{name} raised {describe_exception(error)}{_line_of(error)}") from error
     finally:
         if printed is not None and out.getvalue():
             printed.append(out.getvalue())
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return an exception of the user's code in words."""
+    if isinstance(error, _OutOfTime):
+        return "it was stopped, since it took too long"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def is_of_user(file: str) -> bool:
+    """Return whether a file of code belongs to the user, not to a library."""
+    return not file.startswith(("<", *_LIBRARIES))
 
 
 def _line_of(error: BaseException) -> str:
     """Return the line of the user's code in which an error was raised, in words; empty if it is not known."""
     line, trace = "", error.__traceback__
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if "tinygrad_cifar" not in file and "numpy" not in file and not file.startswith("<"):
-            line = f" (line {trace.tb_lineno} of {trace.tb_frame.f_code.co_name})"
+        code = trace.tb_frame.f_code
+        if is_of_user(code.co_filename):
+            file = "the cell" if _NOTEBOOK in code.co_filename else Path(code.co_filename).name
+            line = f" (line {trace.tb_lineno} of {file}, in {code.co_name})"
         trace = trace.tb_next
     return line

@@ -17,12 +17,13 @@ from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, agree
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
 from tinygrad_cifar.doctor.forward_changes import Confirmed, find_forward_changes, with_change
-from tinygrad_cifar.doctor.matching import find_order, fit_shape
+from tinygrad_cifar.doctor.matching import CountError, find_order, fit_shape
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.report import Report, make_report
 from tinygrad_cifar.doctor.rounding import ROUNDED, STRICT, allow_rounding, rounding_errors
-from tinygrad_cifar.doctor.search import Finding, Search
+from tinygrad_cifar.doctor.search import Search
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.subject import Problem, Subject
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
@@ -151,7 +152,7 @@ def _diagnose(  # noqa: PLR0913
     subject.batch = find_batch(subject, first, recording)
     recording.numbers = subject.numbers(first)
     missing = [leaf.name for leaf in first.parameters if leaf.name not in recording.parameters]
-    given = subject.evaluate(first)
+    given = _evaluate(subject, first, wrt)
     if callable(gradients) and not _equal(given, subject.evaluate(first)):
         raise DiagnosisError(
             f"{subject.name} returns other values when it is called again with the same arguments; switch dropout off, "
@@ -178,6 +179,24 @@ def _diagnose(  # noqa: PLR0913
         was_cut_short=budget.was_used_up,
         has_lines=hand_in is None,
     )
+
+
+def _evaluate(subject: Subject, problem: Problem, wrt: Any) -> dict[str, Array]:
+    """Return the gradients; if their number is wrong, the error says how the parameters have been recognised."""
+    try:
+        return subject.evaluate(problem)
+    except CountError as error:
+        arrays = [leaf for leaf in problem.leaves if isinstance(leaf.value, np.ndarray)]
+        others = [leaf.name for leaf in arrays if leaf.value.dtype.kind == "f" and not leaf.is_parameter]
+        if wrt is not None or not others:
+            raise
+        how = "tensors with requires_grad=True"
+        if not any(leaf.is_parameter and leaf.is_tensor for leaf in arrays):
+            how = "arrays with names such as W1, b and gamma"
+        raise DiagnosisError(
+            f"{error}; the parameters are taken to be the {how}, not {', '.join(others)}; "
+            "if that is wrong, name all parameters with wrt="
+        ) from error
 
 
 def _name_of(function: Any) -> str:

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.doctor.calls import DiagnosisError, call_function
+from tinygrad_cifar.doctor.definitions import Definitions
 from tinygrad_cifar.doctor.diagnosis import diagnose_hand_in
+from tinygrad_cifar.doctor.failures import Failure, ResultError, UnknownParameterError, describe_failures
 from tinygrad_cifar.doctor.matching import collect_gradients, fit_shape
 from tinygrad_cifar.doctor.networks import EPSILONS, NETWORKS, Layout, Network
+from tinygrad_cifar.doctor.progress import count_instructions
 from tinygrad_cifar.doctor.report import Report
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.tensor import Tensor
@@ -59,14 +62,6 @@ _LARGEST_EPSILON = 1e-4
 _EQUAL = 1e-9  # relative distance of gradients that have been computed with the same numbers
 
 
-class _UnknownParameterError(DiagnosisError):
-    """A parameter of the function has no meaning in a network."""
-
-
-class _ResultError(DiagnosisError):
-    """The function has returned something else than the gradients."""
-
-
 @dataclass(frozen=True)
 class Attempt:
     """A way to call a gradient function.
@@ -98,12 +93,12 @@ def find_function(namespace: Mapping[str, Any], names: Sequence[str]) -> Callabl
     return None
 
 
-def diagnose_file(namespace: Mapping[str, Any], name: str = "") -> tuple[Report, str]:
+def diagnose_file(definitions: Definitions, name: str = "") -> tuple[Report, str]:
     """Diagnose the gradient function of a student's file.
 
     Parameters
     ----------
-    namespace : mapping
+    definitions : Definitions
         The names that the file defines.
     name : str
         Name of the function. Default: the first of :data:`GRADIENT_FUNCTIONS` that the file has.
@@ -118,13 +113,15 @@ def diagnose_file(namespace: Mapping[str, Any], name: str = "") -> tuple[Report,
     DiagnosisError
         If there is no such function, or it cannot be called.
     """
-    function = find_function(namespace, [name] if name else GRADIENT_FUNCTIONS)
+    namespace, names = definitions.names, [name] if name else GRADIENT_FUNCTIONS
+    function = find_function(namespace, names)
     if function is None:
         wanted = name or " or ".join(GRADIENT_FUNCTIONS[:3])
-        raise DiagnosisError(f"the file does not define the function {wanted}; name it with --function")
-    attempts, errors = _try_all(function, namespace)
+        reason = next(filter(None, map(definitions.why_missing, names)), "; name it with --function")
+        raise DiagnosisError(f"the file does not define the function {wanted}{reason}")
+    attempts, failures = _try_all(function, definitions)
     if not attempts:
-        reason, has_returned = _most_likely(errors)
+        reason, has_returned = describe_failures(failures)
         failed = "" if has_returned else " could not be called in any layout"
         raise DiagnosisError(
             f"{function.__name__}{inspect.signature(function)}{failed}: {reason}; see "
@@ -135,7 +132,7 @@ def diagnose_file(namespace: Mapping[str, Any], name: str = "") -> tuple[Report,
         attempt = _with_epsilon(function, namespace, attempt)  # noqa: PLW2901
         if attempt.score[:1] < attempts[0].score[:1]:
             break
-        report, notes = _diagnose(function, namespace, attempt)
+        report, notes = _diagnose(function, definitions, attempt)
         rank = ({"right": 2, "wrong": 1}.get(report.status, 0), -len(report.mistakes))
         if best is None or rank > best[0]:
             best = (rank, attempt, report, notes)
@@ -148,10 +145,10 @@ def diagnose_file(namespace: Mapping[str, Any], name: str = "") -> tuple[Report,
 
 
 def _diagnose(
-    function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt
+    function: Callable[..., Any], definitions: Definitions, attempt: Attempt
 ) -> tuple[Report, tuple[str, ...]]:
     problem = _problem(attempt, 0)
-    weight, notes = _own_convention(namespace, attempt, problem)
+    weight, notes = _own_convention(definitions, attempt, problem)
 
     values: dict[str, Any] = {}
 
@@ -163,7 +160,7 @@ def _diagnose(
             + weight[2] * arguments["lam"] * penalty
         )
 
-    gradients = _as_gradients(function, namespace, attempt)
+    gradients = _as_gradients(function, definitions.names, attempt)
     wrt = attempt.network.parameters(problem)
     return diagnose_hand_in(cost, gradients, problem, wrt, function.__name__, _SECONDS, lambda: values), notes
 
@@ -203,7 +200,7 @@ def _call(
         if value is not None:
             bound[name] = value
         elif parameter.default is parameter.empty:
-            raise _UnknownParameterError(
+            raise UnknownParameterError(
                 f"the parameter {name} is not known, or does not belong to the {attempt.network.title}"
             )
     return function(**bound)
@@ -267,30 +264,20 @@ def _forward_data(
 # -- choosing ----------------------------------------------------------------------------------------------------------
 
 
-def _try_all(function: Callable[..., Any], namespace: Mapping[str, Any]) -> tuple[list[Attempt], list[DiagnosisError]]:
-    """Return the ways to call a function that give gradients, the best first, and the errors of the others."""
+def _try_all(function: Callable[..., Any], definitions: Definitions) -> tuple[list[Attempt], list[Failure]]:
+    """Return the ways to call a function that give gradients, the best first, and the failures of the others."""
     found: list[Attempt] = []
-    errors: list[DiagnosisError] = []
+    failures: list[Failure] = []
     for attempt in _attempts():
+        score = partial(_score, function, definitions.names, attempt)
         try:
-            score = _score(function, namespace, attempt)
+            found.append(replace(attempt, score=score()))
         except DiagnosisError as error:
-            errors.append(error)
-            continue
-        found.append(replace(attempt, score=score))
+            images = "columns" if attempt.layout.columns else "rows"
+            text, measure = definitions.describe(error), partial(count_instructions, score)
+            failures.append(Failure(attempt.network.title, images, error, text, measure))
     found.sort(key=lambda attempt: tuple(-x for x in attempt.score))
-    return found, errors
-
-
-def _most_likely(errors: Sequence[DiagnosisError]) -> tuple[str, bool]:
-    """Return the error of the attempt that came furthest, and whether the function returned.
-
-    The other errors are of networks and layouts that are not those of the function.
-    """
-    returned = [error for error in errors if isinstance(error, _ResultError)]
-    called = [error for error in errors if not isinstance(error, _UnknownParameterError)]
-    counted = Counter(map(str, returned or called or errors))
-    return counted.most_common(1)[0][0] if counted else "its parameters are not known", bool(returned)
+    return found, failures
 
 
 def _with_epsilon(function: Callable[..., Any], namespace: Mapping[str, Any], attempt: Attempt) -> Attempt:
@@ -346,7 +333,7 @@ def _distances(
     try:
         arrays = collect_gradients(given, {name: g.shape for name, g in right.items()})
     except DiagnosisError as error:
-        raise _ResultError(str(error)) from error
+        raise ResultError(str(error)) from error
     fitted = {name: fit_shape(arrays[name], g.shape) for name, g in right.items()}
     shapes = sum(fitted[name].shape == g.shape for name, g in right.items())
     near = []
@@ -373,24 +360,27 @@ def _right_gradients(attempt: Attempt, problem: Mapping[str, Any], names: Sequen
 
 
 def _own_convention(
-    namespace: Mapping[str, Any], attempt: Attempt, problem: Mapping[str, Any]
+    definitions: Definitions, attempt: Attempt, problem: Mapping[str, Any]
 ) -> tuple[tuple[float, bool, float], tuple[str, ...]]:
     """Return the convention of the student's own cost function, and a note if it is not the course's.
 
     The convention is ``(1, whether the loss is a sum over the images, factor of the L2 term)``.
     """
     course = (1.0, False, 1.0)
-    function = find_function(namespace, COST_FUNCTIONS)
+    function = find_function(definitions.names, COST_FUNCTIONS)
     if function is None:
         return course, ()
     try:
         own = call_function(
-            lambda: _call(function, namespace, attempt, problem), function.__name__, seconds=_SECONDS, printed=[]
+            lambda: _call(function, definitions.names, attempt, problem),
+            function.__name__,
+            seconds=_SECONDS,
+            printed=[],
         )
         own = own[0] if isinstance(own, tuple) else own
         value = float(np.asarray(own).item())
     except (DiagnosisError, TypeError, ValueError) as error:
-        reason = str(error) if isinstance(error, DiagnosisError) else "it does not return a number"
+        reason = definitions.describe(error) if isinstance(error, DiagnosisError) else "it does not return a number"
         return course, (f"{function.__name__} is not used, and the convention of the course is taken: {reason}",)
     data, penalty = (float(np.asarray(x)) for x in attempt.network.cost(attempt.layout, {}, **problem))
     penalty *= problem["lam"]

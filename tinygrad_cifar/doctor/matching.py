@@ -11,6 +11,11 @@ import numpy as np
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.engine.graph import Array, Value
 
+
+class CountError(DiagnosisError):
+    """There is not one gradient for each parameter."""
+
+
 _DECORATION = re.compile(
     r"^(d_?j_?d_?|grad(ients?)?_?(of_)?|d_?j_?|d_|d(?=[A-Zbgfwux]))|(_?grads?|_gradients?)$", re.IGNORECASE
 )
@@ -47,12 +52,12 @@ def collect_gradients(given: Any, parameters: Mapping[str, tuple[int, ...]]) -> 
     if by_name is not None:
         missing = [name for name in names if name not in by_name]
         if missing:
-            raise DiagnosisError(
+            raise CountError(
                 f"gradients: no gradient for {', '.join(missing)}; got {', '.join(key for key, _ in arrays)}"
             )
         return {name: arrays[by_name[name]][1] for name in names}
     if len(arrays) != len(names):
-        raise DiagnosisError(
+        raise CountError(
             f"gradients: must be {len(names)}, one for each of {', '.join(names)}; got {len(arrays)} "
             f"of the shapes {', '.join(str(a.shape) for _, a in arrays) or 'none'}"
         )
@@ -62,6 +67,14 @@ def collect_gradients(given: Any, parameters: Mapping[str, tuple[int, ...]]) -> 
 def have_names(given: Any, parameters: Iterable[str]) -> bool:
     """Return whether gradients are given by the names of the parameters."""
     return _by_name([key for key, part in _flatten(given, "") if part is not None], list(parameters)) is not None
+
+
+def find_others(given: Any, parameters: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the arguments that are not parameters, and of which gradients are given by name all the same."""
+    keys = [key for key, part in _flatten(given, "") if part is not None]
+    used = set((_by_name(keys, list(parameters)) or {}).values())
+    left = [key for k, key in enumerate(keys) if k not in used]
+    return [name for name in others if _by_name(left, [name]) is not None]
 
 
 def _name(key: str, parameter: str, k: int) -> str:

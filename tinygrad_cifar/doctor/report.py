@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_cifar.doctor.cases import Case, agree, magnitude
 from tinygrad_cifar.doctor.factors import name_factor
 from tinygrad_cifar.doctor.recording import Recording
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences import describe_findings
 from tinygrad_cifar.doctor.sentences.drafts import Mistake, join
 from tinygrad_cifar.doctor.sentences.wording import d_of

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.doctor.budget import Budget
-from tinygrad_cifar.doctor.calls import call_function
-from tinygrad_cifar.doctor.matching import collect_gradients, have_names
+from tinygrad_cifar.doctor.calls import DiagnosisError, call_function
+from tinygrad_cifar.doctor.matching import collect_gradients, find_others, have_names
 from tinygrad_cifar.doctor.problems import (
     Axis,
     Leaf,
@@ -84,7 +84,7 @@ class Subject:
             for leaf in problem.leaves
             if isinstance(leaf.value, np.ndarray) and not leaf.is_parameter
         }
-        evaluate = self._timed(lambda: _call(self.cost, arguments))
+        evaluate = self._timed(lambda: _call(self.cost, arguments, "cost"))
         recording: Recording = self._call_cost(lambda: record(evaluate, tensors, arrays, self.numbers(problem)))
         recording.give_names(self.values())
         return recording
@@ -96,7 +96,7 @@ class Subject:
     def evaluate_cost(self, problem: Problem, dtype: type = np.float64) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cost, without recording names and values, and the parameters; in float64, or another precision."""
         arguments, tensors = _as_tensors(problem, dtype)
-        out = self._call_cost(self._timed(lambda: _call(self.cost, arguments)))
+        out = self._call_cost(self._timed(lambda: _call(self.cost, arguments, "cost")))
         check_cost(out)
         return out, tensors
 
@@ -117,13 +117,11 @@ class Subject:
 
     def evaluate(self, problem: Problem) -> dict[str, Array]:
         """Return the user's gradients by parameter."""
-        shapes = {leaf.name: leaf.value.shape for leaf in problem.parameters}
         if not callable(self.gradients):
-            self.has_names = have_names(self.gradients, shapes)
-            return collect_gradients(self.gradients, shapes)
+            return self._collect(self.gradients, problem)
         arguments = replace_leaves(problem.arguments, lambda _, value: _copy(plain_value(value)))
         before = copy.deepcopy(arguments)
-        function = self._timed(lambda: _call(self.gradients, arguments))
+        function = self._timed(lambda: _call(self.gradients, arguments, self.name))
         given = call_function(function, self.name, seconds=self.seconds, printed=self.printed)
         changed = [
             a.name
@@ -132,11 +130,27 @@ class Subject:
             and not np.array_equal(a.value, b.value, equal_nan=a.value.dtype.kind == "f")
         ]
         if changed:
-            note = f"{self.name} changes its argument {', '.join(changed)}; copy it first, since training would use the changed values"  # noqa: E501
-            if note not in self.notes:
-                self.notes.append(note)
+            self._note(
+                f"{self.name} changes its argument {', '.join(changed)}; copy it first, since training would use the "
+                "changed values"
+            )
+        return {name: np.array(g) for name, g in self._collect(given, problem).items()}
+
+    def _collect(self, given: Any, problem: Problem) -> dict[str, Array]:
+        """Return gradients by parameter, and note those of other arguments, which are not compared."""
+        shapes = {leaf.name: leaf.value.shape for leaf in problem.parameters}
         self.has_names = have_names(given, shapes)
-        return {name: np.array(g) for name, g in collect_gradients(given, shapes).items()}
+        others = [leaf.name for leaf in problem.leaves if isinstance(leaf.value, np.ndarray) and not leaf.is_parameter]
+        for name in find_others(given, shapes, others) if self.has_names else ():
+            self._note(
+                f"the gradient of {name} is not compared, since {name} is not taken for a parameter; to compare it, "
+                "name all parameters with wrt="
+            )
+        return collect_gradients(given, shapes)
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 def _as_tensors(problem: Problem, dtype: type) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -170,16 +184,34 @@ def _convert(value: Any, dtype: type) -> Any:
     return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
-def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+def _call(function: Callable[..., Any], arguments: Mapping[str, Any], called: str) -> Any:
     """Call a function with arguments by name if it has parameters of these names, and otherwise by position."""
     try:
         signature = inspect.signature(function)
-        accepted = {name: value for name, value in arguments.items() if name in signature.parameters}
-        if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-            accepted = dict(arguments)
-        signature.bind(**accepted)
-        arguments = accepted
     except (TypeError, ValueError):
         return function(*arguments.values())
-    positional = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_ONLY]
-    return function(*arguments.values()) if positional else function(**arguments)
+    parameters = signature.parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    accepted = {name: value for name, value in arguments.items() if takes_all or name in parameters}
+    if _binds(signature, **accepted):
+        return function(**accepted)
+    by_name = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    missing = [p.name for p in by_name if p.default is p.empty and p.name not in arguments]
+    places = {name: k for k, name in enumerate(parameters)}
+    keeps_places = all(places.get(name, k) == k for k, name in enumerate(arguments)) and len(accepted) < len(arguments)
+    if missing and not (keeps_places and _binds(signature, *arguments.values())):
+        are, them = ("are", "them") if len(missing) > 1 else ("is", "it")
+        given = ", ".join(arguments)
+        raise DiagnosisError(
+            f"{called}: takes {', '.join(missing)}, which {are} not among the arguments {given}; pass {them}, too"
+        )
+    return function(*arguments.values())
+
+
+def _binds(signature: inspect.Signature, *args: Any, **arguments: Any) -> bool:
+    """Return whether a function of this signature can be called with these arguments."""
+    try:
+        signature.bind(*args, **arguments)
+    except TypeError:
+        return False
+    return True

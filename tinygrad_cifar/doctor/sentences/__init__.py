@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinygrad_cifar.doctor.cases import Case
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.derivatives import Derivatives
 from tinygrad_cifar.doctor.sentences.drafts import Draft, Mistake, finish, merge
 from tinygrad_cifar.doctor.sentences.parameters import Parameters

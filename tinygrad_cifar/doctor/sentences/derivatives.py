@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from tinygrad_cifar.doctor.recording import Ref
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, function_name, grouped
 from tinygrad_cifar.doctor.vocabulary.derivatives import OF_ACTIVATIONS, selects_by_mask
@@ -26,14 +26,14 @@ class Derivatives(Wording):
             text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
             return Draft("mask_not_applied", text, (self.recording.array_text(step.operands[0]),), right, yours, names)
         if step.op in ("relu", "maximum", "where"):
+            function = "the ReLU or where" if step.op == "where" else "the ReLU"
             text = (
-                "The derivative of the ReLU at {at} is left out (the mask is missing), so the "
-                "gradient passes where the unit is "
-                "off, in the gradients of {parameters}."
+                f"The derivative of {function} at {{at}} is left out (the mask is missing, or is true everywhere), so "
+                "the gradient passes where the unit is off, in the gradients of {parameters}."
             )
-            if step.op == "where":
-                text = text.replace("the ReLU", "the ReLU or where")
-            return Draft("derivative_left_out", text, (self.text(i),), right, yours, names)
+            H = self.text(i) if self.text(i).isidentifier() else "H"
+            hint = f"A mask that is true everywhere is, for example, {H} >= 0 for an {H} after the ReLU."
+            return Draft("derivative_left_out", text, (self.text(i),), right, yours, names, hint=hint)
         other = self._other_operand(finding)
         if step.op in ("multiply", "divide"):
             constant = not isinstance(step.operands[1 - operand_index(step, e)], Ref)

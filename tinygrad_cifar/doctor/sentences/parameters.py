@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of
 
@@ -35,13 +35,13 @@ class Parameters(Wording):
 
     def _value_for_gradient(self, finding: Finding) -> Draft:
         name = finding.edit.at
-        text = f"The gradient of {name} is {name} itself: the variable {name} stands where {d_of(name)} belongs."
-        return Draft("value_for_gradient", text, (), f"the gradient of {name}", name)
+        text = f"{name} itself stands where its gradient, {d_of(name)}, belongs."
+        return Draft("value_for_gradient", text)
 
     def _value_of_other(self, finding: Finding) -> Draft:
         name, other = finding.edit.at, finding.edit.detail["other"]
-        text = f"The gradient of {name} is {other} itself: the variable {other} stands where {d_of(name)} belongs."
-        return Draft("value_for_gradient", text, (), f"the gradient of {name}", other)
+        text = f"{other} itself stands where {d_of(name)}, the gradient of {name}, belongs."
+        return Draft("value_for_gradient", text)
 
     def _penalised(self, finding: Finding) -> Draft:
         name = finding.edit.at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of, grouped
 from tinygrad_cifar.doctor.vocabulary.sites import operand_index

@@ -8,9 +8,10 @@ from itertools import combinations
 import numpy as np
 
 from tinygrad_cifar.doctor.factors import Factor, name_factor
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of, grouped
+from tinygrad_cifar.doctor.vocabulary.scores import cross_entropy_form
 from tinygrad_cifar.doctor.vocabulary.sites import penalty_of
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
@@ -82,12 +83,15 @@ class Sizes(Wording):
         is_named = bool(self.recording.steps[i].name)
         where = f"that flows from {self.text(i)} to" if is_named or not is_all else "of"
         what, places = "the gradient {at}", [f"{where} {self.text(parent)}"]
+        if is_loss and factor.text == "-1":
+            return self._sign_of_loss(names, parent)
         if is_loss:
             what, places = "the gradient of the loss", []
         right = "" if is_loss else f"{self.d(parent)} = {self._formula(i, e)}"
-        of = "the gradients of {parameters}" if is_all else "this part of the gradients of {parameters}"
-        are = "are" if is_all else "is"
-        it = "they" if is_all else "it"
+        has_penalty = self._have_penalty(names)
+        part = "this part of " if not is_all else "the data term of " if has_penalty else ""
+        of = f"{part}the gradients of {{parameters}}"
+        are, it = ("is", "it") if part else ("are", "they")
         yours = f"{factor.text} times this"
         batch = [name for name, power in factor.powers if name == "N" and power == 1]
         sign = "-" if factor.text.startswith("-") else ""
@@ -118,6 +122,35 @@ class Sizes(Wording):
             )
         text = f"{what[0].upper()}{what[1:]} is {factor.text} times what it should be, in {of}{self._number(factor)}."
         return Draft("factor", text, tuple(places), right, yours, names, factor.text)
+
+    def _sign_of_loss(self, names: tuple[str, ...], below: int) -> Draft:
+        """Describe the wrong sign of the loss at the last node through which all of it flows, such as the scores."""
+        at = self._last_common_node(names, below)
+        S, d, value, g = self.text(at), self.d(at), self.recording.steps[at].value, self.walks[0].cotangents[at]
+        term = "is the data term of" if self._have_penalty(names) else "are"
+        text = (
+            f"The sign is wrong in the gradient of the loss with respect to {S}: {d} is -1 times what it should be, "
+            f"and so {term} the gradients of {{parameters}}."
+        )
+        is_softmax = g is not None and g.ndim == len(("images", "classes")) and cross_entropy_form(value, g) is not None
+        right = f"{d} is proportional to P - Y with P = softmax({S})" if is_softmax else ""
+        return Draft("sign", text, (), right, "Y - P", names, "-1")
+
+    def _last_common_node(self, names: Sequence[str], below: int) -> int:
+        """Return the node nearest to the parameters through which all flows that reaches them from a node."""
+        walk, recording = self.walks[0], self.recording
+        whole = walk.push(below, _cotangent(walk, below))
+        for i in sorted(recording.below[below]):
+            if not recording.steps[i].op or not recording.leads_to[i] >= set(names):
+                continue
+            own = walk.push(i, _cotangent(walk, i))
+            if all(np.allclose(own[n], whole[n], rtol=1e-9, atol=1e-9 * np.abs(whole[n]).max()) for n in names):
+                return i
+        return below
+
+    def _have_penalty(self, names: Sequence[str]) -> bool:
+        """Return whether the gradient of one of these parameters contains an L2 term."""
+        return any(penalty_of(self.walks[0], name).any() for name in names)
 
     def _number(self, factor: Factor) -> str:
         if not factor.powers:
@@ -162,6 +195,18 @@ class Sizes(Wording):
             return Draft("sign", text, (), right, yours, names, "-1")
         text = f"{what[0].upper()}{what[1:]} is {factor.text} times what it should be{self._number(factor)}."
         return Draft("factor", text, (), right, yours, names, factor.text)
+
+    def _zero_of_shape(self, finding: Finding) -> Draft:
+        name = finding.edit.at
+        case, at = self.cases[-1], self.recording.parameters[name]
+        own = case.given[name].shape
+        shape = case.recording.steps[case.recording.parameters[name]].value.shape
+        what = f"is 0 in the shape {own}" if own else "is the number 0"
+        text = f"The gradient of {name} {what}, and must be an array of the shape {shape}, as {name} is."
+        uses = [i for i, _ in self.recording.consumers[at] if self.recording.steps[i].value.shape != ()]
+        is_sum = self._is_bias(name) and bool(uses)
+        right = f"{d_of(name)} = sum({self.d(uses[-1])})" if is_sum else self._product_formula(name)
+        return Draft("zero", text, (), right, "0", (name,), "0")
 
     def _is_mean(self, factor: Factor, name: str, node: int) -> bool:
         """Return whether a factor is 1 / (the number of elements of a node per element of a bias), on all problems."""
@@ -355,6 +400,13 @@ class Sizes(Wording):
             f"should be {formulas[0]}."
         )
         return Draft("l2_factor", text, (), formulas[0], formulas[1], names, factor.text)
+
+
+def _cotangent(walk: Walk, at: int) -> Array:
+    """Return the cotangent of a node that the cost depends on."""
+    g = walk.cotangents[at]
+    assert g is not None
+    return g
 
 
 def _is_same_form(form: Array, statistic: Array, *, with_constant: bool) -> bool:

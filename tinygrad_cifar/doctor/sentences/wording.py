@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.recording import Ref, Step
-from tinygrad_cifar.doctor.search import Finding
+from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.vocabulary.sites import operand_index, shape_of, subscripts_of, used_at
 from tinygrad_cifar.doctor.walks import Walk
 
