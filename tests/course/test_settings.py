@@ -188,6 +188,11 @@ def test_settings_that_contradict_each_other_are_refused(values, sentence):
         Settings(**values)
 
 
+def test_an_integer_that_no_float_can_hold_is_refused():
+    with pytest.raises(SettingsError, match=r"eta must be less than 2\*\*63"):
+        Settings(eta=10**400)
+
+
 @pytest.mark.parametrize("values", [{"epoch": 3}, {"epoch": 3, "modell": "svm", "epochs": 1}])
 def test_unknown_settings_are_refused_by_name(values):
     with pytest.raises(SettingsError, match="unknown settings: epoch"):

@@ -37,6 +37,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tests.evidence.syntax_patterns import replace_pattern
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.testing.fault_plugin import split_title
@@ -108,7 +110,9 @@ def tests_of_primitive(name: str) -> list[tuple[str, Callable[[], None]]]:
     assert set(ORDER) == set(properties.PROPERTIES), "ORDER must name every property once"
     drawn = [(check, functools.partial(test_primitives.test_property, check, name)) for check in ORDER]
     kinks = [(spec, kink) for spec, kink in test_primitives.KINKS if spec is test_primitives.SPECS[name]]
-    return [*drawn, *[(kink.name, functools.partial(test_primitives.test_kink, spec, kink)) for spec, kink in kinks]]
+    at_kinks = [(kink.name, functools.partial(test_primitives.test_kink, spec, kink)) for spec, kink in kinks]
+    of_astype = functools.partial(test_primitives.test_vjp_of_astype_has_the_dtype_of_its_cotangent, np.float32)
+    return [*drawn, *at_kinks, *([("conversion to float32", of_astype)] if name == "astype" else [])]
 
 
 def first_failure(name: str) -> str:

@@ -8,7 +8,7 @@ the docstring of the class.
 from __future__ import annotations
 
 import inspect
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -155,7 +155,7 @@ class SettingField:
         """
         if self.at_most is None and isinstance(value, int) and value > MAX_INTEGER:
             return "must be less than 2**63"
-        return f"must be {self.requirement}; got {value!r}"
+        return f"must be {self.requirement}; got {value!r:.{_MAX_QUOTED}}"
 
     def accepts(self, value: object) -> bool:
         """Return whether a value has the type and is in the range."""
@@ -175,7 +175,7 @@ class SettingField:
         number: Any = value
         upper = MAX_INTEGER if self.at_most is None and self.type is int else self.at_most
         return (
-            math.isfinite(number)
+            abs(number) <= sys.float_info.max  # not NaN, infinite, or an integer that no float can hold
             and (self.at_least is None or number >= self.at_least)
             and (upper is None or number <= upper)
             and (self.below is None or number < self.below)

@@ -55,6 +55,14 @@ def test_results_differ_from_those_of_float64_by_rounding(counted, height, width
     assert len(counted) == 3  # float64 is computed directly
 
 
+def test_the_gradient_of_filters_is_the_sum_over_many_blocks(monkeypatch):
+    x, w = draw(0, (9, 8))
+    expected = results(x, w, "same")[2]
+    monkeypatch.setattr(winograd, "_BLOCK_BYTES", 1)  # one image in each block
+    monkeypatch.setattr(winograd, "_PARTIAL_SUMS", 3)
+    np.testing.assert_allclose(results(x, w, "same")[2], expected, atol=16 * EPS * np.abs(expected).max())
+
+
 def test_the_transforms_are_exact_for_small_integers():
     rng = np.random.default_rng(0)
     x, w = draw(0, (9, 8))
