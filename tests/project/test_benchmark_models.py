@@ -246,7 +246,8 @@ def _timed(goal: str, case: str, by_hand: float | None, torch: float) -> dict[st
     seconds = {OURS: [1.0], **others}
     profile = {"forward": {"matmul": 0.5}, "backward": {"matmul, x": 0.2}, "update": 0.0, "total": 1.0}
     row = {"case": case, "goal": goal, "threads": 1, "seconds": seconds, "memory": memory}
-    return {**row, "profile": profile, "left_out": {}}
+    passes = None if goal == SECOND.name else {"whole": 1.0, "recorded": 0.4, "computed": 0.3}
+    return {**row, "profile": profile, "passes": passes, "left_out": {}}
 
 
 def test_verdicts_are_those_of_the_worst_row_of_each_goal() -> None:
@@ -279,5 +280,12 @@ def test_times_that_miss_their_goal_are_marked() -> None:
 
 def test_a_row_that_misses_its_goal_says_where_the_time_goes() -> None:
     missed, met = ("\n".join(measurement._block(_timed("arrays", "b", by_hand, 2.0))) for by_hand in (0.8, 1.0))
-    assert "where the time goes: matmul, forward 50%; VJP of matmul, x 20%;" in missed
+    assert "where the time goes: computing the forward pass 30%, recording it 10%," in missed
+    assert "backward pass 60%" in missed
+    assert "while they are being watched: matmul, forward 50%, VJP of" in missed
     assert "where the time goes" not in met
+
+
+def test_a_row_of_second_derivatives_says_which_passes_it_consists_of() -> None:
+    text = "\n".join(measurement._block(_timed(SECOND.name, "b", None, 0.5)))
+    assert "where the time goes: a backward pass that is recorded, and one through it" in text
