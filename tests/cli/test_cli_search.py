@@ -488,7 +488,7 @@ def test_another_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: p
     assert search(tmp_path, *GRID) == 0
     capsys.readouterr()
     assert search(tmp_path, *GRID, "--batch-size", "50") == 1
-    assert "its objective is train softmax" in sentence(capsys)
+    assert "its objective was train softmax" in sentence(capsys)
     assert search(tmp_path, *GRID, "--batch-size", "50", "--name", "smaller") == 0
 
 
