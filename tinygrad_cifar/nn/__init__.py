@@ -400,7 +400,7 @@ class Sequential(Module):
         try:
             for i, layer in enumerate(self.layers):  # noqa: B007 (used below)
                 result = layer(result)
-        except (ValueError, TypeError, IndexError) as error:
+        except _PLAIN_ERRORS as error:
             if type(error) in _PLAIN_ERRORS and len(error.args) == 1:  # others may be built from other arguments
                 error.args = (f"layer {i} of {type(self).__name__}: {error}",)
             raise

@@ -56,20 +56,22 @@ def matmul(x: Any, y: Any) -> Any:
         rows = math.prod(x.shape[:-1])
         _multiply(x.reshape(rows, len(y)), y, out.reshape(rows, y.shape[1]))
     except ValueError as error:
-        raise _explain(x, y, error) from error
+        if reason := _find_mismatch(x, y):
+            raise ValueError(reason) from error
+        raise
     return out
 
 
-def _explain(x: Any, y: Any, error: ValueError) -> ValueError:
-    """Return the error of a product with the lengths that differ, instead of NumPy's signature of the operation."""
+def _find_mismatch(x: Any, y: Any) -> str:
+    """Return which lengths differ, where NumPy states the signature of the operation; empty if these are equal."""
     shapes = np.shape(x), np.shape(y)
     if not all(shapes):
-        return ValueError("x and y must have at least one axis; use multiply for numbers")
+        return "x and y must have at least one axis; use multiply for numbers"
     ends = shapes[0][-1], shapes[1][-2:][0]
     if ends[0] == ends[1]:
-        return error
+        return ""
     place = "the only axis" if len(shapes[1]) == 1 else "the last axis but one"
-    return ValueError(f"the last axis of x has length {ends[0]}, and {place} of y {ends[1]}; they must be equal")
+    return f"the last axis of x has length {ends[0]}, and {place} of y {ends[1]}; they must be equal"
 
 
 def _multiply(x: Any, y: Any, out: Any) -> Any:
