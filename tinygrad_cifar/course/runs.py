@@ -20,8 +20,9 @@ from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate
 from tinygrad_cifar.course.memory_check import require_memory
 from tinygrad_cifar.course.preparation import Prepared, preprocess_images, with_views
+from tinygrad_cifar.course.run_checkpoints import ResumeError, read_run
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
-from tinygrad_cifar.course.training import History, ResumeError, TrainingProgress, fit, read_run
+from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset, Split
 from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror
 from tinygrad_cifar.data.preprocess import Preprocessing
@@ -356,7 +357,7 @@ def check_resumable(
     ...     result = run(settings, prepare(dataset, settings), checkpoint=checkpoint)
     ...     check_resumable(checkpoint, Settings(epochs=2, train_size=100), dataset)
     Traceback (most recent call last):
-    tinygrad_cifar.course.training.ResumeError: ... belongs to another run: its epochs was 1 and is 2 now; delete ...
+    tinygrad_cifar.course.run_checkpoints.ResumeError: ... belongs to another run: its epochs was 1 and is 2 ...
 
     Raises
     ------
