@@ -135,15 +135,15 @@ def run_programs(count: int) -> Counter[str]:
 
 
 def fuzz_reader(reader: str, inputs: int) -> dict[str, Any]:
-    from tests.evidence import robustness
+    from tests.evidence.robustness.fuzzing import fuzz
 
-    return robustness.fuzz(reader, inputs)
+    return fuzz(reader, inputs)
 
 
 def kill_runs(times: int) -> dict[str, Any]:
-    from tests.evidence import robustness
+    from tests.evidence.robustness.killed_runs import kill_counts
 
-    return robustness.kill_counts(times)
+    return kill_counts(times)
 
 
 def run_test_file(file: str, profile: str) -> int:
@@ -181,7 +181,8 @@ def run_task(task: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
 
 def list_tasks(budget: Budget) -> list[tuple[Any, ...]]:
     """Return all tasks, the longest first."""
-    from tests.evidence import accuracy, robustness, symbolic
+    from tests.evidence import accuracy, symbolic
+    from tests.evidence.robustness.readers import readers
     from tests.evidence.specs import SPECS
 
     return [
@@ -189,7 +190,7 @@ def list_tasks(budget: Budget) -> list[tuple[Any, ...]]:
         ("programs", budget.programs),
         ("passed", "engine/test_threads.py", budget.profile),
         ("passed", "trust/test_conformance.py", budget.profile),
-        *[("files", name, max(3, round(budget.files * reader.share))) for name, reader in robustness.readers().items()],
+        *[("files", name, max(3, round(budget.files * reader.share))) for name, reader in readers().items()],
         *[
             ("accuracy", name, np.dtype(dtype).name, max(2, budget.points // (10 if name in accuracy.ROWS else 1)))
             for name in accuracy.NAMES

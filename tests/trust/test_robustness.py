@@ -1,6 +1,7 @@
 """Malformed files and killed processes: a sample, or the full number with the profile ``thorough``.
 
-robustness.py counts the outcomes. These tests check that the failures are 0, and that failures would be counted.
+The package tests.evidence.robustness counts the outcomes. These tests check that the failures are 0, and that failures
+would be counted.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tests.evidence import robustness
-from tests.evidence.robustness import CommandLineError, fuzz, readers
+from tests.evidence.robustness import fuzzing
+from tests.evidence.robustness.fuzzing import fuzz
+from tests.evidence.robustness.killed_runs import kill_counts
+from tests.evidence.robustness.malicious_files import Exploit
+from tests.evidence.robustness.readers import CommandLineError, Reader, readers
 from tinygrad_cifar import models, optim, training
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
@@ -66,15 +70,13 @@ def test_shares_sum_to_one():
 
 
 def fuzz_reader(monkeypatch, read, *, checked=False, limit=1e6):
-    reader = robustness.Reader(
-        b"good" * 100, read, (CommandLineError,), lambda rng: rng.randbytes(9), 1, lambda _: limit, checked
-    )
-    monkeypatch.setattr(robustness, "readers", lambda: {"it": reader})
+    reader = Reader(b"good" * 100, read, (CommandLineError,), lambda rng: rng.randbytes(9), 1, lambda _: limit, checked)
+    monkeypatch.setattr(fuzzing, "readers", lambda: {"it": reader})
     return fuzz("it", 30)
 
 
 def test_reader_that_runs_code_is_detected(monkeypatch, tmp_path):
-    trap = pickle.dumps(robustness.Exploit(os.mkdir, str(tmp_path / "sprung")))
+    trap = pickle.dumps(Exploit(os.mkdir, str(tmp_path / "sprung")))
 
     def read(_: Path, content: bytes) -> None:
         if content != b"good" * 100 and not (tmp_path / "sprung").exists():
@@ -228,7 +230,7 @@ def test_malformed_result_is_a_one_line_error(change, tmp_path):
 
 @functools.cache
 def kill_results() -> dict:
-    return robustness.kill_counts(KILLS)
+    return kill_counts(KILLS)
 
 
 @pytest.mark.slow
