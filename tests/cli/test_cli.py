@@ -230,7 +230,7 @@ def test_flip_may_name_its_form(tmp_path: Path, options: tuple[str, ...], flip: 
         (("--flip", "twice"), "--flip must have no value, or be alternate; got 'twice'"),
         (("--no-flip", "alternate"), "--no-flip must have no value; got 'alternate'"),
         (("--smoothing", "0.1", "--q", "0.5"), "--smoothing 0.1 needs the cross-entropy, not --q 0.5"),
-        (("--border", "reflect"), "--border reflect needs a --shift greater than 0"),
+        (("--border", "reflect"), "--border reflect needs a --shift greater than 0, or --views six or fifty"),
         (("--cycles", "2", "--schedule", "cosine"), "--cycles 2 needs --schedule triangular, not cosine"),
         (("--clip-norm", "0"), "--clip-norm must be greater than 0; got 0"),
         (("--filters", "3"), "--filters 3 needs the model patchify, not softmax"),

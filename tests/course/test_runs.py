@@ -342,14 +342,14 @@ def test_a_run_does_the_updates_of_its_settings(values):
         np.testing.assert_allclose(result.model.state_dict()[name], array, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("kind", ["mirror", "six"])
+@pytest.mark.parametrize("kind", ["mirror", "six", "fifty"])
 def test_validation_and_test_images_are_evaluated_with_the_views_of_the_settings(kind):
-    settings = replace(SMALL, views=kind)
+    settings = replace(SMALL, views=kind, shift=1, border="reflect")
     result, prepared = run(settings), prepare(DATA, settings)
     for split, found in ((prepared.dataset.test, result.test), (prepared.validation_images, result.validation)):
         scores = sum(
             weight * result.model(prepared.preprocessing.apply(images)).data
-            for weight, images in weighted_views(split.images, kind)
+            for weight, images in weighted_views(split.images, kind, border="reflect")
         )
         assert found.accuracy == (scores.argmax(axis=1) == split.labels).mean()
         assert found.loss == pytest.approx(F.cross_entropy(scores, split.labels))

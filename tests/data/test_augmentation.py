@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,6 +159,22 @@ def test_six_views_are_images_and_diagonal_shifts_with_their_mirror_images(count
     assert by_weight(weighted_views(images)) == by_weight(expected)
 
 
+@given(st.integers(0, 2), st.sampled_from(["edge", "reflect"]))
+def test_fifty_views_are_all_shifts_by_up_to_two_pixels_and_their_mirror_images(count, border):
+    images = some_images(count)
+    expected = []
+    for down, right in itertools.product(range(-2, 3), repeat=2):
+        moved = np.array([moved_by(image, down, right, border) for image in images.reshape(-1, 3, 32, 32)])
+        moved = moved.astype(np.uint8).reshape(images.shape)
+        expected += [(0.02, moved), (0.02, mirror(moved))]
+    assert by_weight(weighted_views(images, "fifty", border=border)) == by_weight(expected)
+
+
+def test_an_unknown_border_of_views_raises():
+    with pytest.raises(DataError, match="border must be edge or reflect; got 'wrap'"):
+        weighted_views(some_images(1), "six", border="wrap")
+
+
 def test_other_views_are_the_images_and_their_mirror_images():
     images = some_images(3)
     assert by_weight(weighted_views(images, "one")) == by_weight([(1.0, images)])
@@ -164,7 +182,7 @@ def test_other_views_are_the_images_and_their_mirror_images():
 
 
 def test_unknown_views_raise():
-    with pytest.raises(DataError, match="views must be one, mirror or six; got 'two'"):
+    with pytest.raises(DataError, match="views must be one, mirror, six or fifty; got 'two'"):
         weighted_views(some_images(1), "two")
 
 

@@ -180,7 +180,7 @@ def views_of(preprocessing: Preprocessing, settings: Settings) -> Callable[[Imag
     """
     return lambda images: (
         (weight, preprocess_images(view, preprocessing, settings))
-        for weight, view in weighted_views(images, settings.views)
+        for weight, view in weighted_views(images, settings.views, border=settings.border)
     )
 
 

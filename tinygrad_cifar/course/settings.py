@@ -420,7 +420,7 @@ class Settings:
     )
     border: str = setting(
         "edge",
-        "pixels that are shifted in: repeat the edge, or reflect the pixels next to it",
+        "pixels that are shifted in, by views too: repeat the edge, or reflect the pixels next to it",
         group="images",
         choices=BORDERS,
         label="border {}",
@@ -428,7 +428,8 @@ class Settings:
     )
     views: str = setting(
         "one",
-        "views of an image whose scores are averaged at the end: one, its mirror image too, or six with shifts",
+        "views of an image whose scores are averaged at the end: one, its mirror image too, six with shifts by a "
+        "pixel, or fifty with all shifts by up to two",
         group="images",
         choices=VIEWS,
         label="views {}",
@@ -487,8 +488,8 @@ class Settings:
             )
         if self.validation_size and self.validation_batch is not None:
             raise SettingsError("<validation_size> and <validation_batch> exclude each other; give one of them")
-        if self.border != "edge" and not self.shift:
-            raise SettingsError(f"<border> {self.border} needs a <shift> greater than 0")
+        if self.border != "edge" and not self.shift and self.views not in ("six", "fifty"):
+            raise SettingsError(f"<border> {self.border} needs a <shift> greater than 0, or <views> six or fifty")
         if self.patience is not None and not self.validation_size and self.validation_batch is None:
             raise SettingsError("<patience> needs validation images; give <validation_size> or <validation_batch>")
 

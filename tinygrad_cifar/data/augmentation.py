@@ -6,6 +6,7 @@ resumed with the same images.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -24,7 +25,7 @@ __all__ = ["BORDERS", "VIEWS", "augment_flip", "augment_shift", "mirror", "weigh
 SIDE = 32
 COLOURS = 3
 BORDERS = ("edge", "reflect")
-VIEWS = ("one", "mirror", "six")
+VIEWS = ("one", "mirror", "six", "fifty")
 
 _Images: TypeAlias = npt.NDArray[np.uint8]
 
@@ -129,30 +130,33 @@ def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str =
     pixels = _as_pixels(images)
     if not 0 <= most < SIDE:
         raise DataError(f"most must be from 0 to {SIDE - 1} pixels; got {most}")
-    if border not in BORDERS:
-        raise DataError(f"border must be {' or '.join(BORDERS)}; got {border!r}")
+    _check_border(border)
     windows = _windows(pixels, most, border)
     top, left = make_generator("augment_shift", rng).integers(0, 2 * most + 1, (2, len(pixels)))
     return windows[np.arange(len(pixels)), :, top, left].reshape(images.shape)
 
 
-def weighted_views(images: _Images, kind: str = "six") -> Iterator[tuple[float, _Images]]:
+def weighted_views(images: _Images, kind: str = "six", *, border: str = "reflect") -> Iterator[tuple[float, _Images]]:
     """Iterate over views of images, with weights whose sum is 1, over which scores can be averaged.
 
     =============  ============================================================================================
     ``"one"``      the images
     ``"mirror"``   the images and their mirror images, 1/2 each
     ``"six"``      those, 1/4 each; and those shifted by one pixel, up and left or down and right, 1/8 each
+    ``"fifty"``    all shifts by up to two pixels along each axis of the images and their mirror images, 1/50 each
     =============  ============================================================================================
 
-    Pixels shifted in reflect the border. The six views are those of K. Jordan, arXiv:2404.00498.
+    The six views are those of K. Jordan, arXiv:2404.00498. Fifty are for networks that are not invariant to shifts,
+    those of fully connected layers.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (N, 3072)
         Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
-    kind : {"one", "mirror", "six"}
+    kind : {"one", "mirror", "six", "fifty"}
         Which views. Default: "six".
+    border : {"edge", "reflect"}
+        Pixels shifted in; see :func:`augment_shift`. Default: "reflect".
 
     Yields
     ------
@@ -162,33 +166,49 @@ def weighted_views(images: _Images, kind: str = "six") -> Iterator[tuple[float, 
     Raises
     ------
     DataError
-        If ``images`` has another shape or type, or ``kind`` is unknown.
+        If ``images`` has another shape or type, or ``kind`` or ``border`` is unknown.
 
     Examples
     --------
     >>> import numpy as np
-    >>> [weight for weight, _ in weighted_views(np.zeros((2, 3072), np.uint8))]
+    >>> images = np.zeros((2, 3072), np.uint8)
+    >>> [weight for weight, _ in weighted_views(images)]
     [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]
+    >>> len(list(weighted_views(images, "fifty")))
+    50
     """
     pixels = _as_pixels(images)
     if kind not in VIEWS:
         raise DataError(f"views must be {', '.join(VIEWS[:-1])} or {VIEWS[-1]}; got {kind!r}")
-    return _iterate_views(images, pixels, kind)
+    _check_border(border)
+    return _iterate_views(images, pixels, kind, border)
 
 
-def _iterate_views(images: _Images, pixels: npt.NDArray[Any], kind: str) -> Iterator[tuple[float, _Images]]:
+# Of each kind of views with mirror images: the largest shift, and the weights of the shifts down and right.
+_SHIFTS: dict[str, tuple[int, dict[tuple[int, int], float]]] = {
+    "mirror": (0, {(0, 0): 1.0}),
+    "six": (1, {(0, 0): 0.5, (1, 1): 0.25, (-1, -1): 0.25}),
+    "fifty": (2, dict.fromkeys(product(range(-2, 3), range(-2, 3)), 0.04)),
+}
+
+
+def _iterate_views(
+    images: _Images, pixels: npt.NDArray[Any], kind: str, border: str
+) -> Iterator[tuple[float, _Images]]:
     if kind == "one":
         yield 1.0, images
         return
-    weight = 0.5 if kind == "mirror" else 0.25
-    yield weight, images
-    yield weight, mirror(images)
-    if kind == "six":
-        windows = _windows(pixels, 1, "reflect")
-        for shift in (0, 2):
-            moved = windows[:, :, shift, shift].reshape(images.shape)
-            yield weight / 2, moved
-            yield weight / 2, mirror(moved)
+    most, weights = _SHIFTS[kind]
+    windows = _windows(pixels, most, border)
+    for (down, right), weight in weights.items():
+        moved = windows[:, :, most - down, most - right].reshape(images.shape)
+        yield weight / 2, moved
+        yield weight / 2, mirror(moved)
+
+
+def _check_border(border: str) -> None:
+    if border not in BORDERS:
+        raise DataError(f"border must be {' or '.join(BORDERS)}; got {border!r}")
 
 
 def _windows(pixels: npt.NDArray[Any], most: int, border: str) -> npt.NDArray[Any]:
