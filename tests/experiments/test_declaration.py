@@ -96,8 +96,9 @@ def test_a_small_run_on_few_images_has_its_batches():
 
 
 def test_a_small_run_with_whitening_has_few_images():
-    small = TrainingJob(replace(FULL, preprocessing="whiten", components=20)).smoke_version().settings
-    assert small.train_size == 300
+    whitened = replace(FULL, preprocessing="whiten", components=20, batch_size=2000)
+    small = TrainingJob(whitened).smoke_version().settings
+    assert (small.train_size, small.batch_size) == (300, 300)
 
 
 def test_a_small_run_of_a_large_network_has_a_tenth_of_the_units():
@@ -228,6 +229,7 @@ PUBLISHED = {
     "a3": "904af8a5a29eef22",
     "record": "fef3fd8bd5f3c006",
     "networks": "e71143137498d3f7",
+    "fully-connected": "446241d0b37f998e",
 }
 
 

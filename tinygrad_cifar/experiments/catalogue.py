@@ -25,6 +25,7 @@ REPORTS = {
     "a3": "Assignment 3: filters on patches, longer cycles and label smoothing",
     "record": "Beyond the reports: the best of one layer, and of 50 hidden units",
     "networks": "Beyond the reports: the best of larger networks",
+    "fully-connected": "Beyond the reports: the best of fully connected layers",
 }
 # What else a page says first.
 NOTES = {

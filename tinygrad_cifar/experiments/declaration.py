@@ -87,6 +87,8 @@ class TrainingJob:
             validation_size = s.validation_size * _SMALL_BATCH // _FULL_BATCH
         else:
             batch, validation_size = s.batch_size, s.validation_size
+        if s.preprocessing == "whiten":
+            batch = min(batch, _SMALL_WHITENED)
         share = epochs / s.epochs
         if _multiplications(s) > _LARGE:
             s = replace(s, hidden=tuple([max(1, units // _NARROWER) for units in s.hidden]))
