@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -327,3 +328,25 @@ def test_gradient_of_a_leaf_used_twice_has_its_byte_order(kind):
     once = grad((x * x + x).sum(), x, create_graph=True)
     assert (once.dtype, grad(once.sum(), x).dtype) == (np.dtype(kind), np.dtype(kind))
     x.grad = once.detach()
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("view", "reshape"),
+        ("permute", "transpose"),
+        ("unsqueeze", "expand_dims(x, axis)"),
+        ("numel", "size"),
+        ("requires_grad_", "x.requires_grad = True"),
+        ("add_", "a new tensor: operations do not change their inputs"),
+    ],
+)
+def test_an_attribute_of_other_libraries_is_refused_with_what_to_write(name, instead):
+    with pytest.raises(AttributeError, match=re.escape(f"'Tensor' object has no attribute '{name}'; use {instead}")):
+        getattr(Tensor([1.0]), name)
+
+
+def test_an_unknown_attribute_is_refused_with_its_name():
+    with pytest.raises(AttributeError, match=r"^'Tensor' object has no attribute 'unknown'$") as caught:
+        Tensor([1.0]).unknown  # noqa: B018 (raises)
+    assert caught.value.name == "unknown"  # from which Python derives its own suggestion

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -405,6 +405,18 @@ class Tensor(Value):
             raise TypeError("iteration over a 0-d tensor")
         return (self[i] for i in range(len(self)))
 
+    if not TYPE_CHECKING:  # type checkers would take a tensor to have every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise an error that says what to write instead of an attribute of PyTorch's tensors."""
+            if name.startswith("__"):  # NumPy asks for several of these
+                raise AttributeError(name)
+            instead = _INSTEAD.get(name)
+            if instead is None and name.endswith("_") and not name.startswith("_"):
+                instead = _NOT_IN_PLACE
+            hint = f"; use {instead}" if instead else ""
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}{hint}", name=name, obj=self)
+
     def __repr__(self) -> str:
         text = np.array2string(self._array, separator=", ", prefix="Tensor(")
         kind = "" if self.dtype in (np.float64, np.int64, np.bool_) else f", dtype={self.dtype}"
@@ -609,6 +621,28 @@ def _slots_of(kind: type) -> list[str]:
     private = f"_{kind.__name__.lstrip('_')}"
     return [private + name if name.startswith("__") and not name.endswith("__") else name for name in names]
 
+
+# Names of PyTorch's and NumPy's arrays that tensors do not have, and what to write.
+_INSTEAD = {
+    "clone": "x itself, which no operation changes, or x.numpy() for an array",
+    "copy": "x itself, which no operation changes, or x.numpy() for an array",
+    "cpu": "x itself: all arrays are NumPy's",
+    "cuda": "x itself: all arrays are NumPy's",
+    "dim": "ndim",
+    "double": "astype(float)",
+    "expand": "broadcast_to(x, shape)",
+    "float": "astype(numpy.float32)",
+    "mm": "matmul, or x @ y",
+    "numel": "size",
+    "permute": "transpose",
+    "requires_grad_": "x.requires_grad = True",
+    "sort": "sort(x, axis)",
+    "t": "T",
+    "to": "astype(dtype)",
+    "unsqueeze": "expand_dims(x, axis)",
+    "view": "reshape",
+}
+_NOT_IN_PLACE = "a new tensor: operations do not change their inputs, and x.data = array replaces the values of a leaf"
 
 _NOT_ASSIGNED = (
     "a tensor that requires a gradient is not assigned to an element of an array, since its graph would be lost; "

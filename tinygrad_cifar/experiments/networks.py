@@ -103,7 +103,7 @@ EXPERIMENTS = (
     ),
     _network(
         "fully-connected",
-        "Three hidden layers, all views",
+        "Three wide hidden layers",
         "A network of fully connected layers with three times 1,024 hidden units, on whitened pixels. Training images "
         "are randomly mirrored and shifted by up to four pixels. The scores of an image are means over fifty views of "
         "it: all shifts by up to two pixels, and their mirror images.",
