@@ -142,7 +142,10 @@ def _convolution(result: Results) -> Iterator[Verdict]:
         for name in convolution.SLOW.keys() & row["seconds"].keys():
             lead = ratio(row["seconds"][name], row["seconds"][OURS]).median
             leads.setdefault(name, []).append((lead, str(shape)))
-    for is_narrow, limit, which in ((False, 0.9, "64 channels or more"), (True, 0.75, f"{_NARROW} channels")):
+    for is_narrow, limit, which in (
+        (False, 0.9, "64 channels or more, images of 7x7 or more"),
+        (True, 0.75, f"{_NARROW} channels"),
+    ):
         if found := shares[is_narrow]:
             yield Verdict(f"speed of a convolution over its products', {which}", limit, *min(found), at_least=True)
     for name, found in sorted(leads.items()):

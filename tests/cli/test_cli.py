@@ -687,10 +687,19 @@ def test_a_run_that_diverges_names_the_step(dtype: str, tmp_path: Path, capsys: 
     assert train(tmp_path, *options, model="two-layer") == 1
     error = sentence(capsys)
     assert "at step " in error
-    assert "checkpoint.npz" in error
+    assert error.endswith("try a smaller learning rate, with --overwrite to start again\n")
     assert names(tmp_path) == {"checkpoint.npz"}
     with np.load(tmp_path / "checkpoint.npz") as kept:
         assert all(np.isfinite(kept[name]).all() for name in kept.files)
+
+
+def test_the_table_says_that_training_images_are_measured_with_one_view(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "one")
+    assert "\ntrain " in capsys.readouterr().out
+    train(tmp_path / "two", "--views", "mirror")
+    assert "\ntrain, one view " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("option", [[], ["--resume"]])

@@ -420,10 +420,17 @@ def test_a_checkpoint_with_old_names_of_settings_cannot_be_resumed(tmp_path):
         runs.check_resumable(path, SMALL, DATA)
 
 
-@pytest.mark.parametrize("metadata", [{}, {"identity": None}, {"identity": [1]}])
-def test_a_checkpoint_without_an_identity_cannot_be_resumed(tmp_path, metadata):
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ({}, "run.npz is not the checkpoint of a run; choose another file$"),
+        ({"identity": None}, "belongs to another run"),
+        ({"identity": [1]}, "belongs to another run"),
+    ],
+)
+def test_a_checkpoint_without_an_identity_cannot_be_resumed(tmp_path, metadata, sentence):
     save_checkpoint(tmp_path / "run.npz", {}, metadata)
-    with pytest.raises(CheckpointError, match="belongs to another run"):
+    with pytest.raises(CheckpointError, match=sentence):
         runs.check_resumable(tmp_path / "run.npz", SMALL, DATA)
 
 

@@ -235,6 +235,20 @@ def test_batches_train_like_the_arrays_that_they_are_from(make, options):
     assert all((a == b).all() for a, b in zip(model.ravel(), other.ravel(), strict=True))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_batches_may_be_lists(count):
+    chosen = list(batches())[:count]
+    model, other = network(), network()
+    train(model, [list(batch) for batch in chosen], batch_size=None, loss=F.mse)
+    train(other, chosen, batch_size=None, loss=F.mse)
+    assert (model.ravel() == other.ravel()).all()
+
+
+def test_a_function_of_batches_that_needs_a_generator_says_so():
+    with pytest.raises(ValueError, match="fit: train draws its batches with a random generator; give rng"):
+        train(network(), lambda r: [(X[r.permutation(5)], TARGETS)], batch_size=None, steps_per_epoch=1, loss=F.mse)
+
+
 def test_shuffled_batches_come_from_the_generator_of_the_run():
     model, other = network(), network()
     train(model, batches, batch_size=None, steps_per_epoch=5, loss=F.mse, rng=7)

@@ -649,6 +649,53 @@ def test_data_with_a_name_in_run_id_is_not_compared(tmp_path):
     assert again.to_csv() == history.to_csv()
 
 
+@pytest.mark.parametrize(
+    ("entry", "change", "sentence"),
+    [
+        ({"batch_size": "small"}, {"batch_size": 10}, "its batch_size of fit was 5 and is 10 now"),
+        ({"epochs": 99}, {"epochs": 5}, "its epochs of fit was 3 and is 5 now"),
+        ({"eta": "x"}, {"eta": 0.5}, "its eta of fit was 0.1 and is 0.5 now"),
+        ({"patience": 1}, {"epochs": 5}, "its epochs was 3 and is 5 now"),
+    ],
+)
+def test_an_argument_is_compared_although_run_id_has_its_name(tmp_path, entry, change, sentence):
+    train(run_id=entry, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(CheckpointError, match=sentence):
+        train(run_id=entry, checkpoint=tmp_path / "run.npz", **change)
+
+
+def test_an_entry_of_run_id_with_the_name_of_an_argument_is_compared_too(tmp_path):
+    train(run_id={"epochs": "few"}, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(CheckpointError, match="its epochs was few and is many now"):
+        train(run_id={"epochs": "many"}, checkpoint=tmp_path / "run.npz")
+
+
+@pytest.mark.parametrize(
+    ("run_id", "sentence"),
+    [
+        ("abc", "fit: run_id must be a mapping, .*; got 'abc'"),
+        ({"a": np.ones(2)}, "fit: run_id must be serialisable as JSON, without NaN; "),
+        ({"a": math.nan}, "fit: run_id must be serialisable as JSON, without NaN; "),
+    ],
+)
+def test_a_run_id_that_cannot_be_compared_is_refused(tmp_path, run_id, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        train(run_id=run_id, checkpoint=tmp_path / "run.npz")
+
+
+@pytest.mark.parametrize("read", [read_divergence, lambda path: train(checkpoint=path)])
+def test_a_file_that_is_not_a_checkpoint_of_a_run_is_not_to_be_deleted(tmp_path, read):
+    some_model().save(tmp_path / "model.npz")
+    with pytest.raises(CheckpointError, match=r"model\.npz is not the checkpoint of a run; choose another file$"):
+        read(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("name", ["augment", "callback"])
+def test_an_argument_that_is_not_a_function_is_refused(name):
+    with pytest.raises(TypeError, match=f"fit: {name} must be a function; got 3"):
+        train(**{name: 3})
+
+
 def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
     path = tmp_path / "run.npz"
     train(checkpoint=path)
@@ -693,7 +740,7 @@ def test_an_invalid_entry_in_a_checkpoint_is_refused_or_has_no_effect(part, valu
     try:
         Session(0, shuffle=True).fit(checkpoint=path, callback=lambda _: None)
     except CheckpointError as refused:
-        assert "belongs to another run" in str(refused)  # noqa: PT017
+        assert re.search("belongs to another run|is not the checkpoint of a run", str(refused))  # noqa: PT017
 
 
 def test_an_error_of_the_callback_is_not_reported_as_one_of_the_checkpoint(tmp_path):

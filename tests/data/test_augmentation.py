@@ -156,7 +156,7 @@ def test_six_views_are_images_and_diagonal_shifts_with_their_mirror_images(count
         moved = np.array([moved_by(image, shift, shift, "reflect") for image in images.reshape(-1, 3, 32, 32)])
         moved = moved.astype(np.uint8).reshape(images.shape)
         expected += [(weight, moved), (weight, mirror(moved))]
-    assert by_weight(weighted_views(images)) == by_weight(expected)
+    assert by_weight(weighted_views(images, border="reflect")) == by_weight(expected)
 
 
 @given(st.integers(0, 2), st.sampled_from(["edge", "reflect"]))
@@ -189,3 +189,5 @@ def test_unknown_views_raise():
 def test_views_of_arrays_that_are_not_images_raise():
     with pytest.raises(DataError, match="uint8 with the shape"):
         weighted_views(np.zeros((2, 3072)))
+    with pytest.raises(DataError, match="images must be a NumPy array of uint8; got list"):
+        weighted_views([[0] * 3072])

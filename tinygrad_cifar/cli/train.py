@@ -149,7 +149,7 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except TrainingDiverged as error:
-        raise CommandError(f"{error} (the last finite state is in {checkpoint})") from error
+        raise CommandError(f"{error}, with --overwrite to start again") from error
     except KeyboardInterrupt:
         if checkpoint.exists():
             raise Stopped(f"stopped; the same command with --resume continues from {checkpoint}") from None
@@ -256,9 +256,10 @@ def _format_sizes(settings: Settings, dataset: Dataset) -> str:
 
 
 def _format_metrics(content: dict[str, Any]) -> str:
+    of_one_view = "train, one view" if content["settings"]["views"] != "one" else "train"  # the others are of all views
     rows = [
         [
-            part,
+            of_one_view if part == "train" else part,
             f"{content[f'{part}_accuracy']:.2%}",
             *(f"{content[f'{part}_{quantity}']:.4f}" for quantity in ("loss", "cost")),
         ]

@@ -26,7 +26,9 @@ class ResumeError(CheckpointError):
     Parameters
     ----------
     reason : str
-        Why not. The message says in addition what to do.
+        Why not.
+    remedy : str
+        What to do, which the message says after the reason.
 
     Attributes
     ----------
@@ -34,8 +36,8 @@ class ResumeError(CheckpointError):
         The reason.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; delete the file to start again, or choose another")
+    def __init__(self, reason: str, remedy: str = "delete the file to start again, or choose another") -> None:
+        super().__init__(f"{reason}; {remedy}")
         self.reason = reason
 
 
@@ -58,7 +60,8 @@ def read_run(checkpoint: Path | str) -> tuple[dict[str, Array], Mapping[str, Any
         arrays, metadata = load_checkpoint(checkpoint)
     except CheckpointError as error:
         raise ResumeError(str(error)) from error
-    if not isinstance(metadata, Mapping) or metadata.get("version") != VERSION:
+    _require_run(checkpoint, metadata)
+    if metadata.get("version") != VERSION:
         raise ResumeError(f"{checkpoint} belongs to another run, which another version of this library has written")
     return arrays, metadata
 
@@ -71,7 +74,7 @@ def read_divergence(checkpoint: Path | str) -> str | None:
     Raises
     ------
     CheckpointError
-        If the checkpoint is damaged.
+        If the file is damaged, or is not the checkpoint of a run.
 
     Examples
     --------
@@ -90,8 +93,15 @@ def read_divergence(checkpoint: Path | str) -> str | None:
     a parameter became NaN or infinite at step 1 (epoch 1, learning rate 1e+308); try a smaller learning rate
     """
     _, metadata = load_checkpoint(checkpoint)
-    event = metadata.get("diverged") if isinstance(metadata, Mapping) else None
+    _require_run(checkpoint, metadata)
+    event = metadata.get("diverged")
     return None if event is None else str(event)
+
+
+def _require_run(checkpoint: Path | str, metadata: Any) -> None:
+    """Raise an error for a file of another kind, such as a model; it is not to be deleted."""
+    if not isinstance(metadata, Mapping) or "identity" not in metadata:
+        raise ResumeError(f"{checkpoint} is not the checkpoint of a run", "choose another file")
 
 
 def note_divergence(checkpoint: Path, event: str) -> None:

@@ -428,8 +428,8 @@ class Settings:
     )
     views: str = setting(
         "one",
-        "views of an image whose scores are averaged at the end: one, its mirror image too, six with shifts by a "
-        "pixel, or fifty with all shifts by up to two",
+        "views of each validation and test image whose scores are averaged at the end: one; its mirror image too; six, "
+        "with shifts by a pixel and mirror images; fifty, with all shifts by up to two pixels and mirror images",
         group="images",
         choices=VIEWS,
         label="views {}",

@@ -64,7 +64,7 @@ class BatchSource:
 
     def epoch(self, rng: np.random.Generator | None) -> Iterator[Batch]:
         """Return the batches of one epoch, ``steps_per_epoch`` of them."""
-        batches = self._batches(rng) if callable(self._batches) else self._batches
+        batches = self._call(rng) if callable(self._batches) else self._batches
         count = 0
         for count, batch in enumerate(islice(batches, self.steps_per_epoch), 1):  # noqa: B007 (used below)
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:  # noqa: PLR2004 (inputs and targets)
@@ -73,6 +73,14 @@ class BatchSource:
         if count < self.steps_per_epoch:
             remedy = "; give a list, or a function that returns a new one" if self._is_iterator else ""
             raise ValueError(f"fit: an epoch has {self.steps_per_epoch} batches; train ended after {count}{remedy}")
+
+    def _call(self, rng: np.random.Generator | None) -> Any:
+        try:
+            return self._batches(rng)
+        except AttributeError as error:
+            if rng is None and "'NoneType'" in str(error):
+                raise ValueError("fit: train draws its batches with a random generator; give rng") from error
+            raise
 
 
 def open_source(
@@ -114,7 +122,12 @@ def is_pair(train: object) -> bool:
     """Return whether an argument is meant as a pair of arrays, and not as a list of batches."""
     if not isinstance(train, (tuple, list)) or len(train) != 2:  # noqa: PLR2004 (inputs and targets)
         return False
-    return not all(isinstance(part, tuple) for part in train)
+    return not all(isinstance(part, tuple) or _is_list_of_arrays(part) for part in train)
+
+
+def _is_list_of_arrays(part: object) -> bool:
+    """Return whether a part is a batch [inputs, targets]."""
+    return isinstance(part, list) and len(part) == 2 and all(isinstance(x, (np.ndarray, Tensor)) for x in part)  # noqa: PLR2004
 
 
 def describe(value: object) -> str:

@@ -7,6 +7,7 @@ and ends bit-for-bit identical to an uninterrupted one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -95,7 +96,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         Default: the loss of the model.
     metrics : mapping of str to callable, optional
         Further metrics, as for :func:`~tinygrad_cifar.course.evaluation.evaluate`. The metric ``r2`` becomes the
-        columns ``train_r2`` and ``validation_r2``.
+        columns ``train_r2`` and ``validation_r2``; one named ``accuracy`` replaces the accuracy, which ``patience``
+        follows.
     rng : numpy.random.Generator or int, optional
         Shuffles the images before each epoch; or the seed of a generator that does. If None, they are used in file
         order.
@@ -131,8 +133,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         learning rates.
     run_id : mapping, optional
         Further identity of the run, serialisable as JSON. It is stored in the checkpoint; resuming with a different one
-        raises, listing the differences. If it has the entry ``"data"``, that identifies the data: the arrays are not
-        compared.
+        raises, listing the differences. Entries with the names of arguments are compared in addition to those. If it
+        has the entry ``"data"``, that identifies the data: the arrays are not compared.
     callback : callable, optional
         Called with a :class:`TrainingProgress` after each update and each measurement.
     progress : bool
@@ -152,8 +154,10 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         If an argument is out of range, or if images and labels do not have the same length.
     TrainingDiverged
         If the loss or a parameter becomes NaN or infinite. The last checkpoint is kept.
+    ResumeError
+        If the checkpoint is damaged, or belongs to another run.
     CheckpointError
-        If the checkpoint cannot be written, is damaged, or belongs to another run.
+        If the checkpoint cannot be written.
 
     Examples
     --------
@@ -192,8 +196,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     if patience is not None and validation is None:
         raise ValueError("fit: patience needs validation images; give validation")
     rng = None if rng is None else make_generator("fit", rng)
-    if augment is not None and rng is None:
-        raise ValueError("fit: augment needs a random generator; give rng")
+    _check_functions(augment, callback, rng)
     _check_clip_norm(clip_norm)
     source = open_source(train, batch_size, steps_per_epoch, shuffle=shuffle, restarts=checkpoint is not None)
     for examples in (validation, measure_on):
@@ -203,15 +206,14 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     measures = Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
     loop = TrainingLoop(model, optimiser, loss_of_batch, measures, source, epochs, rng, augment)
     loop.clip_norm = clip_norm
+    loop.has_patience = patience is not None
     checkpoint = None if checkpoint is None else Path(checkpoint)
     if checkpoint is not None:
-        own = dict(run_id or {})
+        own = _check_run_id(run_id)
         data = {"training": source.examples, "validation": validation, "measured": measure_on}
-        optimisation = identify_optimiser(optimiser, loop.steps)
-        loop.identity = {
-            **own,  # first in the list of differences
+        compared = {
             **identify_model(model),
-            **optimisation,
+            **identify_optimiser(optimiser, loop.steps),
             "epochs": epochs,
             **source.identity,
             **({} if _DATA in own else identify_data(data)),
@@ -226,9 +228,10 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
             "clip_norm": None if clip_norm is None else float(clip_norm),
             "layer_statistics": layer_statistics,
             **identify_generator(rng),
-            **own,
         }
-        loop.rates = {name for name in optimisation if name.split()[0] == RATES and name not in own}
+        compared = {f"{name} of fit" if name in own else name: value for name, value in compared.items()}
+        loop.identity = {**own, **compared}  # in the order in which differences are listed
+        loop.rates = {name for name in compared if name.split()[0] == RATES}
     with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
         loop.callback = report
         loop.measures_layers = layer_statistics
@@ -292,6 +295,26 @@ def _check_at_least_one(**numbers: int | None) -> None:
             raise TypeError(f"fit: {name} must be an integer; got {number!r:.40}")
         if number is not None and number < 1:
             raise ValueError(f"fit: {name} must be at least 1; got {number}")
+
+
+def _check_functions(augment: Any, callback: Any, rng: np.random.Generator | None) -> None:
+    for name, function in (("augment", augment), ("callback", callback)):
+        if function is not None and not callable(function):
+            raise TypeError(f"fit: {name} must be a function; got {function!r:.40}")
+    if augment is not None and rng is None:
+        raise ValueError("fit: augment needs a random generator; give rng")
+
+
+def _check_run_id(run_id: Any) -> dict[str, Any]:
+    """Return the entries of ``run_id``, which must be equal when they are read from a file."""
+    if run_id is not None and not isinstance(run_id, Mapping):
+        raise TypeError(f'fit: run_id must be a mapping, such as {{"lesson": "3"}}; got {run_id!r:.40}')
+    own = dict(run_id or {})
+    try:
+        json.dumps(own, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"fit: run_id must be serialisable as JSON, without NaN; {error}") from error
+    return own
 
 
 def _check_metrics(metrics: Mapping[str, Metric] | None) -> None:

@@ -101,6 +101,7 @@ class TrainingLoop:
         self.clip_norm: float | None = None
         self.callback: Callable[[TrainingProgress], None] | None = None
         self.measures_layers = False
+        self.has_patience = False
         self.steps_per_epoch = source.steps_per_epoch
         self.epochs, self.steps = epochs, int(epochs) * self.steps_per_epoch
         self.generators = model.generators()
@@ -310,7 +311,7 @@ class TrainingLoop:
         """Raise an error for a state that this run cannot have."""
         if not 0 <= self.epochs_done * self.steps_per_epoch <= self.steps:
             raise ValueError(f"its epochs_done is {self.epochs_done} of {self.epochs}")
-        if bool(self.best) != (self.identity["patience"] is not None and self.epochs_done > 0):
+        if bool(self.best) != (self.has_patience and self.epochs_done > 0):
             raise ValueError("its best parameters are missing or unexpected")
 
     def restore(self, arrays: Mapping[str, Array], generators: Sequence[Any]) -> None:

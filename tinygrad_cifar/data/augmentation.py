@@ -136,7 +136,7 @@ def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str =
     return windows[np.arange(len(pixels)), :, top, left].reshape(images.shape)
 
 
-def weighted_views(images: _Images, kind: str = "six", *, border: str = "reflect") -> Iterator[tuple[float, _Images]]:
+def weighted_views(images: _Images, kind: str = "six", *, border: str = "edge") -> Iterator[tuple[float, _Images]]:
     """Iterate over views of images, with weights whose sum is 1, over which scores can be averaged.
 
     =============  ============================================================================================
@@ -146,8 +146,8 @@ def weighted_views(images: _Images, kind: str = "six", *, border: str = "reflect
     ``"fifty"``    all shifts by up to two pixels along each axis of the images and their mirror images, 1/50 each
     =============  ============================================================================================
 
-    The six views are those of K. Jordan, arXiv:2404.00498. Fifty are for networks that are not invariant to shifts,
-    those of fully connected layers.
+    The six views are those of K. Jordan, arXiv:2404.00498, with the border ``"reflect"``. Fifty are for networks that
+    are not invariant to shifts, those of fully connected layers.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def weighted_views(images: _Images, kind: str = "six", *, border: str = "reflect
     kind : {"one", "mirror", "six", "fifty"}
         Which views. Default: "six".
     border : {"edge", "reflect"}
-        Pixels shifted in; see :func:`augment_shift`. Default: "reflect".
+        Pixels shifted in; see :func:`augment_shift`. Default: "edge".
 
     Yields
     ------
@@ -219,6 +219,8 @@ def _windows(pixels: npt.NDArray[Any], most: int, border: str) -> npt.NDArray[An
 
 
 def _as_pixels(images: _Images) -> npt.NDArray[Any]:
+    if not isinstance(images, np.ndarray):
+        raise DataError(f"images must be a NumPy array of uint8; got {type(images).__name__}")
     if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != PIXELS:  # noqa: PLR2004
         raise DataError(f"images must be uint8 with the shape (N, {PIXELS}); got {images.dtype} with {images.shape}")
     return images.reshape(-1, COLOURS, SIDE, SIDE)
