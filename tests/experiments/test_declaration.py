@@ -186,15 +186,15 @@ def test_the_duration_grows_with_the_epochs(epochs, model):
         (replace(FULL, epochs=2, model="two-layer", hidden=(5,)), 0.009 * 90 + 4 * 50 * 0.0015),
         (
             replace(FULL, epochs=2, model="patchify", hidden=(5,), filter_size=8, filters=3),
-            (0.01 + 5e-8 * (3072 * 3 + 16 * 3 * 5)) * 90 + 4 * 50 * 0.0015,
+            (0.01 + 8e-8 * (3072 * 3 + 16 * 3 * 5)) * 90 + 4 * 50 * 0.0015,
         ),
         (
             replace(FULL, epochs=2, model="perceptron", hidden=(5, 4)),
-            (0.01 + 5e-8 * (3072 * 5 + 5 * 4)) * 90 + 4 * 50 * 0.0015,
+            (0.01 + 8e-8 * (3072 * 5 + 5 * 4)) * 90 + 4 * 50 * 0.0015,
         ),
         (
             replace(FULL, epochs=2, model="convnet", hidden=(5,), depth=2),
-            (0.01 + 5e-8 * 9 * (31**2 * 24 * 5 + 15**2 * 5 * 5)) * 90 + 4 * 50 * 0.0015,
+            (0.01 + 8e-8 * 9 * (31**2 * 24 * 5 + 15**2 * 5 * 5)) * 90 + 4 * 50 * 0.0015,
         ),
     ],
 )
