@@ -163,7 +163,7 @@ def test_a_run_without_the_test_images_is_another_job() -> None:
 
 def test_the_two_runs_of_a_record_have_the_same_settings() -> None:
     selected = [e for e in declared() if e.name.startswith("record-") and len(e.runs) > 1]
-    assert len(selected) == 4
+    assert len(selected) == 5
     for experiment in selected:
         chosen, final = experiment.runs.values()
         assert replace(chosen, validation_size=0) == final
