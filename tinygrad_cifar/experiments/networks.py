@@ -105,8 +105,8 @@ EXPERIMENTS = (
         "fully-connected",
         "Three wide hidden layers",
         "A network of fully connected layers with three times 1,024 hidden units, on whitened pixels. Training images "
-        "are randomly mirrored and shifted by up to four pixels. The scores of an image are means over fifty views of "
-        "it: all shifts by up to two pixels, and their mirror images.",
+        "are randomly mirrored and shifted by up to four pixels. The scores of a validation or test image are means "
+        "over fifty views of it: all shifts by up to two pixels, and their mirror images.",
         replace(
             _BASE,
             model="perceptron",
@@ -124,7 +124,10 @@ EXPERIMENTS = (
             batch_size=2000,
             measure_every=250,
         ),
-        "",
+        "The settings were chosen on the held-out images, among runs of up to 30 epochs with learning rates of 0.02 to "
+        "0.1, 250 to 1,000 components, and with or without dropout. With one view, 67.9 % of the held-out images are "
+        "right at the end. The seconds are those of one core, while another run took the other one. Z. Lin et al. "
+        "(arXiv:1511.02580) report 78 % for fully connected layers that were pre-trained by autoencoders.",
         filters="Weights of the first layer",
         report="fully-connected",
     ),
