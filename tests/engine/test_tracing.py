@@ -15,7 +15,18 @@ import pytest
 
 import tinygrad_cifar as tg
 from tests.evidence.specs import SPECS
-from tinygrad_cifar import NonFiniteError, Tensor, count_kinks, from_numpy, grad, models, nn, optim, trace_nonfinite
+from tinygrad_cifar import (
+    NonFiniteError,
+    Tensor,
+    count_kinks,
+    evaluation,
+    from_numpy,
+    grad,
+    models,
+    nn,
+    optim,
+    trace_nonfinite,
+)
 from tinygrad_cifar import training as fitting
 from tinygrad_cifar.engine.modes import active_watchers
 from tinygrad_cifar.engine.primitives import PRIMITIVES
@@ -448,7 +459,7 @@ def test_kinks_of_an_evaluation_are_counted():
     model = models.TwoLayer(3, 4, 2, rng=np.random.default_rng(0))
     data = np.zeros((6, 3)), np.array([0, 1] * 3)
     with count_kinks() as kinks:
-        fitting.evaluate(model, data)
+        evaluation.evaluate(model, data)
     assert kinks == {"relu": 24}  # six black images, four hidden units, biases of 0
 
 
