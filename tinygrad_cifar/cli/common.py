@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_cifar.course.setting_fields import shorten
+from tinygrad_cifar.system.arguments import listed
 from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 WIDTH = 80  # columns of a terminal
@@ -187,10 +188,8 @@ def check_foreign_files(out: Path, names: Iterable[str], *, work: str, remedy: s
     """
     foreign = [name for name in names if os.path.lexists(out / name)]
     if foreign:
-        *others, last = foreign
-        listed = f"{', '.join(others)} and {last}" if others else last
         raise CommandError(
-            f"{out} does not contain a {work}, but {listed}, which the {work} would replace; choose "
+            f"{out} does not contain a {work}, but {listed(foreign)}, which the {work} would replace; choose "
             f"another --out, or {remedy}"
         )
 

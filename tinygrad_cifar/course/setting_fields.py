@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from tinygrad_cifar.system.arguments import listed
+
 MAX_INTEGER = 2**63 - 1
 
 _MAX_QUOTED = 100
@@ -132,8 +134,7 @@ class SettingField:
         return "an integer" if self.type is int else "a finite number"
 
     def _truths(self, yes: str, no: str) -> str:
-        *others, last = [yes, no, *self.words]
-        return f"{', '.join(others)} or {last}"
+        return listed([yes, no, *self.words], "or")
 
     def _range(self) -> str:
         if self.at_least is None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_cifar.data.dataset import PIXELS, DataError
+from tinygrad_cifar.system.arguments import listed
 from tinygrad_cifar.system.generators import make_generator
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def weighted_views(images: _Images, kind: str = "six", *, border: str = "edge") 
     """
     pixels = _as_pixels(images)
     if kind not in VIEWS:
-        raise DataError(f"views must be {', '.join(VIEWS[:-1])} or {VIEWS[-1]}; got {kind!r}")
+        raise DataError(f"views must be {listed(VIEWS, 'or')}; got {kind!r}")
     _check_border(border)
     return _iterate_views(images, pixels, kind, border)
 
@@ -208,7 +209,7 @@ def _iterate_views(
 
 def _check_border(border: str) -> None:
     if border not in BORDERS:
-        raise DataError(f"border must be {' or '.join(BORDERS)}; got {border!r}")
+        raise DataError(f"border must be {listed(BORDERS, 'or')}; got {border!r}")
 
 
 def _windows(pixels: npt.NDArray[Any], most: int, border: str) -> npt.NDArray[Any]:

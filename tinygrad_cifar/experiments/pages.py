@@ -13,6 +13,7 @@ from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, NOTES, REPORTS
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment
 from tinygrad_cifar.experiments.document import Block, Image, Table, Text, Title
 from tinygrad_cifar.experiments.results import AccuracyComparison, GradientComparison, Results
+from tinygrad_cifar.system.arguments import listed
 
 _MINUS = "\N{MINUS SIGN}"
 # The same in all runs, or stated elsewhere.
@@ -118,8 +119,7 @@ def _reports(results: Sequence[Results]) -> str:
     every = {experiment.report for experiment in EXPERIMENTS.values() if not experiment.on_request}
     if set(done) == every:
         return "five reports"
-    *others, last = done
-    return f"reports {', '.join(others)} and {last}" if others else f"report {last}"
+    return f"report{'s' * (len(done) > 1)} {listed(done)}"
 
 
 def _is_partial(results: Sequence[Results]) -> bool:
@@ -350,8 +350,8 @@ def _format_settings(result: Results) -> str:
     """Return the settings that all runs share, the names of the others, and the changes for a small version."""
     every = [asdict(runs[0]) for runs in _used_settings(result)]
     shared = {name: value for name, value in every[0].items() if all(other[name] == value for other in every)}
-    listed = [name for name in shared if _is_listed(name, every[0])]
-    text = ", ".join(f"{name} {_format_value(shared[name])}" for name in listed)
+    shown = [name for name in shared if _is_listed(name, every[0])]
+    text = ", ".join(f"{name} {_format_value(shared[name])}" for name in shown)
     differing = [name for name in every[0] if name not in shared]
     varying = f" Varied between the runs: {', '.join(differing)}." if differing else ""
     if not result.small:

@@ -215,20 +215,28 @@ def _describe(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mappi
     if "VAR_KEYWORD" not in kinds:
         for name in kwargs:
             if name not in named:
-                listed = f"; the arguments are {_listed(named)}" if named else "; it takes none by name"
-                return f"unexpected argument {name}{suggest(name, [n for n in named if n not in kwargs]) or listed}"
+                arguments = f"; the arguments are {listed(named)}" if named else "; it takes none by name"
+                return f"unexpected argument {name}{suggest(name, [n for n in named if n not in kwargs]) or arguments}"
     if "VAR_POSITIONAL" not in kinds and count > len(positional):
         others = [n for n in named if n not in positional]
-        remedy = f": give {_listed(others, 'or')} by name" if others else ""
+        remedy = f": give {listed(others, 'or')} by name" if others else ""
         return f"takes {len(positional)} positional argument{'s' * (len(positional) != 1)}; got {count}{remedy}"
     given = {*positional[:count], *kwargs}
     missing = [n for n, p in named.items() if p.default is p.empty and n not in given]
     if missing:
         several = len(missing) > 1
-        return f"the argument{'s' * several} {_listed(missing)} {'are' if several else 'is'} missing"
+        return f"the argument{'s' * several} {listed(missing)} {'are' if several else 'is'} missing"
     return ""
 
 
-def _listed(names: Iterable[str], word: str = "and") -> str:
+def listed(names: Iterable[str], word: str = "and") -> str:
+    """Return names as a list in a sentence.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.system.arguments import listed
+    >>> listed(["a", "b", "c"]), listed(["a", "b"], "or"), listed(["a"])
+    ('a, b and c', 'a or b', 'a')
+    """
     *others, last = names
     return f"{', '.join(others)} {word} {last}" if others else str(last)
