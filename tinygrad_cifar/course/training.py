@@ -206,7 +206,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     measures = Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
     loop = TrainingLoop(model, optimiser, loss_of_batch, measures, source, epochs, rng, augment)
     loop.clip_norm = clip_norm
-    loop.has_patience = patience is not None
+    loop.patience = patience
     checkpoint = None if checkpoint is None else Path(checkpoint)
     if checkpoint is not None:
         own = _check_run_id(run_id)
@@ -239,7 +239,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
             loop.start(checkpoint)
             while loop.epochs_done < epochs and not loop.history.stopped_early:
                 try:
-                    loop.run_epoch(measure_every, patience)
+                    loop.run_epoch(measure_every)
                 except TrainingDiverged as error:
                     if checkpoint is not None:
                         note_divergence(checkpoint, str(error))

@@ -101,7 +101,7 @@ class TrainingLoop:
         self.clip_norm: float | None = None
         self.callback: Callable[[TrainingProgress], None] | None = None
         self.measures_layers = False
-        self.has_patience = False
+        self.patience: int | None = None
         self.steps_per_epoch = source.steps_per_epoch
         self.epochs, self.steps = epochs, int(epochs) * self.steps_per_epoch
         self.generators = model.generators()
@@ -127,7 +127,7 @@ class TrainingLoop:
         if checkpoint is not None:
             self.save(checkpoint)
 
-    def run_epoch(self, measure_every: int | None, patience: int | None) -> None:
+    def run_epoch(self, measure_every: int | None) -> None:
         """Make the updates and the measurements of one epoch."""
         self.model.train()
         for listener, arguments in ((self.augment, ()), (self.model, (self.steps // self.steps_per_epoch,))):
@@ -138,7 +138,7 @@ class TrainingLoop:
             self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
             if measure_every and self.optimiser.steps % measure_every == 0:
                 self.measure_once()
-        self.finish_epoch(patience, measure=measure_every is None)
+        self.finish_epoch(measure=measure_every is None)
 
     def update(self, X: Any, labels: Any) -> None:
         """Make one update."""
@@ -234,17 +234,17 @@ class TrainingLoop:
             return missing
         return Metrics(total / count, total / count + penalty, math.nan, missing.others)
 
-    def finish_epoch(self, patience: int | None, *, measure: bool) -> None:
+    def finish_epoch(self, *, measure: bool) -> None:
         """Count the epoch, measure if needed, and with patience save the best parameters and decide whether to stop."""
         if not all(np.isfinite(p.data).all() for p in self.model.parameters()):
             raise self.diverged("a parameter became NaN or infinite", self.optimiser.steps)
         self.epochs_done += 1
-        if measure or self.epochs_done * self.steps_per_epoch == self.steps or patience is not None:
+        if measure or self.epochs_done * self.steps_per_epoch == self.steps or self.patience is not None:
             self.measure_once()
         now = time.perf_counter()
         self.history.seconds += now - self.started
         self.started = now
-        if patience is None:
+        if self.patience is None:
             return
         last = self.history.rows[-1]
         score = -last.validation_loss if math.isnan(last.validation_accuracy) else last.validation_accuracy
@@ -253,7 +253,7 @@ class TrainingLoop:
             with self.optimiser.averaged():
                 self.best = self.model.state_dict()
             self.history.best_epoch = self.epochs_done
-        self.history.stopped_early = self.epochs_done - self.history.best_epoch >= patience
+        self.history.stopped_early = self.epochs_done - self.history.best_epoch >= self.patience
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return the arrays and the JSON-serialisable metadata of a checkpoint."""
@@ -311,7 +311,7 @@ class TrainingLoop:
         """Raise an error for a state that this run cannot have."""
         if not 0 <= self.epochs_done * self.steps_per_epoch <= self.steps:
             raise ValueError(f"its epochs_done is {self.epochs_done} of {self.epochs}")
-        if bool(self.best) != (self.has_patience and self.epochs_done > 0):
+        if bool(self.best) != (self.patience is not None and self.epochs_done > 0):
             raise ValueError("its best parameters are missing or unexpected")
 
     def restore(self, arrays: Mapping[str, Array], generators: Sequence[Any]) -> None:
