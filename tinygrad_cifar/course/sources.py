@@ -79,7 +79,9 @@ class BatchSource:
             return self._batches(rng)
         except AttributeError as error:
             if rng is None and "'NoneType'" in str(error):
-                raise ValueError("fit: train draws its batches with a random generator; give rng") from error
+                raise ValueError(
+                    f"fit: train raised AttributeError, without a generator ({error}); give rng"
+                ) from error
             raise
 
 
