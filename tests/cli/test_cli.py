@@ -25,10 +25,12 @@ from tests.support.official_format import archive as build_archive
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.cli.check import CHECKED
+from tinygrad_cifar.course.model_files import load_model
 from tinygrad_cifar.course.settings import OLD_NAMES
-from tinygrad_cifar.data import fetch
+from tinygrad_cifar.data import fetch, load_dataset
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
+from tinygrad_cifar.nn import functional
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.locks import exclusive_lock
 
@@ -812,6 +814,44 @@ def test_evaluate_takes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.Captu
         assert main(["evaluate", str(place)]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
+
+
+def test_evaluate_of_several_runs_shows_their_ensemble(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [Path("a"), Path("b")]
+    train(folders[0])
+    train(folders[1], "--preprocessing", "standardise", model="two-layer")
+    capsys.readouterr()
+    assert main(["evaluate", *map(str, folders)]) == 0
+    output = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in output.splitlines() if "%" in line}
+    images, probabilities = load_dataset("builtin").test, []
+    for folder in folders:
+        figures, trained = result(folder), load_model(folder / "parameters.npz")
+        assert rows.pop(str(folder)) == [f"{figures['test_accuracy']:.2%}", f"{figures['test_loss']:.4f}"]
+        X = trained.preprocessing.apply(images.images, np.dtype(trained.settings.dtype))
+        probabilities.append(functional.softmax(trained.model(X).data))
+    mean = np.mean(probabilities, axis=0)
+    loss = -np.log(mean[np.arange(len(images)), images.labels]).mean()
+    assert rows == {"ensemble": [f"{np.mean(np.argmax(mean, axis=1) == images.labels):.2%}", f"{loss:.4f}"]}
+
+
+def test_evaluate_refuses_a_run_that_is_given_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path)
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path), str(tmp_path)]) == 1
+    assert "is given twice" in sentence(capsys)
+
+
+def test_evaluate_refuses_runs_with_other_validation_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    train(folders[0])
+    train(folders[1], "--train-batches", "1", "--validation-batch", "3", "--no-figures", small=False)
+    capsys.readouterr()
+    assert main(["evaluate", *map(str, folders), "--split", "validation"]) == 1
+    assert "are not those of" in sentence(capsys)
 
 
 def test_evaluate_of_a_folder_without_a_run_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 from tests.support.some_models import CLASSES, FEATURES, some_images, some_model
 from tests.support.some_runs import DATA, SMALL, each_kind
 from tinygrad_cifar import runs
-from tinygrad_cifar.course.evaluation import ViewAverage, confusion_matrix, evaluate
+from tinygrad_cifar.course.evaluation import (
+    Ensemble,
+    ViewAverage,
+    average_probabilities,
+    confusion_matrix,
+    evaluate,
+    evaluate_scores,
+    scores_of,
+)
 from tinygrad_cifar.course.models import SVM, Perceptron, SoftmaxRegression
 from tinygrad_cifar.course.preparation import prepare
+from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn.initialisers import Normal
 
 seeds = st.integers(0, 2**32 - 1)
@@ -129,3 +138,55 @@ def test_predictions_of_views_are_those_of_the_mean_scores():
     viewed = ViewAverage(model, lambda X: [(0.5, X), (0.5, -X)])
     np.testing.assert_array_equal(viewed.predict(X), viewed(X).data.argmax(axis=1))
     assert confusion_matrix(viewed, (X, labels), CLASSES).sum() == len(X)
+
+
+# -- scores, and ensembles -------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.sampled_from([0.0, 0.1]))
+def test_metrics_of_scores_are_those_of_their_model(seed, lam):
+    model, (X, labels) = some_model(seed), some_images(seed)
+    found, expected = evaluate_scores(model, scores_of(model, X), labels, lam), evaluate(model, (X, labels), lam)
+    assert (found.loss, found.cost, found.accuracy) == (expected.loss, expected.cost, expected.accuracy)
+
+
+def test_scores_in_blocks_are_those_of_all_images():
+    X, _ = some_images(count=25_000)
+    model = some_model()
+    np.testing.assert_allclose(scores_of(model, X), model(X).data, rtol=1e-12)
+
+
+def test_scores_are_computed_without_dropout_and_without_a_graph():
+    model = Perceptron([FEATURES, 20, CLASSES], rng=np.random.default_rng(0), dropout=0.9)
+    X, _ = some_images()
+    assert np.array_equal(scores_of(model, X), scores_of(model, X))
+    assert model.training
+
+
+@given(st.lists(seeds, min_size=1, max_size=4))
+def test_the_probabilities_of_an_ensemble_are_means(drawn):
+    members, (X, _) = [some_model(seed) for seed in drawn], some_images()
+    expected = np.mean([F.softmax(member(X)).data for member in members], axis=0)
+    np.testing.assert_allclose(F.softmax(Ensemble(members)(X)).data, expected, rtol=1e-10)
+
+
+def test_the_loss_of_an_ensemble_is_the_logarithm_of_the_mean_probability():
+    scores = average_probabilities([np.log([[0.9, 0.1]]), np.log([[0.5, 0.5]])])
+    assert evaluate_scores(Ensemble([some_model()]), scores, np.array([0])).loss == pytest.approx(-np.log(0.7))
+
+
+def test_certain_members_do_not_overflow_an_ensemble():
+    scores = average_probabilities([np.array([[1e4, 0.0]]), np.array([[0.0, 1e4]])])
+    np.testing.assert_allclose(scores, np.log([[0.5, 0.5]]))
+
+
+def test_the_gradient_of_an_ensemble_reaches_every_member():
+    X, labels = some_images()
+    ensemble = Ensemble([some_model(0), some_model(1)])
+    ensemble.loss(X, labels).backward()
+    assert [np.any(parameter.grad.data) for parameter in ensemble.parameters()] == [True] * 4
+
+
+def test_an_ensemble_has_members():
+    with pytest.raises(ValueError, match="members must be at least one model; got none"):
+        Ensemble([])

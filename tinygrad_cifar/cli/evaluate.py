@@ -1,10 +1,14 @@
-"""``tinygrad-cifar evaluate``: metrics and confusion matrix of a trained model."""
+"""``tinygrad-cifar evaluate``: metrics and confusion matrix of a trained model, or of an ensemble of several."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tinygrad_cifar.cli.common import (
     CommandError,
@@ -17,8 +21,14 @@ from tinygrad_cifar.cli.common import (
     wrapped,
 )
 from tinygrad_cifar.cli.train import CHECKPOINT, PARAMETERS
-from tinygrad_cifar.course.evaluation import confusion_matrix
-from tinygrad_cifar.course.evaluation import evaluate as measure
+from tinygrad_cifar.course.evaluation import (
+    Ensemble,
+    Metrics,
+    average_probabilities,
+    count_pairs,
+    evaluate_scores,
+    scores_of,
+)
 from tinygrad_cifar.course.model_files import TrainedModel, load_model
 from tinygrad_cifar.course.preparation import preprocess_split, split_dataset, with_views
 from tinygrad_cifar.course.setting_fields import shorten
@@ -27,16 +37,25 @@ from tinygrad_cifar.course.training import read_divergence
 from tinygrad_cifar.data import Dataset, Split, load_dataset
 from tinygrad_cifar.system.checkpoints import CheckpointError
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_WIDEST = 50  # characters of the name of a run in a table
+
 
 def add_parser(commands: Subparsers) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser(
         "evaluate",
-        help="evaluate a trained model",
-        description="Print accuracy, loss, cost and confusion matrix of a trained model.",
+        help="evaluate a trained model, or an ensemble",
+        description="Print accuracy, loss, cost and confusion matrix of a trained model. With several runs, also those "
+        "of their ensemble, whose probabilities are the means of theirs.",
     )
     parser.add_argument(
-        "parameters", type=_existing_path, metavar="RUN", help=f"folder of a run, or the file {PARAMETERS} in it"
+        "runs",
+        type=_existing_path,
+        metavar="RUN",
+        nargs="+",
+        help=f"folder of a run, or the file {PARAMETERS} in it",
     )
     add_data_option(parser)
     add_threads_option(parser)
@@ -57,37 +76,82 @@ def _existing_path(text: str) -> Path:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Run the command."""
-    path = options.parameters / PARAMETERS if options.parameters.is_dir() else options.parameters
-    if not path.exists() and (options.parameters / CHECKPOINT).exists():
-        raise CommandError(_explain_unfinished(options.parameters))
-    if not path.exists():
-        raise CommandError(
-            f"{options.parameters} does not contain a run, since it has no {PARAMETERS}; give the folder of a run"
-        )
-    trained = load_model(path)
+    repeated = [run for i, run in enumerate(options.runs) if run in options.runs[:i]]
+    if repeated:
+        raise CommandError(f"the runs must differ; {repeated[0]} is given twice")
+    runs = {escape_unprintable(str(run)): _load(run) for run in options.runs}
     dataset = load_dataset(options.data)
-    if dataset.class_names != trained.class_names:
-        raise CommandError(
-            f"{path} was trained on {trained.trained_on.get('name')}, whose classes differ from those of "
-            f"{dataset.name}; give its data with --data"
-        )
-    images = _images(dataset, trained, options.split)
-    examples = preprocess_split(images, trained.preprocessing, trained.settings)
-    model, examples = with_views(trained.model, examples, images, trained.preprocessing, trained.settings)
-    metrics = measure(model, examples, trained.settings.penalty_factor)
-    counts = confusion_matrix(model, examples, len(dataset.class_names))
-
-    print(wrapped(describe(trained.settings)))
-    print(f"trained on {escape_unprintable(str(trained.trained_on.get('name')))}\n")
-    print(f"{counted(len(examples[1]), f'{options.split} image')} of {dataset.name}")
-    print(f"accuracy {metrics.accuracy:.2%}, loss {metrics.loss:.4f}, cost {metrics.cost:.4f}\n")
-    print("confusion matrix (rows: true, columns: predicted):\n")
-    header = ["", *map(str, range(len(counts)))]
-    rows = [
-        [f"{i} {name}", *map(str, row)] for i, (name, row) in enumerate(zip(dataset.class_names, counts, strict=True))
+    images = _shared_images(dataset, runs, options.split)
+    scores = [_scores(trained, images) for trained in runs.values()]
+    metrics = [
+        evaluate_scores(trained.model, of_run, images.labels, trained.settings.penalty_factor)
+        for trained, of_run in zip(runs.values(), scores, strict=True)
     ]
-    print(table(header, rows))
+    evaluated_on = f"{counted(len(images.labels), f'{options.split} image')} of {dataset.name}"
+    if len(runs) == 1:
+        (trained,), (together,) = runs.values(), scores
+        print(wrapped(describe(trained.settings)))
+        print(f"trained on {escape_unprintable(str(trained.trained_on.get('name')))}\n")
+        print(evaluated_on)
+        print(f"accuracy {metrics[0].accuracy:.2%}, loss {metrics[0].loss:.4f}, cost {metrics[0].cost:.4f}\n")
+    else:
+        together = np.asarray(average_probabilities(scores))
+        ensemble = Ensemble([trained.model for trained in runs.values()])
+        metrics.append(evaluate_scores(ensemble, together, images.labels))
+        print(f"{evaluated_on}\n")
+        print(_comparison([*runs, "ensemble"], metrics))
+    counts = count_pairs(images.labels, np.argmax(together, axis=1), len(dataset.class_names))
+    print("confusion matrix (rows: true, columns: predicted):\n")
+    print(_confusion_table(counts, dataset.class_names))
     return 0
+
+
+def _shared_images(dataset: Dataset, runs: Mapping[str, TrainedModel], split: str) -> Split:
+    """Return the images of the split, which must be the same for all runs."""
+    for run, trained in runs.items():
+        if dataset.class_names != trained.class_names:
+            raise CommandError(
+                f"{run} was trained on {trained.trained_on.get('name')}, whose classes differ from those of "
+                f"{dataset.name}; give its data with --data"
+            )
+    first, *others = runs
+    images = _images(dataset, runs[first], split)
+    for run in others:
+        if not np.array_equal(_images(dataset, runs[run], split).images, images.images):
+            raise CommandError(
+                f"the {split} images of {run} are not those of {first}; give runs with the same images, or --split test"
+            )
+    return images
+
+
+def _load(run: Path) -> TrainedModel:
+    path = run / PARAMETERS if run.is_dir() else run
+    if not path.exists() and (run / CHECKPOINT).exists():
+        raise CommandError(_explain_unfinished(run))
+    if not path.exists():
+        raise CommandError(f"{run} does not contain a run, since it has no {PARAMETERS}; give the folder of a run")
+    return load_model(path)
+
+
+def _scores(trained: TrainedModel, images: Split) -> Array:
+    examples = preprocess_split(images, trained.preprocessing, trained.settings)
+    model, (X, _) = with_views(trained.model, examples, images, trained.preprocessing, trained.settings)
+    return scores_of(model, X)
+
+
+def _comparison(names: Sequence[str], metrics: Sequence[Metrics]) -> str:
+    """Return a table of the accuracies and losses."""
+    rows = [
+        [name if len(name) <= _WIDEST else f"...{name[-_WIDEST:]}", f"{row.accuracy:.2%}", f"{row.loss:.4f}"]
+        for name, row in zip(names, metrics, strict=True)
+    ]
+    return table(["", "accuracy", "loss"], rows) + "\n"
+
+
+def _confusion_table(counts: Array, class_names: Sequence[str]) -> str:
+    header = ["", *map(str, range(len(counts)))]
+    rows = [[f"{i} {name}", *map(str, row)] for i, (name, row) in enumerate(zip(class_names, counts, strict=True))]
+    return table(header, rows)
 
 
 def _explain_unfinished(folder: Path) -> str:

@@ -8,13 +8,14 @@ integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.course.models import Classifier
+from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import Module
@@ -71,6 +72,69 @@ class ViewAverage(Classifier):
     def loss_of(self, scores: Tensor, labels: Any) -> Tensor:
         """Return the mean loss of a batch of scores, that of the model."""
         return self.model.loss_of(scores, labels)
+
+
+class Ensemble(Classifier):
+    """A classifier whose probabilities are means of those of several ones.
+
+    The members make different mistakes, so the mean is right more often than each of them. Its scores are logarithms of
+    the mean probabilities, and its loss is their cross-entropy. Source: B. Lakshminarayanan, A. Pritzel and
+    C. Blundell, arXiv:1612.01474.
+
+    Parameters
+    ----------
+    members : sequence of Classifier
+        Models for the same inputs and classes, such as runs with several seeds, or the models at the end of each cycle
+        of a cyclical learning rate.
+
+    Raises
+    ------
+    ValueError
+        If there are no members.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course import models
+    >>> from tinygrad_cifar.course.evaluation import Ensemble
+    >>> from tinygrad_cifar.nn import functional as F
+    >>> a, b = (models.SoftmaxRegression(4, 2, rng=seed) for seed in (0, 1))
+    >>> X = np.array([[1.0, 2.0, 3.0, 4.0]])
+    >>> mean = (F.softmax(a(X)) + F.softmax(b(X))) / 2
+    >>> np.allclose(F.softmax(Ensemble([a, b])(X)), mean)
+    True
+    """
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        if not members:
+            raise ValueError("Ensemble: members must be at least one model; got none")
+        self.members = list(members)
+
+    def forward(self, X: Any) -> Tensor:
+        """Return the logarithms of the mean probabilities."""
+        scores: Tensor = average_probabilities([member(X) for member in self.members])
+        return scores
+
+
+def average_probabilities(scores: Sequence[Any]) -> Any:
+    """Return scores whose softmax is the mean of the softmax of each of the given scores: ``log(mean(softmax(s)))``.
+
+    Parameters
+    ----------
+    scores : sequence of Tensor or ndarray, each of shape (batch, classes)
+
+    Returns
+    -------
+    Tensor or ndarray, shape (batch, classes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.evaluation import average_probabilities
+    >>> np.exp(average_probabilities([np.log([[0.5, 0.5]]), np.log([[0.9, 0.1]])])).round(6)
+    array([[0.7, 0.3]])
+    """
+    return ops.logsumexp(ops.stack([F.log_softmax(s) for s in scores]), 0) - math.log(len(scores))
 
 
 @dataclass(frozen=True)
@@ -161,6 +225,54 @@ def evaluate(
     others = {name: _as_number(f"the metric {name}", metric(outputs, labels)) for name, metric in metrics.items()}
     accuracy = others.pop("accuracy", accuracy)
     return Metrics(mean_loss, mean_loss + penalty, accuracy, others)
+
+
+def scores_of(model: Classifier, X: Array) -> Array:
+    """Return the scores of a classifier, in evaluation mode and without recording; many images in blocks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course import models
+    >>> from tinygrad_cifar.course.evaluation import scores_of
+    >>> scores_of(models.SoftmaxRegression(4, 2, rng=0), np.zeros((3, 4))).tolist()
+    [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    """
+    with model.inference_mode():
+        starts = range(0, len(X), _BLOCK_SIZE)
+        return np.concatenate([np.asarray(model(wrap_without_copy(X[i : i + _BLOCK_SIZE]))) for i in starts])
+
+
+def evaluate_scores(model: Classifier, scores: Array, labels: Array, lam: float = 0.0) -> Metrics:
+    """Return loss, cost and accuracy of scores that a model has computed.
+
+    Parameters
+    ----------
+    model : Classifier
+        Has the loss, and the weights of the L2 term.
+    scores : ndarray, shape (images, classes)
+        As of :func:`scores_of`.
+    labels : ndarray of int, shape (images,)
+    lam : float
+        Weight of the L2 term in the cost. Default: 0.0.
+
+    Returns
+    -------
+    Metrics
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course import models
+    >>> from tinygrad_cifar.course.evaluation import evaluate_scores
+    >>> model = models.SoftmaxRegression(4, 2, rng=0)
+    >>> evaluate_scores(model, np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1])).accuracy
+    0.5
+    """
+    with model.inference_mode():
+        loss = float(model.loss_of(wrap_without_copy(scores), labels))
+        penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
+    return Metrics(loss, loss + penalty, F.accuracy(scores, labels))
 
 
 def loss_function(name: str, model: Module, loss: Loss | None) -> Loss:
