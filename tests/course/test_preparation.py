@@ -59,9 +59,13 @@ def test_a_run_without_validation_images_is_allowed():
             {"schedule": "triangular", "n_s": 2, "cycles": 2, "batch_size": 10, "epochs": 2},
             "cycles 2 with n_s 2 need 8 updates; the run has 6: increase epochs, or give a smaller number of cycles",
         ),
+        (
+            {"model": "convnet", "hidden": (2, 2, 2, 2), "batch_size": 29},
+            "batch_size 29 leaves a batch of one of 30 images, whose last block .* cannot be normalised; choose another",
+        ),
     ],
 )
-def test_settings_that_need_more_images_than_the_data_has_are_refused(values, sentence):
+def test_settings_that_the_images_do_not_allow_are_refused(values, sentence):
     with pytest.raises(SettingsError, match=sentence):
         split_dataset(DATA, replace(SMALL, **values))
 

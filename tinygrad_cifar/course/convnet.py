@@ -1,4 +1,4 @@
-"""The convolutional network of the records: a frozen whitening layer, and three blocks of convolutions.
+"""A convolutional network that is trained in minutes: a frozen whitening layer, and three blocks of convolutions.
 
 The architecture is that of K. Jordan's "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv:2404.00498). Images are
 rows in the order of CIFAR-10 (colour, row, column), like those of the other classifiers.
@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_cifar.course.models import Classifier, Images, enlarge_filters
-from tinygrad_cifar.data.augmentation import COLOURS, SIDE
-from tinygrad_cifar.data.dataset import PIXELS
+from tinygrad_cifar.data.dataset import COLOURS, PIXELS, SIDE
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.modes import is_recording

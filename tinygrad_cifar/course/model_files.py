@@ -12,7 +12,7 @@ from tinygrad_cifar.course.convnet import shapes_of_weights
 from tinygrad_cifar.course.runs import Result, build_model
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import Dataset
-from tinygrad_cifar.data.augmentation import COLOURS
+from tinygrad_cifar.data.dataset import COLOURS
 from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.system.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 

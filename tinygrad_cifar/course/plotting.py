@@ -29,6 +29,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from tinygrad_cifar.course.training import History
+from tinygrad_cifar.data.dataset import SIDE
 from tinygrad_cifar.system.files import atomic_write
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -53,7 +54,6 @@ _MARGIN = 0.8  # inches of a panel taken by its vertical axis
 _LETTER_WIDTH = 0.085  # inches, in a tick label
 _NAME_WIDTH = 0.066  # inches, of a letter in the name of a template
 _DPI = {WIDE: 150, NARROW: 200}
-_SIDE = 32
 _FEW_DECADES = 1000  # range below which only powers of ten would be too few ticks
 
 
@@ -403,22 +403,22 @@ def plot_templates(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     top, gap = (9 if names else 3), 3  # pixels above and beside an image
-    sheet = np.ones((rows * (_SIDE + top) + gap, columns * (_SIDE + gap) - gap, 3))
+    sheet = np.ones((rows * (SIDE + top) + gap, columns * (SIDE + gap) - gap, 3))
     with _style():
         figure = _figure(heading, (width - 0.3) * sheet.shape[0] / sheet.shape[1], width)
         axes = figure.add_subplot()
         for i, image in enumerate(images):
-            y, x = (i // columns) * (_SIDE + top) + top, (i % columns) * (_SIDE + gap)
-            sheet[y : y + _SIDE, x : x + _SIDE] = image
+            y, x = (i // columns) * (SIDE + top) + top, (i % columns) * (SIDE + gap)
+            sheet[y : y + SIDE, x : x + SIDE] = image
             if names:
-                axes.text(x + _SIDE / 2 - 0.5, y - 2.5, names[i], ha="center", va="baseline", fontsize=9)
+                axes.text(x + SIDE / 2 - 0.5, y - 2.5, names[i], ha="center", va="baseline", fontsize=9)
         axes.imshow(sheet)
         axes.set_axis_off()
     return figure
 
 
 def _as_images(weights: Array) -> Array:
-    images = weights.T.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1).astype(np.float64)
+    images = weights.T.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1).astype(np.float64)
     low, high = (f(images, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
     scaled: Array = (images - low) / np.where(high > low, high - low, 1.0)
     return scaled

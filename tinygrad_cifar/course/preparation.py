@@ -10,9 +10,10 @@ import numpy as np
 
 from tinygrad_cifar.course.evaluation import Examples, ViewAverage
 from tinygrad_cifar.course.models import Classifier, patches_of
-from tinygrad_cifar.course.settings import Settings, SettingsError
+from tinygrad_cifar.course.settings import MOST_BLOCKS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset, Split
-from tinygrad_cifar.data.augmentation import COLOURS, SIDE, weighted_views
+from tinygrad_cifar.data.augmentation import weighted_views
+from tinygrad_cifar.data.dataset import COLOURS, SIDE
 from tinygrad_cifar.data.preprocess import Preprocessing
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,6 +84,12 @@ def check_sizes(dataset: Dataset, settings: Settings) -> int:
     if settings.batch_size > size:
         raise SettingsError(
             f"<batch_size> must be at most {size}, the number of training images; got {settings.batch_size}"
+        )
+    is_single = settings.batch_size == 1 or size % settings.batch_size == 1
+    if settings.model == "convnet" and len(settings.hidden) == MOST_BLOCKS and is_single:
+        raise SettingsError(
+            f"<batch_size> {settings.batch_size} leaves a batch of one of {size} images, whose last block has one "
+            "pixel per channel and cannot be normalised; choose another <batch_size>, or fewer blocks (<hidden>)"
         )
     steps = settings.epochs * -(-size // settings.batch_size)
     cycle_steps = settings.steps_of_cycles

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tinygrad_cifar.course.setting_fields import SettingField, declared_fields, document_fields, setting
-from tinygrad_cifar.data.augmentation import BORDERS, SIDE, VIEWS
-from tinygrad_cifar.data.dataset import PIXELS, TRAINING_BATCHES
+from tinygrad_cifar.data.augmentation import BORDERS, VIEWS
+from tinygrad_cifar.data.dataset import PIXELS, SIDE, TRAINING_BATCHES
 from tinygrad_cifar.data.preprocess import KINDS
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.nn import functional, initialisers
@@ -39,7 +39,7 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
 _MAX_FACTOR = 1e30
 _WITH_CROSS_ENTROPY = tuple(model for model in MODELS if model != "svm")
 _FILTER_SIZES = tuple(size for size in range(1, SIDE + 1) if SIDE % size == 0)
-_MOST_BLOCKS = 4  # of convnet: each halves the image
+MOST_BLOCKS = 4  # of convnet: each halves the image
 _MARKED_NAME = re.compile(r"<([a-z_]+)>")
 
 
@@ -476,8 +476,8 @@ class Settings:
             )
         if self.model in ("patchify", "convnet") and self.preprocessing == "whiten":
             raise SettingsError(f"{self.model} needs pixels, which <preprocessing> whiten mixes; choose another")
-        if self.model == "convnet" and not 1 <= len(self.hidden) <= _MOST_BLOCKS:
-            raise SettingsError(f"convnet has 1 to {_MOST_BLOCKS} blocks; <hidden> gives {len(self.hidden) or 'none'}")
+        if self.model == "convnet" and not 1 <= len(self.hidden) <= MOST_BLOCKS:
+            raise SettingsError(f"convnet has 1 to {MOST_BLOCKS} blocks; <hidden> gives {len(self.hidden) or 'none'}")
 
     def _check_images(self) -> None:
         if not self.train_batches or len(set(self.train_batches)) < len(self.train_batches):

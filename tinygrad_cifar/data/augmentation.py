@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_cifar.data.dataset import PIXELS, DataError
+from tinygrad_cifar.data.dataset import COLOURS, PIXELS, SIDE, DataError
 from tinygrad_cifar.system.arguments import listed
 from tinygrad_cifar.system.generators import make_generator
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BORDERS", "VIEWS", "augment_flip", "augment_shift", "mirror", "weighted_views"]
 
-SIDE = 32
-COLOURS = 3
 BORDERS = ("edge", "reflect")
 VIEWS = ("one", "mirror", "six", "fifty")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_cifar.data.dataset import TRAINING_BATCHES, DataError, Dataset, Split
+from tinygrad_cifar.data.dataset import SIDE, TRAINING_BATCHES, DataError, Dataset, Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["builtin_dataset"]
 
 NAME = "built-in shapes (not CIFAR-10)"
-SIDE = 32  # pixels
 IMAGES_PER_CLASS = 200  # in each of the five training batches and in the test batch
 
 # Lengths are in pixels, colours and their differences on the scale from 0 to 255.

@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-PIXELS = 3 * 32 * 32
+COLOURS, SIDE = 3, 32  # of an image
+PIXELS = COLOURS * SIDE * SIDE
 TRAINING_BATCHES = 5
 
 

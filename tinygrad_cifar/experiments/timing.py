@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.models import Patchify, patches_of
-from tinygrad_cifar.data.augmentation import COLOURS, SIDE
+from tinygrad_cifar.data.dataset import COLOURS, SIDE
 from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.experiments.declaration import TimingJob
 from tinygrad_cifar.nn.optim import SGD
