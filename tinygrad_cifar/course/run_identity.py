@@ -27,7 +27,50 @@ _PLAIN = (bool, int, float, str, type(None))
 _SETTINGS_OF_AVERAGES = ("decay", "warm_up", "fraction", "every")
 _SEEDS_END = 2**96  # NumPy takes a seed of 128 bits from the operating system if none is given
 
-RATES = "eta"  # the first word of the entries for learning rates
+_RATES = "eta"  # the first word of the entries for learning rates
+
+
+def identify_run(
+    own: Mapping[str, Any],
+    model: Module,
+    optimiser: Optimiser,
+    steps: int,
+    settings: Mapping[str, Any],
+    rng: np.random.Generator | None,
+) -> tuple[dict[str, Any], set[str]]:
+    """Return the identity of a run, in the order in which differences are listed, and the names of its learning rates.
+
+    Parameters
+    ----------
+    own : mapping
+        Entries of the caller. An entry that is compared anyway and has the name of one of these is named "... of fit".
+    model, optimiser
+        Model and optimiser of the run.
+    steps : int
+        Number of updates of the run.
+    settings : mapping
+        Other settings, by name, as values that JSON can represent.
+    rng : numpy.random.Generator, optional
+        Generator of the run.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar import nn
+    >>> from tinygrad_cifar.course.run_identity import identify_run
+    >>> from tinygrad_cifar.nn import optim
+    >>> model = nn.Linear(3, 2, rng=0)
+    >>> identity, rates = identify_run({"eta": 7}, model, optim.SGD(model.parameters(), 0.1), 10, {"epochs": 2}, None)
+    >>> identity["eta"], identity["eta of fit"], identity["epochs"], rates
+    (7, 0.1, 2, {'eta of fit'})
+    """
+    compared = {
+        **identify_model(model),
+        **identify_optimiser(optimiser, steps),
+        **settings,
+        **identify_generator(rng),
+    }
+    compared = {f"{name} of fit" if name in own else name: value for name, value in compared.items()}
+    return {**own, **compared}, {name for name in compared if name.split()[0] == _RATES}
 
 
 def identify_model(model: Module) -> dict[str, Any]:
@@ -77,7 +120,7 @@ def identify_optimiser(optimiser: Optimiser, steps: int) -> dict[str, Any]:
     several = len(optimiser.groups) > 1
     for i, group in enumerate(optimiser.groups):
         where = f" of group {i}" if several else ""
-        identity[f"{RATES}{where}"] = _identify_schedule(group.schedule, steps)
+        identity[f"{_RATES}{where}"] = _identify_schedule(group.schedule, steps)
         decaying = [decay for decay in group.decays if decay]
         decay = f"{max(decaying):g} for {len(decaying)} of {len(group.decays)} parameters" if decaying else "0"
         identity[f"weight_decay{where}"] = decay

@@ -21,16 +21,8 @@ from tinygrad_cifar.course.history import History as History  # noqa: PLC0414 (o
 from tinygrad_cifar.course.history import Measurement as Measurement  # noqa: PLC0414
 from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.run_checkpoints import ResumeError as ResumeError  # noqa: PLC0414
-from tinygrad_cifar.course.run_checkpoints import note_divergence
 from tinygrad_cifar.course.run_checkpoints import read_divergence as read_divergence  # noqa: PLC0414
-from tinygrad_cifar.course.run_identity import (
-    RATES,
-    identify_data,
-    identify_function,
-    identify_generator,
-    identify_model,
-    identify_optimiser,
-)
+from tinygrad_cifar.course.run_identity import identify_data, identify_function, identify_run
 from tinygrad_cifar.course.sources import Batches, open_source
 from tinygrad_cifar.course.training_loop import Measures, TrainingLoop
 from tinygrad_cifar.course.training_loop import TrainingDiverged as TrainingDiverged  # noqa: PLC0414
@@ -122,8 +114,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         the mean loss of the updates.
     layer_statistics : bool
         If True, each measurement includes the mean, the spread and the share of zeros of the activations and gradients
-        of each layer, on the first 100 training images (see :attr:`Measurement.layers`). The training itself does not
-        change. Default: False.
+        of each layer, on the first 100 examples that the training metrics are of, or else of ``validation`` (see
+        :attr:`Measurement.layers`). The training itself does not change. Default: False.
     checkpoint : Path, optional
         File that is written before the first epoch and after each epoch. If it exists, the run is resumed from it,
         which raises if the run is another one: if the arguments of ``fit``, the shapes of the parameters, the settings
@@ -204,16 +196,25 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
             validate_examples("fit", examples)
     _check_metrics(metrics)
     measures = Measures(model, loss, metrics, measure_on if measure_on is not None else source.examples, validation)
-    loop = TrainingLoop(model, optimiser, loss_of_batch, measures, source, epochs, rng, augment)
-    loop.clip_norm = clip_norm
-    loop.patience = patience
+    loop = TrainingLoop(
+        model,
+        optimiser,
+        loss_of_batch,
+        measures,
+        source,
+        epochs,
+        rng,
+        augment,
+        measure_every=measure_every,
+        clip_norm=clip_norm,
+        patience=patience,
+        layer_statistics=layer_statistics,
+    )
     checkpoint = None if checkpoint is None else Path(checkpoint)
     if checkpoint is not None:
         own = _check_run_id(run_id)
         data = {"training": source.examples, "validation": validation, "measured": measure_on}
-        compared = {
-            **identify_model(model),
-            **identify_optimiser(optimiser, loop.steps),
+        settings = {
             "epochs": epochs,
             **source.identity,
             **({} if _DATA in own else identify_data(data)),
@@ -227,25 +228,10 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
             "augment": identify_function(augment),
             "clip_norm": None if clip_norm is None else float(clip_norm),
             "layer_statistics": layer_statistics,
-            **identify_generator(rng),
         }
-        compared = {f"{name} of fit" if name in own else name: value for name, value in compared.items()}
-        loop.identity = {**own, **compared}  # in the order in which differences are listed
-        loop.rates = {name for name in compared if name.split()[0] == RATES}
+        loop.identity, loop.rates = identify_run(own, model, optimiser, loop.steps, settings, rng)
     with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
-        loop.callback = report
-        loop.measures_layers = layer_statistics
-        with np.errstate(over="ignore", invalid="ignore"):  # reported with the step as TrainingDiverged
-            loop.start(checkpoint)
-            while loop.epochs_done < epochs and not loop.history.stopped_early:
-                try:
-                    loop.run_epoch(measure_every)
-                except TrainingDiverged as error:
-                    if checkpoint is not None:
-                        note_divergence(checkpoint, str(error))
-                    raise
-                if checkpoint is not None:
-                    loop.save(checkpoint)
+        loop.run(checkpoint, report)
     if patience is None:
         optimiser.adopt_average()
     else:

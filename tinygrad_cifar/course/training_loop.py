@@ -1,4 +1,4 @@
-"""The state of a training run: its updates, its measurements, early stopping, and what a checkpoint of it contains."""
+"""The state of a training run: its updates, its measurements, early stopping, and the content of its checkpoints."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tinygrad_cifar.course.run_checkpoints import (
     VERSION,
     ResumeError,
     generator_states,
+    note_divergence,
     read_run,
     set_generator_states,
 )
@@ -84,7 +85,7 @@ class Measures:
 class TrainingLoop:
     """The state of a training run, with its conversion to and from a checkpoint."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (keyword-only options)
         self,
         model: Module,
         optimiser: Optimiser,
@@ -94,14 +95,18 @@ class TrainingLoop:
         epochs: int,
         rng: np.random.Generator | None,
         augment: Callable[[Array, np.random.Generator], Array] | None,
+        *,
+        measure_every: int | None = None,
+        clip_norm: float | None = None,
+        patience: int | None = None,
+        layer_statistics: bool = False,
     ) -> None:
         self.model, self.optimiser = model, optimiser
         self.loss_of_batch, self.measures = loss_of_batch, measures
         self.source, self.rng, self.augment = source, rng, augment
-        self.clip_norm: float | None = None
+        self.measure_every, self.clip_norm, self.patience = measure_every, clip_norm, patience
+        self.measures_layers = layer_statistics
         self.callback: Callable[[TrainingProgress], None] | None = None
-        self.measures_layers = False
-        self.patience: int | None = None
         self.steps_per_epoch = source.steps_per_epoch
         self.epochs, self.steps = epochs, int(epochs) * self.steps_per_epoch
         self.generators = model.generators()
@@ -118,6 +123,21 @@ class TrainingLoop:
         self.best: dict[str, Array] = {}
         self.best_score = -math.inf
 
+    def run(self, checkpoint: Path | None, callback: Callable[[TrainingProgress], None] | None) -> None:
+        """Start or resume the run, and continue it to its last epoch or until it stops early."""
+        self.callback = callback
+        with np.errstate(over="ignore", invalid="ignore"):  # reported with the step as TrainingDiverged
+            self.start(checkpoint)
+            while self.epochs_done < self.epochs and not self.history.stopped_early:
+                try:
+                    self.run_epoch()
+                except TrainingDiverged as error:
+                    if checkpoint is not None:
+                        note_divergence(checkpoint, str(error))
+                    raise
+                if checkpoint is not None:
+                    self.save(checkpoint)
+
     def start(self, checkpoint: Path | None) -> None:
         """Resume from the checkpoint if it exists; otherwise measure the untrained model and write the first one."""
         if checkpoint is not None and checkpoint.exists():
@@ -127,7 +147,7 @@ class TrainingLoop:
         if checkpoint is not None:
             self.save(checkpoint)
 
-    def run_epoch(self, measure_every: int | None) -> None:
+    def run_epoch(self) -> None:
         """Make the updates and the measurements of one epoch."""
         self.model.train()
         for listener, arguments in ((self.augment, ()), (self.model, (self.steps // self.steps_per_epoch,))):
@@ -136,9 +156,9 @@ class TrainingLoop:
                 start_epoch(self.epochs_done, *arguments)
         for X, labels in self.source.epoch(self.rng):
             self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
-            if measure_every and self.optimiser.steps % measure_every == 0:
+            if self.measure_every and self.optimiser.steps % self.measure_every == 0:
                 self.measure_once()
-        self.finish_epoch(measure=measure_every is None)
+        self.finish_epoch(measure=self.measure_every is None)
 
     def update(self, X: Any, labels: Any) -> None:
         """Make one update."""
