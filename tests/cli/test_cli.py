@@ -26,7 +26,7 @@ from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.cli.check import CHECKED
 from tinygrad_cifar.course.model_files import load_model
-from tinygrad_cifar.course.settings import OLD_NAMES
+from tinygrad_cifar.course.settings import OLD_NAMES, SETTINGS
 from tinygrad_cifar.data import fetch, load_dataset
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
@@ -576,6 +576,8 @@ def test_an_old_result_and_an_old_model_are_read(tmp_path: Path, capsys: pytest.
     for settings in (written["settings"], metadata["settings"]):
         for old, new in OLD_NAMES.items():
             settings[old] = settings.pop(new)
+        for name in [name for name, declared in SETTINGS.items() if declared.was_added]:
+            del settings[name]
     save_checkpoint(tmp_path / "parameters.npz", arrays, metadata)
     (tmp_path / "result.json").write_text(json.dumps(written))
     capsys.readouterr()
@@ -838,11 +840,25 @@ def test_evaluate_of_several_runs_shows_their_ensemble(
     assert rows == {"ensemble": [f"{np.mean(np.argmax(mean, axis=1) == images.labels):.2%}", f"{loss:.4f}"]}
 
 
-def test_evaluate_refuses_a_run_that_is_given_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["", "parameters.npz"])
+def test_evaluate_refuses_a_run_that_is_given_twice(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(tmp_path)
     capsys.readouterr()
-    assert main(["evaluate", str(tmp_path), str(tmp_path)]) == 1
+    assert main(["evaluate", str(tmp_path), str(tmp_path / name)]) == 1
     assert "is given twice" in sentence(capsys)
+
+
+def test_an_ensemble_has_no_run_without_softmax_probabilities(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    train(folders[0])
+    train(folders[1], model="svm")
+    capsys.readouterr()
+    assert main(["evaluate", *map(str, folders)]) == 1
+    assert "was trained with the hinge loss" in sentence(capsys)
 
 
 def test_evaluate_refuses_runs_with_other_validation_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

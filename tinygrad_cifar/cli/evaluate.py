@@ -47,8 +47,9 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="evaluate a trained model, or an ensemble",
-        description="Print accuracy, loss, cost and confusion matrix of a trained model. With several runs, also those "
-        "of their ensemble, whose probabilities are the means of theirs.",
+        description="Print accuracy, loss, cost and confusion matrix of a trained model. With several runs, print "
+        "accuracy and cross-entropy of each and of their ensemble, whose probabilities are the means of theirs, and "
+        "the confusion matrix of the ensemble.",
     )
     parser.add_argument(
         "runs",
@@ -76,34 +77,47 @@ def _existing_path(text: str) -> Path:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Run the command."""
-    repeated = [run for i, run in enumerate(options.runs) if run in options.runs[:i]]
-    if repeated:
-        raise CommandError(f"the runs must differ; {repeated[0]} is given twice")
-    runs = {escape_unprintable(str(run)): _load(run) for run in options.runs}
+    runs = _load_runs(options.runs)
     dataset = load_dataset(options.data)
     images = _shared_images(dataset, runs, options.split)
     scores = [_scores(trained, images) for trained in runs.values()]
-    metrics = [
-        evaluate_scores(trained.model, of_run, images.labels, trained.settings.penalty_factor)
-        for trained, of_run in zip(runs.values(), scores, strict=True)
-    ]
     evaluated_on = f"{counted(len(images.labels), f'{options.split} image')} of {dataset.name}"
     if len(runs) == 1:
         (trained,), (together,) = runs.values(), scores
+        metrics = evaluate_scores(trained.model, together, images.labels, trained.settings.penalty_factor)
         print(wrapped(describe(trained.settings)))
         print(f"trained on {escape_unprintable(str(trained.trained_on.get('name')))}\n")
         print(evaluated_on)
-        print(f"accuracy {metrics[0].accuracy:.2%}, loss {metrics[0].loss:.4f}, cost {metrics[0].cost:.4f}\n")
+        print(f"accuracy {metrics.accuracy:.2%}, loss {metrics.loss:.4f}, cost {metrics.cost:.4f}\n")
     else:
         together = np.asarray(average_probabilities(scores))
         ensemble = Ensemble([trained.model for trained in runs.values()])
-        metrics.append(evaluate_scores(ensemble, together, images.labels))
+        rows = [evaluate_scores(ensemble, one, images.labels) for one in (*scores, together)]
         print(f"{evaluated_on}\n")
-        print(_comparison([*runs, "ensemble"], metrics))
+        print(_comparison([*runs, "ensemble"], rows))
     counts = count_pairs(images.labels, np.argmax(together, axis=1), len(dataset.class_names))
     print("confusion matrix (rows: true, columns: predicted):\n")
     print(_confusion_table(counts, dataset.class_names))
     return 0
+
+
+def _load_runs(paths: Sequence[Path]) -> dict[str, TrainedModel]:
+    """Return the models by the names of their runs; several must differ, and have softmax probabilities."""
+    runs: dict[str, TrainedModel] = {}
+    files: set[Path] = set()
+    for path in paths:
+        file = _parameters_of(path)
+        if file.resolve() in files:
+            raise CommandError(f"the runs must differ; {path} is given twice")
+        files.add(file.resolve())
+        trained = runs[escape_unprintable(str(path))] = load_model(file)
+        loss = "the hinge loss" if trained.settings.model == "svm" else trained.settings.loss
+        if len(paths) > 1 and loss != "cross-entropy":
+            raise CommandError(
+                f"{path} was trained with {loss}, so its scores are not those of softmax probabilities; give runs that "
+                "were trained with the cross-entropy"
+            )
+    return runs
 
 
 def _shared_images(dataset: Dataset, runs: Mapping[str, TrainedModel], split: str) -> Split:
@@ -124,13 +138,13 @@ def _shared_images(dataset: Dataset, runs: Mapping[str, TrainedModel], split: st
     return images
 
 
-def _load(run: Path) -> TrainedModel:
+def _parameters_of(run: Path) -> Path:
     path = run / PARAMETERS if run.is_dir() else run
     if not path.exists() and (run / CHECKPOINT).exists():
         raise CommandError(_explain_unfinished(run))
     if not path.exists():
         raise CommandError(f"{run} does not contain a run, since it has no {PARAMETERS}; give the folder of a run")
-    return load_model(path)
+    return path
 
 
 def _scores(trained: TrainedModel, images: Split) -> Array:
@@ -140,12 +154,12 @@ def _scores(trained: TrainedModel, images: Split) -> Array:
 
 
 def _comparison(names: Sequence[str], metrics: Sequence[Metrics]) -> str:
-    """Return a table of the accuracies and losses."""
+    """Return a table of the accuracies and cross-entropies."""
     rows = [
         [name if len(name) <= _WIDEST else f"...{name[-_WIDEST:]}", f"{row.accuracy:.2%}", f"{row.loss:.4f}"]
         for name, row in zip(names, metrics, strict=True)
     ]
-    return table(["", "accuracy", "loss"], rows) + "\n"
+    return table(["", "accuracy", "cross-entropy"], rows) + "\n"
 
 
 def _confusion_table(counts: Array, class_names: Sequence[str]) -> str:

@@ -37,10 +37,10 @@ from tinygrad_cifar.cli.common import (
 )
 from tinygrad_cifar.cli.settings import BASIC, OPTIONS, SYNONYMS, add_settings, settings_from, table_of_defaults
 from tinygrad_cifar.course.convnet import ConvNet
-from tinygrad_cifar.course.evaluation import confusion_matrix
+from tinygrad_cifar.course.evaluation import count_pairs
 from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.models import Patchify
-from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset, with_views
+from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.setting_fields import option_of
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
@@ -60,8 +60,9 @@ _EXAMPLE = "example: tinygrad-cifar train two-layer --out runs/first"
 _EXAMPLES = """
 defaults that depend on the model:
 {defaults}
-  --n-s is half the run: one cycle of the schedule triangular, one decay of the
-  schedule step. --validation-size is a tenth of the training images.
+  --n-s is chosen so that the cycles fill the run: one, or as many as --cycles
+  says. For the schedule step it is half the run. --validation-size is a tenth of
+  the training images.
 
 examples:
   tinygrad-cifar train two-layer --out runs/first
@@ -256,7 +257,8 @@ def _format_sizes(settings: Settings, dataset: Dataset) -> str:
 
 
 def _format_metrics(content: dict[str, Any]) -> str:
-    of_one_view = "train, one view" if content["settings"]["views"] != "one" else "train"  # the others are of all views
+    has_views = Settings.from_json(content["settings"]).views != "one"
+    of_one_view = "train, one view" if has_views else "train"  # the others are of all views
     rows = [
         [
             of_one_view if part == "train" else part,
@@ -324,9 +326,8 @@ def _draw(out: Path, result: Result, prepared: Prepared) -> tuple[str, ...]:
         ),
         plotting.plot_confusion_matrix(
             plotting.Heading("Confusion matrix of the test images", details),
-            confusion_matrix(
-                *with_views(result.model, prepared.test, dataset.test, prepared.preprocessing, settings),
-                len(dataset.class_names),
+            count_pairs(
+                dataset.test.labels, np.argmax(np.asarray(result.test_scores), axis=1), len(dataset.class_names)
             ),
             dataset.class_names,
         ),

@@ -77,9 +77,9 @@ class ViewAverage(Classifier):
 class Ensemble(Classifier):
     """A classifier whose probabilities are means of those of several ones.
 
-    The members make different mistakes, so the mean is right more often than each of them. Its scores are logarithms of
-    the mean probabilities, and its loss is their cross-entropy. Source: B. Lakshminarayanan, A. Pritzel and
-    C. Blundell, arXiv:1612.01474.
+    The members make different mistakes, so the mean is usually right more often than each of them. Its scores are
+    logarithms of the mean probabilities, and its loss is their cross-entropy. Source: B. Lakshminarayanan, A. Pritzel
+    and C. Blundell, arXiv:1612.01474.
 
     Parameters
     ----------
@@ -230,6 +230,16 @@ def evaluate(
 def scores_of(model: Classifier, X: Array) -> Array:
     """Return the scores of a classifier, in evaluation mode and without recording; many images in blocks.
 
+    Parameters
+    ----------
+    model : Classifier
+    X : ndarray, shape (images, ...)
+        Inputs of the model.
+
+    Returns
+    -------
+    ndarray, shape (images, classes)
+
     Examples
     --------
     >>> import numpy as np
@@ -241,6 +251,20 @@ def scores_of(model: Classifier, X: Array) -> Array:
     with model.inference_mode():
         starts = range(0, len(X), _BLOCK_SIZE)
         return np.concatenate([np.asarray(model(wrap_without_copy(X[i : i + _BLOCK_SIZE]))) for i in starts])
+
+
+def order_by_loss(scores: Array, labels: Array) -> Array:
+    """Return the indices of all images, those for whose class the softmax probability is smallest first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.course.evaluation import order_by_loss
+    >>> order_by_loss(np.array([[2.0, 0.0], [0.0, 5.0], [0.0, 1.0]]), np.array([0, 0, 0]))
+    array([1, 2, 0])
+    """
+    probabilities = np.asarray(F.softmax(scores))[np.arange(len(labels)), labels]
+    return np.argsort(probabilities, kind="stable")
 
 
 def evaluate_scores(model: Classifier, scores: Array, labels: Array, lam: float = 0.0) -> Metrics:
@@ -379,7 +403,7 @@ def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -
     """
     validate_examples("confusion_matrix", examples)
     X, labels = examples
-    return count_pairs(labels, model.predict(wrap_without_copy(X)), classes)
+    return count_pairs(labels, np.argmax(scores_of(model, X), axis=1), classes)
 
 
 def count_pairs(true: Array, predicted: Array, classes: int = 10) -> Array:

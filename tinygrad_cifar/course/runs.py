@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_cifar._version import __version__
 from tinygrad_cifar.course import models
 from tinygrad_cifar.course.convnet import ConvNet
-from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate
+from tinygrad_cifar.course.evaluation import Examples, Metrics, evaluate, evaluate_scores, scores_of
 from tinygrad_cifar.course.memory_check import require_memory
 from tinygrad_cifar.course.preparation import Prepared, preprocess_images, with_views
 from tinygrad_cifar.course.run_checkpoints import ResumeError, read_run
@@ -46,8 +46,8 @@ from tinygrad_cifar.system.identity import require_same
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_MOMENTUM_BESIDE_MUON = 0.85  # of the records on CIFAR-10
-_MEASURED_BY_CONVNET = 5000  # training images
+_MOMENTUM_BESIDE_MUON = 0.85  # as in the source of convnet
+_MEASURED_BY_CONVNET = 2000  # training images
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Result:
         Metrics on the test images; None if they were not evaluated.
     seconds : float
         Wall-clock time of the training; see :class:`~tinygrad_cifar.course.training.History`.
+    test_scores : ndarray, shape (images, classes)
+        Scores of the test images; None if they were not evaluated.
     """
 
     settings: Settings
@@ -77,6 +79,7 @@ class Result:
     validation: Metrics | None
     test: Metrics | None
     seconds: float
+    test_scores: Array | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return settings and metrics as a dictionary that can be serialised as JSON; accuracies are from 0 to 1."""
@@ -214,7 +217,7 @@ def _muon(settings: Settings, model: models.Classifier, schedule: schedules.Sche
     *inner, last = model.weights()
     decay, momentum = 2 * settings.lam, settings.momentum
     is_convnet = isinstance(model, ConvNet)
-    bias_rate = settings.bias_rate * (settings.batch_size if is_convnet else 1)  # the records add the losses of a batch
+    bias_rate = settings.bias_rate * (settings.batch_size if is_convnet else 1)  # its source sums the losses of a batch
     groups = [
         {"parameters": [last], "eta": schedules.Scaled(schedule, settings.last_rate)},
         {
@@ -313,20 +316,28 @@ def run(
         callback=callback,
     )
 
-    def measure(examples: Examples | None, images: Split | None) -> Metrics | None:
+    def scores_on(examples: Examples | None, images: Split | None) -> Array | None:
         if examples is None or images is None:
             return None
-        viewed = with_views(model, examples, images, prepared.preprocessing, settings)
-        return evaluate(*viewed, settings.penalty_factor)
+        viewed, (X, _) = with_views(model, examples, images, prepared.preprocessing, settings)
+        return scores_of(viewed, X)
 
+    def measure(scores: Array | None, images: Split | None) -> Metrics | None:
+        if scores is None or images is None:
+            return None
+        return evaluate_scores(model, scores, images.labels, settings.penalty_factor)
+
+    test_images = prepared.dataset.test
+    test_scores = scores_on(prepared.test, test_images) if test else None
     return Result(
         settings,
         model,
         history,
         evaluate(model, measured, settings.penalty_factor),
-        measure(prepared.validation, prepared.validation_images),
-        measure(prepared.test, prepared.dataset.test) if test else None,
+        measure(scores_on(prepared.validation, prepared.validation_images), prepared.validation_images),
+        measure(test_scores, test_images),
         history.seconds,
+        test_scores,
     )
 
 

@@ -24,8 +24,9 @@ REPORTS = {
     "004": "Assignment 2: a small framework of layers, and momentum",
     "a3": "Assignment 3: filters on patches, longer cycles and label smoothing",
     "record": "Beyond the reports: the best of one layer, and of 50 hidden units",
-    "networks": "Beyond the reports: the best of larger networks",
+    "patchify": "Beyond the reports: the best network of assignment 3",
     "fully-connected": "Beyond the reports: the best of fully connected layers",
+    "convnet": "Beyond the reports: convolutional networks",
 }
 # What else a page says first.
 NOTES = {

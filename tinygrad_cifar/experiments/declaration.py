@@ -12,8 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from tinygrad_cifar.course.convnet import multiplications
 from tinygrad_cifar.course.settings import SETTINGS, Settings, describe
-from tinygrad_cifar.data.augmentation import SIDE
-from tinygrad_cifar.data.dataset import PIXELS
+from tinygrad_cifar.data.dataset import PIXELS, SIDE
 
 NEAR = 2.0  # percentage points: differences from reported accuracies above this are explained
 
@@ -224,6 +223,9 @@ class PublishedAccuracy:
         Name of another run whose accuracy is part of the explanation.
     minor : bool
         If True, one of many values that the report lists; also counted separately.
+    members : int
+        Number of seeds whose models form an ensemble, the test accuracy of which is meant; only for ``convnet``, whose
+        scores are stored. Default: 1, the models themselves.
     """
 
     what: str
@@ -233,6 +235,7 @@ class PublishedAccuracy:
     reason: str = ""
     reference: str = ""
     minor: bool = False
+    members: int = 1
 
 
 @dataclass(frozen=True)
@@ -332,6 +335,12 @@ class Experiment:
         unknown = sorted((named | set(self.more_seeds) | set(self.untested)) - set(self.runs))
         if unknown:
             raise ValueError(f"experiment {self.name}: every named run must be in runs; got {unknown}")
+        for number in self.numbers:
+            if self.seeds_of(number.run) % number.members:
+                raise ValueError(
+                    f"experiment {self.name}: the number of seeds must be a multiple of the members of an ensemble; "
+                    f"got {self.seeds_of(number.run)} and {number.members}"
+                )
 
     @property
     def origin(self) -> str:

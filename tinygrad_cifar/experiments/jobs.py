@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.convnet import ConvNet
-from tinygrad_cifar.course.evaluation import Examples, count_pairs
-from tinygrad_cifar.course.models import Classifier, Patchify, Perceptron
-from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare, with_views
+from tinygrad_cifar.course.evaluation import count_pairs, order_by_loss
+from tinygrad_cifar.course.models import Patchify, Perceptron
+from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.data import Dataset, Preprocessing, load_dataset
-from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.gradcheck import relative_errors
-from tinygrad_cifar.engine.tensor import from_numpy, wrap_without_copy
+from tinygrad_cifar.engine.tensor import from_numpy
 from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, TimingJob, TrainingJob
 from tinygrad_cifar.experiments.outcomes import OutcomeStore
 from tinygrad_cifar.experiments.report_checks import ReportCheck, run_report_checks
@@ -88,9 +87,10 @@ def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict
         checkpoint.parent.mkdir(exist_ok=True)
     result = run(job.settings, prepared, test=job.test, checkpoint=checkpoint)
     arrays: dict[str, Array] = {}
-    if job.test:
-        test = prepared.test, prepared.dataset.test, prepared.preprocessing
-        arrays |= _predictions(*with_views(result.model, *test, job.settings), prepared.dataset)
+    if result.test_scores is not None:
+        arrays |= _predictions(result.test_scores, prepared.dataset)
+        if isinstance(result.model, ConvNet):
+            arrays |= {"scores": result.test_scores, "labels": prepared.dataset.test.labels}
     if isinstance(result.model, (Patchify, ConvNet)):
         arrays["filters"] = result.model.filters_as_images()
     elif isinstance(result.model, Perceptron):
@@ -109,14 +109,10 @@ def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict
     return arrays, text
 
 
-def _predictions(model: Classifier, examples: Examples, dataset: Dataset) -> dict[str, Array]:
-    """Return the confusion matrix, and the images for whose class the model has the smallest probability."""
-    X, labels = examples
-    with model.inference_mode():
-        scores = model(wrap_without_copy(X))
-    predicted = np.argmax(scores.data, axis=1)
-    probabilities = np.asarray(ops.softmax(scores, axis=1))[np.arange(len(labels)), labels]
-    worst = np.argsort(probabilities, kind="stable")[:_SHOWN]
+def _predictions(scores: Array, dataset: Dataset) -> dict[str, Array]:
+    """Return the confusion matrix of the test images, and those for whose class the probability is smallest."""
+    labels, predicted = dataset.test.labels, np.argmax(scores, axis=1)
+    worst = order_by_loss(scores, labels)[:_SHOWN]
     return {
         "confusion": count_pairs(labels, predicted, len(dataset.class_names)),
         "mistakes": dataset.test.images[worst].T,
