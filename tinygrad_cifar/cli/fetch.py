@@ -91,6 +91,8 @@ def fetch(options: argparse.Namespace) -> int:
     except downloads.DownloadError as error:
         raise CommandError(str(error), advice=_advice(options.folder)) from error
     except KeyboardInterrupt:
+        if isinstance(options.source, Path):
+            raise Stopped("stopped; the same command unpacks the archive again") from None
         raise Stopped("stopped; the partial file is kept, and the same command resumes the download") from None
     print(f"CIFAR-10 is in {folder}; train on it with --data {folder}")
     return 0

@@ -454,7 +454,9 @@ def _write_report(
     _save(out / table, to_csv(report))
     incomplete = describe_incomplete(report)
     if best is None:
-        raise CommandError(f"no trial is complete: {incomplete}")
+        raise CommandError(
+            f"no trial is complete: {incomplete}; choose other ranges (--vary), and another --out or --name"
+        )
     files = [table, numbers]
     details = f"{dataset.name}: {options.model}, {counted(len(report.trials), 'trial')}"
     if options.figures and _draw(out / image, report, details):

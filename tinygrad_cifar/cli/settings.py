@@ -1,7 +1,7 @@
 """The options of a training run, and their defaults.
 
 Each option is a field of :class:`tinygrad_cifar.course.settings.Settings`, whose declaration gives its type,
-choices and help. The defaults differ by model and are chosen to do well on CIFAR-10 and on the built-in data.
+choices and help. The defaults differ by model; they reach a good accuracy on CIFAR-10 and on the built-in data.
 """
 
 from __future__ import annotations

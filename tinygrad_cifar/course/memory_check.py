@@ -1,4 +1,4 @@
-"""Whether the activations of a batch fit into memory, before a training that would be stopped by the system."""
+"""The check that the activations of a batch fit into memory, before a training that the system would stop."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def _as_json(state: Any) -> Any:
 
 
 def _check_state(own: Any, stored: Any, name: str = "") -> None:
-    """Raise an error for a state with another structure than the own one: NumPy would read outside its arrays."""
+    """Raise an error for a state whose structure is not the generator's: NumPy would read outside its arrays."""
     if isinstance(own, Mapping):
         if own.keys() != stored.keys():
             raise ValueError(f"a random generator has the state entries {list(stored)}, not {list(own)}")

@@ -150,11 +150,16 @@ def unpack_cifar10(
         found = archive.stat().st_size
         digest = _digest(archive) if found == size else None
     except OSError as error:
-        raise DataError(f"{archive} cannot be read: {error.strerror or error}") from error
+        raise DataError(f"{archive} cannot be read: {error.strerror or error}; download it again") from error
     if digest is None:
-        raise DataError(f"{archive} must be {ARCHIVE}, which has {size} bytes; this file has {found}")
+        raise DataError(
+            f"{archive} must be {ARCHIVE}, which has {size} bytes; this file has {found}: download it again"
+        )
     if digest != md5:
-        raise DataError(f"{archive} must be {ARCHIVE}, with the MD5 digest {md5}; the digest of this file is {digest}")
+        raise DataError(
+            f"{archive} must be {ARCHIVE}, with the MD5 digest {md5}; the digest of this file is {digest}: download it "
+            "again"
+        )
     _unpack(archive, target)
     return target
 
@@ -406,4 +411,4 @@ def _translate_os_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise DataError(f"the disk is full: cannot write {path}; free some space, then fetch again") from error
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error

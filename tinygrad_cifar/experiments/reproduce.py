@@ -35,6 +35,7 @@ from tinygrad_cifar.system.processes import ProcessExecutor, run_jobs
 
 INDEX, NUMBERS, IDENTITY, FIGURES, OUTCOMES = "index.html", "results.json", "data.json", "figures", "runs"
 
+_REMEDY = "finished runs are stored: repeat the command, with fewer --workers if memory is short"
 _FOR_PHONES = ".narrow.png"  # end of the name of a figure drawn for a phone
 
 _LOG = logging.getLogger(__name__)  # by default, warnings are printed on the standard error
@@ -294,10 +295,10 @@ def _run_jobs(
             if result.error is not None:
                 raise ReproductionError(
                     f"{result.job.name}: its worker was lost {result.attempts} times "
-                    f"({type(result.error).__name__}: {result.error})"
+                    f"({type(result.error).__name__}: {result.error}); {_REMEDY}"
                 )
             if result.value:
-                raise ReproductionError(f"{result.job.name}: {result.value}")
+                raise ReproductionError(f"{result.job.name}: {result.value}; {_REMEDY}")
             done[result.job.key] = result.job.cost
             report()
 

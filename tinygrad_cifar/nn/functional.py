@@ -496,9 +496,7 @@ def dropout(x: V, rate: float, rng: RandomState = None) -> V:
 
     Examples
     --------
-    >>> import math
-
-    import numpy as np
+    >>> import numpy as np
     >>> from tinygrad_cifar import Tensor
     >>> from tinygrad_cifar.nn import functional as F
     >>> F.dropout(Tensor(np.ones(4)), 0.5, np.random.default_rng(1))
