@@ -7,30 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
-from tinygrad_cifar.course.convnet import multiplications
 from tinygrad_cifar.course.settings import SETTINGS, Settings, describe
-from tinygrad_cifar.data.dataset import PIXELS, SIDE
+from tinygrad_cifar.data.dataset import PIXELS
+from tinygrad_cifar.experiments.durations import patchify_seconds, training_seconds
+from tinygrad_cifar.experiments.small_versions import small_version
 
 NEAR = 2.0  # percentage points: differences from reported accuracies above this are explained
 
 _SMALL_FEATURES = 40  # features in a small gradient check
-_SMALL_EPOCHS = 10
-_SMALL_BATCH = 2000  # images in one of the built-in batches
-_SMALL_WHITENED = 300
-_LARGE = 1_000_000  # multiplications for an image
-_NARROWER = 10
-_FULL_BATCH = 10_000
-
-# Seconds per 1000 images on one core in float32, measured once; for the order of the runs, and --list.
-_UPDATE = {"softmax": 0.0025, "svm": 0.003, "two-layer": 0.009}
-_PER_PRODUCT = 8e-8  # for each multiplication of the forward pass of an image
-_AUGMENTATION = 0.0035
-_WHITENING = 0.005
-_EVALUATION = 0.0015
-_DIRECTIONS = 15.0  # seconds to compute the whitening matrix
 
 
 @dataclass(frozen=True)
@@ -63,48 +49,11 @@ class TrainingJob:
     @property
     def cost(self) -> float:
         """Approximate duration in seconds."""
-        s = self.settings
-        images = s.train_size or _FULL_BATCH * len(s.train_batches) - s.validation_size
-        validated = s.validation_size or (_FULL_BATCH if s.validation_batch else 0)
-        updates = s.epochs * images
-        measured = updates / (s.measure_every * s.batch_size) if s.measure_every else s.epochs
-        whitens, augments = s.preprocessing == "whiten", bool(s.flip) or s.shift > 0
-        update = _seconds_of_an_update(s)
-        update += augments * (_AUGMENTATION + whitens * _WHITENING)
-        return (updates * update + (measured + 2) * (images + validated) * _EVALUATION) / 1000 + whitens * _DIRECTIONS
+        return training_seconds(self.settings)
 
     def smoke_version(self) -> TrainingJob:
-        """Return a short run of the same kind: a tenth of the epochs, on batches of a fifth of the size.
-
-        Values counted in steps keep their share of the run, so a cycle stays a cycle. Whitening uses few images,
-        because it takes seconds for many, and large networks have a tenth of the units and filters.
-        """
-        s = self.settings
-        epochs = max(1, s.epochs // _SMALL_EPOCHS)
-        if s.train_size is None:
-            batch = max(1, s.batch_size * _SMALL_BATCH // _FULL_BATCH)
-            validation_size = s.validation_size * _SMALL_BATCH // _FULL_BATCH
-        else:
-            batch, validation_size = s.batch_size, s.validation_size
-        if s.preprocessing == "whiten":
-            batch = min(batch, _SMALL_WHITENED)
-        share = epochs / s.epochs
-        if _multiplications(s) > _LARGE:
-            s = replace(s, hidden=tuple([max(1, units // _NARROWER) for units in s.hidden]))
-            if s.model == "patchify":
-                s = replace(s, filters=max(1, s.filters // _NARROWER))
-        return replace(
-            self,
-            settings=replace(
-                s,
-                epochs=epochs,
-                batch_size=batch,
-                validation_size=validation_size,
-                train_size=_SMALL_WHITENED if s.preprocessing == "whiten" else s.train_size,
-                n_s=max(1, round(s.n_s * share)),
-                measure_every=max(1, round(s.measure_every * share)) if s.measure_every else None,
-            ),
-        )
+        """Return a short run of the same kind; see :mod:`~tinygrad_cifar.experiments.small_versions`."""
+        return replace(self, settings=small_version(self.settings))
 
 
 @dataclass(frozen=True)
@@ -192,8 +141,7 @@ class TimingJob:
     def cost(self) -> float:
         """Approximate duration in seconds."""
         images = 2 * self.batch_size * self.steps * (self.rounds + 1)
-        products = _multiplications_of_patches(self.filter_size, self.filters, self.hidden)
-        return images * (0.01 + _PER_PRODUCT * products) / 1000
+        return patchify_seconds(images, self.filter_size, self.filters, self.hidden)
 
     def smoke_version(self) -> TimingJob:
         """Return a measurement of few steps."""
@@ -370,25 +318,6 @@ class Experiment:
         """Return all jobs."""
         trainings = [job for run in self.runs for job in self.trainings(run, small=small)]
         return [*trainings, *self.checks(small=small), *self.time_jobs(small=small)]
-
-
-def _seconds_of_an_update(s: Settings) -> float:
-    """Return the approximate seconds of an update per 1000 images on one core."""
-    return _UPDATE[s.model] if s.model in _UPDATE else 0.01 + _PER_PRODUCT * _multiplications(s)
-
-
-def _multiplications(s: Settings) -> int:
-    """Return the number of multiplications of the forward pass of an image, but for the smallest models."""
-    if s.model == "patchify":
-        return _multiplications_of_patches(s.filter_size, s.filters, s.hidden[0])
-    if s.model == "perceptron":
-        return sum(m * n for m, n in pairwise([PIXELS, *s.hidden]))
-    return multiplications(s.hidden, s.depth) if s.model == "convnet" else 0
-
-
-def _multiplications_of_patches(filter_size: int, filters: int, hidden: int) -> int:
-    filtered = (SIDE // filter_size) ** 2 * filters
-    return PIXELS * filters + filtered * hidden
 
 
 def _digest(values: Mapping[str, object]) -> str:

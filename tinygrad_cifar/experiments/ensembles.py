@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.evaluation import average_probabilities, count_pairs, order_by_loss
+from tinygrad_cifar.course.ensembles import average_probabilities
+from tinygrad_cifar.course.evaluation import count_pairs, order_by_loss
 from tinygrad_cifar.experiments.outcomes import TrainingOutcome
 from tinygrad_cifar.nn import functional
 
