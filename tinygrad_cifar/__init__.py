@@ -37,6 +37,7 @@ _MODULES = {
     "checkpoints": "system.checkpoints",
     "data": "data",
     "doctor": "doctor",
+    "ensembles": "course.ensembles",
     "evaluation": "course.evaluation",
     "functional": "nn.functional",
     "gradcheck": "engine.gradcheck",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from tinygrad_cifar import nn as nn
     from tinygrad_cifar import search as search
     from tinygrad_cifar import testing as testing
+    from tinygrad_cifar.course import ensembles as ensembles
     from tinygrad_cifar.course import evaluation as evaluation
     from tinygrad_cifar.course import model_files as model_files
     from tinygrad_cifar.course import models as models

@@ -21,14 +21,8 @@ from tinygrad_cifar.cli.common import (
     wrapped,
 )
 from tinygrad_cifar.cli.train import CHECKPOINT, PARAMETERS
-from tinygrad_cifar.course.evaluation import (
-    Ensemble,
-    Metrics,
-    average_probabilities,
-    count_pairs,
-    evaluate_scores,
-    scores_of,
-)
+from tinygrad_cifar.course.ensembles import Ensemble, average_probabilities
+from tinygrad_cifar.course.evaluation import Metrics, count_pairs, evaluate_scores, scores_of
 from tinygrad_cifar.course.model_files import TrainedModel, load_model
 from tinygrad_cifar.course.preparation import preprocess_split, split_dataset, with_views
 from tinygrad_cifar.course.setting_fields import shorten

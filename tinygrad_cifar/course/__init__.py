@@ -13,7 +13,8 @@ In the order of a run:
   if wanted. :mod:`progress <tinygrad_cifar.course.progress>` shows it.
 - :mod:`run_checkpoints <tinygrad_cifar.course.run_checkpoints>` stores an unfinished run, and
   :mod:`run_identity <tinygrad_cifar.course.run_identity>` says whether a checkpoint belongs to a run.
-- :mod:`evaluation <tinygrad_cifar.course.evaluation>` computes metrics, also of ensembles.
+- :mod:`evaluation <tinygrad_cifar.course.evaluation>` computes metrics, and
+  :mod:`ensembles <tinygrad_cifar.course.ensembles>` averages views of images and several models.
 - :mod:`runs <tinygrad_cifar.course.runs>` combines all of these, after
   :mod:`memory_check <tinygrad_cifar.course.memory_check>`.
 - :mod:`model_files <tinygrad_cifar.course.model_files>` stores a trained model, and

@@ -8,14 +8,13 @@ integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tinygrad_cifar.course.models import Classifier
-from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor, wrap_without_copy
 from tinygrad_cifar.nn import Module
@@ -28,113 +27,6 @@ Loss = Callable[[Any, Any], Tensor]
 Metric = Callable[[Any, Any], float]
 
 _BLOCK_SIZE = 10_000  # images evaluated together; it bounds the memory of an evaluation
-
-
-class ViewAverage(Classifier):
-    """A classifier whose scores are weighted means of those of another one, over views of each image.
-
-    Views are, for example, the image, its mirror image and shifted ones (:func:`tinygrad_cifar.data.weighted_views`).
-    The loss is that of the mean scores.
-
-    Parameters
-    ----------
-    model : Classifier
-        Model of the single views.
-    views : callable
-        ``views(images)`` yields pairs of a weight and inputs of the model; the weights have the sum 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_cifar.course import models
-    >>> from tinygrad_cifar.course.evaluation import ViewAverage, evaluate
-    >>> model = models.SoftmaxRegression(4, 2, rng=np.random.default_rng(0))
-    >>> both = ViewAverage(model, lambda X: [(0.5, X), (0.5, X[:, ::-1])])
-    >>> image = np.array([[1.0, 2.0, 3.0, 4.0]])
-    >>> bool((both(image).data == both(image[:, ::-1]).data).all())
-    True
-    >>> evaluate(both, (image, np.array([1]))).loss == both.loss(image, [1]).item()
-    True
-    """
-
-    def __init__(self, model: Classifier, views: Callable[[Array], Iterable[tuple[float, Array]]]) -> None:
-        self.model = model
-        self.views = views
-
-    def forward(self, X: Any) -> Tensor:
-        """Return the weighted mean of the scores of the views."""
-        total: Any = 0.0
-        for weight, inputs in self.views(np.asarray(unwrap_value(X))):
-            total = total + weight * self.model(inputs)
-        scores: Tensor = total
-        return scores
-
-    def loss_of(self, scores: Tensor, labels: Any) -> Tensor:
-        """Return the mean loss of a batch of scores, that of the model."""
-        return self.model.loss_of(scores, labels)
-
-
-class Ensemble(Classifier):
-    """A classifier whose probabilities are means of those of several ones.
-
-    The members make different mistakes, so the mean is usually right more often than each of them. Its scores are
-    logarithms of the mean probabilities, and its loss is their cross-entropy. Source: B. Lakshminarayanan, A. Pritzel
-    and C. Blundell, arXiv:1612.01474.
-
-    Parameters
-    ----------
-    members : sequence of Classifier
-        Models for the same inputs and classes, such as runs with several seeds, or the models at the end of each cycle
-        of a cyclical learning rate.
-
-    Raises
-    ------
-    ValueError
-        If there are no members.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_cifar.course import models
-    >>> from tinygrad_cifar.course.evaluation import Ensemble
-    >>> from tinygrad_cifar.nn import functional as F
-    >>> a, b = (models.SoftmaxRegression(4, 2, rng=seed) for seed in (0, 1))
-    >>> X = np.array([[1.0, 2.0, 3.0, 4.0]])
-    >>> mean = (F.softmax(a(X)) + F.softmax(b(X))) / 2
-    >>> np.allclose(F.softmax(Ensemble([a, b])(X)), mean)
-    True
-    """
-
-    def __init__(self, members: Sequence[Classifier]) -> None:
-        if not members:
-            raise ValueError("Ensemble: members must be at least one model; got none")
-        self.members = list(members)
-
-    def forward(self, X: Any) -> Tensor:
-        """Return the logarithms of the mean probabilities."""
-        scores: Tensor = average_probabilities([member(X) for member in self.members])
-        return scores
-
-
-def average_probabilities(scores: Sequence[Any]) -> Any:
-    """Return scores whose softmax is the mean of the softmax of each of the given scores: ``log(mean(softmax(s)))``.
-
-    Parameters
-    ----------
-    scores : sequence of Tensor or ndarray, each of shape (batch, classes)
-
-    Returns
-    -------
-    Tensor or ndarray, shape (batch, classes)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_cifar.course.evaluation import average_probabilities
-    >>> np.exp(average_probabilities([np.log([[0.5, 0.5]]), np.log([[0.9, 0.1]])])).round(6)
-    array([[0.7, 0.3]])
-    """
-    return ops.logsumexp(ops.stack([F.log_softmax(s) for s in scores]), 0) - math.log(len(scores))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.evaluation import Examples, ViewAverage
+from tinygrad_cifar.course.ensembles import ViewAverage
+from tinygrad_cifar.course.evaluation import Examples
 from tinygrad_cifar.course.models import Classifier, patches_of
 from tinygrad_cifar.course.settings import MOST_BLOCKS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset, Split
