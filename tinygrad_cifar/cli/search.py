@@ -9,18 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shlex
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice, product
 from math import prod
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tinygrad_cifar.cli.common import (
     WIDTH,
@@ -38,54 +34,36 @@ from tinygrad_cifar.cli.common import (
     output_folder,
     wrapped,
 )
-from tinygrad_cifar.cli.search_report import (
-    SearchReport,
-    describe_incomplete,
-    draw_search,
-    format_ranking,
-    rounds_to_json,
-    to_csv,
-    trials_to_json,
-)
+from tinygrad_cifar.cli.search_objective import TrainObjective, check_points
+from tinygrad_cifar.cli.search_report import SearchReport
+from tinygrad_cifar.cli.search_results import DEFAULT_NAME, NUMBERS, PICTURE, TABLE, output_name, write_results
 from tinygrad_cifar.cli.settings import (
     SYNONYMS,
     add_settings,
     batch_sizes,
-    complete_settings,
     explicit_settings,
-    find_unused,
-    format_options,
 )
 from tinygrad_cifar.cli.vary import FORMS, format_point, format_space, parse_vary
-from tinygrad_cifar.course.preparation import check_sizes
-from tinygrad_cifar.course.runs import versions
-from tinygrad_cifar.course.settings import MODELS, Settings, SettingsError
+from tinygrad_cifar.course.settings import MODELS
 from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.search import (
     Choice,
-    ObjectiveResult,
-    Point,
     SearchError,
     SearchProgress,
     Space,
     Trial,
-    ValidationAccuracy,
-    Value,
 )
 from tinygrad_cifar.search import search as run_search
 from tinygrad_cifar.search.coarse_to_fine import coarse_to_fine
 from tinygrad_cifar.search.space import OtherSearchError, import_optional
 from tinygrad_cifar.system.blas import usable_cores
-from tinygrad_cifar.system.files import atomic_write
 from tinygrad_cifar.system.processes import ProcessExecutor
 from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
-TABLE, NUMBERS, PICTURE, STORAGE = "trials.csv", "trials.json", "search.png", "search.db"
-_NAME = "search"
+STORAGE = "search.db"
 
 _MAX_WORKERS = 256
 _MAX_TRIALS = 100_000
-_MAX_CHECKED = 10_000  # points whose settings are checked before the first trial
 _SEEDS = 4  # of a coarse-to-fine search: one screens, the others repeat
 _SECONDS_TO_CONNECT = 10
 
@@ -177,8 +155,8 @@ def add_parser(commands: Subparsers) -> None:
     options.add_argument(
         "--name",
         type=_name,
-        default=_NAME,
-        help=f"name of the search in the storage, and prefix of its files unless it is {_NAME} (the default)",
+        default=DEFAULT_NAME,
+        help=f"name of the search in the storage, and prefix of its files unless it is {DEFAULT_NAME} (the default)",
     )
     machines = parser.add_argument_group("the machines")
     machines.add_argument(
@@ -210,45 +188,6 @@ def _name(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, repr=False)
-class TrainObjective:
-    """Objective of the command: the validation accuracy of a run that ``train`` makes.
-
-    Attributes
-    ----------
-    model : str
-        Name of the classifier.
-    given : tuple of (str, value)
-        The settings that the user gave and that are not varied.
-    sizes : tuple of int
-        Number of images in each training batch.
-    data : str
-        ``builtin``, or the folder of CIFAR-10.
-    """
-
-    model: str
-    given: tuple[tuple[str, Value], ...]
-    sizes: tuple[int, ...]
-    data: str
-
-    def __repr__(self) -> str:
-        """Return the command of a run, which identifies the objective in a storage."""
-        return " ".join(["train", self.model, "--data", self.data, *format_options(dict(self.given))])
-
-    def effective_settings(self, point: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the settings to give for the run of a point, without those that have no effect."""
-        given = dict(self.given) | dict(point)
-        unused = find_unused(self.model, given)
-        return {name: value for name, value in given.items() if name not in unused}
-
-    def settings(self, point: Mapping[str, Value]) -> Settings:
-        """Return all settings of the run of a point."""
-        return complete_settings(self.model, self.effective_settings(point), self.sizes)
-
-    def __call__(self, point: Mapping[str, Value]) -> ObjectiveResult:
-        return ValidationAccuracy(self.settings(point), self.data)({})
-
-
 def search(options: argparse.Namespace) -> int:
     """Run the command."""
     for name in ("matplotlib", "distributed"):
@@ -274,12 +213,13 @@ def _search(options: argparse.Namespace) -> int:
     source = options.data if options.data == "builtin" else str(Path(options.data).absolute())
     given = {name: value for name, value in explicit_settings(options).items() if name not in space}
     objective = TrainObjective(options.model, tuple(given.items()), batch_sizes(dataset), source)
-    _check_points(objective, space, sampler, dataset)
+    check_points(objective, space, sampler, dataset)
     with _executor(options) as (executor, workers):
         make_folder(options.out)
         _print_header(options, space, sampler, dataset, workers)
         report = _run(options, objective, space, sampler=sampler, executor=executor, workers=workers)
-    return _write_report(options, objective, report, dataset)
+    write_results(options, objective, report, dataset, sampler)
+    return 0
 
 
 def _run(options: argparse.Namespace, objective: TrainObjective, space: Space, **arguments: Any) -> SearchReport:
@@ -342,34 +282,12 @@ def _check_space(space: Space, sampler: str, options: argparse.Namespace) -> Non
         )
 
 
-def _check_points(objective: TrainObjective, space: Space, sampler: str, dataset: Dataset) -> None:
-    """Raise an error for settings that would fail in every trial or have no effect.
-
-    Checks the points of a grid, or the corners of the space.
-    """
-    values = [
-        d.grid() if isinstance(d, Choice) or sampler == "grid" else [float(d.low), float(d.high)]
-        for d in space.values()
-    ]
-    unused: dict[str, str] = {}
-    for k, combination in enumerate(islice(product(*values), _MAX_CHECKED)):
-        point = dict(zip(space, combination, strict=True))
-        try:
-            check_sizes(dataset, ValidationAccuracy(objective.settings(point), objective.data).base)
-        except SettingsError as error:
-            raise SettingsError(f"with {format_point(point)}: {error.marked}") from error
-        unused_here = find_unused(objective.model, {**dict(objective.given), **point})
-        unused = {name: message for name, message in unused_here.items() if k == 0 or name in unused}
-    for message in unused.values():
-        raise SettingsError(message)
-
-
 def _check_files(options: argparse.Namespace) -> None:
     """Raise an error if the files of the results would replace files that are not those of a search."""
     files = (TABLE, NUMBERS, *([PICTURE] if options.figures else []))
-    names = [_output_name(options.name, file) for file in files]
+    names = [output_name(options.name, file) for file in files]
     check_no_folders(options.out, names, work="search")
-    if not _has_results(options.out / _output_name(options.name, NUMBERS)):
+    if not _has_results(options.out / output_name(options.name, NUMBERS)):
         check_foreign_files(options.out, names, work="search", remedy="move the files")
 
 
@@ -436,117 +354,3 @@ def _line(k: int, total: int, trial: Trial, best: str) -> str:
     result = f"{trial.value:.2%}" if trial.state == "complete" else trial.state
     line = f"{k:{len(str(total))}}/{total}  {result:>8}  best {best:>6}  {format_point(trial.params)}"
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 4]} ..."
-
-
-# -- results -----------------------------------------------------------------------------------------------------------
-
-
-def _write_report(
-    options: argparse.Namespace, objective: TrainObjective, report: SearchReport, dataset: Dataset
-) -> int:
-    """Write the files, and print the results."""
-    out = options.out
-    table, numbers, image, repeated = (_output_name(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
-    best = report.best
-    given = {} if best is None else _settings_of_best(objective, best[0], report)
-    content = _to_json(options, objective, report, dataset, given)
-    _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")  # identifies the other files
-    _save(out / table, to_csv(report))
-    incomplete = describe_incomplete(report)
-    if best is None:
-        raise CommandError(
-            f"no trial is complete: {incomplete}; choose other ranges (--vary), and another --out or --name"
-        )
-    files = [table, numbers]
-    details = f"{dataset.name}: {options.model}, {counted(len(report.trials), 'trial')}"
-    if options.figures and _draw(out / image, report, details):
-        files.append(image)
-    if report.refined is None and options.trials and len(report.trials) > options.trials:
-        text = f"{len(report.trials)} trials of this search were already made; no further ones were run"
-        print(f"\n{textwrap.fill(f'{text}, and all of them are shown.', WIDTH)}")
-    print(f"\n{format_ranking(report)}\n")
-    if incomplete:
-        print(f"{textwrap.fill(incomplete, WIDTH)}\n")
-    if report.refined is not None:
-        rounds = len(report.refined.rounds)
-        text = (
-            f"{counted(rounds, 'round')}; no further one, because {report.refined.reason}. The best mean has "
-            f"a standard error of {report.refined.standard_error:.2%}."
-        )
-        print(f"{textwrap.fill(text, WIDTH)}\n")
-    which = ""
-    if report.refined is not None:
-        seeds = len(report.refined.best.values)
-        which = f" with seed {given['seed']}, one of the {seeds} seeds of its mean"
-    print(f"To repeat the best{which}:\n{_command(objective, given, out / repeated)}\n")
-    print(wrapped(f"{out}: {' '.join(files)}"))
-    return 0
-
-
-def _output_name(name: str, file: str) -> str:
-    """Return the name of a file of a search; searches with different names have different files."""
-    return file if name == _NAME else f"{quote(name, safe=' ')}-{file}"
-
-
-def _settings_of_best(objective: TrainObjective, point: Point, report: SearchReport) -> dict[str, Value]:
-    given = objective.effective_settings(point)
-    if report.refined is not None:  # the first of the seeds of its finalists
-        first = given.get("seed", 0)
-        given["seed"] = first + 1 if isinstance(first, int) else 1
-    return given
-
-
-def _command(objective: TrainObjective, given: Mapping[str, Value], out: Path) -> str:
-    """Return the command that trains with given settings, in lines of at most 80 columns where possible."""
-    data = [] if objective.data == "builtin" else [f"--data {shlex.quote(objective.data)}"]
-    lines = [f"  tinygrad-cifar train {objective.model}"]
-    for option in [*data, *format_options(given), f"--out {shlex.quote(str(out))}"]:
-        if len(lines[-1]) + 1 + len(option) + len(" \\") > WIDTH:
-            lines[-1] += " \\"
-            lines.append(f"    {option}")
-        else:
-            lines[-1] += f" {option}"
-    return "\n".join(lines)
-
-
-def _to_json(
-    options: argparse.Namespace,
-    objective: TrainObjective,
-    report: SearchReport,
-    dataset: Dataset,
-    given: Mapping[str, Value],
-) -> dict[str, Any]:
-    best: dict[str, Any] | None = None
-    if report.best is not None:
-        settings = asdict(complete_settings(objective.model, given, objective.sizes))
-        best = {"params": report.best[0], "validation_accuracy": report.best[1], "settings": settings}
-    content: dict[str, Any] = {
-        "data": dataset.identity(),
-        "model": objective.model,
-        "given": dict(objective.given),
-        "varied": format_space(report.space),
-        "sampler": options.sampler or _default_sampler(options),
-        "best": best,
-        "trials": trials_to_json(report),
-        "versions": versions(),
-    }
-    if report.refined is not None:
-        content["rounds"] = rounds_to_json(report.refined)
-        content["reason"] = report.refined.reason
-    return content
-
-
-def _draw(path: Path, report: SearchReport, details: str) -> bool:
-    """Draw the search if matplotlib is installed, and return whether it is."""
-    try:
-        from tinygrad_cifar.course import plotting  # noqa: PLC0415 (matplotlib is optional, and slow to import)
-    except ImportError:
-        print("no figure: it needs matplotlib; install it with pip install matplotlib")
-        return False
-    plotting.save_figure(draw_search(report, details), path)
-    return True
-
-
-def _save(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
