@@ -117,6 +117,20 @@ class Parser(argparse.ArgumentParser):
             file.write(message)
 
 
+class RenamedOption(argparse.Action):
+    """An option of earlier versions, refused with its present name."""
+
+    def __init__(self, *, present: str, **declared: Any) -> None:
+        super().__init__(nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **declared)
+        self.present = present
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: argparse.Namespace, __: Any, option: str | None = ""
+    ) -> None:
+        """Raise the error."""
+        parser.error(f"{option} is now {self.present}")
+
+
 class _HelpAll(argparse.Action):
     """The option that prints the help with all options."""
 

@@ -34,6 +34,7 @@ from tinygrad_cifar.cli.common import (
     output_folder,
     wrapped,
 )
+from tinygrad_cifar.cli.parser import RenamedOption
 from tinygrad_cifar.cli.search_objective import TrainObjective, check_points
 from tinygrad_cifar.cli.search_report import SearchReport
 from tinygrad_cifar.cli.search_results import DEFAULT_NAME, NUMBERS, PICTURE, TABLE, output_name, write_results
@@ -95,13 +96,6 @@ The results are written to {TABLE}, {NUMBERS}, {PICTURE} and the storage,
 """
 
 
-class _RenamedOption(argparse.Action):
-    """An option that is refused with its new name."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        parser.error(f"{self.option_strings[0]} is now --{self.dest.replace('_', '-')}")
-
-
 def add_parser(commands: Subparsers) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser(
@@ -146,9 +140,7 @@ def add_parser(commands: Subparsers) -> None:
         action="store_true",
         help="repeat the best with other seeds, and shrink the ranges around them, until seed noise dominates",
     )
-    options.add_argument(
-        "--narrow", dest="coarse_to_fine", nargs=0, action=_RenamedOption, help=argparse.SUPPRESS, default=False
-    )
+    options.add_argument("--narrow", action=RenamedOption, present="--coarse-to-fine")
     options.add_argument(
         "--storage", type=Path, metavar="FILE", help=f"SQLite database of the trials (default: DIR/{STORAGE})"
     )

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from tinygrad_cifar.cli.common import table
+from tinygrad_cifar.cli.parser import RenamedOption
 from tinygrad_cifar.course.convnet import RECIPE
 from tinygrad_cifar.course.setting_fields import SettingField, option_of, shorten
 from tinygrad_cifar.course.settings import MODELS, OLD_NAMES, SETTINGS, Settings, SettingsError
@@ -84,10 +85,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         groups[field.group].add_argument(
             *field.options, dest=name, help=text, default=argparse.SUPPRESS, **_arguments(field)
         )
-    for name in OLD_NAMES:
-        parser.add_argument(
-            option_of(name), action=_OldOption, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-        )
+    for old, present in OLD_NAMES.items():
+        parser.add_argument(option_of(old), action=RenamedOption, present=option_of(present))
 
 
 def _arguments(field: SettingField) -> dict[str, Any]:
@@ -124,15 +123,6 @@ class _OptionalWord(argparse.BooleanOptionalAction):
             wanted = "have no value" if is_off else f"have no value, or be {' or '.join(self.words)}"
             parser.error(f"{option} must {wanted}; got {shorten(word)}")
         setattr(namespace, self.dest, not is_off if word is None else word)
-
-
-class _OldOption(argparse.Action):
-    """An option of earlier versions, refused with its present name."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, _: argparse.Namespace, __: Any, option: str | None = ""
-    ) -> None:
-        parser.error(f"{option} is now {option_of(OLD_NAMES[self.dest])}")
 
 
 def _format_default(name: str) -> str:

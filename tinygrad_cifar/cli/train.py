@@ -61,8 +61,8 @@ _EXAMPLES = """
 defaults that depend on the model:
 {defaults}
   --n-s is chosen so that the cycles fill the run: one, or as many as --cycles
-  says. For the schedule step it is half the run. --validation-size is a tenth of
-  the training images.
+  says. For the schedule step it is half the run. --validation-size is a tenth
+  of the training images.
 
 examples:
   tinygrad-cifar train two-layer --out runs/first
