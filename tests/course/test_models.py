@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -11,7 +13,7 @@ from tinygrad_cifar import Tensor, nn
 from tinygrad_cifar.course.models import SVM, Classifier, Patchify, Perceptron, SoftmaxRegression, TwoLayer, patches_of
 from tinygrad_cifar.engine.gradcheck import check_gradients, check_model
 from tinygrad_cifar.engine.ops import absolute
-from tinygrad_cifar.nn.functional import generalised_cross_entropy
+from tinygrad_cifar.nn.functional import binary_cross_entropy, generalised_cross_entropy
 from tinygrad_cifar.nn.initialisers import Normal, Zeros
 
 FEATURES, CLASSES = 4, 3
@@ -118,6 +120,19 @@ def test_an_attribute_that_the_loss_cannot_use_is_named(name, value, words):
     model, (X, labels) = some_model(KINDS["softmax"], 0), some_images(0)
     setattr(model, name, value)
     with pytest.raises((TypeError, ValueError), match=f"SoftmaxRegression: {words}"):
+        model.loss(X, labels)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("loss_exponent", "loss_smoothing"), ("loss_exponent", "loss_function"), ("loss_smoothing", "loss_function")],
+)
+def test_attributes_that_exclude_each_other_are_refused(names):
+    values = {"loss_exponent": 0.5, "loss_smoothing": 0.1, "loss_function": binary_cross_entropy}
+    model, (X, labels) = some_model(KINDS["softmax"], 0), some_images(0)
+    for name in names:
+        setattr(model, name, values[name])
+    with pytest.raises(ValueError, match="only one of loss_smoothing, loss_exponent and loss_function can be set"):
         model.loss(X, labels)
 
 

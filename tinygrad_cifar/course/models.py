@@ -46,7 +46,8 @@ class Classifier(Module):
         of PyTorch divides among all classes and equals ``s * classes / (classes - 1)``. Default: 0.0.
     loss_function : callable, optional
         Another loss, a function of scores and labels such as
-        :func:`tinygrad_cifar.nn.functional.binary_cross_entropy`, assigned to an instance. Default: None.
+        :func:`tinygrad_cifar.nn.functional.binary_cross_entropy`, assigned to an instance. Default: None. Only one of
+        the three can be set.
 
     Examples
     --------
@@ -71,14 +72,16 @@ class Classifier(Module):
     def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
         """Return the mean loss of a batch of scores: :attr:`loss_function`, or else the generalised cross-entropy."""
         kind, own = type(self).__name__, self.loss_function
+        smoothing, exponent = self.loss_smoothing, self.loss_exponent
+        check_real(f"{kind}: loss_smoothing", smoothing)
+        check_real(f"{kind}: loss_exponent", exponent)
+        if bool(smoothing) + bool(exponent) + (own is not None) > 1:
+            raise ValueError(f"{kind}: only one of loss_smoothing, loss_exponent and loss_function can be set")
         if own is not None:
             if not callable(own):
                 raise TypeError(f"{kind}: loss_function must be a function of scores and labels; got {own!r:.40}")
             other: Tensor = own(scores, labels)
             return other
-        smoothing, exponent = self.loss_smoothing, self.loss_exponent
-        check_real(f"{kind}: loss_smoothing", smoothing)
-        check_real(f"{kind}: loss_exponent", exponent)
         if smoothing:
             classes = scores.shape[-1]
             share = smoothing * classes / max(classes - 1, 1)
