@@ -20,6 +20,7 @@ from tinygrad_cifar.engine.gradcheck import (
     judgement,
     numerical_gradient,
 )
+from tinygrad_cifar.nn import functional as F
 
 
 def last_element(g):
@@ -54,6 +55,7 @@ WRONG_SECOND = {  # the gradient is right, but its derivative is not
 
 pair, triple = np.array([1.0, 3.0]), np.array([0.7, -1.3, 2.1])
 matrix = np.array([[0.3, -1.2], [0.8, 0.5]])
+certain = np.array([[0.7, 0.1, -0.1]])
 
 
 def squares(x):
@@ -112,6 +114,11 @@ POINTS = {
     **{f"{constant:g} + sum(x**2)": (lambda x, c=constant: c + squares(x), pair) for constant in (1e4, 1e6, 1e8, 1e10)},
     **{f"{constant:g} + sum(x)": (lambda x, c=constant: c + tg.sum(x), pair) for constant in (1e8, 1e10)},
     "1e8 + sin": (lambda x: 1e8 + tg.sin(x), pair),
+    # Sums of an exponential of 1 and of small ones.
+    **{
+        f"loss of a class that leads by {lead:g}": (lambda x, lead=lead: F.cross_entropy(lead * x, [0]), certain)
+        for lead in (10, 30, 60)
+    },
     # Elements of unequal size.
     "weights from 1e-9 to 1": (lambda x: tg.sum(x * np.array([1.0, 1e-3, 1e-9])), triple),
     "exp from -20 to 20": (tg.exp, np.array([20.0, 3.0, -5.0, -20.0])),

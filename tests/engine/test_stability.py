@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as npst
 import tinygrad_cifar as tg
 from tests.support.tensors import variable
 from tinygrad_cifar import Tensor, grad
+from tinygrad_cifar.nn import functional as F
 
 far = st.floats(-1e4, 1e4)
 rows = npst.arrays(np.float64, npst.array_shapes(min_dims=2, max_dims=2, max_side=5), elements=far)
@@ -148,6 +149,40 @@ def test_loss_and_gradient_are_finite_for_scores_of_10000(kind):
     loss, gradient = value_and_gradient(lambda x: -log_softmax(x)[0, 1], scores, kind)
     assert loss == 2e4
     assert gradient.tolist() == [[1.0, -1.0, 0.0]]
+
+
+leads = st.lists(st.floats(5, 600), min_size=1, max_size=4)
+
+
+def exact_terms(leads):
+    """Return the exponentials of the other scores, and the sum of all."""
+    others = [(-Decimal(lead)).exp() for lead in leads]
+    return others, 1 + sum(others)
+
+
+@given(leads=leads)
+def test_all_digits_of_the_loss_of_a_class_that_is_nearly_certain(leads):
+    with localcontext() as context:
+        context.prec = 600
+        others, total = exact_terms(leads)
+        exact = float(total.ln()), [float(p / total) for p in (-sum(others), *others)]
+    scores = [[0.0, *(-lead for lead in leads)]]
+    loss, gradient = value_and_gradient(lambda x: F.cross_entropy(x, [0]), scores)
+    logarithm, _ = value_and_gradient(tg.logsumexp, scores)
+    assert loss == pytest.approx(exact[0], rel=1e-14, abs=0)
+    assert logarithm == pytest.approx(exact[0], rel=1e-14, abs=0)
+    assert gradient[0] == pytest.approx(exact[1], rel=1e-14, abs=0)
+
+
+@given(leads=leads, smoothing=st.sampled_from([0.0, 0.1]))
+def test_all_digits_of_the_second_derivative_of_the_loss_of_a_class_that_is_nearly_certain(leads, smoothing):
+    with localcontext() as context:
+        context.prec = 600
+        others, total = exact_terms(leads)
+        exact = float(sum(others) / total**2)
+    x = Tensor([[0.0, *(-lead for lead in leads)]], requires_grad=True)
+    gradient = grad(F.cross_entropy(x, [0], label_smoothing=smoothing), x, create_graph=True)
+    assert grad(gradient[0, 0], x).data[0, 0] == pytest.approx(exact, rel=1e-14, abs=0)
 
 
 def test_logsumexp_of_equal_scores():

@@ -345,8 +345,8 @@ REASONS = {
     "gelu_tanh": "`1 + tanh(u)` cancels below -3: the errors are small beside x, not beside the result",
     "softmax": "`g - sum(g * out)` cancels where one probability is near 1: the error is small beside the cotangent, "
     "not beside the result",
-    "cross_entropy": "the logarithm of a sum near 1, and `p - 1` where p is near 1: the errors are small beside 1, not "
-    "beside the result",
+    "cross_entropy": "the logarithm of a sum, and `p - 1` at the label: up to a probability of 0.99 their errors are "
+    "small beside 1, not beside the result; above, they are computed from the other probabilities",
     "layer_norm": "the mean is rounded, and the difference from it, as the sum of the VJP, cancels at some points: the "
     "errors are small beside the spread of the row, not beside the result",
     "batch_norm": "as for `layer_norm`",

@@ -40,6 +40,8 @@ _cross_entropy = primitive(
     ),
 )
 
+_CERTAIN = 1.01  # the sum of the exponentials, of which the largest is 1, where a class has a probability above 0.99
+
 
 def _normalize(positive: Any, axis: int) -> Any:
     positive /= np.add.reduce(positive, axis=axis, keepdims=True)
@@ -52,25 +54,52 @@ def _loss_and_derivative(scores: Any, labels: Any, smoothing: float) -> Any:
     at_label = (labels, np.arange(n))
     columns = np.ascontiguousarray(scores.T)  # reductions along a short last axis are slow
     shifted = columns - np.maximum.reduce(columns.real, axis=0)  # so no exponential exceeds 1
-    derivative = np.exp(shifted)
-    total = np.add.reduce(derivative, axis=0)
+    powers = np.exp(shifted)
+    total = np.add.reduce(powers, axis=0)
+    certain = np.flatnonzero(total.real < _CERTAIN)
+    logarithms, difference = np.log(total), None
+    if certain.size:
+        logarithms[certain], difference = _near_certainty(powers[:, certain], labels[certain])
     scores_of_targets = np.add.reduce(shifted[at_label])
     if smoothing:
         elsewhere = np.add.reduce(shifted, axis=None) / len(columns)
         scores_of_targets = (1 - smoothing) * scores_of_targets + smoothing * elsewhere
-    loss = (np.add.reduce(np.log(total)) - scores_of_targets) / n
+    loss = (np.add.reduce(logarithms) - scores_of_targets) / n
+    derivative = powers
     derivative /= n * total
     if smoothing:
         derivative -= smoothing / (n * len(columns))
     derivative[at_label] -= (1 - smoothing) / n
+    if certain.size and not smoothing:
+        derivative[labels[certain], certain] = difference / (n * total[certain])
     return loss, np.ascontiguousarray(derivative.T)
 
 
+def _near_certainty(powers: Any, labels: Any) -> tuple[Any, Any]:
+    """Return the logarithm of each column's sum, and the power of the label minus the sum, where the sum is near 1.
+
+    Both are sums of the powers other than the largest one, which is 1. Computed from the sum they would be differences
+    from 1, and have its rounding error, however small they are.
+    """
+    is_largest = powers.real == 1
+    powers -= is_largest
+    excess = np.add.reduce(powers, axis=0)
+    at_label = (labels, np.arange(len(labels)))
+    return np.log1p(excess), powers[at_label] - excess - ~is_largest[at_label]
+
+
 def _derivative(scores: Any, labels: Any, smoothing: float) -> Any:
-    """Return the derivative as a composition of operations, which can be differentiated again."""
-    targets = np.full(scores.shape, smoothing / scores.shape[1], dtype=scores.dtype)
-    targets[np.arange(len(labels)), labels] += 1 - smoothing
-    return (_softmax(scores, 1) - targets) / len(labels)
+    """Return the derivative as a composition of operations, which can be differentiated again.
+
+    The probability of the label minus 1 is computed from the other probabilities, so that it is accurate near 0.
+    """
+    is_label = np.zeros(scores.shape, dtype=scores.dtype)
+    is_label[np.arange(len(labels)), labels] = 1
+    others = _softmax(scores, 1) * (1 - is_label)
+    derivative = others - is_label * reductions.sum(others, 1, True)
+    if smoothing:
+        derivative = derivative + smoothing * (is_label - 1 / scores.shape[1]).astype(scores.dtype)
+    return derivative / len(labels)
 
 
 @operation(_softmax)

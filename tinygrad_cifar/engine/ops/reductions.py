@@ -23,6 +23,8 @@ from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate, stack
 from tinygrad_cifar.engine.ops.shapes import _broadcast_to, _reshape, flip, pad, ravel, reshape, transpose
 from tinygrad_cifar.engine.primitives import primitive
 
+_NEAR_ONE = 0.01  # the largest distance of a sum from 1 for which its logarithm is computed from the other terms
+
 _sum = primitive(
     "sum",
     lambda x, axis, keepdims: _sum_array(x, axis, keepdims),
@@ -154,9 +156,15 @@ def _is_tied(x: Any, extreme: Any, axis: tuple[int, ...]) -> Any:
 
 def _log_sum_exp(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     shift = _finite_max(x, axis)
-    total = np.add.reduce(np.exp(x - shift), axis=axis, keepdims=True)
+    powers = np.exp(x - shift)
+    total = np.add.reduce(powers, axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):  # log(0) = -inf is right where all elements are -inf
-        out = np.log(total) + shift
+        out = np.log(total)
+    is_near_one = abs(total.real - 1) < _NEAR_ONE
+    if is_near_one.any():  # the sum of the others, which are small beside 1
+        others = np.add.reduce(powers - (powers.real == 1), axis=axis, keepdims=True)
+        out = np.where(is_near_one, np.log1p(others), out)
+    out = out + shift
     return out if keepdims else np.squeeze(out, axis)
 
 
