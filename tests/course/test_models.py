@@ -123,10 +123,7 @@ def test_an_attribute_that_the_loss_cannot_use_is_named(name, value, words):
         model.loss(X, labels)
 
 
-@pytest.mark.parametrize(
-    "names",
-    [("loss_exponent", "loss_smoothing"), ("loss_exponent", "loss_function"), ("loss_smoothing", "loss_function")],
-)
+@pytest.mark.parametrize("names", list(combinations(["loss_exponent", "loss_smoothing", "loss_function"], 2)))
 def test_attributes_that_exclude_each_other_are_refused(names):
     values = {"loss_exponent": 0.5, "loss_smoothing": 0.1, "loss_function": binary_cross_entropy}
     model, (X, labels) = some_model(KINDS["softmax"], 0), some_images(0)
