@@ -119,6 +119,13 @@ POINTS = {
         f"loss of a class that leads by {lead:g}": (lambda x, lead=lead: F.cross_entropy(lead * x, [0]), certain)
         for lead in (10, 30, 60)
     },
+    **{
+        f"generalised loss of a class that leads by {lead:g}": (
+            lambda x, lead=lead: F.generalised_cross_entropy(lead * x, [0], 0.5),
+            certain,
+        )
+        for lead in (10, 30)
+    },
     # Elements of unequal size.
     "weights from 1e-9 to 1": (lambda x: tg.sum(x * np.array([1.0, 1e-3, 1e-9])), triple),
     "exp from -20 to 20": (tg.exp, np.array([20.0, 3.0, -5.0, -20.0])),

@@ -225,7 +225,7 @@ def cross_entropy(scores: TensorLike, labels: Any, *, label_smoothing: float = 0
     return losses._cross_entropy(scores, labels, float(label_smoothing))
 
 
-@operation(log_softmax, ops.getitem, ops.multiply, ops.expm1, ops.mean)
+@operation(ops.where, ops.logsumexp, ops.getitem, ops.subtract, ops.softplus, ops.multiply, ops.expm1, ops.mean)
 def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> TensorLike:
     """Compute the generalised cross-entropy: the mean of ``(1 - p(label)**q) / q``, where p is the softmax.
 
@@ -264,10 +264,16 @@ def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> Tens
         raise ValueError(f"generalised_cross_entropy: q must be from 0 to 1; got {q}")
     if q == 0:
         return cross_entropy(scores, labels)
+    scores = _as_floats(scores)
     batch, classes = _check_scores("generalised_cross_entropy", scores)
     labels = _check_labels("generalised_cross_entropy", labels, classes, batch)
-    log_p = ops.getitem(log_softmax(scores, 1), (np.arange(batch), labels))
-    return ops.mean(ops.expm1(ops.multiply(log_p, float(q)))) / -float(q)  # expm1 is accurate where q or 1 - p is small
+    # nll = -log p = softplus(others - score of the label): accurate, as its derivatives are, where 1 - p is small.
+    at_label = (np.arange(batch), labels)
+    is_label = np.zeros((batch, classes), bool)
+    is_label[at_label] = True
+    others = ops.logsumexp(ops.where(is_label, float(np.finfo(scores.dtype).min) / 4, scores), 1)
+    nll = ops.softplus(ops.subtract(others, ops.getitem(scores, at_label)))
+    return ops.mean(ops.expm1(ops.multiply(nll, -float(q)))) / -float(q)
 
 
 @operation(ops.negative, ops.softplus, ops.multiply, ops.add, ops.mean)
