@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tinygrad_cifar.course.evaluation import confusion_matrix, count_pairs
+from tinygrad_cifar.course.evaluation import confusion_matrix
 from tinygrad_cifar.course.models import SoftmaxRegression
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.runs import run
@@ -20,7 +20,6 @@ from tinygrad_cifar.experiments.declaration import GradientCheckJob, TimingJob, 
 from tinygrad_cifar.experiments.jobs import run_job
 from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
 from tinygrad_cifar.experiments.report_checks import run_report_checks
-from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 
 SMALL = Settings(train_size=40, validation_batch=None, validation_size=20, batch_size=10, epochs=2)
 
@@ -28,24 +27,6 @@ SMALL = Settings(train_size=40, validation_batch=None, validation_size=20, batch
 @pytest.fixture(name="store")
 def _store(tmp_path):
     return OutcomeStore(tmp_path, "digest")
-
-
-def test_the_scores_of_a_convnet_are_saved(store):
-    job = TrainingJob(replace(SMALL, model="convnet", hidden=(2,), depth=1, init="normal", views="mirror"))
-    assert run_job("builtin", store, job) == ""
-    arrays = store.load_training(job).arrays
-    assert count_pairs(arrays["labels"], np.argmax(arrays["scores"], axis=1)).tolist() == arrays["confusion"].tolist()
-
-
-def test_an_outcome_of_a_convnet_without_scores_is_computed_again(store):
-    job = TrainingJob(replace(SMALL, model="convnet", hidden=(2,), depth=1, init="normal"))
-    assert run_job("builtin", store, job) == ""
-    arrays, text = load_checkpoint(store.path(job))
-    save_checkpoint(store.path(job), {name: array for name, array in arrays.items() if name != "scores"}, text)
-    with pytest.raises(OutcomeError, match="is of an earlier version, which did not store the scores"):
-        store.load_training(job)
-    assert run_job("builtin", store, job) == ""
-    np.testing.assert_array_equal(store.load_training(job).arrays["scores"], arrays["scores"])
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@
   :mod:`~tinygrad_cifar.experiments.small_versions` what it is on the built-in images.
 - :mod:`~tinygrad_cifar.experiments.reproduce` runs their :mod:`~tinygrad_cifar.experiments.jobs` (training,
   :mod:`~tinygrad_cifar.experiments.report_checks` of gradients, :mod:`~tinygrad_cifar.experiments.timing`).
-- :mod:`~tinygrad_cifar.experiments.outcomes` stores the outcomes, :mod:`~tinygrad_cifar.experiments.ensembles` combines
-  those of several seeds, and :mod:`~tinygrad_cifar.experiments.results` compares them with the reports.
+- :mod:`~tinygrad_cifar.experiments.outcomes` stores the outcomes, and :mod:`~tinygrad_cifar.experiments.results`
+  compares them with the reports.
 - :mod:`~tinygrad_cifar.experiments.figure_specs` draws the figures, and :mod:`~tinygrad_cifar.experiments.pages` and
   :mod:`~tinygrad_cifar.experiments.document` write the pages.
 

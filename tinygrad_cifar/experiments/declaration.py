@@ -171,9 +171,6 @@ class PublishedAccuracy:
         Name of another run whose accuracy is part of the explanation.
     minor : bool
         If True, one of many values that the report lists; also counted separately.
-    members : int
-        Number of seeds whose models form an ensemble, the test accuracy of which is meant; only for ``convnet``, whose
-        scores are stored. Default: 1, the models themselves.
     """
 
     what: str
@@ -183,7 +180,6 @@ class PublishedAccuracy:
     reason: str = ""
     reference: str = ""
     minor: bool = False
-    members: int = 1
 
 
 @dataclass(frozen=True)
@@ -283,12 +279,6 @@ class Experiment:
         unknown = sorted((named | set(self.more_seeds) | set(self.untested)) - set(self.runs))
         if unknown:
             raise ValueError(f"experiment {self.name}: every named run must be in runs; got {unknown}")
-        for number in self.numbers:
-            if self.seeds_of(number.run) % number.members:
-                raise ValueError(
-                    f"experiment {self.name}: the number of seeds must be a multiple of the members of an ensemble; "
-                    f"got {self.seeds_of(number.run)} and {number.members}"
-                )
 
     @property
     def origin(self) -> str:

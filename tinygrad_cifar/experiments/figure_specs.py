@@ -17,7 +17,6 @@ from tinygrad_cifar.course.plotting import Heading, Line, Panel
 from tinygrad_cifar.course.runs import build_schedule
 from tinygrad_cifar.course.settings import Settings
 from tinygrad_cifar.course.training import History
-from tinygrad_cifar.experiments.ensembles import ensemble_confusion, ensemble_mistakes
 from tinygrad_cifar.experiments.results import Results
 
 _MAX_SHOWN = 10  # columns of a matrix of errors
@@ -282,50 +281,41 @@ class SearchMap:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion matrix of the test images, of the first seed or of an ensemble of the first seeds."""
+    """The confusion matrix of the test images."""
 
     title: str
     run: str
-    members: int = 1
 
     slug = "confusion"
     reflows = False
 
     def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:  # noqa: ARG002
         """Draw the figure."""
-        runs = results.trained[self.run][: self.members]
-        counts = runs[0].arrays["confusion"] if self.members == 1 else ensemble_confusion(runs)
+        counts = results.trained[self.run][0].arrays["confusion"]
         return plotting.plot_confusion_matrix(
-            _heading(f"{self.title}: true and predicted classes", results, members=self.members),
-            counts,
-            results.class_names,
+            _heading(f"{self.title}: true and predicted classes", results), counts, results.class_names
         )
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The test images for whose class the model has the smallest probability, with the true and the predicted class.
-
-    The model is that of the first seed, or an ensemble of the first seeds.
-    """
+    """The test images for whose class the model has the smallest probability, with the true and the predicted class."""
 
     title: str
     run: str
-    members: int = 1
 
     slug = "mistakes"
     reflows = True
 
     def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
-        runs = results.trained[self.run][: self.members]
-        if self.members == 1:
-            images, classes = runs[0].arrays["mistakes"], runs[0].arrays["mistaken_classes"]
-        else:
-            images, classes = ensemble_mistakes(runs)
-        names = [f"{results.class_names[true]}: {results.class_names[predicted]}" for true, predicted in classes.T]
-        heading = _heading(f"{self.title}: true and predicted class", results, members=self.members)
-        return plotting.plot_templates(heading, images, names, width=width)
+        arrays = results.trained[self.run][0].arrays
+        names = [
+            f"{results.class_names[true]}: {results.class_names[predicted]}"
+            for true, predicted in arrays["mistaken_classes"].T
+        ]
+        heading = _heading(f"{self.title}: true and predicted class", results)
+        return plotting.plot_templates(heading, arrays["mistakes"], names, width=width)
 
 
 @dataclass(frozen=True)
@@ -355,10 +345,10 @@ class ErrorMatrix:
         )
 
 
-def _heading(title: str, results: Results, *, mean: bool = False, members: int = 1) -> Heading:
+def _heading(title: str, results: Results, *, mean: bool = False) -> Heading:
     experiment = results.experiment
-    seeds = f" The seeds 0 to {members - 1}." if members > 1 else ""
-    if members == 1 and any(len(runs) > 1 for runs in results.trained.values()):
+    seeds = ""
+    if any(len(runs) > 1 for runs in results.trained.values()):
         counts = sorted({len(runs) for runs in results.trained.values()})
         seeds = f" Means of {' or '.join(map(str, counts))} seeds." if mean else " The run with seed 0."
     small = " Small version of the runs." if results.small and results.trained else ""

@@ -89,8 +89,6 @@ def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict
     arrays: dict[str, Array] = {}
     if result.test_scores is not None:
         arrays |= _predictions(result.test_scores, prepared.dataset)
-        if isinstance(result.model, ConvNet):
-            arrays |= {"scores": result.test_scores, "labels": prepared.dataset.test.labels}
     if isinstance(result.model, (Patchify, ConvNet)):
         arrays["filters"] = result.model.filters_as_images()
     elif isinstance(result.model, Perceptron):

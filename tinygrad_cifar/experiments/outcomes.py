@@ -46,8 +46,7 @@ class TrainingOutcome:
         weights with one row for each pixel, and ``gradient``, the gradient of the loss of all training images with
         respect to its weights. For other models whose first layer is on pixels ``filters``, its weights as images. With
         the test images also ``mistakes``, the test images with the largest losses of their class, and
-        ``mistaken_classes``, their true and their predicted classes. For ``convnet`` also ``scores``, the scores of the
-        test images, and ``labels``, their classes.
+        ``mistaken_classes``, their true and their predicted classes.
     cpu : float
         Processor time in seconds.
     peak : int, optional
@@ -154,10 +153,7 @@ class OutcomeStore:
         OutcomeError
             If it is missing, damaged or of another job.
         """
-        outcome = self._read(job, _training_outcome)
-        if job.test and job.settings.model == "convnet" and "scores" not in outcome.arrays:
-            raise OutcomeError(f"{self.path(job)} is of an earlier version, which did not store the scores")
-        return outcome
+        return self._read(job, _training_outcome)
 
     def load_check(self, job: GradientCheckJob) -> CheckOutcome:
         """Return the outcome of a gradient check; raises as :meth:`load_training`."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.experiments.declaration import NEAR, Experiment, PublishedAccuracy
-from tinygrad_cifar.experiments.ensembles import ensemble_accuracy
 from tinygrad_cifar.experiments.outcomes import CheckOutcome, OutcomeStore, TimingOutcome, TrainingOutcome
 
 _LAST = 10  # measurements of a run that show whether it has converged
@@ -25,9 +24,9 @@ class AccuracyComparison:
     number : PublishedAccuracy
         The reported accuracy.
     reproduced : list of float
-        The accuracy of each seed, or of each ensemble.
+        The accuracy of each seed.
     seconds : float
-        Mean processor time of a run, or of the runs of an ensemble.
+        Mean processor time of a run.
     late_range : tuple of float, optional
         Smallest and largest validation accuracy of the last measurements of the runs.
     reference : float, optional
@@ -35,7 +34,7 @@ class AccuracyComparison:
     comparable : bool
         Whether the data and the settings are those of the report.
     elapsed : float
-        Mean duration of the training in seconds, of all members of an ensemble.
+        Mean duration of the training in seconds.
     peak : int, optional
         Largest memory of a process in bytes, if it was measured.
     """
@@ -167,22 +166,18 @@ class Results:
 
     def _compare(self, number: PublishedAccuracy) -> AccuracyComparison:
         runs = self.trained[number.run]
-        if number.members == 1:
-            reproduced = [run.accuracy(number.quantity) for run in runs]
-        else:
-            starts = range(0, len(runs), number.members)
-            reproduced = [ensemble_accuracy(runs[start : start + number.members]) for start in starts]
+        reproduced = [run.accuracy(number.quantity) for run in runs]
         reference = None
         if number.reference:
             reference = statistics.fmean(run.accuracy(number.quantity) for run in self.trained[number.reference])
         return AccuracyComparison(
             number,
             reproduced,
-            number.members * statistics.fmean(run.cpu for run in runs),
+            statistics.fmean(run.cpu for run in runs),
             self._late_accuracy_range(number),
             reference,
             not self.small,
-            number.members * statistics.fmean(run.elapsed for run in runs),
+            statistics.fmean(run.elapsed for run in runs),
             max([run.peak for run in runs if run.peak is not None], default=None),
         )
 
