@@ -71,6 +71,41 @@ def test_the_gradient_of_an_ensemble_reaches_every_member():
     assert [np.any(parameter.grad.data) for parameter in ensemble.parameters()] == [True] * 4
 
 
-def test_an_ensemble_has_members():
-    with pytest.raises(ValueError, match="members must be at least one model; got none"):
-        Ensemble([])
+def binary_model():
+    model = some_model()
+    model.loss_function = F.binary_cross_entropy
+    return model
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([], "members must be at least one model; got none"),
+        (some_model(), "members must be a list of classifiers; got SoftmaxRegression"),
+        (["a", "b"], r"members must be a list of classifiers; got \['a', 'b'\]"),
+        (
+            [some_model(), SVM(FEATURES, CLASSES, rng=0)],
+            "members must be trained with the cross-entropy, .*; got a SVM",
+        ),
+        (
+            [binary_model()],
+            "members must be trained with the cross-entropy, .*; got a SoftmaxRegression with another loss",
+        ),
+    ],
+)
+def test_members_that_cannot_be_averaged_are_refused(members, words):
+    with pytest.raises((TypeError, ValueError), match=f"Ensemble: {words}"):
+        Ensemble(members)
+
+
+@pytest.mark.parametrize(
+    ("scores", "got"),
+    [
+        ([], "none"),
+        ([np.zeros((2, 3)), np.zeros((2, 4))], r"\(2, 3\) and \(2, 4\)"),
+        (np.zeros((2, 3)), r"\(3,\)"),
+    ],
+)
+def test_scores_of_different_shapes_are_refused(scores, got):
+    with pytest.raises(ValueError, match=f"the same shape .batch, classes.; got {got}"):
+        average_probabilities(scores)

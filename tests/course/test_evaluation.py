@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.some_models import CLASSES, FEATURES, some_images, some_model
 from tests.support.some_runs import DATA, SMALL, each_kind
-from tinygrad_cifar import runs
+from tinygrad_cifar import nn, runs
 from tinygrad_cifar.course.evaluation import confusion_matrix, evaluate, evaluate_scores, scores_of
 from tinygrad_cifar.course.models import SVM, Perceptron, SoftmaxRegression
 from tinygrad_cifar.course.preparation import prepare
@@ -124,3 +124,28 @@ def test_scores_are_computed_without_dropout_and_without_a_graph():
     X, _ = some_images()
     assert np.array_equal(scores_of(model, X), scores_of(model, X))
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0, -1, 1], "true classes must be from 0 to 2; got -1"),
+        ([0, 3, 1], "true classes must be from 0 to 2; got 3"),
+        ([0.0, 1.0, 2.0], "true classes must be integers, one for each image; got float64"),
+    ],
+)
+def test_classes_that_do_not_exist_are_not_counted(labels, words):
+    X, _ = some_images(count=3)
+    with pytest.raises(ValueError, match=words):
+        confusion_matrix(some_model(), (X, np.array(labels)), CLASSES)
+
+
+def test_scores_need_images_and_a_classifier():
+    with pytest.raises(ValueError, match="X must have at least one image; got none"):
+        scores_of(some_model(), np.zeros((0, FEATURES)))
+    with pytest.raises(TypeError, match="model must be a classifier, which has a loss; got a ReLU"):
+        evaluate_scores(nn.ReLU(), np.zeros((1, 2)), np.zeros(1, int))
+
+
+def test_scores_may_be_a_list():
+    assert evaluate_scores(some_model(), [[1.0, 0.0, 0.0]], np.array([0])).accuracy == 1

@@ -76,6 +76,7 @@ SPOILERS = {
     "a deviation of zero": lambda arrays, _: arrays.update({"pixels/std": np.zeros((1, 3072))}),
     "another array": lambda arrays, _: arrays.update(more=np.zeros(3)),
     "weights of another shape": lambda arrays, _: arrays.update({"model/b1": np.zeros(3)}),
+    "weights that are not finite": lambda arrays, _: arrays["model/b1"].fill(np.nan),
 }
 
 

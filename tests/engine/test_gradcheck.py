@@ -658,6 +658,12 @@ def test_loss_that_is_not_deterministic_is_rejected():
         check_model(lambda x: x * w * rng.normal(), 1.0, loss=tg.sum)
 
 
+@pytest.mark.parametrize("elements", [0, -1, 1.5])
+def test_check_of_a_model_compares_at_least_one_element(elements):
+    with pytest.raises(ValueError, match=f"check_model: elements must be an integer of at least 1, .*; got {elements}"):
+        check_model(nn.Linear(2, 2, rng=0), np.ones((1, 2)), [0], loss=functional.cross_entropy, elements=elements)
+
+
 def test_check_of_a_model_in_float32_says_what_to_do():
     model = models.SoftmaxRegression(5, 3, rng=generator(), dtype=np.float32)
     with pytest.raises(TypeError, match=r"the parameter W is float32, .*; make the model with dtype=np.float64"):

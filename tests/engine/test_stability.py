@@ -151,7 +151,7 @@ def test_loss_and_gradient_are_finite_for_scores_of_10000(kind):
     assert gradient.tolist() == [[1.0, -1.0, 0.0]]
 
 
-leads = st.lists(st.floats(5, 600), min_size=1, max_size=4)
+leads = st.lists(st.floats(8, 600), min_size=1, max_size=4)
 
 
 def exact_terms(leads):
@@ -172,6 +172,28 @@ def test_all_digits_of_the_loss_of_a_class_that_is_nearly_certain(leads):
     assert loss == pytest.approx(exact[0], rel=1e-14, abs=0)
     assert logarithm == pytest.approx(exact[0], rel=1e-14, abs=0)
     assert gradient[0] == pytest.approx(exact[1], rel=1e-14, abs=0)
+
+
+@given(leads=leads)
+def test_rows_with_one_1_are_labels(leads):
+    scores = [[0.0, *(-lead for lead in leads)]]
+    rows = np.eye(1, len(leads) + 1)
+    loss, gradient = value_and_gradient(lambda x: F.cross_entropy(x, rows), scores)
+    expected = value_and_gradient(lambda x: F.cross_entropy(x, [0]), scores)
+    assert loss == expected[0]
+    np.testing.assert_array_equal(gradient, expected[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shift", [-1e5, 1e3, 1e5])
+def test_the_generalised_cross_entropy_does_not_depend_on_a_shift(shift, kind):
+    scores = np.array([[1.0, 0.0, -1.0], [0.0, 3.0, -2.0]])
+    losses = [
+        value_and_gradient(lambda x: F.generalised_cross_entropy(x, [0, 0], 0.5), scores + by, kind)
+        for by in (0.0, shift)
+    ]
+    assert losses[0][0] == losses[1][0]
+    np.testing.assert_array_equal(losses[0][1], losses[1][1])
 
 
 @given(leads=leads, smoothing=st.sampled_from([0.0, 0.1]))

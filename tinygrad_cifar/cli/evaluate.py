@@ -116,6 +116,9 @@ def _load_runs(paths: Sequence[Path]) -> dict[str, TrainedModel]:
 
 def _shared_images(dataset: Dataset, runs: Mapping[str, TrainedModel], split: str) -> Split:
     """Return the images of the split, which must be the same for all runs."""
+    classes = {trained.class_names: run for run, trained in runs.items()}
+    if len(classes) > 1:
+        raise CommandError(f"{' and '.join(classes.values())} have other classes; give runs of the same data")
     for run, trained in runs.items():
         if dataset.class_names != trained.class_names:
             raise CommandError(
@@ -123,9 +126,9 @@ def _shared_images(dataset: Dataset, runs: Mapping[str, TrainedModel], split: st
                 f"{dataset.name}; give its data with --data"
             )
     first, *others = runs
-    images = _images(dataset, runs[first], split)
+    images = _images(dataset, first, runs[first], split)
     for run in others:
-        if not np.array_equal(_images(dataset, runs[run], split).images, images.images):
+        if not np.array_equal(_images(dataset, run, runs[run], split).images, images.images):
             raise CommandError(
                 f"the {split} images of {run} are not those of {first}; give runs with the same images, or --split test"
             )
@@ -174,16 +177,16 @@ def _explain_unfinished(folder: Path) -> str:
     return f"{run} diverged: {event}; rerun its train command with that change and --overwrite"
 
 
-def _images(dataset: Dataset, trained: TrainedModel, split: str) -> Split:
+def _images(dataset: Dataset, run: str, trained: TrainedModel, split: str) -> Split:
     if split == "test":
         return dataset.test
     if dataset.identity()["sha256"] != trained.trained_on.get("sha256"):
         raise CommandError(
-            f"the run was trained on other data, so its {split} images are unknown; omit --split, or change --data"
+            f"{run} was trained on other data, so its {split} images are unknown; omit --split, or change --data"
         )
     train, validation = split_dataset(dataset, trained.settings)
     if split == "train":
         return train
     if validation is None:
-        raise CommandError("the run has no validation images; choose --split test or train")
+        raise CommandError(f"{run} has no validation images; choose --split test or train")
     return validation

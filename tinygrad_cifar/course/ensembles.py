@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.models import Classifier
+from tinygrad_cifar.course.models import SVM, Classifier
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import unwrap_value
+from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import functional as F
+from tinygrad_cifar.system.arguments import listed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -77,8 +78,11 @@ class Ensemble(Classifier):
 
     Raises
     ------
+    TypeError
+        If a member is not a classifier.
     ValueError
-        If there are no members.
+        If there are no members, or if a member was trained with another loss than the cross-entropy, so that its
+        scores are not those of softmax probabilities.
 
     Examples
     --------
@@ -86,6 +90,7 @@ class Ensemble(Classifier):
     >>> from tinygrad_cifar.course import models
     >>> from tinygrad_cifar.course.ensembles import Ensemble
     >>> from tinygrad_cifar.nn import functional as F
+    from tinygrad_cifar.system.arguments import listed
     >>> a, b = (models.SoftmaxRegression(4, 2, rng=seed) for seed in (0, 1))
     >>> X = np.array([[1.0, 2.0, 3.0, 4.0]])
     >>> mean = (F.softmax(a(X)) + F.softmax(b(X))) / 2
@@ -94,8 +99,16 @@ class Ensemble(Classifier):
     """
 
     def __init__(self, members: Sequence[Classifier]) -> None:
+        if isinstance(members, Classifier) or not all(isinstance(member, Classifier) for member in members):
+            raise TypeError(f"Ensemble: members must be a list of classifiers; got {members!r:.60}")
         if not members:
             raise ValueError("Ensemble: members must be at least one model; got none")
+        for member in members:
+            if isinstance(member, SVM) or member.loss_function is not None:
+                raise ValueError(
+                    "Ensemble: members must be trained with the cross-entropy, whose scores are those of softmax "
+                    f"probabilities; got a {type(member).__name__} with another loss"
+                )
         self.members = list(members)
 
     def forward(self, X: Any) -> Tensor:
@@ -115,6 +128,11 @@ def average_probabilities(scores: Sequence[Any]) -> Any:
     -------
     Tensor or ndarray, shape (batch, classes)
 
+    Raises
+    ------
+    ValueError
+        If there are no scores, or if their shapes differ.
+
     Examples
     --------
     >>> import numpy as np
@@ -122,4 +140,10 @@ def average_probabilities(scores: Sequence[Any]) -> Any:
     >>> np.exp(average_probabilities([np.log([[0.5, 0.5]]), np.log([[0.9, 0.1]])])).round(6)
     array([[0.7, 0.3]])
     """
+    shapes = list(dict.fromkeys(map(shape_of, scores)))
+    if len(shapes) != 1 or len(shapes[0]) != 2:  # noqa: PLR2004 (images and classes)
+        raise ValueError(
+            "average_probabilities: the scores of each model must have the same shape (batch, classes); got "
+            f"{listed(list(map(str, shapes)), 'and') if shapes else 'none'}"
+        )
     return ops.logsumexp(ops.stack([F.log_softmax(s) for s in scores]), 0) - math.log(len(scores))

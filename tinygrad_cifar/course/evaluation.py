@@ -132,6 +132,11 @@ def scores_of(model: Classifier, X: Array) -> Array:
     -------
     ndarray, shape (images, classes)
 
+    Raises
+    ------
+    ValueError
+        If there are no images.
+
     Examples
     --------
     >>> import numpy as np
@@ -140,23 +145,11 @@ def scores_of(model: Classifier, X: Array) -> Array:
     >>> scores_of(models.SoftmaxRegression(4, 2, rng=0), np.zeros((3, 4))).tolist()
     [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
     """
+    if not len(X):
+        raise ValueError("scores_of: X must have at least one image; got none")
     with model.inference_mode():
         starts = range(0, len(X), _BLOCK_SIZE)
         return np.concatenate([np.asarray(model(wrap_without_copy(X[i : i + _BLOCK_SIZE]))) for i in starts])
-
-
-def order_by_loss(scores: Array, labels: Array) -> Array:
-    """Return the indices of all images, those for whose class the softmax probability is smallest first.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_cifar.course.evaluation import order_by_loss
-    >>> order_by_loss(np.array([[2.0, 0.0], [0.0, 5.0], [0.0, 1.0]]), np.array([0, 0, 0]))
-    array([1, 2, 0])
-    """
-    probabilities = np.asarray(F.softmax(scores))[np.arange(len(labels)), labels]
-    return np.argsort(probabilities, kind="stable")
 
 
 def evaluate_scores(model: Classifier, scores: Array, labels: Array, lam: float = 0.0) -> Metrics:
@@ -176,6 +169,13 @@ def evaluate_scores(model: Classifier, scores: Array, labels: Array, lam: float 
     -------
     Metrics
 
+    Raises
+    ------
+    TypeError
+        If the model is not a classifier.
+    ValueError
+        If the labels are not one class for each row of scores.
+
     Examples
     --------
     >>> import numpy as np
@@ -185,10 +185,14 @@ def evaluate_scores(model: Classifier, scores: Array, labels: Array, lam: float 
     >>> evaluate_scores(model, np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1])).accuracy
     0.5
     """
+    if not isinstance(model, Classifier):
+        raise TypeError(f"evaluate_scores: model must be a classifier, which has a loss; got a {type(model).__name__}")
+    scores = np.asarray(scores)
+    accuracy = F.accuracy(scores, labels)
     with model.inference_mode():
         loss = float(model.loss_of(wrap_without_copy(scores), labels))
         penalty = float(F.l2_penalty(model.weights(), lam)) if lam else 0.0
-    return Metrics(loss, loss + penalty, F.accuracy(scores, labels))
+    return Metrics(loss, loss + penalty, accuracy)
 
 
 def loss_function(name: str, model: Module, loss: Loss | None) -> Loss:
@@ -282,6 +286,11 @@ def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -
     -------
     ndarray of int, shape (classes, classes)
 
+    Raises
+    ------
+    ValueError
+        If a label is not an integer from 0 to ``classes - 1``.
+
     Examples
     --------
     >>> import numpy as np
@@ -301,6 +310,21 @@ def confusion_matrix(model: Classifier, examples: Examples, classes: int = 10) -
 def count_pairs(true: Array, predicted: Array, classes: int = 10) -> Array:
     """Return how often each true class (row) was predicted as each class (column).
 
+    Parameters
+    ----------
+    true, predicted : ndarray of int, shape (images,)
+    classes : int
+        Number of classes. Default: 10.
+
+    Returns
+    -------
+    ndarray of int, shape (classes, classes)
+
+    Raises
+    ------
+    ValueError
+        If a class is not an integer from 0 to ``classes - 1``.
+
     Examples
     --------
     >>> import numpy as np
@@ -309,6 +333,12 @@ def count_pairs(true: Array, predicted: Array, classes: int = 10) -> Array:
     array([[1, 1],
            [0, 1]])
     """
+    for name, values in (("true", true), ("predicted", predicted)):
+        if values.dtype.kind not in "iu" or values.ndim != 1:
+            raise ValueError(f"count_pairs: {name} classes must be integers, one for each image; got {values.dtype}")
+        wrong = values[(values < 0) | (values >= classes)]
+        if wrong.size:
+            raise ValueError(f"count_pairs: {name} classes must be from 0 to {classes - 1}; got {wrong[0]}")
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (true, predicted), 1)
     return counts

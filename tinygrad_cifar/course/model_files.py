@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_cifar.course import models
 from tinygrad_cifar.course.convnet import shapes_of_weights
 from tinygrad_cifar.course.runs import Result, build_model
@@ -98,6 +100,9 @@ def load_model(path: Path) -> TrainedModel:
         shapes = [array.shape for array in state.values() if array.ndim > 1]
         if shapes != _shapes_of_weights(settings, features, len(class_names)):
             raise ValueError(f"the weights have the shapes {shapes}")  # noqa: TRY301 (converted below)
+        for name, array in state.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite")  # noqa: TRY301 (converted below)
         model = build_model(replace(settings, init="zeros"), features, len(class_names))
         model.load_state_dict(state)
         return TrainedModel(model, settings, preprocessing, class_names, dict(metadata["trained_on"]))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.course.convnet import ConvNet
-from tinygrad_cifar.course.evaluation import count_pairs, order_by_loss
+from tinygrad_cifar.course.evaluation import count_pairs
 from tinygrad_cifar.course.models import Patchify, Perceptron
 from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare
 from tinygrad_cifar.course.runs import run
@@ -28,6 +28,7 @@ from tinygrad_cifar.experiments.declaration import GradientCheckJob, Job, Timing
 from tinygrad_cifar.experiments.outcomes import OutcomeStore
 from tinygrad_cifar.experiments.report_checks import ReportCheck, run_report_checks
 from tinygrad_cifar.experiments.timing import time_steps
+from tinygrad_cifar.nn import functional
 from tinygrad_cifar.system.memory import peak_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -110,7 +111,8 @@ def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict
 def _predictions(scores: Array, dataset: Dataset) -> dict[str, Array]:
     """Return the confusion matrix of the test images, and those for whose class the probability is smallest."""
     labels, predicted = dataset.test.labels, np.argmax(scores, axis=1)
-    worst = order_by_loss(scores, labels)[:_SHOWN]
+    probabilities = np.asarray(functional.softmax(scores))[np.arange(len(labels)), labels]
+    worst = np.argsort(probabilities, kind="stable")[:_SHOWN]
     return {
         "confusion": count_pairs(labels, predicted, len(dataset.class_names)),
         "mistakes": dataset.test.images[worst].T,

@@ -151,6 +151,11 @@ def _check_rows(labels: Any, shape: tuple[int, int]) -> Array:
     return p
 
 
+def _are_one_hot(rows: Array) -> bool:
+    """Return whether rows of probabilities have one element of 1 each."""
+    return bool(((rows == 0) | (rows == 1)).all())
+
+
 def _flatten_labels(labels: Any, scores: tuple[int, ...]) -> Any:
     """Return labels, or rows of probabilities, of scores with any number of axes as those of a matrix of scores."""
     given = shape_of(labels)
@@ -216,6 +221,8 @@ def cross_entropy(scores: TensorLike, labels: Any, *, label_smoothing: float = 0
     batch, classes = _check_scores("cross_entropy", scores)
     if len(shape_of(labels)) == 2:  # noqa: PLR2004 (one-hot rows)
         rows = _check_rows(labels, (batch, classes))
+        if _are_one_hot(rows):
+            return losses._cross_entropy(scores, np.argmax(rows, axis=1), float(label_smoothing))
         log_p = log_softmax(scores, 1)
         p = rows.astype(log_p.dtype, copy=False)  # so that float64 rows do not promote a float32 loss
         if label_smoothing:
@@ -225,7 +232,7 @@ def cross_entropy(scores: TensorLike, labels: Any, *, label_smoothing: float = 0
     return losses._cross_entropy(scores, labels, float(label_smoothing))
 
 
-@operation(ops.where, ops.logsumexp, ops.getitem, ops.subtract, ops.softplus, ops.multiply, ops.expm1, ops.mean)
+@operation(ops.max, ops.subtract, ops.where, ops.logsumexp, ops.getitem, ops.softplus, ops.expm1, ops.mean)
 def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> TensorLike:
     """Compute the generalised cross-entropy: the mean of ``(1 - p(label)**q) / q``, where p is the softmax.
 
@@ -271,8 +278,10 @@ def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> Tens
     at_label = (np.arange(batch), labels)
     is_label = np.zeros((batch, classes), bool)
     is_label[at_label] = True
-    others = ops.logsumexp(ops.where(is_label, float(np.finfo(scores.dtype).min) / 4, scores), 1)
-    nll = ops.softplus(ops.subtract(others, ops.getitem(scores, at_label)))
+    # The difference does not depend on the shift, so the shift needs no gradient.
+    shifted = ops.subtract(scores, ops.max(np.asarray(unwrap_value(scores)), 1, True))
+    others = ops.logsumexp(ops.where(is_label, float(np.finfo(shifted.dtype).min) / 4, shifted), 1)
+    nll = ops.softplus(ops.subtract(others, ops.getitem(shifted, at_label)))
     return ops.mean(ops.expm1(ops.multiply(nll, -float(q)))) / -float(q)
 
 

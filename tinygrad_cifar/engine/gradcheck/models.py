@@ -208,6 +208,10 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
     >>> gradcheck.check_model(model, X, labels, loss=F.cross_entropy).passed
     True
     """
+    if elements is not None and (not isinstance(elements, (int, np.integer)) or elements < 1):
+        raise ValueError(
+            f"check_model: elements must be an integer of at least 1, or None for all; got {elements!r:.40}"
+        )
     named = _named_parameters(model, parameters)
     cost = _cost_of(model, X, labels, loss, lam)
     generator = np.random.default_rng(rng)
