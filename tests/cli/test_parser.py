@@ -38,6 +38,8 @@ def failed(words: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> s
         (["train", "softmax", "--lr", "0.1"], "--eta"),
         (["train", "softmax", "--learning-rate", "0.1"], "--eta"),
         (["train", "softmax", "--weight-decay", "0.1"], "--lam"),
+        (["train", "softmax", "--learning_rat", "0.1"], "--eta"),
+        (["train", "softmax", "--pixel", "scale"], "--preprocessing"),
         (["train", "softmax", "--optimiser", "adams"], "adam"),
         (["train", "softmax", "--schedule", "cosin"], "cosine"),
         (["train", "softmax", "--preprocessing", "standardize"], "standardise"),

@@ -101,7 +101,12 @@ class Parser(argparse.ArgumentParser):
                 example = str(next(iter(action.choices)) if action.choices else action.metavar)
                 self.error(f"unknown option {word}; give the {word[2:]} without an option: {self.prog} {example}")
         shown = [name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS]
-        self.error(f"unknown option {shorten(word)[1:-1]}{suggestion(word, shown, self._synonyms)}")
+        renamed = {
+            name: action.present
+            for name, action in self._option_string_actions.items()
+            if isinstance(action, RenamedOption)
+        }
+        self.error(f"unknown option {shorten(word)[1:-1]}{suggestion(word, shown, renamed | dict(self._synonyms))}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a value that is not one of the choices, with the nearest one."""
@@ -153,13 +158,10 @@ def suggestion(word: str, known: Iterable[str], synonyms: Mapping[str, str] | No
     >>> suggestion("magic", ["relu", "absolute"])
     ''
     """
-    names = list(known)
-    found = (synonyms or {}).get(word)
-    if found is None:
-        folded = {name.lower().replace("_", "-"): name for name in reversed(names)}
-        near = get_close_matches(word.lower().replace("_", "-"), folded, n=1)
-        found = folded[near[0]] if near else None
-    return "" if found is None else f"; did you mean {found}?"
+    spellings = dict(synonyms or {}) | {name: name for name in reversed(list(known))}
+    folded = {name.lower().replace("_", "-"): meant for name, meant in spellings.items()}
+    near = get_close_matches(word.lower().replace("_", "-"), folded, n=1)
+    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def _is_number(word: str) -> bool:

@@ -90,7 +90,6 @@ class Ensemble(Classifier):
     >>> from tinygrad_cifar.course import models
     >>> from tinygrad_cifar.course.ensembles import Ensemble
     >>> from tinygrad_cifar.nn import functional as F
-    from tinygrad_cifar.system.arguments import listed
     >>> a, b = (models.SoftmaxRegression(4, 2, rng=seed) for seed in (0, 1))
     >>> X = np.array([[1.0, 2.0, 3.0, 4.0]])
     >>> mean = (F.softmax(a(X)) + F.softmax(b(X))) / 2
