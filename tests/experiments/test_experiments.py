@@ -513,8 +513,8 @@ def test_the_documentation_links_to_existing_figures(small_report: Path) -> None
 @pytest.mark.slow
 def test_a_record_of_networks_states_its_memory_and_shows_its_mistakes(tmp_path: Path) -> None:
     assert reproduce_here(["record-patchify", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")]) == 0
-    page = (tmp_path / "docs" / "reports" / "networks.md").read_text()
-    assert page.startswith(f"# {REPORTS['networks']}\n")
+    page = (tmp_path / "docs" / "reports" / "patchify.md").read_text()
+    assert page.startswith(f"# {REPORTS['patchify']}\n")
     header = next(line for line in page.splitlines() if line.startswith("| accuracy"))
     assert header.endswith("| seeds | seconds per run | seconds of the training | peak memory |")
     assert re.search(r"test \|.* GB \|$", page, re.MULTILINE)
