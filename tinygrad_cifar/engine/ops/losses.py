@@ -18,6 +18,7 @@ from tinygrad_cifar.engine.graph import shape_of
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops import reductions
 from tinygrad_cifar.engine.ops.elementwise import _as_floats
+from tinygrad_cifar.engine.ops.reductions import _excess, _is_near_one
 from tinygrad_cifar.engine.primitives import primitive
 
 _softmax = primitive(
@@ -40,8 +41,6 @@ _cross_entropy = primitive(
     ),
 )
 
-_CERTAIN = 1.01  # the sum of the exponentials, of which the largest is 1, where a class has a probability above 0.99
-
 
 def _normalize(positive: Any, axis: int) -> Any:
     positive /= np.add.reduce(positive, axis=axis, keepdims=True)
@@ -56,10 +55,13 @@ def _loss_and_derivative(scores: Any, labels: Any, smoothing: float) -> Any:
     shifted = columns - np.maximum.reduce(columns.real, axis=0)  # so no exponential exceeds 1
     powers = np.exp(shifted)
     total = np.add.reduce(powers, axis=0)
-    certain = np.flatnonzero(total.real < _CERTAIN)
-    logarithms, difference = np.log(total), None
+    logarithms = np.log(total)
+    certain = np.flatnonzero(_is_near_one(total))
+    at_certain = (labels[certain], certain)
     if certain.size:
-        logarithms[certain], difference = _near_certainty(powers[:, certain], labels[certain])
+        (excess,) = _excess(powers[:, certain], (0,))
+        logarithms[certain] = np.log1p(excess)
+        minus_others = powers[at_certain] - 1 - excess  # minus the powers of the classes other than the label
     scores_of_targets = np.add.reduce(shifted[at_label])
     if smoothing:
         elsewhere = np.add.reduce(shifted, axis=None) / len(columns)
@@ -71,21 +73,8 @@ def _loss_and_derivative(scores: Any, labels: Any, smoothing: float) -> Any:
         derivative -= smoothing / (n * len(columns))
     derivative[at_label] -= (1 - smoothing) / n
     if certain.size and not smoothing:
-        derivative[labels[certain], certain] = difference / (n * total[certain])
+        derivative[at_certain] = minus_others / (n * total[certain])
     return loss, np.ascontiguousarray(derivative.T)
-
-
-def _near_certainty(powers: Any, labels: Any) -> tuple[Any, Any]:
-    """Return the logarithm of each column's sum, and the power of the label minus the sum, where the sum is near 1.
-
-    Both are sums of the powers other than the largest one, which is 1. Computed from the sum they would be differences
-    from 1, and have its rounding error, however small they are.
-    """
-    is_largest = powers.real == 1
-    powers -= is_largest
-    excess = np.add.reduce(powers, axis=0)
-    at_label = (labels, np.arange(len(labels)))
-    return np.log1p(excess), powers[at_label] - excess - ~is_largest[at_label]
 
 
 def _derivative(scores: Any, labels: Any, smoothing: float) -> Any:

@@ -23,7 +23,7 @@ from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate, stack
 from tinygrad_cifar.engine.ops.shapes import _broadcast_to, _reshape, flip, pad, ravel, reshape, transpose
 from tinygrad_cifar.engine.primitives import primitive
 
-_NEAR_ONE = 0.01  # the largest distance of a sum from 1 for which its logarithm is computed from the other terms
+_NEAR_ONE = 0.01
 
 _sum = primitive(
     "sum",
@@ -160,12 +160,21 @@ def _log_sum_exp(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     total = np.add.reduce(powers, axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):  # log(0) = -inf is right where all elements are -inf
         out = np.log(total)
-    is_near_one = abs(total.real - 1) < _NEAR_ONE
-    if is_near_one.any():  # the sum of the others, which are small beside 1
-        others = np.add.reduce(powers - (powers.real == 1), axis=axis, keepdims=True)
-        out = np.where(is_near_one, np.log1p(others), out)
+    is_near_one = _is_near_one(total)
+    if is_near_one.any():
+        out = np.where(is_near_one, np.log1p(_excess(powers, axis)), out)
     out = out + shift
     return out if keepdims else np.squeeze(out, axis)
+
+
+def _is_near_one(total: Any) -> Any:
+    """Return which sums are so near 1 that their logarithms are computed from :func:`_excess`."""
+    return abs(total.real - 1) < _NEAR_ONE
+
+
+def _excess(powers: Any, axis: tuple[int, ...]) -> Any:
+    """Return the sums of exponentials minus 1, their largest term, without the rounding error of a sum near 1."""
+    return np.add.reduce(powers - (powers.real == 1), axis=axis, keepdims=True)
 
 
 def _finite_max(x: Any, axis: tuple[int, ...]) -> Any:
