@@ -129,9 +129,9 @@ def test_scores_are_computed_without_dropout_and_without_a_graph():
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([0, -1, 1], "true classes must be from 0 to 2; got -1"),
-        ([0, 3, 1], "true classes must be from 0 to 2; got 3"),
-        ([0.0, 1.0, 2.0], "true classes must be integers, one for each image; got float64"),
+        ([0, -1, 1], "label -1 is out of range; with 3 classes, labels must be from 0 to 2"),
+        ([0, 3, 1], "label 3 is out of range; with 3 classes, labels must be from 0 to 2"),
+        ([0.0, 1.0, 2.0], "labels must be integers; got float64"),
     ],
 )
 def test_classes_that_do_not_exist_are_not_counted(labels, words):
