@@ -60,8 +60,10 @@ def write_results(
     if options.figures and _draw(out / image, report, details):
         files.append(image)
     _print_ranking(report, options.trials)
-    seeds = "" if report.refined is None else _describe_seeds(given, len(report.refined.best.values))
-    print(f"To repeat the best{seeds}:\n{_command(objective, given, out / repeated)}\n")
+    which = ""
+    if report.refined is not None:
+        which = f" with seed {given['seed']}, one of the {len(report.refined.best.values)} seeds of its mean"
+    print(f"To repeat the best{which}:\n{_command(objective, given, out / repeated)}\n")
     print(wrapped(f"{out}: {' '.join(files)}"))
 
 
@@ -80,10 +82,6 @@ def _print_ranking(report: SearchReport, wanted: int | None) -> None:
             f"best mean has a standard error of {report.refined.standard_error:.2%}."
         )
         print(f"{textwrap.fill(text, WIDTH)}\n")
-
-
-def _describe_seeds(given: Mapping[str, Value], count: int) -> str:
-    return f" with seed {given['seed']}, one of the {count} seeds of its mean"
 
 
 def output_name(name: str, file: str) -> str:
