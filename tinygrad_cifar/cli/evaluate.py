@@ -105,11 +105,10 @@ def _load_runs(paths: Sequence[Path]) -> dict[str, TrainedModel]:
             raise CommandError(f"the runs must differ; {path} is given twice")
         files.add(file.resolve())
         trained = runs[escape_unprintable(str(path))] = load_model(file)
-        loss = "the hinge loss" if trained.settings.model == "svm" else trained.settings.loss
-        if len(paths) > 1 and loss != "cross-entropy":
+        if len(paths) > 1 and not trained.model.has_probabilities:
             raise CommandError(
-                f"{path} was trained with {loss}, so its scores are not those of softmax probabilities; give runs that "
-                "were trained with the cross-entropy"
+                f"{path} was trained with another loss than the cross-entropy, so it has no softmax probabilities; "
+                "give runs that were trained with the cross-entropy"
             )
     return runs
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.course.models import SVM, Classifier
+from tinygrad_cifar.course.models import Classifier
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
@@ -103,7 +103,7 @@ class Ensemble(Classifier):
         if not members:
             raise ValueError("Ensemble: members must be at least one model; got none")
         for member in members:
-            if isinstance(member, SVM) or member.loss_function is not None:
+            if not member.has_probabilities:
                 raise ValueError(
                     "Ensemble: members must be trained with the cross-entropy, whose scores are those of softmax "
                     f"probabilities; got a {type(member).__name__} with another loss"
@@ -143,6 +143,6 @@ def average_probabilities(scores: Sequence[Any]) -> Any:
     if len(shapes) != 1 or len(shapes[0]) != 2:  # noqa: PLR2004 (images and classes)
         raise ValueError(
             "average_probabilities: the scores of each model must have the same shape (batch, classes); got "
-            f"{listed(list(map(str, shapes)), 'and') if shapes else 'none'}"
+            f"{listed(map(str, shapes)) if shapes else 'none'}"
         )
     return ops.logsumexp(ops.stack([F.log_softmax(s) for s in scores]), 0) - math.log(len(scores))

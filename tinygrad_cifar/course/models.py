@@ -69,6 +69,11 @@ class Classifier(Module):
     loss_smoothing: float = 0.0
     loss_function: Callable[[Any, Any], Any] | None = None
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether training fits the softmax of the scores to the classes, as the cross-entropy does."""
+        return self.loss_function is None
+
     def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
         """Return the mean loss of a batch of scores: :attr:`loss_function`, or else the generalised cross-entropy."""
         kind, own = type(self).__name__, self.loss_function
@@ -163,6 +168,11 @@ class SVM(SoftmaxRegression):
     >>> model.loss(np.zeros((1, 3072)), [3]).item()  # each of nine wrong classes violates the margin by 1
     9.0
     """
+
+    @property
+    def has_probabilities(self) -> bool:
+        """False: the hinge loss compares scores, and fits no probabilities."""
+        return False
 
     def loss_of(self, scores: Tensor, labels: npt.ArrayLike) -> Tensor:
         """Return the mean hinge loss of a batch of scores."""
