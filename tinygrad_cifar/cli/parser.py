@@ -6,12 +6,12 @@ import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, NoReturn
 
 from tinygrad_cifar.cli.common import WIDTH, UsageError
 from tinygrad_cifar.course.setting_fields import shorten
+from tinygrad_cifar.system.arguments import suggest
 
 _OF_ARGPARSE = re.compile(r"argument ([^:]+): ")
 
@@ -106,7 +106,7 @@ class Parser(argparse.ArgumentParser):
             for name, action in self._option_string_actions.items()
             if isinstance(action, RenamedOption)
         }
-        self.error(f"unknown option {shorten(word)[1:-1]}{suggestion(word, shown, renamed | dict(self._synonyms))}")
+        self.error(f"unknown option {shorten(word)[1:-1]}{suggest(word, shown, renamed | dict(self._synonyms))}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a value that is not one of the choices, with the nearest one."""
@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser):
             choices = list(map(str, action.choices))
             name = action.option_strings[0] if action.option_strings else str(action.metavar or action.dest)
             text = f"{name} must be one of {', '.join(choices)}; got {shorten(str(value))}"
-            self.error(text + suggestion(str(value), choices))
+            self.error(text + suggest(str(value), choices, {}))
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
         """Print a help text or the version; argparse ignores that the output cannot be written."""
@@ -143,25 +143,6 @@ class _HelpAll(argparse.Action):
         if isinstance(parser, Parser):
             print(parser.format_full_help(), end="")
         parser.exit()
-
-
-def suggestion(word: str, known: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
-    """Return the end of an error message that proposes the nearest known spelling; empty if none is near.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar.cli.parser import suggestion
-    >>> suggestion("--epoch", ["--epochs", "--eta"])
-    '; did you mean --epochs?'
-    >>> suggestion("--lr", ["--epochs", "--eta"], {"--lr": "--eta"})
-    '; did you mean --eta?'
-    >>> suggestion("magic", ["relu", "absolute"])
-    ''
-    """
-    spellings = dict(synonyms or {}) | {name: name for name in reversed(list(known))}
-    folded = {name.lower().replace("_", "-"): meant for name, meant in spellings.items()}
-    near = get_close_matches(word.lower().replace("_", "-"), folded, n=1)
-    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def _is_number(word: str) -> bool:

@@ -22,8 +22,8 @@ from tinygrad_cifar.cli.common import (
     output_folder,
     table,
 )
-from tinygrad_cifar.cli.parser import suggestion
 from tinygrad_cifar.course.setting_fields import shorten
+from tinygrad_cifar.system.arguments import suggest
 from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
@@ -83,7 +83,7 @@ def reproduce(options: argparse.Namespace) -> int:
     try:
         for name in options.names:
             if name not in (known := [*EXPERIMENTS, *REPORTS]):
-                hint = suggestion(name, known) or ";"
+                hint = suggest(name, known, {}) or ";"
                 raise UsageError(
                     f"unknown experiment or report {shorten(name)}{hint} `tinygrad-cifar reproduce --list` lists all"
                 )

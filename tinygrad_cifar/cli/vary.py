@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from tinygrad_cifar.cli.parser import suggestion
 from tinygrad_cifar.cli.settings import OPTIONS, SYNONYMS
 from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
+from tinygrad_cifar.system.arguments import suggest
 
 FORMS = "NAME=log:LOW:HIGH[:N], NAME=lin:LOW:HIGH[:N] or NAME=grid:A,B,..."
 
@@ -45,7 +45,7 @@ def parse_vary(text: str) -> tuple[str, Dimension]:
     if name not in OPTIONS:
         raise argparse.ArgumentTypeError(
             f"unknown setting {name!r} to vary"
-            + (suggestion(name, OPTIONS, _SYNONYMS) or "; use an option of train, as eta or batch-size")
+            + (suggest(name, OPTIONS, _SYNONYMS) or "; use an option of train, as eta or batch-size")
         )
     try:
         if form == "grid":

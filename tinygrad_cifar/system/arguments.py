@@ -77,20 +77,24 @@ _NAMES_ELSEWHERE = {
 _ANYWHERE = frozenset(reply for reply in _NAMES_ELSEWHERE.values() if "." in reply or "(" in reply)
 
 
-def suggest(name: str, names: Iterable[str]) -> str:
+def suggest(name: str, names: Iterable[str], synonyms: Mapping[str, str] = _NAMES_ELSEWHERE) -> str:
     """Return "; did you mean ...?" for a misspelt name, or an empty string if no name resembles it.
 
     Parameters
     ----------
     name : str
-        Name as given.
+        Name as given. Upper and lower case, and ``_`` and ``-``, count as equal.
     names : iterable of str
         Valid names.
+    synonyms : mapping of str to str
+        Valid names, or what to write, by other names. Default: those of the arguments of other libraries.
 
     Examples
     --------
     >>> from tinygrad_cifar.system.arguments import suggest
     >>> suggest("ta", ["eta", "epochs"])
+    '; did you mean eta?'
+    >>> suggest("learning_rate", ["eta", "epochs"])
     '; did you mean eta?'
     >>> suggest("xyz", ["eta", "epochs"])
     ''
@@ -98,14 +102,14 @@ def suggest(name: str, names: Iterable[str]) -> str:
     import difflib  # noqa: PLC0415 (for errors only, as inspect below)
 
     names = list(names)
-    elsewhere = _NAMES_ELSEWHERE.get(name)
-    same = [other for other in names if other.lower() == str(name).lower()]
-    found = (
-        [elsewhere]
-        if elsewhere in names or elsewhere in _ANYWHERE
-        else same or difflib.get_close_matches(str(name), names, n=1)
-    )
-    return f"; did you mean {found[0]}?" if found else ""
+    valid = {other: meant for other, meant in synonyms.items() if meant in names or meant in _ANYWHERE}
+    meanings = {_fold(other): meant for other, meant in valid.items()} | {_fold(own): own for own in reversed(names)}
+    near = [valid[name]] if name in valid else difflib.get_close_matches(_fold(str(name)), meanings, n=1)
+    return f"; did you mean {meanings.get(near[0], near[0])}?" if near else ""
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def explain_calls(function: Callable[P, R]) -> Callable[P, R]:
