@@ -316,29 +316,30 @@ def run(
         callback=callback,
     )
 
-    def scores_on(examples: Examples | None, images: Split | None) -> Array | None:
-        if examples is None or images is None:
-            return None
-        viewed, (X, _) = with_views(model, examples, images, prepared.preprocessing, settings)
-        return scores_of(viewed, X)
-
-    def measure(scores: Array | None, images: Split | None) -> Metrics | None:
-        if scores is None or images is None:
-            return None
-        return evaluate_scores(model, scores, images.labels, settings.penalty_factor)
-
-    test_images = prepared.dataset.test
-    test_scores = scores_on(prepared.test, test_images) if test else None
+    validation = test_scores = test_metrics = None
+    if prepared.validation is not None and prepared.validation_images is not None:
+        _, validation = _evaluate(model, prepared.validation, prepared.validation_images, prepared, settings)
+    if test:
+        test_scores, test_metrics = _evaluate(model, prepared.test, prepared.dataset.test, prepared, settings)
     return Result(
         settings,
         model,
         history,
         evaluate(model, measured, settings.penalty_factor),
-        measure(scores_on(prepared.validation, prepared.validation_images), prepared.validation_images),
-        measure(test_scores, test_images),
+        validation,
+        test_metrics,
         history.seconds,
         test_scores,
     )
+
+
+def _evaluate(
+    model: models.Classifier, examples: Examples, images: Split, prepared: Prepared, settings: Settings
+) -> tuple[Array, Metrics]:
+    """Return the scores of images, which are means over the views of the settings, and their metrics."""
+    viewed, (X, labels) = with_views(model, examples, images, prepared.preprocessing, settings)
+    scores = scores_of(viewed, X)
+    return scores, evaluate_scores(model, scores, labels, settings.penalty_factor)
 
 
 def _measured(train: Examples, settings: Settings) -> Examples:
