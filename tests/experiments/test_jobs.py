@@ -40,7 +40,7 @@ def test_a_training_job_saves_the_outcome_of_its_run(store, values):
     assert 0 < found.cpu <= time.process_time() - before
     prepared = prepare(builtin_dataset(), job.settings)
     expected = run(job.settings, prepared)
-    assert {k: v for k, v in found.scores.items() if k not in ("settings", "seconds")} == {
+    assert {k: v for k, v in found.result.items() if k not in ("settings", "seconds")} == {
         k: v for k, v in expected.to_json().items() if k not in ("settings", "seconds")
     }
     assert found.history.to_csv() == expected.history.to_csv()
@@ -61,7 +61,7 @@ def test_an_untested_job_has_no_confusion_matrix(store):
     assert run_job("builtin", store, job) == ""
     found = store.load_training(job)
     assert "confusion" not in found.arrays
-    assert found.scores["test_accuracy"] is None
+    assert found.result["test_accuracy"] is None
 
 
 def test_an_outcome_that_is_there_is_not_computed_again(store):

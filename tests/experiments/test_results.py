@@ -99,10 +99,10 @@ def test_an_accuracy_is_that_of_its_run_in_percent(quantity, seeds):
         numbers=(PublishedAccuracy("x", "two", quantity, 50.0, reference="one"),),
     )
     (found,) = results.comparisons()
-    expected = [100 * run.scores[f"{quantity}_accuracy"] for run in results.trained["two"]]
+    expected = [100 * run.result[f"{quantity}_accuracy"] for run in results.trained["two"]]
     assert found.reproduced == expected
     assert found.reference == pytest.approx(
-        statistics.fmean(100 * run.scores[f"{quantity}_accuracy"] for run in results.trained["one"])
+        statistics.fmean(100 * run.result[f"{quantity}_accuracy"] for run in results.trained["one"])
     )
     assert found.seconds == pytest.approx(statistics.fmean(run.cpu for run in results.trained["two"]))
     assert found.comparable
@@ -208,7 +208,7 @@ def test_the_json_has_every_number():
     assert [seed["seed"] for seed in found["runs"]["one"]["seeds"]] == [0, 1]
     assert [seed["cpu_seconds"] for seed in found["runs"]["one"]["seeds"]] == [1.25, 2.25]
     assert all("settings" not in seed for seed in found["runs"]["one"]["seeds"])
-    assert found["runs"]["one"]["settings"] == results.trained["one"][0].scores["settings"]
+    assert found["runs"]["one"]["settings"] == results.trained["one"][0].result["settings"]
     assert {found[key] for key in ("name", "report", "source", "title")} == {
         "an-experiment",
         "003",
@@ -240,7 +240,7 @@ def test_results_are_loaded_as_they_were_saved(tmp_path):
             if isinstance(job, TrainingJob):
                 outcome = some_outcome(k + 10 * small, job.settings)
                 rows = [[getattr(row, field.name) for field in fields(row)] for row in outcome.history.rows]
-                store.save(job, outcome.arrays, {"scores": outcome.scores, "rows": rows, "cpu": outcome.cpu})
+                store.save(job, outcome.arrays, {"scores": outcome.result, "rows": rows, "cpu": outcome.cpu})
                 expected.setdefault((small, job.settings.eta), []).append(outcome)
             else:
                 metrics = [vars(metric) for metric in METRICS]
@@ -251,10 +251,10 @@ def test_results_are_loaded_as_they_were_saved(tmp_path):
         assert (found.data, found.class_names, found.small) == ("some data", ("a",), small)
         for run, eta in (("a", Settings().eta), ("b", 0.5)):
             for loaded, saved in zip(found.trained[run], expected[small, eta], strict=True):
-                assert loaded.scores == saved.scores
+                assert loaded.result == saved.result
                 assert loaded.cpu == saved.cpu
                 assert isinstance(loaded.history, History)
-                assert loaded.history.seconds == saved.scores["seconds"]
+                assert loaded.history.seconds == saved.result["seconds"]
                 np.testing.assert_array_equal(loaded.history.column("train_loss"), saved.history.column("train_loss"))
                 np.testing.assert_array_equal(loaded.arrays["W"], saved.arrays["W"])
         (check,) = found.checked

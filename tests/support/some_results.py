@@ -31,14 +31,14 @@ def some_outcome(seed: int = 0, settings: Settings | None = None, **options: Any
     """Return the outcome of a linear model."""
     rng = np.random.default_rng([seed, 1])
     settings = settings or Settings(seed=seed, epochs=4)
-    scores = {f"{part}_accuracy": float(rng.uniform()) for part in ("train", "validation", "test")}
-    scores |= {"settings": json.loads(json.dumps(asdict(settings))), "steps": 40, "seconds": 1.0}
+    result = {f"{part}_accuracy": float(rng.uniform()) for part in ("train", "validation", "test")}
+    result |= {"settings": json.loads(json.dumps(asdict(settings))), "steps": 40, "seconds": 1.0}
     arrays = {
         "confusion": rng.integers(0, 9, (10, 10)),
         "W": rng.normal(size=(3072, 10)),
         "gradient": rng.normal(size=(3072, 10)),
     }
-    return TrainingOutcome(scores, some_history(seed=seed, **options), arrays, 1.25 + seed)
+    return TrainingOutcome(result, some_history(seed=seed, **options), arrays, 1.25 + seed)
 
 
 def some_results(

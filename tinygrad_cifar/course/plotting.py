@@ -318,12 +318,32 @@ def plot_accuracy(heading: Heading, histories: Mapping[str, History]) -> Figure:
 def _lines(histories: Mapping[str, History], quantity: str, scale: float = 1.0) -> list[Line]:
     lines = []
     for i, (name, history) in enumerate(histories.items()):
-        for j, part in enumerate(("training", "validation")):
-            y = scale * history.column(f"{'train' if part == 'training' else part}_{quantity}")
-            if not np.isnan(y).all():
-                # For one run, the colour means training or validation; for several, it means the run.
-                colour = j if len(histories) == 1 else i
-                lines.append(Line(f"{name} {part}".strip(), history.column("epoch"), y, colour, dashed=j == 1))
+        # For one run, the colour means training or validation; for several, it means the run.
+        colours = (0, 1) if len(histories) == 1 else (i, i)
+        lines += lines_of(history, quantity, (f"{name} training".strip(), f"{name} validation".strip()), colours, scale)
+    return lines
+
+
+def lines_of(
+    history: History, quantity: str, labels: tuple[str, str], colours: tuple[int, int], scale: float = 1.0
+) -> list[Line]:
+    """Return the lines of the training and, dashed, of the validation images, each only if it was measured.
+
+    Parameters
+    ----------
+    history : History
+    quantity : str
+        ``"loss"``, ``"cost"`` or ``"accuracy"``.
+    labels, colours : tuple
+        Of the two lines.
+    scale : float
+        Factor of the values. Default: 1.0.
+    """
+    lines = []
+    for part, label, colour in zip(("train", "validation"), labels, colours, strict=True):
+        y = scale * history.column(f"{part}_{quantity}")
+        if not np.isnan(y).all():
+            lines.append(Line(label, history.column("epoch"), y, colour, dashed=part == "validation"))
     return lines
 
 

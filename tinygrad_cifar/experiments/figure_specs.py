@@ -6,7 +6,7 @@ If an experiment has several seeds, curves and weights are those of seed 0, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,14 +69,12 @@ def _small_multiples(
     return plotting.plot_curves(heading, panels, columns=columns, shared=figure.shared, width=width)
 
 
-def _lines(history: History, quantities: Mapping[str, str], scale: float) -> list[Line]:
+def _lines(history: History, quantities: Collection[str], scale: float) -> list[Line]:
     lines = []
     for i, quantity in enumerate(quantities):
-        for j, (prefix, part) in enumerate((("train", "training"), ("validation", "validation"))):
-            y = scale * history.column(f"{prefix}_{quantity}")
-            if not np.isnan(y).all():
-                label = f"{part} {quantity}" if len(quantities) > 1 else part
-                lines.append(Line(label, history.column("epoch"), y, 2 * i + j, dashed=j == 1))
+        name = f" {quantity}" if len(quantities) > 1 else ""
+        labels = (f"training{name}", f"validation{name}")
+        lines += plotting.lines_of(history, quantity, labels, (2 * i, 2 * i + 1), scale)
     return lines
 
 
@@ -93,8 +91,8 @@ class RateCurve:
     def draw(self, results: Results, width: float = plotting.WIDE) -> Figure:
         """Draw the figure."""
         trained = results.trained[self.run][0]
-        settings = Settings.from_json(trained.scores["settings"])
-        steps = int(trained.scores["steps"])
+        settings = Settings.from_json(trained.result["settings"])
+        steps = int(trained.result["steps"])
         schedule = build_schedule(settings, max(1, steps // settings.epochs))
         rates = np.array([schedule(step) for step in range(steps)])
         return plotting.plot_learning_rate(_heading(self.title, results), rates, width=width)

@@ -37,8 +37,8 @@ class TrainingOutcome:
 
     Attributes
     ----------
-    scores : dict
-        The result as of :meth:`tinygrad_cifar.course.runs.Result.to_json`.
+    result : dict
+        As of :meth:`tinygrad_cifar.course.runs.Result.to_json`.
     history : History
         The measurements of the run.
     arrays : dict
@@ -53,7 +53,7 @@ class TrainingOutcome:
         Largest memory of the process in bytes; None if it was not measured.
     """
 
-    scores: dict[str, Any]
+    result: dict[str, Any]
     history: History
     arrays: Mapping[str, Array]
     cpu: float
@@ -62,13 +62,13 @@ class TrainingOutcome:
     @property
     def elapsed(self) -> float:
         """Seconds of the training."""
-        return float(self.scores["seconds"])
+        return float(self.result["seconds"])
 
     def accuracy(self, quantity: str) -> float:
         """Return an accuracy in percent; ``quantity`` is as of a published accuracy."""
         if quantity == "best validation":
             return 100 * float(np.nanmax(self.history.column("validation_accuracy")))
-        return 100 * float(self.scores[f"{quantity}_accuracy"])
+        return 100 * float(self.result[f"{quantity}_accuracy"])
 
 
 @dataclass(frozen=True)

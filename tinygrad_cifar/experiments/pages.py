@@ -383,7 +383,7 @@ def _seeds(experiment: Experiment) -> str:
 
 def _used_settings(result: Results) -> list[list[Settings]]:
     """Return the settings that were used, which in small versions are not the declared ones."""
-    return [[Settings.from_json(one.scores["settings"]) for one in runs] for runs in result.trained.values()]
+    return [[Settings.from_json(one.result["settings"]) for one in runs] for runs in result.trained.values()]
 
 
 def _is_listed(name: str, settings: dict[str, object]) -> bool:

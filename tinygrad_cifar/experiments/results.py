@@ -226,10 +226,10 @@ class Results:
             },
             "runs": {
                 name: {
-                    "settings": trained[0].scores["settings"],
+                    "settings": trained[0].result["settings"],
                     "seeds": [
-                        {key: value for key, value in one.scores.items() if key != "settings"}
-                        | {"seed": one.scores["settings"]["seed"], "cpu_seconds": round(one.cpu, 2)}
+                        {key: value for key, value in one.result.items() if key != "settings"}
+                        | {"seed": one.result["settings"]["seed"], "cpu_seconds": round(one.cpu, 2)}
                         for one in trained
                     ],
                 }
