@@ -226,6 +226,18 @@ def test_losses_of_float32_scores_are_float32(loss, problem):
     assert loss(Tensor(scores, dtype=np.float32), labels).dtype == np.float32
 
 
+@pytest.mark.parametrize("labels", ["integers", "rows"])
+def test_cross_entropy_of_many_float16_rows_does_not_overflow(labels):
+    images = 40_000  # times the loss of 10 classes is more than the largest float16
+    given = np.zeros(images, int) if labels == "integers" else F.one_hot(np.zeros(images, int), 10)
+    scores = Tensor(np.zeros((images, 10)), dtype=np.float16, requires_grad=True)
+    loss = F.cross_entropy(scores, given)
+    assert loss.dtype == np.float16
+    assert loss.item() == pytest.approx(math.log(10), rel=1e-3)
+    expected = np.where(np.arange(10) == 0, -0.9, 0.1) / images
+    np.testing.assert_allclose(grad(loss, scores).data, np.tile(expected, (images, 1)), rtol=0.03)
+
+
 def test_float64_one_hot_rows_do_not_promote_a_float32_loss():
     rows = F.one_hot([1], 2)
     assert F.cross_entropy(Tensor([[1.0, 2.0]], dtype=np.float32), rows).dtype == np.float32

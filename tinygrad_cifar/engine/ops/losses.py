@@ -49,6 +49,9 @@ def _normalize(positive: Any, axis: int) -> Any:
 
 def _loss_and_derivative(scores: Any, labels: Any, smoothing: float) -> Any:
     """Return the loss and, from the same exponentials, its derivative: (probabilities - targets) / n."""
+    if scores.dtype == np.float16:  # its sums over a batch overflow
+        loss, derivative = _loss_and_derivative(scores.astype(np.float32), labels, smoothing)
+        return loss.astype(np.float16), derivative.astype(np.float16)
     n = len(labels)
     at_label = (labels, np.arange(n))
     columns = np.ascontiguousarray(scores.T)  # reductions along a short last axis are slow
