@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -840,14 +841,15 @@ def test_evaluate_of_several_runs_shows_their_ensemble(
     assert rows == {"ensemble": [f"{np.mean(np.argmax(mean, axis=1) == images.labels):.2%}", f"{loss:.4f}"]}
 
 
-@pytest.mark.parametrize("name", ["", "parameters.npz"])
+@pytest.mark.parametrize("name", ["", "parameters.npz", "copy.npz"])
 def test_evaluate_refuses_a_run_that_is_given_twice(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tmp_path)
+    shutil.copy(tmp_path / "parameters.npz", tmp_path / "copy.npz")
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path), str(tmp_path / name)]) == 1
-    assert "is given twice" in sentence(capsys)
+    assert "are the same run, or copies of it" in sentence(capsys)
 
 
 def test_an_ensemble_has_no_run_without_softmax_probabilities(

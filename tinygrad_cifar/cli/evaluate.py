@@ -98,13 +98,12 @@ def evaluate(options: argparse.Namespace) -> int:
 def _load_runs(paths: Sequence[Path]) -> dict[str, TrainedModel]:
     """Return the models by the names of their runs; several must differ, and have softmax probabilities."""
     runs: dict[str, TrainedModel] = {}
-    files: set[Path] = set()
     for path in paths:
-        file = _parameters_of(path)
-        if file.resolve() in files:
-            raise CommandError(f"the runs must differ; {path} is given twice")
-        files.add(file.resolve())
-        trained = runs[escape_unprintable(str(path))] = load_model(file)
+        trained = load_model(_parameters_of(path))
+        for name, other in runs.items():
+            if (trained.settings, trained.trained_on) == (other.settings, other.trained_on):
+                raise CommandError(f"{name} and {path} are the same run, or copies of it; give runs with other seeds")
+        runs[escape_unprintable(str(path))] = trained
         if len(paths) > 1 and not trained.model.has_probabilities:
             raise CommandError(
                 f"{path} was trained with another loss than the cross-entropy, so it has no softmax probabilities; "
