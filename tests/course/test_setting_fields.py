@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, make_dataclass
 import pytest
 
 from tinygrad_cifar.cli.settings import OPTIONS, add_settings, explicit_settings, find_unused, format_options
-from tinygrad_cifar.cli.vary import format_value, parse_vary
+from tinygrad_cifar.cli.vary import format_rounded, parse_vary
 from tinygrad_cifar.course.setting_fields import MAX_INTEGER, SettingField, declared_fields, document_fields, setting
 from tinygrad_cifar.course.settings import SETTINGS, Settings, SettingsError
 from tinygrad_cifar.search import Choice
@@ -72,7 +72,7 @@ def test_the_option_follows_from_the_declaration(declared, monkeypatch):
 @each_option
 def test_a_varied_value_follows_from_the_declaration(declared):
     for value in allowed_values(declared):
-        assert parse_vary(f"{declared.name}=grid:{format_value(value)}") == (declared.name, Choice([value]))
+        assert parse_vary(f"{declared.name}=grid:{format_rounded(value)}") == (declared.name, Choice([value]))
     if declared.type is float:
         parse_vary(f"{declared.name}=lin:0.1:0.2")
     else:

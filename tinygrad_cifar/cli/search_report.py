@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_cifar.cli.common import counted, table
-from tinygrad_cifar.cli.vary import format_point, format_value
+from tinygrad_cifar.cli.vary import format_point, format_rounded
 from tinygrad_cifar.search import Choice, LogUniform, Point, Space, Trial, Value
 from tinygrad_cifar.search.coarse_to_fine import CoarseToFineResult
 from tinygrad_cifar.search.space import Dimension
@@ -76,9 +76,9 @@ def format_ranking(report: SearchReport) -> str:
         final = sorted(report.refined.finalists, key=lambda f: -f.mean)[:_BEST]
         points = [finalist.params for finalist in final]
         rows = [[f"{f.mean:.2%}", f"{f.spread:.2%}"] for f in final]
-    widths = {name: max(len(f"{name}={format_value(point[name])}") for point in points) for name in report.space}
+    widths = {name: max(len(f"{name}={format_rounded(point[name])}") for point in points) for name in report.space}
     settings = [
-        "  ".join(f"{name}={format_value(point[name])}".ljust(width) for name, width in widths.items())
+        "  ".join(f"{name}={format_rounded(point[name])}".ljust(width) for name, width in widths.items())
         for point in points
     ]
     numbered = [[str(k), *row, text] for k, (row, text) in enumerate(zip(rows, settings, strict=True), start=1)]
@@ -122,7 +122,7 @@ def trials_to_json(report: SearchReport) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    return format_value(value) if isinstance(value, tuple) else value
+    return format_rounded(value) if isinstance(value, tuple) else value
 
 
 def _number(value: float) -> float | None:
@@ -177,7 +177,7 @@ def draw_search(report: SearchReport, details: str) -> Figure:
             )
             for k, (label, points, y, spread) in enumerate(_series(report))
         ]
-        names = list(map(format_value, dimension.values)) if isinstance(dimension, Choice) else []
+        names = list(map(format_rounded, dimension.values)) if isinstance(dimension, Choice) else []
         log_x = isinstance(dimension, LogUniform)
         panels.append(plotting.Panel(name, "validation accuracy in %", lines, log_x=log_x, x_names=names))
     return plotting.plot_curves(heading, panels, columns=min(2, len(panels)))
@@ -223,4 +223,4 @@ def _as_matrix(report: SearchReport) -> tuple[Any, tuple[str, list[str]], tuple[
     values = np.full((len(rows), len(columns)), np.nan)
     for trial in report.trials:
         values[rows.index(trial.params[first]), columns.index(trial.params[second])] = 100 * trial.value
-    return values, (first, list(map(format_value, rows))), (second, list(map(format_value, columns)))
+    return values, (first, list(map(format_rounded, rows))), (second, list(map(format_rounded, columns)))

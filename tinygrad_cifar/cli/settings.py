@@ -15,7 +15,7 @@ from typing import Any
 from tinygrad_cifar.cli.common import table
 from tinygrad_cifar.cli.parser import RenamedOption
 from tinygrad_cifar.course.convnet import RECIPE
-from tinygrad_cifar.course.setting_fields import SettingField, option_of, shorten
+from tinygrad_cifar.course.setting_fields import SettingField, format_value, option_of, shorten
 from tinygrad_cifar.course.settings import MODELS, OLD_NAMES, SETTINGS, Settings, SettingsError
 from tinygrad_cifar.data import Dataset
 
@@ -130,20 +130,16 @@ def _format_default(name: str) -> str:
     values = {_defaults(model)[name] for model in MODELS}
     if len(values) > 1 or not any(values) or name in _WITHOUT_DEFAULT:
         return ""
-    return f" (default: {_format(*values)})"
+    return f" (default: {format_value(*values)})"
 
 
 def table_of_defaults() -> str:
     """Return a table of the defaults that differ by model."""
     defaults = [_defaults(model) for model in MODELS]
-    rows = [[field.option, *(_format(values[name]) for values in defaults)] for name, field in OPTIONS.items()]
+    rows = [
+        [field.option, *(format_value(values[name]) or "-" for values in defaults)] for name, field in OPTIONS.items()
+    ]
     return table(["", *MODELS], [row for row in rows if len(set(row[1:])) > 1])
-
-
-def _format(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return (" ".join(map(str, value)) or "-") if isinstance(value, tuple) else str(value)
 
 
 def _defaults(model: str) -> dict[str, Any]:
@@ -255,5 +251,5 @@ def format_options(given: Mapping[str, Any]) -> list[str]:
             if isinstance(value, bool):
                 options.append(option if value else option_of(f"no_{name}"))
             else:
-                options.append(f"{option} {_format(value)}")
+                options.append(f"{option} {format_value(value)}")
     return options

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 
 from tinygrad_cifar.cli.settings import OPTIONS, SYNONYMS
+from tinygrad_cifar.course.setting_fields import format_value
 from tinygrad_cifar.course.settings import OLD_NAMES
 from tinygrad_cifar.search.space import Choice, Dimension, LogUniform, SearchError, Space, Uniform, Value
 from tinygrad_cifar.system.arguments import suggest
@@ -59,7 +60,7 @@ def _choice(name: str, parts: list[str]) -> Choice:
     values = [_value(name, part) for part in parts]
     for k, value in enumerate(values):
         if value in values[:k]:
-            raise SearchError(f"a grid must have different values; got {format_value(value)} more than once")
+            raise SearchError(f"a grid must have different values; got {format_rounded(value)} more than once")
     return Choice(values)
 
 
@@ -86,20 +87,16 @@ def _range(name: str, form: str, parts: list[str]) -> Uniform:
     return _RANGES[form](low, high, points)
 
 
-def format_value(value: Value) -> str:
+def format_rounded(value: Value) -> str:
     """Format a value for a table: as it is typed, but with at most four digits.
 
     Examples
     --------
-    >>> from tinygrad_cifar.cli.vary import format_value
-    >>> format_value(0.0123456), format_value((200, 100)), format_value(True)
+    >>> from tinygrad_cifar.cli.vary import format_rounded
+    >>> format_rounded(0.0123456), format_rounded((200, 100)), format_rounded(True)
     ('0.01235', '200+100', 'yes')
     """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return "+".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return format_value(value, digits=4, separator="+")
 
 
 def format_point(point: Mapping[str, Value]) -> str:
@@ -111,7 +108,7 @@ def format_point(point: Mapping[str, Value]) -> str:
     >>> format_point({"eta": 0.0123456, "optimiser": "adam"})
     'eta=0.01235 optimiser=adam'
     """
-    return " ".join(f"{name}={format_value(value)}" for name, value in point.items())
+    return " ".join(f"{name}={format_rounded(value)}" for name, value in point.items())
 
 
 def format_space(space: Space) -> list[str]:
@@ -126,9 +123,9 @@ def format_space(space: Space) -> list[str]:
     lines = []
     for name, dimension in space.items():
         if isinstance(dimension, Choice):
-            lines.append(f"{name} {', '.join(map(format_value, dimension.values))}")
+            lines.append(f"{name} {', '.join(map(format_rounded, dimension.values))}")
         else:
-            line = f"{name} from {format_value(dimension.low)} to {format_value(dimension.high)}"
+            line = f"{name} from {format_rounded(dimension.low)} to {format_rounded(dimension.high)}"
             line += " on a logarithmic scale" if isinstance(dimension, LogUniform) else ""
             lines.append(line + (f", {dimension.points} points" if dimension.points else ""))
     return lines

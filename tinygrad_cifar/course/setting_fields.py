@@ -267,6 +267,30 @@ def shorten(text: str) -> str:
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:20]}...{text[-20:]}")
 
 
+def format_value(value: object, *, digits: int | None = None, separator: str = " ") -> str:
+    """Return a value of a setting as it is given: yes or no, and several values with a separator.
+
+    Parameters
+    ----------
+    value : object
+    digits : int, optional
+        Significant digits of a float. Default: as many as identify it.
+    separator : str
+        Between the elements of a tuple. Default: a space.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.course.setting_fields import format_value
+    >>> format_value((200, 100)), format_value(True), format_value(0.0123456, digits=4)
+    ('200 100', 'yes', '0.01235')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return separator.join(map(str, value))
+    return f"{value:.{digits}g}" if digits and isinstance(value, float) else str(value)
+
+
 def option_of(name: str) -> str:
     """Return the option of a setting.
 

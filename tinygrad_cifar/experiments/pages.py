@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tinygrad_cifar.course.setting_fields import format_value
 from tinygrad_cifar.course.settings import SETTINGS, Settings
 from tinygrad_cifar.data.cifar10 import OFFICIAL
 from tinygrad_cifar.experiments.catalogue import EXPERIMENTS, NOTES, REPORTS
@@ -399,11 +400,7 @@ def _is_listed(name: str, settings: dict[str, object]) -> bool:
 
 
 def _format_value(value: object) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return format_value(value, digits=6)
 
 
 def _percent(value: float | None) -> str:

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tinygrad_cifar.course.setting_fields import format_value
+
 Value: TypeAlias = bool | int | float | str | tuple[int, ...] | None
 Point: TypeAlias = dict[str, Value]
 
@@ -263,11 +265,7 @@ def format_space_json(stored: Any) -> str:
 
 
 def _format_value(value: Value) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return "+".join(map(str, value))
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return format_value(value, digits=15, separator="+")
 
 
 def grid_points(space: Space) -> list[Point]:
