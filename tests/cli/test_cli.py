@@ -271,7 +271,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     process = command("train", "two-layer", "--out", killed, *LONG)
     with process:
-        read_until(process, "epoch   2.0")
+        read_until(process, "epoch 2 ")
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert "checkpoint.npz" in names(Path(killed))
@@ -287,7 +287,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
 def test_ctrl_c_says_how_to_continue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process = command("train", "two-layer", "--out", str(tmp_path), *LONG)
     with process:
-        read_until(process, "epoch   1.0")
+        read_until(process, "epoch 1 ")
         process.send_signal(signal.SIGINT)
         _, error = process.communicate()
     assert process.returncode == 130
@@ -424,7 +424,7 @@ def test_the_second_of_two_commands_fails_and_the_first_continues(
 ) -> None:
     process = command("train", "two-layer", "--out", str(tmp_path), *LONG)
     with process:
-        read_until(process, "epoch   1.0")
+        read_until(process, "epoch 1 ")
         assert main(["train", "two-layer", "--out", str(tmp_path), *LONG, "--overwrite"]) == 1
         assert process.poll() is None
         process.communicate()

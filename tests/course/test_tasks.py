@@ -421,9 +421,9 @@ def test_progress_is_printed_as_lines_where_there_is_no_terminal(capsys, epochs)
     history = train(some_model(), (X, LABELS), epochs=epochs, progress=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 21
-    assert lines[0].startswith(f"step {0:{len(str(5 * epochs))}}/{5 * epochs}  epoch 0     train loss")
-    assert lines[-1].startswith(f"step {5 * epochs}/{5 * epochs}  epoch {epochs:<4}  train loss")
-    assert f"train accuracy {100 * history.rows[-1].train_accuracy:.1f} %" in lines[-1]
+    assert lines[0].startswith(f"step {0:{len(str(5 * epochs))}}/{5 * epochs}  epoch 0      loss")
+    assert lines[-1].startswith(f"step {5 * epochs}/{5 * epochs}  epoch {epochs:<5}  loss")
+    assert f"train {100 * history.rows[-1].train_accuracy:.1f} %" in lines[-1]
 
 
 def test_without_progress_nothing_is_printed(capsys):

@@ -13,7 +13,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +40,15 @@ from tinygrad_cifar.course.evaluation import count_pairs
 from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.models import Patchify
 from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
+from tinygrad_cifar.course.progress import show_steps
 from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
 from tinygrad_cifar.course.setting_fields import option_of
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
-from tinygrad_cifar.course.training import Measurement, ResumeError, TrainingDiverged, TrainingProgress, read_divergence
+from tinygrad_cifar.course.training import ResumeError, TrainingDiverged, read_divergence
 from tinygrad_cifar.data import Dataset, load_dataset
 from tinygrad_cifar.system import blas as machine
 from tinygrad_cifar.system.checkpoints import CheckpointError
 from tinygrad_cifar.system.identity import require_same
-from tinygrad_cifar.system.progress import ProgressDisplay, show_progress
 
 RESULT, HISTORY, PARAMETERS, CHECKPOINT = "result.json", "history.csv", "parameters.npz", "checkpoint.npz"
 LAYERS = "layers.png"  # only with --layer-statistics
@@ -130,9 +129,8 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
     """Start or resume the training, and write the results."""
     dataset = prepared.dataset
     with _resumable(out / CHECKPOINT), _refusals_explained("replace the run with --overwrite"):
-        with show_progress(settings.model) as display:
-            callback = partial(_show, display)
-            result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=callback)
+        with show_steps(settings.model, max_lines=None) as show:
+            result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=show)
         save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
         figures = _draw(out, result, prepared) if draw else ()
         save_result(out, result, dataset)
@@ -269,25 +267,6 @@ def _format_metrics(content: dict[str, Any]) -> str:
         if content[f"{part}_accuracy"] is not None
     ]
     return table(["", "accuracy", "loss", "cost"], rows)
-
-
-def _show(display: ProgressDisplay, progress: TrainingProgress) -> None:
-    """Show the loss of the last batch and the last accuracy on a bar, or one line per measurement."""
-    measurement = progress.measurement
-    status = f"loss={progress.loss:.4g}, accuracy={_last_accuracy(measurement):.1%}"
-    lines = [_format_line(measurement, progress.steps)] if measurement.step == progress.step else []
-    display.update(progress.step, progress.steps, status=status, lines=lines)
-
-
-def _last_accuracy(row: Measurement) -> float:
-    return row.train_accuracy if np.isnan(row.validation_accuracy) else row.validation_accuracy
-
-
-def _format_line(row: Measurement, steps: int) -> str:
-    width = len(str(steps))
-    line = f"step {row.step:{width}}/{steps}  epoch {row.epoch:5.1f}  loss {row.train_loss:<6.4g}"
-    line += f"  train {row.train_accuracy:6.1%}"
-    return line if np.isnan(row.validation_accuracy) else f"{line}  validation {row.validation_accuracy:6.1%}"
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

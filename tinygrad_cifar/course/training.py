@@ -268,7 +268,7 @@ def _showing(
     with show_steps(label) as show:
 
         def report(progress: TrainingProgress) -> None:
-            show(progress.step, progress.steps, progress.loss, progress.measurement)
+            show(progress)
             if callback is not None:
                 callback(progress)
 
