@@ -32,6 +32,7 @@ from tinygrad_cifar.data import fetch, load_dataset
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 from tinygrad_cifar.experiments import report_checks as checks
 from tinygrad_cifar.nn import functional
+from tinygrad_cifar.system.blas import runtime
 from tinygrad_cifar.system.checkpoints import load_checkpoint, save_checkpoint
 from tinygrad_cifar.system.locks import exclusive_lock
 
@@ -264,7 +265,9 @@ def test_convnet_is_trained_and_evaluated(tmp_path: Path, capsys: pytest.Capture
 
 # -- resuming ----------------------------------------------------------------------------------------------------------
 
-LONG = ["--train-batches", "1", "--train-size", "600", "--epochs", "25", "--no-figures", "--flip", "--patience", "20"]
+# Commands that are partly run in this process, whose results depend on its number of BLAS threads.
+THREADS = ["--threads", str(runtime().threads or 1)]
+LONG = ["--train-size", "600", "--epochs", "25", "--no-figures", "--flip", "--patience", "20", *THREADS]
 
 
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
