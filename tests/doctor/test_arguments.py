@@ -96,6 +96,14 @@ def test_labels_that_are_shifted_are_named(example: Example, change: str, words:
     assert words in report.sentences[0]
 
 
+def test_labels_without_a_sign_can_be_shifted() -> None:
+    problem = SVM.problem | {"y": SVM.problem["y"].astype(np.uint8)}
+    gradients = SVM.gradients("N = len(y) -> N = len(y); y = (y.astype(int) - 1) % W.shape[1]")
+    assert "shifted by one class where" in diagnose(SVM.cost, gradients, problem).sentences[0]
+    unknown = [rng.normal(size=problem[name].shape) for name in ("W", "b")]
+    assert diagnose(SVM.cost, unknown, problem).status == "not known"
+
+
 def test_the_images_are_those_of_the_labels() -> None:
     """The number of features can be changed alone, too, since the cost takes some of them only."""
 

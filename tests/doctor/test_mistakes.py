@@ -23,6 +23,10 @@ MISTAKES = [
     ("softmax", "keepdims=True) -> keepdims=True) + 2 * lam * b", "bias_penalised", "bias is penalised"),
     ("softmax", "G = P - Y -> G = Y - P", "sign", "sign is wrong"),
     ("softmax", "G = P - Y -> G = P", "label_not_subtracted", "label is not subtracted"),
+    ("softmax", "G = P - Y -> G = S - Y", "scores_for_probabilities", "where their softmax belongs"),
+    ("softmax", "G = P - Y -> G = np.log(P) - Y", "log_for_probabilities", "logarithm of the probabilities"),
+    ("softmax", "G = P - Y -> G = P; G[Y.argmax(0)] -= 1", "label_in_all_rows", "in whole rows or columns"),
+    ("softmax", "G = P - Y -> G = P - np.roll(Y, 1, axis=0)", "shifted_labels", "shifted by one class"),
     ("softmax", "G = P - Y -> G = Y * (P - 1)", "softmax_diagonal", "Only the diagonal"),
     ("softmax", "G = P - Y -> G = -Y", "softmax_without_sum", "denominator"),
     ("softmax", "P = softmax(S, 0) -> P = np.exp(S)", "softmax_unnormalised", "not normalised"),
@@ -107,6 +111,12 @@ def test_a_mistake_is_named_from_the_arrays_of_one_problem(case: tuple[str, str,
     assert report.status == "wrong", str(report)
     assert report.mistakes[0].kind == kind, str(report)
     assert "on this problem only" in report.confirmed
+
+
+def test_labels_that_are_1_for_every_class_are_named() -> None:
+    """On a problem with images of all classes, subtracting 1 in the rows of all labels is the same."""
+    report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("G = P - Y -> G = P - 1"), SOFTMAX.problem)
+    assert "1 is subtracted from every class" in report.sentences[0]
 
 
 def test_a_sign_on_one_of_two_paths_is_not_said_of_the_whole_gradient() -> None:

@@ -194,7 +194,8 @@ def _moved(axis: int, steps: int) -> Callable[[Array, int], Array]:
 
 
 def _next_class(steps: int) -> Callable[[Array, int], Array]:
-    return lambda labels, classes: (labels + steps) % classes
+    # As signed integers, since those without a sign have no class before the first one.
+    return lambda labels, classes: ((labels.astype(np.int64) + steps) % classes).astype(labels.dtype)
 
 
 def _of_all_layers(leaves: Sequence[Leaf]) -> Iterator[tuple[Leaf, ...]]:

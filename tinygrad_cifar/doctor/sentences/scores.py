@@ -122,6 +122,26 @@ class Scores(Wording):
             )
         )  # fmt: skip
 
+    def _scores_for_probabilities(self, finding: Finding) -> Draft:
+        text = "The scores {S} stand where their softmax belongs in the derivative of the cross-entropy"
+        return self._scores(finding, "scores_for_probabilities", text)
+
+    def _log_for_probabilities(self, finding: Finding) -> Draft:
+        text = "The logarithm of the probabilities stands where the probabilities belong in the derivative of the "
+        return self._scores(finding, "log_for_probabilities", f"{text}cross-entropy at {{S}}")
+
+    def _uniform_labels(self, finding: Finding) -> Draft:
+        text = "1 is subtracted from every class, not only the label, in the derivative of the cross-entropy at {S}"
+        return self._scores(finding, "uniform_labels", text)
+
+    def _label_in_all_rows(self, finding: Finding) -> Draft:
+        text = "1 is subtracted in whole rows or columns, not only at the label, in the derivative of the cross-entropy"
+        return self._scores(finding, "label_in_all_rows", f"{text} at {{S}}")
+
+    def _shifted_labels(self, finding: Finding) -> Draft:
+        text = "The labels are shifted by one class (off by one) in the derivative of the cross-entropy at {S}"
+        return self._scores(finding, "shifted_labels", text)
+
     def _own_class_assigned(self, finding: Finding) -> Draft:
         return self._scores(
             finding, "own_class_assigned", (
