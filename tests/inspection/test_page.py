@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import re
 
@@ -86,6 +87,16 @@ def test_a_step_backward_shows_vjps_contributions_and_what_is_freed(tmp_path):
     assert rows(step)["freed"] == "x (16 bytes)"
     expected = [f"{v:.4g}" for v in 1 - np.tanh([1.0, 2.0]) ** 2]
     assert named(step, "to the gradient of x")["cells"] == [expected]
+
+
+@given(result=programs())
+def test_the_arrays_that_are_freed_are_those_that_the_memory_loses(result):
+    view = tg.graph(result)
+    steps = steps_of(write_page(view.nodes, view.cotangents(np.ones(result.shape))))
+    for before, step in itertools.pairwise(steps):
+        if step["phase"] == "backward":
+            sizes = re.findall(r"\((\d+) bytes\)", rows(step)["freed"])
+            assert before["level"][0] - step["level"][0] == sum(map(int, sizes)), step["title"]
 
 
 def test_large_arrays_are_shown_by_their_range(tmp_path):

@@ -42,6 +42,18 @@ def test_every_operation_and_every_vjp_is_counted():
     }
 
 
+def test_lines_of_files_with_the_same_name_are_apart(tmp_path):
+    with tg.profile() as p:
+        for name in ("a", "b"):
+            file = tmp_path / name / "layers.py"
+            file.parent.mkdir()
+            file.write_text("y = tg.exp(2.0 * x)")
+            exec(compile(file.read_text(), str(file), "exec"), {"tg": tg, "x": variable(1.0)})
+    files = {str(tmp_path / name / "layers.py") for name in ("a", "b")}
+    assert {f"{file}:1" for file in files} == set(p.by("line"))
+    assert sum(row.calls for row in p.by("line").values()) == sum(row.calls for row in p.rows) == 4
+
+
 def test_bytes_are_those_of_results_and_of_arrays_that_were_not_saved_before():
     sizes = {row.primitive: (row.nbytes, row.saved) for row in profiled().rows if row.direction == "forward"}
     assert sizes == {"multiply": (800, 800), "sin": (800, 800), "add": (800, 0), "sum": (8, 0)}

@@ -246,7 +246,10 @@ class GraphNode(ReadOnly):
 
     @property
     def value(self) -> Array | None:
-        """The value as a read-only array, if the graph or the program still holds it; None otherwise."""
+        """The value as a read-only array, if the graph or the program still holds it; None otherwise.
+
+        A parameter that no VJP has saved has the present value of its tensor, also if it has been assigned since.
+        """
         for holder in self._holders:
             if (array := holder()) is not None:
                 return _read_only(np.asarray(array))

@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_cifar.engine.documentation import is_elementwise
 from tinygrad_cifar.engine.graph import Array
 from tinygrad_cifar.inspection.diagram import Diagram, format_bytes, make_diagram, shown_options
-from tinygrad_cifar.inspection.nodes import GraphEdge, GraphInput, GraphNode, format_shape
+from tinygrad_cifar.inspection.nodes import GraphEdge, GraphInput, GraphNode, SavedArray, format_shape
 from tinygrad_cifar.inspection.svg import write_svg
 
 _MOST_ROWS, _MOST_COLUMNS = 12, 10  # of an array whose elements are shown
@@ -29,11 +29,11 @@ def write_page(nodes: Sequence[GraphNode], cotangents: Mapping[GraphNode, Array]
     """Return the page as HTML."""
     diagram = make_diagram(nodes, [], lambda _: True)
     operations = [node for node in nodes if node.kind == "operation"]
-    memory = _Memory(operations)
+    memory = _Memory()
     steps = [_start(nodes)]
     steps += [_forward(node, memory.after_forward(node)) for node in operations]
-    steps += [_backward(node, cotangents, memory.after_backward(node)) for node in reversed(operations)]
-    steps.append(_end(nodes, cotangents, memory.levels[-1]))
+    steps += [_backward(node, cotangents, memory) for node in reversed(operations)]
+    steps.append(_end(nodes, cotangents, memory.level))
     shown_from = _first_steps(steps, diagram, operations)
     title = f"Graph of {nodes[-1].label}"
     data = json.dumps({"steps": steps, **shown_from}).replace("<", "\\u003c")
@@ -56,7 +56,7 @@ def _read(name: str) -> str:
 
 
 class _Level(NamedTuple):
-    """The bytes of the saved arrays, and of the gradients of results that are needed later in the backward pass."""
+    """The bytes of the saved arrays, and of the gradients that have been computed and are still needed."""
 
     saved: int
     flowing: int
@@ -65,34 +65,35 @@ class _Level(NamedTuple):
 class _Memory:
     """The memory that the graph keeps after each step, and what each step saves and frees."""
 
-    def __init__(self, operations: Sequence[GraphNode]) -> None:
+    def __init__(self) -> None:
         self._holders: dict[int, int] = {}  # for each buffer the number of operations that hold it
         self._saved = self._flowing = 0
         self._cotangents: set[GraphNode] = set()
-        self.levels = [_Level(0, 0)]
-        self._result = operations[-1] if operations else None
+        self.level = _Level(0, 0)
 
     def after_forward(self, node: GraphNode) -> _Level:
         for array in node.saved_arrays:
             self._saved += 0 if self._holders.get(array.buffer) else array.nbytes
             self._holders[array.buffer] = self._holders.get(array.buffer, 0) + 1
-        return self._note()
+        self.level = _Level(self._saved, self._flowing)
+        return self.level
 
-    def after_backward(self, node: GraphNode) -> _Level:
+    def after_backward(self, node: GraphNode) -> list[SavedArray]:
+        """Return the saved arrays that no other operation holds, which are freed."""
+        freed = []
         for array in node.saved_arrays:
             self._holders[array.buffer] -= 1
-            self._saved -= 0 if self._holders[array.buffer] else array.nbytes
+            if not self._holders[array.buffer]:
+                self._saved -= array.nbytes
+                freed.append(array)
         for edge in node.edges:
             if edge.source not in self._cotangents:
                 self._cotangents.add(edge.source)
                 self._flowing += _nbytes(edge.source)
         if node in self._cotangents:
             self._flowing -= _nbytes(node)
-        return self._note()
-
-    def _note(self) -> _Level:
-        self.levels.append(_Level(self._saved, self._flowing))
-        return self.levels[-1]
+        self.level = _Level(self._saved, self._flowing)
+        return freed
 
 
 def _nbytes(node: GraphNode) -> int:
@@ -157,7 +158,7 @@ def _forward(node: GraphNode, level: _Level) -> Json:
     }
 
 
-def _backward(node: GraphNode, cotangents: Mapping[GraphNode, Array], level: _Level) -> Json:
+def _backward(node: GraphNode, cotangents: Mapping[GraphNode, Array], memory: _Memory) -> Json:
     g = cotangents.get(node)
     rows, arrays = [["g is", f"the gradient of the result with respect to {_reference(node)}"]], []
     if g is not None:
@@ -171,16 +172,24 @@ def _backward(node: GraphNode, cotangents: Mapping[GraphNode, Array], level: _Le
             rows.append(["added to", f"other contributions to the gradient of {_reference(edge.source)}"])
     if node.location is not None:
         rows.append([str(node.location), node.location.source])
-    freed = [f"{array.name} ({format_bytes(array.nbytes)})" for array in node.saved_arrays]
-    rows.append(["freed", "; ".join(freed) or "nothing"])
+    freed = memory.after_backward(node)
+    buffers = {array.buffer for array in freed}
+    shared = [array for array in node.saved_arrays if array.buffer not in buffers]
+    rows.append(["freed", _sizes(freed) or "nothing"])
+    if shared:
+        rows.append(["not freed", f"{_sizes(shared)}, since another operation holds the same array"])
     return {
         "title": f"Backward: {_title(node)}",
         "phase": "backward",
         "rows": rows,
         "arrays": arrays,
-        "level": level,
+        "level": memory.level,
         "nodes": [node.index],
     }
+
+
+def _sizes(arrays: Sequence[SavedArray]) -> str:
+    return "; ".join(f"{array.name} ({format_bytes(array.nbytes)})" for array in arrays)
 
 
 def _end(nodes: Sequence[GraphNode], cotangents: Mapping[GraphNode, Array], level: _Level) -> Json:

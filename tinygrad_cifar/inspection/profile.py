@@ -86,25 +86,39 @@ class Profile:
         Returns
         -------
         dict of str to ProfileRow
-            By name, or by ``file:line``.
+            By name, or by ``file:line``, with the path if two files have the same name.
 
         Raises
         ------
         ValueError
             If ``key`` has another value.
         """
+        sums = {name: _add(rows) for name, rows in self._groups(key).items()}
+        return dict(sorted(sums.items(), key=lambda item: -item[1].seconds))
+
+    def _groups(self, key: Key) -> dict[str, list[ProfileRow]]:
+        """Return the rows by name."""
+        files: dict[str, set[str]] = {}
+        for location in filter(None, (row.location for row in self.rows)):
+            files.setdefault(str(location), set()).add(location.file)
+
+        def line(row: ProfileRow) -> str:
+            if row.location is None:
+                return "unknown"
+            short = str(row.location)
+            return short if len(files[short]) == 1 else f"{row.location.file}:{row.location.line}"
+
         names: dict[str, Callable[[ProfileRow], str]] = {
             "primitive": lambda row: row.primitive,
             "direction": lambda row: row.direction,
-            "line": lambda row: str(row.location or "unknown"),
+            "line": line,
         }
         if key not in names:
             raise ValueError(f"by: key must be {', '.join(names)}; got {key!r}")
         groups: dict[str, list[ProfileRow]] = {}
         for row in self.rows:
             groups.setdefault(names[key](row), []).append(row)
-        sums = {name: _add(rows) for name, rows in groups.items()}
-        return dict(sorted(sums.items(), key=lambda item: -item[1].seconds))
+        return groups
 
     def __str__(self) -> str:
         measured = sum(row.seconds for row in self.rows)
@@ -289,6 +303,7 @@ def _bars(p: Profile) -> str:
     parts, y = [], 20.0
     keys: tuple[Key, ...] = ("primitive", "line")
     for key in keys:
+        groups = p._groups(key)
         sums = list(p.by(key).items())[:_MOST_ROWS]
         longest = max([row.seconds for _, row in sums], default=0.0) or 1.0
         parts.append(f'<text x="0" y="{y:.0f}" font-weight="bold">Time by {key}</text>')
@@ -299,8 +314,7 @@ def _bars(p: Profile) -> str:
             parts.append(f"<g><title>{escape(source or name)}</title>")
             parts.append(f'<text x="{_NAME - 8:.0f}" y="{y:.0f}" text-anchor="end">{escape(name[-24:])}</text>')
             for direction, colour in _COLOURS.items():
-                same = [r for r in p.rows if r.direction == direction and _is_part(r, key, name)]
-                width = _BAR * sum(r.seconds for r in same) / longest
+                width = _BAR * sum(r.seconds for r in groups[name] if r.direction == direction) / longest
                 parts.append(f'<rect x="{x:.1f}" y="{y - 12:.0f}" width="{width:.1f}" height="15" fill="{colour}"/>')
                 x += width
             parts.append(f'<text x="{x + 6:.0f}" y="{y:.0f}">{_format_seconds(row.seconds)}</text></g>')
@@ -314,7 +328,3 @@ def _bars(p: Profile) -> str:
         f'aria-label="Time by primitive and by line" font-family="sans-serif" font-size="12" fill="currentColor">'
         f"{''.join(parts)}</svg>"
     )
-
-
-def _is_part(row: ProfileRow, key: str, name: str) -> bool:
-    return name == (row.primitive if key == "primitive" else str(row.location or "unknown"))
