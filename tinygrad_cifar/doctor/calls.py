@@ -86,7 +86,8 @@ def call_function(function: Callable[[], Any], name: str, *, seconds: float, pri
             return function()
     except _OutOfTime:
         raise DiagnosisError(
-            f"{name} did not return within {seconds:g} s; check its loops, or pass a larger time_limit"
+            f"{name} did not return within {seconds:g} s; check its loops, or pass a larger time_limit to "
+            "tg.doctor.diagnose"
         ) from None
     except DiagnosisError:
         raise

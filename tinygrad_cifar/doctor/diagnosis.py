@@ -50,8 +50,9 @@ def diagnose(
 
     The right gradients come from the graph of the cost. For wrong ones, changes of the backward pass that correspond to
     common mistakes are tried: a factor left out, a derivative forgotten, a transposed factor, another variable, a path
-    that is cut. A mistake is stated only if it reproduces the given gradients, including those of problems on which it
-    was not found; otherwise the report says that the mistake is not known, and what is known.
+    that is cut. A mistake is stated only if it reproduces the given gradients; if ``gradients`` is a function, also
+    those of further problems, on which it was not found. Otherwise the report says that the mistake is not known, and
+    what is known.
 
     The search ends after less than 2 s of processor time, besides that of ``cost`` and ``gradients``, which may
     together take ``time_limit``; the report says so if not everything was tried.

@@ -93,7 +93,7 @@ def _draw_cases(
         except DiagnosisError as error:
             errors.append(str(error))
             continue
-        if drawn is None or drawn.recording.signature != case.recording.signature:
+        if drawn.recording.signature != case.recording.signature:
             continue
         if drawn.has_shapes() == case.has_shapes():
             # No gradient reaches the parameters below units that are all off, so a mistake there cannot be seen.
@@ -140,14 +140,12 @@ def _draw_case(
     order: Mapping[str, str] | None,
     *,
     keeps_data: bool,
-) -> Case | None:
+) -> Case:
     problem = _draw(first, sizes, rng)
     if keeps_data:
         data = {leaf.name: leaf.value for leaf in first.leaves if not leaf.is_parameter}
         problem = problem.replace(lambda name, value: data[name] if isinstance(data.get(name), np.ndarray) else value)
     recording = subject.record(problem)
-    if set(recording.parameters) != {leaf.name for leaf in problem.parameters} and not recording.parameters:
-        return None
     given = subject.evaluate(problem)
     return allow_rounding(subject, make_case(problem, recording, given, order))
 

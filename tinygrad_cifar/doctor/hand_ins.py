@@ -148,17 +148,15 @@ def _diagnose(
     function: Callable[..., Any], definitions: Definitions, attempt: Attempt
 ) -> tuple[Report, tuple[str, ...]]:
     problem = _problem(attempt, 0)
-    weight, notes = _own_convention(definitions, attempt, problem)
+    (is_sum, factor), notes = _own_convention(definitions, attempt, problem)
 
     values: dict[str, Any] = {}
 
     def cost(**arguments: Any) -> Any:
         values.clear()
         data, penalty = attempt.network.cost(attempt.layout, values, **arguments)
-        return (
-            weight[0] * data * (_batch(arguments, attempt.layout) if weight[1] else 1)
-            + weight[2] * arguments["lam"] * penalty
-        )
+        loss = data * _batch(arguments, attempt.layout) if is_sum else data
+        return loss + factor * arguments["lam"] * penalty
 
     gradients = _as_gradients(function, definitions.names, attempt)
     wrt = attempt.network.parameters(problem)
@@ -361,12 +359,12 @@ def _right_gradients(attempt: Attempt, problem: Mapping[str, Any], names: Sequen
 
 def _own_convention(
     definitions: Definitions, attempt: Attempt, problem: Mapping[str, Any]
-) -> tuple[tuple[float, bool, float], tuple[str, ...]]:
+) -> tuple[tuple[bool, float], tuple[str, ...]]:
     """Return the convention of the student's own cost function, and a note if it is not the course's.
 
-    The convention is ``(1, whether the loss is a sum over the images, factor of the L2 term)``.
+    The convention is whether the loss is a sum over the images, and the factor of the L2 term.
     """
-    course = (1.0, False, 1.0)
+    course = (False, 1.0)
     function = find_function(definitions.names, COST_FUNCTIONS)
     if function is None:
         return course, ()
@@ -394,12 +392,12 @@ def _own_convention(
             (1 / (2 * N), "lam / (2 * N)"),
         ):
             if abs(value - (data * (N if is_sum else 1) + factor * penalty)) <= 1e-8 * abs(value):
-                if (is_sum, factor) == (False, 1.0):
+                if (is_sum, factor) == course:
                     return course, ()
                 notes = []
                 if is_sum:
                     notes.append(f"{function.__name__} sums the loss over the images, and the course takes the mean")
                 if factor != 1:
                     notes.append(f"{function.__name__} has {text} times the squared weights, and the course lam")
-                return (1.0, is_sum, factor), tuple(f"another convention, not a mistake: {note}" for note in notes)
+                return (is_sum, factor), tuple(f"another convention, not a mistake: {note}" for note in notes)
     return course, ()

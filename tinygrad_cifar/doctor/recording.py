@@ -206,7 +206,7 @@ def record(
     Raises
     ------
     DiagnosisError
-        If the cost is not a scalar, is not finite, or does not depend on a parameter.
+        If the cost is not a scalar, is not finite, or does not depend on any of the parameters.
     """
     out = call_traced(evaluate)
     check_cost(out)

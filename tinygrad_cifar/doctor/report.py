@@ -15,7 +15,7 @@ from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences import describe_findings
 from tinygrad_cifar.doctor.sentences.drafts import Mistake, join
 from tinygrad_cifar.doctor.sentences.wording import d_of
-from tinygrad_cifar.doctor.walks import Walk
+from tinygrad_cifar.doctor.walks import Applied, Walk
 from tinygrad_cifar.engine.graph import Array
 
 _LISTED = 5  # places of wrong elements
@@ -356,8 +356,6 @@ def _known(
 ) -> list[str]:
     """Return what is known of gradients that are not explained."""
     lines = []
-    from tinygrad_cifar.doctor.walks import Applied  # noqa: PLC0415
-
     case = cases[-1]
     walk = Walk(case.recording, [Applied(f.edit, f.amounts[-1]) for f in findings])
     right = [name for name in walk.gradients if name not in wrong]

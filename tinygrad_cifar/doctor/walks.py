@@ -22,7 +22,8 @@ class Edit:
     kind : str
         Identifier of the kind of mistake.
     site : tuple
-        Where: ``("edge", node, edge)``, ``("node", node)`` or ``("parameter", name)``.
+        Where: ``("edge", node, edge)``, ``("node", node)`` or ``("parameter", name)``; ``("argument", "")`` for a
+        mistake of the forward pass or of an argument.
     value : callable
         ``value(walk, g)`` is the array that the change uses, given the right contribution, cotangent or gradient.
     mode : str

@@ -48,7 +48,7 @@ def confirm(cases: Sequence[Case], candidate: Candidate, findings: Sequence[Find
 
 
 def name_amounts(cases: Sequence[Case], edit: Edit, amounts: Sequence[float]) -> Factor | None:
-    """Name the factor of a change of size from all problems but the last, which must agree."""
+    """Return a name of the factor of a change of size that fits all problems; None if there is none."""
     values = [1 + a if edit.kind == "scale" else a for a in amounts]
     return name_factor(values, [case.recording.numbers for case in cases], [amount_tolerance(case) for case in cases])
 

@@ -33,8 +33,6 @@ class Mistake:
         The text of that line.
     hint : str
         A further sentence; empty if there is none.
-    is_convention : bool
-        Whether it is another convention and not a mistake.
     """
 
     kind: str
@@ -46,7 +44,6 @@ class Mistake:
     line: int = 0
     source: str = ""
     hint: str = ""
-    is_convention: bool = False
 
     def __str__(self) -> str:
         parts = [self.sentence]
@@ -74,7 +71,6 @@ class Draft:
     factor: str = ""
     step: Step | None = None
     hint: str = ""
-    is_convention: bool = False
     key: tuple[Any, ...] = field(default=())
 
 
@@ -97,7 +93,6 @@ def finish(draft: Draft) -> Mistake:
         step.line if step is not None else 0,
         step.source if step is not None else "",
         draft.hint,
-        draft.is_convention,
     )
 
 

@@ -30,7 +30,7 @@ _ELEMENTWISE = frozenset(
 _ARITHMETIC = frozenset(("add", "subtract", "multiply", "divide", "negative"))
 _MOST_OPERATIONS = 8  # of a function that is composed of element-wise operations
 _WITH_KINK = frozenset(("relu", "maximum", "where", "absolute"))
-_ON_KINK = 0.8  # a difference on kinks alone is no mistake, so this explanation goes first
+_ON_KINK = 0.8  # a difference on kinks alone is not a mistake, so this explanation goes first
 
 
 def _sigmoid(x: Array) -> Array:
@@ -238,8 +238,7 @@ def _masks(recording: Recording, i: int, site: tuple[Any, ...], parent: int, g: 
                 cost=2.0 + 0.05 * (not step.name) - 0.0001 * j * (j < i),
                 detail={"array": Ref(j)},
             )
-        cotangent = j != i and step.value.shape == g.shape
-        if cotangent or j == i:
+        if step.value.shape == g.shape:
             yield Edit(
                 "wrong_mask",
                 site,

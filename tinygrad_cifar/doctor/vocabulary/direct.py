@@ -89,8 +89,6 @@ def _edits_of_blocks(site: tuple[Any, ...], G: Array) -> Iterator[Edit]:
         for a in (k for k in _BLOCKS if n % k == 0 and k < n <= _MOST_ROWS):
             for b in (k for k in (1, *_BLOCKS) if (n // a) % k == 0):
                 sizes = (a, b, n // a // b)
-                if 1 in sizes[1:2] and b != 1:
-                    continue
                 for name, function in _BLOCK_ORDERS.items():
                     kind = "flipped" if "reverse" in name else "element_order"
                     how = _blocks(axis, sizes, function)

@@ -122,7 +122,7 @@ def penalty_of(walk: Walk, name: str) -> Array:
 
 
 def product_vjp(recording: Recording, i: int, e: int) -> Callable[[Array, Array], Array | None] | None:
-    """Return the VJP of a product as a function of the cotangent and the other factor; None if it is no product.
+    """Return the VJP of a product as a function of the cotangent and the other factor; None if it is not a product.
 
     The VJP is None for a cotangent or factor of another shape. Products are those of matrices and vectors, and those
     of two arrays by ``einsum``.
