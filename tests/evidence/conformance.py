@@ -436,7 +436,8 @@ DECISIONS: list[Decision] = [
     ),
     Decision(
         "label smoothing",
-        "The share is divided among all classes, the label included.",
+        "functional.cross_entropy(label_smoothing=): the share is divided among all classes, the label included. "
+        "--smoothing and Classifier.loss_smoothing, as in the course: among the other classes.",
         "It is the definition of its source (Szegedy et al.). The course divides it among the other classes: "
         "eps * K / (K - 1) is the same share here.",
         _NONE,

@@ -206,13 +206,13 @@ pasted into a Python session.
 
 def decisions(found: dict[tuple[Any, ...], Any]) -> str:
     tests = next(iter(select_results(found, "passed", "trust/test_conformance.py").values()))
-    rows = [[row.name, row.behaviour, f"`{row.test}`"] for row in conformance.DECISIONS]
+    rows = [[row.name, f"`{row.test}`"] for row in conformance.DECISIONS]
     return f"""## Decisions
 
-Behaviour in cases where libraries differ; the reasons, and the behaviour of NumPy, PyTorch and JAX, are in
-[conformance.md](conformance.md). Each decision has a test; all {tests} of these tests passed.
+The behaviour in cases where libraries differ, the reasons, and the behaviour of NumPy, PyTorch and JAX are in
+[conformance.md](conformance.md). Each decision has a test; with all variants there are {tests} tests, and all passed.
 
-{format_table(["question", "here", "test"], rows)}"""
+{format_table(["question", "test"], rows)}"""
 
 
 def malformed_files(found: dict[tuple[Any, ...], Any]) -> str:
