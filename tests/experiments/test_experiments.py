@@ -516,7 +516,7 @@ def test_a_record_of_networks_states_its_memory_and_shows_its_mistakes(tmp_path:
     page = (tmp_path / "docs" / "reports" / "patchify.md").read_text()
     assert page.startswith(f"# {REPORTS['patchify']}\n")
     header = next(line for line in page.splitlines() if line.startswith("| accuracy"))
-    assert header.endswith("| seeds | seconds per run | seconds of the training | peak memory |")
+    assert header.endswith("| seeds | processor seconds per run | elapsed seconds of training | peak memory |")
     assert re.search(r"test \|.* GB \|$", page, re.MULTILINE)
     assert {"filters", "mistakes", "confusion"} <= {
         name.split("-")[-1][:-5] for name in re.findall(r"\S*\.png\)", page)

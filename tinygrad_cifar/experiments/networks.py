@@ -93,9 +93,9 @@ EXPERIMENTS = (
         "views of it.",
         replace(_BASE, model="convnet", init="normal", views="six", **{**RECIPE, "epochs": 6}),
         "On the original files of CIFAR-10, the network and the training of the source reach 94.0 % in 8 epochs. All "
-        "settings are the source's, but for 6 epochs; nothing was selected by results. The seconds of the training "
-        "are those on two cores: 1,484, 1,489 and 1,531, the last two with short commands beside them. The source's "
-        "label smoothing of 0.2 is 0.18 here, since the share is divided among the other classes only.",
+        "settings are the source's, but for 6 epochs; nothing was selected by results. The elapsed seconds are "
+        "those on two cores: 1,484, 1,489 and 1,531, the last two with short commands beside them. The source's label "
+        "smoothing of 0.2 is 0.18 here, since the share is divided among the other classes only.",
         filters="Filters of the first layer, which are computed from the training images",
         selected=False,
     ),

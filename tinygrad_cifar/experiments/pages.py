@@ -305,8 +305,8 @@ def _accuracy_table(rows: Sequence[AccuracyComparison], *, states_resources: boo
         for row in rows
     ]
     reproduced = "reproduced" if rows[0].comparable else "small version"
-    header = ["accuracy in %", "reported", reproduced, "difference", "seeds", "seconds per run"]
-    return _table([*header, "seconds of the training", "peak memory"], lines)
+    header = ["accuracy in %", "reported", reproduced, "difference", "seeds", "processor seconds per run"]
+    return _table([*header, "elapsed seconds of training", "peak memory"], lines)
 
 
 def _explanations(rows: Sequence[AccuracyComparison]) -> dict[str, list[str]]:
