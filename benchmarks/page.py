@@ -72,14 +72,14 @@ _METHOD = """\
   as many threads, MyGrad and the code with fancy indexing with as many threads of BLAS. They share a process; before
   each group of calls, one or two are not timed (of the large network, none). Of PyTorch's memory layouts, contiguous
   and channels last, the faster is taken. Losses or results must agree.
-- **Models of users** are written once with public operations, as users write them; each library has its own form of
+- **User-written models** are written once with public operations, as users write them; each library has its own form of
   the usual building blocks (cross-entropy, layer normalisation, GELU, recurrent loop), and JAX compiles the whole
   function. Beside each is the program that an expert writes in NumPy: forward pass and all gradients by hand, in place
   where possible, with one product for the gradient of a weight at all steps. For small inputs in float64 (relative
   error 1e-9), and for those that are timed (1e-3 in float32), losses and gradients must be those of that program. Each
   library has a process of its own, as above; the loops of users are measured on one thread as well. Memory is the peak
   of a call, counted by `tracemalloc`.
-- **Problems that others set** are those of GradBench, the successor of ADBench, in float64. Each is written once, with
+- **GradBench problems**: those of GradBench, the successor of ADBench, in float64. Each is written once, with
   the functions that all libraries have under NumPy's names, and asked of each library in its fastest form: JAX compiles
   whole functions and loops, PyTorch takes several cotangents in one pass. Inputs are drawn from a seed, with sizes of
   GradBench; the modules in `benchmarks/problems` state the sources and the differences. Results must agree with a
@@ -95,8 +95,8 @@ _PARTS = (
     ("convolution", "Convolutions", convolution.lines),
     ("convnet", "The network of the records", convnet.lines),
     ("patchify", "The network of assignment 3", patchify.lines),
-    ("models", "Models of users", models.lines),
-    ("problems", "Problems that others set", problems.lines),
+    ("models", "User-written models", models.lines),
+    ("problems", "GradBench problems", problems.lines),
 )
 
 

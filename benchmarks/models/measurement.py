@@ -221,7 +221,7 @@ def _block(row: dict[str, Any]) -> list[str]:
     out += [f"    over {name}:{cell(name)}".rstrip() for name in row["seconds"] if name not in (OURS, *OTHERS)]
     if "*" in out[1]:
         out += _wrap(f"where the time goes: {_passes(row)}")
-        out += _wrap(f"the longest parts, while they are being watched: {_longest_parts(row['profile'])}")
+        out += _wrap(f"largest parts, measured with the profiler: {_longest_parts(row['profile'])}")
     for name, reason in row["left_out"].items():
         out += _wrap(f"{name} left out: {reason}")
     return out

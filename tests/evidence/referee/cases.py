@@ -124,7 +124,7 @@ def _item_assignment(adapter: Adapter) -> Any:
     return library.gradient_of(x)
 
 
-@case("used-up graph", "backward twice through the same graph; gradient of x * x at 3", 12.0, "an error")
+@case("freed graph", "backward twice through the same graph; gradient of x * x at 3", 12.0, "an error")
 def _backward_twice(adapter: Adapter) -> Any:
     library = _tape(adapter)
     x = library.leaf(np.array([3.0]))
