@@ -129,6 +129,15 @@ def test_the_gradient_keeps_its_dtype():
     assert x.grad.dtype == np.float32
 
 
+def test_a_recorded_gradient_of_another_dtype_stays_recorded():
+    x = variable([3.0], dtype=np.float32)
+    y = x * x
+    y.register_hook(lambda g: g * np.float64(1))
+    first = grad((y * y).sum(), x, create_graph=True)
+    assert (first.dtype, first.item()) == (np.float32, 108.0)  # 4 x**3
+    assert grad(first.sum(), x).item() == 108.0  # 12 x**2
+
+
 def test_an_array_that_a_hook_returned_can_be_changed_later():
     x, buffer = variable([1.0]), np.array([7.0])
     x.register_hook(lambda _: buffer)

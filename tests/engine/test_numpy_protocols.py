@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_cifar as tg
 from tests.support.tensors import variable
-from tinygrad_cifar import Tensor, functional, grad, models
+from tinygrad_cifar import Tensor, functional, grad, models, nn
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 
 
@@ -162,6 +162,8 @@ def test_function_without_gradient_returns_numpys_result(call):
 def test_weights_of_a_count_are_not_detached():
     with pytest.raises(TypeError, match=r"np\.bincount does not support tensors"):
         np.bincount([0, 1], weights=Tensor([1.0, 2.0], requires_grad=True))
+    with pytest.raises(TypeError):
+        np.bincount([0, 1], Tensor([1.0, 2.0], requires_grad=True))
 
 
 # -- functions with results of their own -------------------------------------------------------------------------------
@@ -522,6 +524,10 @@ MIXTURES = {
     "from_numpy": lambda t, m: t + tg.from_numpy(m),
     "predict": lambda _, m: models.SoftmaxRegression(1, 2, rng=np.random.default_rng(0)).predict(m[:, np.newaxis]),
     "labels": lambda t, m: functional.cross_entropy(t.reshape(1, 2), m[:1].astype(int)),
+    "labels of three axes": lambda t, m: functional.cross_entropy(t.reshape(1, 1, 2), m[:1].astype(int).reshape(1, 1)),
+    "binary targets": functional.binary_cross_entropy,
+    "embedding": lambda t, m: nn.Embedding(3, 2)(m.astype(int)) * t,
+    "take": lambda t, m: np.take(t, m.astype(int) - 1),
     "np.ma.masked": lambda t, _: t * np.ma.masked,
 }
 

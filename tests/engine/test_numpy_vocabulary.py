@@ -305,6 +305,7 @@ BYTES, SIGNED = np.array([200, 17, 90], np.uint8), np.array([-128, 100, -90], np
 WITH_INTEGERS = {
     "interp between integers": lambda x: np.interp(x, [0, 1, 2], BYTES),
     "interp at integers": lambda x: np.interp(x, np.sort(SIGNED), [0.0, 1.0, 5.0]),
+    "arctan2 with integers": lambda x: np.arctan2(x, np.array([17, -100, 100], np.int8)),
     "fmod by integers": lambda x: np.fmod(x, SIGNED),
     "logaddexp2 with float16": lambda x: np.logaddexp2(x, np.array([300, 1, 2], np.float16)),
     "average weighted by integers": lambda x: np.average(x, weights=BYTES),

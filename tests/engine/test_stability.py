@@ -267,6 +267,23 @@ def test_hessian_of_the_norm_at_zero_is_zero():
     np.testing.assert_array_equal(tg.hessian(tg.norm, [0.0, 0.0]).data, np.zeros((2, 2)))
 
 
+def test_gradient_of_a_norm_of_order_3_at_zero_is_zero():
+    x = variable([0.0, 0.0])
+    assert grad(tg.norm(x, ord=3), x).data.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_gradient_of_fmod_at_zero_is_one(zero):
+    x = variable([zero, -5.0])
+    out = tg.fmod(x, 4.0)
+    assert np.array_equal(np.signbit(out.data), np.signbit(np.fmod(x.data, 4.0)))
+    assert grad(out.sum(), x).data.tolist() == [1.0, 1.0]
+
+
+def test_linspace_keeps_float32():
+    assert tg.linspace(Tensor(0.0, dtype=np.float32), 1.0, 3).dtype == np.float32
+
+
 def test_gradient_of_infinity_to_the_power_0_is_zero():
     x = variable(np.inf)
     assert tg.grad(x**0, x).item() == 0
@@ -316,7 +333,7 @@ def small_integers(kind):
 
 
 @pytest.mark.parametrize("kind", SMALL)
-@pytest.mark.parametrize("name", ["softmax", "sigmoid", "softplus", "logsumexp", "norm", "mean", "var"])
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "softplus", "logsumexp", "norm", "mean", "var", "erf", "erfc"])
 def test_functions_of_integers_equal_those_of_floats(name, kind):
     function = getattr(tg, name)
 

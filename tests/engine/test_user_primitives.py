@@ -461,3 +461,15 @@ def test_a_recorded_input_without_a_vjp_is_named():
     product = tg.primitive("product_with_one_vjp", lambda x, y: x * y, x=lambda g, y: g * y)
     with pytest.raises(TypeError, match=r"product_with_one_vjp: y has no VJP, so it must not be .* pass y.detach\(\)"):
         product(leaf(1.0), leaf(2.0))
+
+
+def test_a_recorded_first_input_without_a_vjp_is_named():
+    product = tg.primitive("product_with_second_vjp", lambda x, y: x * y, y=lambda g, x: g * x)
+    with pytest.raises(TypeError, match=r"product_with_second_vjp: x has no VJP, so it must not be .* x.detach\(\)"):
+        product(leaf(1.0), leaf(2.0))
+    assert product(leaf(1.0).detach(), leaf(2.0)).item() == 2.0
+
+
+def test_a_primitive_of_two_inputs_takes_lists():
+    total = tg.primitive("total_of_lists", lambda x, y: x + y, x=lambda g: g, y=lambda g: g)
+    assert total([1.0, 2.0], [3.0, 4.0]).tolist() == [4.0, 6.0]

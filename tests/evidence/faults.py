@@ -294,7 +294,7 @@ ENGINE_FAULTS = {
         "engine.ownership", "copy_arrays", "A if isinstance(B, C) else B", "B"
     ),
     "saves an operand that the caller may change": EngineFault(
-        "engine.application", "apply_with_aux", "A if isinstance(B, C) else D(A)", "A"
+        "engine.application", "apply_with_aux", "A if isinstance(B, C) or D not in E else F(A)", "A"
     ),
     "gives both cotangents to the first of two inputs": EngineFault(
         "engine.fast_paths", "two_inputs", "((A, B, C), (D, E, F))", "((A, B, C), (A, E, F))"

@@ -102,6 +102,13 @@ def test_a_shared_layer_is_listed_once(listed, count):
     assert len(getattr(shared(), listed)()) == count
 
 
+def test_the_summary_leaves_an_assigned_forward_as_it_is():
+    layer = nn.ReLU()
+    layer.forward = lambda x: x
+    nn.Sequential(layer).summary((3,))
+    assert layer(Tensor([-1.0])).data.tolist() == [-1.0]
+
+
 def test_a_shared_layer_counts_once_in_the_summary():
     assert shared().summary().endswith(" 12")
 

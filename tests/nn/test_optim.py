@@ -209,7 +209,7 @@ def test_rmsprop_divides_by_a_moving_root_mean_square(seed, alpha, momentum, cen
         np.testing.assert_allclose(a, b, rtol=1e-4 if centred else 1e-10, atol=1e-4 if centred else 1e-12)
 
 
-@pytest.mark.parametrize("kind", [partial(AdaGrad, epsilon=0), partial(RMSprop, epsilon=0)])
+@pytest.mark.parametrize("kind", [partial(kind, epsilon=0) for kind in (AdaGrad, RMSprop, Adam)])
 def test_without_epsilon_elements_that_have_no_gradient_stay(kind):
     w = Tensor([1.0, 2.0], requires_grad=True)
     w.grad = Tensor([0.0, 1.0])

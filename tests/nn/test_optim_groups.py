@@ -198,6 +198,11 @@ def test_combined_has_no_settings_of_its_own():
         (lambda: Combined(parameters(0)), TypeError, "Combined: the argument must be an optimiser; got list"),
         (lambda: Lookahead([W]), TypeError, "Lookahead: the argument must be an optimiser; got list"),
         (lambda: Combined(SGD([W], 0.1), SGD([W], 0.1)), ValueError, "parameter 1 is the same tensor as parameter 0"),
+        (
+            lambda: setattr(MovingAverage(SGD([W], 0.1)), "weight_decay", 0.01),
+            AttributeError,
+            r"MovingAverage\(SGD\) has no weight_decay of its own; see its groups",
+        ),
         (lambda: MovingAverage(SGD([W], 0.1), 1.0), ValueError, r"MovingAverage: decay must be in \[0, 1\); got 1.0"),
         (
             lambda: MovingAverage(SGD([W], 0.1), every=0),

@@ -49,8 +49,11 @@ def apply_with_aux(op: Primitive, arguments: tuple[Any, ...]) -> tuple[Any, Any]
     for i, (x, vjp) in enumerate(zip(inputs, vjps, strict=True)):
         if isinstance(x, Value):
             operands.append(x._array)
-            if vjp is not None and x._node is not None:
-                parents.append((i, x._node, vjp))
+            if x._node is not None:
+                if vjp is not None:
+                    parents.append((i, x._node, vjp))
+                elif op.vjps:
+                    raise _has_no_vjp(op, op.inputs[i])
         else:
             operands.append(x if vjp is None or type(x) in SCALARS else as_operand(op, x))
 
@@ -64,7 +67,11 @@ def apply_with_aux(op: Primitive, arguments: tuple[Any, ...]) -> tuple[Any, Any]
     # Record one edge for each parent, with the arrays that its VJP declares.
     mode = current_mode()
     if parents and (mode is None or mode.recording):
-        own = [a if isinstance(x, Value) else copy_arrays(a) for a, x in zip(operands, inputs, strict=True)]
+        names = op.inputs[:1] * len(inputs) if op.variadic else op.inputs
+        own = [
+            a if isinstance(x, Value) or name not in op.saved else copy_arrays(a)
+            for a, x, name in zip(operands, inputs, names, strict=True)
+        ]
         saved = (result, tuple(own), *map(copy_arrays, arguments[1:])) if op.variadic else (result, *own)
         edges = tuple([(node, vjp, vjp.save((*saved, aux, i))) for i, node, vjp in parents])
         out._node = make_node(op, result, edges)
@@ -141,14 +148,18 @@ def as_array(op: Primitive, result: Any) -> Array:
     return array
 
 
+def _has_no_vjp(op: Primitive, name: str) -> TypeError:
+    return TypeError(
+        f"{op.name}: {name} has no VJP, so it must not be a tensor that requires a gradient; define "
+        f"{name}=lambda g, ...: ..., or pass {name}.detach()"
+    )
+
+
 def with_context(op: Primitive, arguments: tuple[Any, ...], error: Exception) -> Exception:
     """Return an error that also names the primitive and its arguments; errors that are not NumPy's are unchanged."""
     for name, argument in zip(op.inputs, arguments, strict=False):
         if isinstance(error, TypeError) and isinstance(argument, Value) and name not in op.vjps:
-            return TypeError(
-                f"{op.name}: {name} has no VJP, so it must not be a tensor that requires a gradient; define "
-                f"{name}=lambda g, ...: ..., or pass {name}.detach()"
-            )
+            return _has_no_vjp(op, name)
     kinds = (TypeError, IndexError, np.linalg.LinAlgError, ValueError)  # LinAlgError is a ValueError
     kind = next((kind for kind in kinds if isinstance(error, kind)), ValueError)
     known = isinstance(error, (TypeError, ValueError, IndexError))

@@ -128,7 +128,7 @@ def _complete_leaves(cotangents: Cotangents) -> None:
             cotangents[node] = g.total()
     if hooked_nodes:
         for leaf in [node for node in cotangents if node.primitive is None and node in hooked_nodes]:
-            cotangents[leaf] = run_hooks(leaf, cotangents[leaf])
+            cotangents[leaf] = _with_dtype_of(leaf, run_hooks(leaf, cotangents[leaf]))
 
 
 def _follow(cotangents: Cotangents, node: Node, edge: Edge, g: Any) -> bool:
@@ -289,7 +289,7 @@ def _edges_after_hooks(
     """Run the hooks of a result, whose cotangent is now complete, and return the edges of its node."""
     if node.primitive is not None and node in hooked_nodes:
         g = cotangents[node]
-        cotangents[node] = run_hooks(node, g.total() if type(g) is Parts else g)
+        cotangents[node] = _with_dtype_of(node, run_hooks(node, g.total() if type(g) is Parts else g))
     return edges_of(node)
 
 

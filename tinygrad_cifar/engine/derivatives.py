@@ -225,8 +225,10 @@ def _jacobian(name: str, f: Callable[[Tensor], Tensor], x: Any, by: str = "rows"
 def _units(shape: tuple[int, ...], batched: bool) -> Iterator[Array]:
     """Yield the arrays with a single one; if ``batched``, with one at the same place of each example."""
     each = shape[1:] if batched else shape
-    for unit in np.eye(math.prod(each)):
-        yield np.broadcast_to(unit.reshape(each), shape)
+    for i in range(math.prod(each)):
+        unit = np.zeros(each)
+        unit.flat[i] = 1
+        yield np.broadcast_to(unit, shape)
 
 
 def _require_independent_examples(name: str, start: Tensor, end: Tensor, lines: Sequence[Tensor]) -> None:

@@ -150,7 +150,7 @@ def two_inputs(op: Primitive) -> Callable[..., Any]:  # noqa: C901, PLR0915 (thr
             if (type(x) is not ndarray or x.dtype.kind not in "fiub") and type(x) not in SCALARS:
                 x = as_operand(op, x)
         else:
-            return forward(x, y)
+            return forward(*[z if type(z) is ndarray or type(z) in SCALARS else as_input(op, z) for z in (x, y)])
         try:
             result = forward(x, y)
         except Exception as error:

@@ -235,7 +235,7 @@ def _shape_picker(place: int) -> Callable[[tuple[Any, ...]], Any]:
 
     def pick(arguments: tuple[Any, ...]) -> Any:
         argument = arguments[place]
-        return tuple(map(np.shape, argument)) if type(argument) is tuple else argument.shape
+        return tuple(map(np.shape, argument)) if type(argument) is tuple else np.shape(argument)
 
     return pick
 

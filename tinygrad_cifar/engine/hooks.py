@@ -65,7 +65,7 @@ def _check(node: Node, value_type: type[Value], result: Any, *, is_recorded: boo
             f"register_hook: the hook must return None, or a gradient of real numbers of shape {node.shape}; got "
             f"{array.dtype} of shape {array.shape}"
         )
-    if isinstance(result, Value) and array.dtype == node.dtype:
+    if isinstance(result, Value) and (is_recorded or array.dtype == node.dtype):
         return result if is_recorded else array
     copy = np.array(array, dtype=node.dtype)
     return _constant(value_type, copy) if is_recorded else copy

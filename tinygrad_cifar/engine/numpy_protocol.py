@@ -48,9 +48,15 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
         return operation(*args, **kwargs)
     if function in _ADAPTERS:
         return _ADAPTERS[function](*args, **kwargs)
-    if function in _WITHOUT_GRADIENT and not isinstance(kwargs.get("weights"), Value):
+    if function in _WITHOUT_GRADIENT and not isinstance(_differentiable_argument(function, args, kwargs), Value):
         return function(*_unwrap_all(args), **{name: _unwrap_all(value) for name, value in kwargs.items()})
     raise _not_supported(_name(function))
+
+
+def _differentiable_argument(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the argument whose gradient a function without gradients would lose; None without one."""
+    name, place = _LOSES_GRADIENT_OF.get(function, ("weights", len(args)))
+    return kwargs.get(name, args[place] if place < len(args) else None)
 
 
 # -- arguments ---------------------------------------------------------------------------------------------------------
@@ -304,6 +310,13 @@ _PREDICATES = frozenset(
         *(np.logical_and, np.logical_or, np.logical_not, np.logical_xor),
     }
 )
+# The argument that a result depends on, though the function is not differentiable here: its name and its place.
+_LOSES_GRADIENT_OF: dict[Any, tuple[str, int]] = {
+    np.bincount: ("weights", 1),
+    np.full_like: ("fill_value", 1),
+    np.histogram: ("weights", 4),
+    np.histogram_bin_edges: ("weights", 3),
+}
 _WITHOUT_GRADIENT = frozenset(
     {
         *(np.all, np.any, np.allclose, np.isclose, np.array_equal, np.array_equiv, np.isin),

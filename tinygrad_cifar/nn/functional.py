@@ -111,7 +111,9 @@ def one_hot(labels: Any, classes: int, dtype: Any = np.float64) -> Array:
            [1., 0., 0.]])
     """
     labels = _check_labels("one_hot", labels, classes)
-    return np.eye(classes, dtype=dtype)[labels]
+    rows = np.zeros((len(labels), classes), dtype=dtype)
+    rows[np.arange(len(labels)), labels] = 1
+    return rows
 
 
 def _check_labels(name: str, labels: Any, classes: int, count: int | None = None) -> Array:
@@ -158,6 +160,7 @@ def _are_one_hot(rows: Array) -> bool:
 
 def _flatten_labels(labels: Any, scores: tuple[int, ...]) -> Any:
     """Return labels, or rows of probabilities, of scores with any number of axes as those of a matrix of scores."""
+    refuse_masked_array("cross_entropy", labels)
     given = shape_of(labels)
     if given not in (scores[:-1], scores):
         raise ValueError(
@@ -324,6 +327,7 @@ def binary_cross_entropy(scores: TensorLike, targets: Any) -> TensorLike:
         raise ValueError(f"{name}: targets must not require a gradient; use targets.detach()")
     scores = _as_floats(scores)
     shape = shape_of(scores)
+    refuse_masked_array(name, targets)
     t = np.asarray(unwrap_value(targets))
     if len(shape) == 2 and t.ndim == 1 and t.shape != shape:  # noqa: PLR2004 (one class per row)
         t = one_hot(_check_labels(name, t, shape[1], shape[0]), shape[1])

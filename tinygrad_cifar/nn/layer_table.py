@@ -72,10 +72,11 @@ def _innermost(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]
 @contextmanager
 def _noting(layer: Module, calls: dict[int, _Call]) -> Iterator[None]:
     """Note the result of a layer and its multiplications when it is called."""
+    own, original = vars(layer).get("forward"), layer.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         with _counting() as counter:
-            result = type(layer).forward(layer, *args, **kwargs)
+            result = original(*args, **kwargs)
         shape = " x ".join(map(str, shape_of(result)[1:])) or "scalar"
         earlier = calls.get(id(layer), _Call("", 0))
         calls[id(layer)] = _Call(shape, earlier.multiplications + counter.count)
@@ -85,7 +86,10 @@ def _noting(layer: Module, calls: dict[int, _Call]) -> Iterator[None]:
     try:
         yield
     finally:
-        del layer.forward
+        if own is None:
+            del layer.forward
+        else:
+            layer.forward = own
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import shape_of, unwrap_value
+from tinygrad_cifar.engine.graph import refuse_masked_array, shape_of, unwrap_value
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import initialisers
@@ -141,6 +141,7 @@ class Embedding(Module):
 
     def forward(self, index: Any) -> Tensor:
         """Return the vectors of an array of integers from 0 to ``count - 1``, along a new last axis."""
+        refuse_masked_array("Embedding", index)
         index = np.asarray(unwrap_value(index))
         count = len(self.W)
         if index.dtype.kind not in "iu":

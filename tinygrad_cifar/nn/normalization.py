@@ -145,10 +145,10 @@ class LayerNorm(Module):
     """
 
     def __init__(self, features: int, *, epsilon: float = 1e-5, dtype: Any = np.float64) -> None:
-        if features < 1 or not 0 <= epsilon < np.inf:
-            raise ValueError(
-                f"LayerNorm: features must be at least 1 and epsilon at least 0; got {features} and {epsilon}"
-            )
+        check_count("LayerNorm: features", features)
+        check_real("LayerNorm: epsilon", epsilon)
+        if not 0 <= epsilon < np.inf:
+            raise ValueError(f"LayerNorm: epsilon must be at least 0; got {epsilon}")
         self.epsilon = float(epsilon)
         self.scale = Tensor(np.ones(features), requires_grad=True, dtype=dtype)
         self.bias = Tensor(np.zeros(features), requires_grad=True, dtype=dtype)

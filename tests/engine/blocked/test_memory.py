@@ -32,6 +32,12 @@ def of_any_size(monkeypatch):
     monkeypatch.setattr(memory, "_SMALLEST", 1)
 
 
+def test_after_too_large_an_array_smaller_ones_have_memory():
+    with pytest.raises(MemoryError):
+        memory.empty((10**7, 10**7), np.float64)
+    assert memory.empty((2048, 2048), np.float64).shape == (2048, 2048)
+
+
 # A program: allocate an array of so many pages (a positive number), or free the oldest (None) or latest (0) one.
 ACTIONS = st.lists(st.one_of(st.integers(1, 20), st.none(), st.just(0)), min_size=1, max_size=60)
 

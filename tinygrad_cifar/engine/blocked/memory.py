@@ -78,11 +78,20 @@ class _Cache:
         with self._lock:
             self._collect()
             if self._region.is_free and len(self._region.memory) < self._peak:
-                self._region = _Region(int(self._peak * _MARGIN))
+                self._grow()
+            part = self._region.take(size)
+            if part is None:
+                part = np.empty(size, np.uint8)
             self._in_use += size
             self._peak = max(self._peak, self._in_use)
-            part = self._region.take(size)
-            return np.empty(size, np.uint8) if part is None else part
+            return part
+
+    def _grow(self) -> None:
+        """Replace the region by one that is as large as the peak, if there is enough memory."""
+        try:
+            self._region = _Region(int(self._peak * _MARGIN))
+        except MemoryError:
+            self._peak = len(self._region.memory)
 
     def give_back(self, part: Any) -> None:
         """Note that a part is no longer used."""
@@ -114,13 +123,16 @@ _cache = _Cache()
 class _Loan:
     """The memory of one array; when the array and all its views are freed, the memory is given back."""
 
+    _part: Any = None  # until there is memory
+
     def __init__(self, shape: tuple[int, ...], dtype: Any, size: int) -> None:
         self._part = _cache.take(size)
         data = (_address(self._part), False)  # not read-only
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": data}
 
     def __del__(self) -> None:
-        _cache.give_back(self._part)
+        if self._part is not None:
+            _cache.give_back(self._part)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -124,14 +124,18 @@ def _second_derivative(x: Any) -> Any:
 def _erf(x: Any) -> Any:
     wide = np.asarray(x, np.float64)
     tail = np.copysign(1 - _erfc_of_positive(np.abs(wide)), wide)
-    return np.where(np.abs(wide) < _SERIES_UNTIL, _erf_series(wide), tail).astype(x.dtype)
+    return np.where(np.abs(wide) < _SERIES_UNTIL, _erf_series(wide), tail).astype(_type_of_result(x))
 
 
 def _erfc(x: Any) -> Any:
     wide = np.asarray(x, np.float64)
     tail = _erfc_of_positive(np.abs(wide))
     tail = np.where(wide < 0, 2 - tail, tail)
-    return np.where(np.abs(wide) < _SERIES_UNTIL, 1 - _erf_series(wide), tail).astype(x.dtype)
+    return np.where(np.abs(wide) < _SERIES_UNTIL, 1 - _erf_series(wide), tail).astype(_type_of_result(x))
+
+
+def _type_of_result(x: Any) -> Any:
+    return x.dtype if x.dtype.kind == "f" else np.float64
 
 
 def _erf_series(x: Any) -> Any:

@@ -249,7 +249,10 @@ def take(x: TensorLike, indices: Any, axis: int | None = None, *, mode: str = "r
         return take(ravel(x), indices, 0, mode=mode)
     x = value_or_array(x)
     axis = normalize_axis_index("take", axis, x.ndim)
+    refuse_masked_array("take", indices)
     positions = np.asarray(unwrap_value(indices))
+    if positions.dtype.kind == "b":
+        raise TypeError("take: indices must be integers; got bool, which x[...] takes as a mask")
     if mode not in ("raise", "wrap", "clip"):
         raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip'; got {mode!r}")
     if mode != "raise":

@@ -283,7 +283,8 @@ def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0
     """
     if np.ndim(indices_or_sections) == 0:
         size = shape_of(x)[normalize_axis_index("split", axis, len(shape_of(x)))]
-        if size % index(indices_or_sections):  # type: ignore[arg-type]
+        parts = index(indices_or_sections)  # type: ignore[arg-type]
+        if parts > 0 and size % parts:  # array_split refuses other numbers
             raise ValueError(
                 f"split: {size} elements cannot be split into {indices_or_sections} equal parts; use array_split"
             )

@@ -16,14 +16,14 @@ import numpy as np
 from tinygrad_cifar.engine.axes import Axis, normalize_axes, normalize_axis_index, size_along
 from tinygrad_cifar.engine.blocked import products
 from tinygrad_cifar.engine.documentation import Doc, documented
-from tinygrad_cifar.engine.graph import Array, Node, shape_of, value_or_array
+from tinygrad_cifar.engine.graph import Array, Node, shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, V, binary_operation, operation
 from tinygrad_cifar.engine.ops import reductions
 from tinygrad_cifar.engine.ops.elementwise import _as_floats, multiply, subtract
 from tinygrad_cifar.engine.ops.exponential import power
 from tinygrad_cifar.engine.ops.indexing import _getitem, diagonal
 from tinygrad_cifar.engine.ops.joining import concatenate
-from tinygrad_cifar.engine.ops.piecewise import absolute, sign
+from tinygrad_cifar.engine.ops.piecewise import absolute, sign, where
 from tinygrad_cifar.engine.ops.reductions import _max, _min, _norm, _sum
 from tinygrad_cifar.engine.ops.shapes import (
     _pad,
@@ -507,4 +507,6 @@ def _vector_norm(x: Any, axes: tuple[int, ...], keepdims: bool, ord: Any) -> Any
         return reductions.sum(sign(size), axes, keepdims)
     if ord == 1:
         return reductions.sum(size, axes, keepdims)
-    return power(reductions.sum(power(size, ord), axes, keepdims), 1 / ord)
+    total = reductions.sum(power(size, ord), axes, keepdims)
+    is_zero = unwrap_value(total) == 0  # where the root has no derivative
+    return where(is_zero, 0.0, power(where(is_zero, 1.0, total), 1 / ord))

@@ -53,24 +53,24 @@ _layer_norm = primitive(
 class _Statistics:
     """Mean and variance of each channel, and the sums over the cotangent, which all three VJPs need."""
 
-    __slots__ = ("_cotangent", "_sums", "mean", "variance")
+    __slots__ = ("_known", "mean", "variance")
 
     def __init__(self, x: Any) -> None:
         self.mean, self.variance = blocked.channel_statistics(x)
-        self._cotangent: Any = None  # a weak reference to the cotangent of the sums
-        self._sums: Any = None
+        # A weak reference to a cotangent, and its sums: one object, which two threads cannot mix.
+        self._known: tuple[Any, Any] | None = None
 
     def sums(self, g: Any, x: Any) -> Any:
         """Return the sums of ``g``, and of ``g * (x - mean)``, over each channel."""
-        if self._cotangent is None or self._cotangent() is not g:
-            self._sums = blocked.channel_sums(g, x, self.mean)
-            self._cotangent = weakref.ref(g)
-        return self._sums
+        known = self._known
+        if known is None or known[0]() is not g:
+            self._known = known = (weakref.ref(g), blocked.channel_sums(g, x, self.mean))
+        return known[1]
 
     def sum(self, g: Any) -> Any:
         """Return the sums of ``g`` over each channel."""
-        is_known = self._cotangent is not None and self._cotangent() is g
-        return self._sums[0] if is_known else blocked.channel_sums(g)[0]
+        known = self._known
+        return blocked.channel_sums(g)[0] if known is None or known[0]() is not g else known[1][0]
 
 
 def _batch_norm_forward(x: Any, scale: Any, bias: Any, epsilon: float) -> Any:

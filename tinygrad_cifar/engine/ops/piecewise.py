@@ -383,7 +383,7 @@ def _sign_of_zeros_too(x: Any) -> Any:
     return np.copysign(1, x)
 
 
-@binary_operation(remainder, copysign, absolute, doc=Doc("", "x - y * trunc(x / y)"))
+@binary_operation(remainder, multiply, absolute, _step, doc=Doc("", "x - y * trunc(x / y)"))
 def fmod(x: TensorLike, y: TensorLike) -> TensorLike:
     """Compute the remainder of a division that rounds towards 0; it has the sign of x.
 
@@ -393,4 +393,6 @@ def fmod(x: TensorLike, y: TensorLike) -> TensorLike:
     >>> tg.fmod(tg.Tensor([-7.0, 7.0]), 4)
     Tensor([-3.,  3.])
     """
-    return copysign(remainder(absolute(_as_floats(x)), absolute(_as_floats(y))), x)
+    x = _as_floats(x)
+    sign_of_x = _step(x, None, _sign_of_zeros_too)  # not absolute(x), which has no derivative at 0
+    return multiply(sign_of_x, remainder(multiply(sign_of_x, x), absolute(_as_floats(y))))

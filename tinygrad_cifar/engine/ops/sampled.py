@@ -212,12 +212,14 @@ def linspace(start: TensorLike, stop: TensorLike, num: int = 50, endpoint: bool 
     >>> tg.linspace(tg.Tensor(0.0), tg.Tensor(1.0), 3)
     Tensor([0. , 0.5, 1. ])
     """
-    start, stop = value_or_array(start), value_or_array(stop)
+    # A Python number takes the dtype of the other end.
+    start, stop = [end if isinstance(end, (int, float)) else value_or_array(end) for end in (start, stop)]
     steps = num - 1 if endpoint else num
     parts = np.arange(num) / max(steps, 1)
-    both = start + 0 * stop, stop + 0 * start
-    first, last = (expand_dims(end, axis) for end in both)
+    first, last = (expand_dims(end, axis) for end in (start + 0 * stop, stop + 0 * start))
     column = parts.reshape(
         [-1 if i == normalize_axis_index("linspace", axis, first.ndim) else 1 for i in range(first.ndim)]
     )
+    dtype = np.result_type(first.dtype, last.dtype)
+    column = column.astype(dtype if dtype.kind == "f" else np.float64)
     return first * (1 - column) + last * column

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_cifar.engine.axes import invert_permutation, normalize_axis_index, reversed_axes
+from tinygrad_cifar.engine.axes import invert_permutation, normalize_axes, normalize_axis_index, reversed_axes
 from tinygrad_cifar.engine.blocked.row_sums import sum_last, sum_leading
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import shape_of, value_or_array
@@ -180,11 +180,10 @@ def squeeze(x: TensorLike, axis: int | Sequence[int] | None = None) -> TensorLik
     >>> squeeze(np.zeros((1, 3, 1)), -1).shape
     (1, 3)
     """
-    axes = None if axis is None else tuple(np.atleast_1d(axis).tolist())
-    try:
-        return _reshape_as(x, np.squeeze, axes)
-    except ValueError as error:
-        raise ValueError(f"squeeze: an axis of {axis} in shape {shape_of(x)} does not have size 1") from error
+    axes = None if axis is None else normalize_axes("squeeze", x, axis)
+    if axes is not None and any(shape_of(x)[i] != 1 for i in axes):
+        raise ValueError(f"squeeze: an axis of {axis} in shape {shape_of(x)} does not have size 1")
+    return _reshape_as(x, np.squeeze, axes)
 
 
 @operation(_reshape, doc=Doc("", "reshape(x, -1)"))
@@ -454,7 +453,10 @@ def pad(
     >>> pad(np.array([1.0, 2.0]), (1, 2), mode="edge")
     array([1., 1., 2., 2., 2.])
     """
-    pairs = np.broadcast_to(np.asarray(pad_width, dtype=int), (len(shape_of(x)), 2)).tolist()
+    widths = np.asarray(pad_width)
+    if widths.dtype.kind not in "iu" and widths.size:
+        raise TypeError(f"pad: widths must be integers; got {pad_width}")
+    pairs = np.broadcast_to(widths.astype(int), (len(shape_of(x)), 2)).tolist()
     if any(width < 0 for pair in pairs for width in pair):
         raise ValueError(f"pad: widths must not be negative; got {pad_width} (slice the tensor to make it smaller)")
     if mode == "constant":

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import _or_one, hypot, multiply, sqrt, square
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, _or_one, hypot, multiply, sqrt, square
 from tinygrad_cifar.engine.primitives import binary, primitive, unary
 
 sin = unary("sin", np.sin, x=lambda g, x: g * cos(x), doc=Doc("Compute the sine of angles in radians.", x="cos(x)"))
@@ -70,6 +70,7 @@ arctan2 = binary(
 
 def _arctan2_vjp(g: Any, x: Any, y: Any) -> Any:
     """Return ``g * x / (x**2 + y**2)``; where a square is not exact enough, divide twice by the root instead."""
+    x, y = [z if isinstance(z, (int, float)) else _as_floats(z) for z in (x, y)]  # squares of integers wrap around
     with np.errstate(over="ignore", under="ignore"):
         squared = x * x + y * y  # not square(y), which would make a Python number an array of float64
     if _is_normal(unwrap_value(squared)):  # the root takes four times as long

@@ -94,7 +94,7 @@ class Adam(Optimiser):
         np.sqrt(root, out=root)
         root += settings["epsilon"]
         np.multiply(m, eta / (1 - beta1**t), out=change)
-        change /= root
+        _divide(change, root)
         w -= change
 
 
@@ -318,5 +318,5 @@ class RMSprop(Optimiser):
 
 
 def _divide(change: Array, root: Array) -> None:
-    """Divide in place, with 0 / 0 = 0: without an epsilon, elements that never had a gradient do not change."""
+    """Divide in place where ``root`` is not 0: without an epsilon, elements that never had a gradient do not change."""
     np.divide(change, root, out=change, where=root != 0)

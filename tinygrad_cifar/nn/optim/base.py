@@ -63,6 +63,7 @@ class Setting(Generic[T]):
         return cast(T, value)
 
     def __set__(self, optimiser: Optimiser, value: T) -> None:
+        self.__get__(optimiser, type(optimiser))  # raises AttributeError if it has none
         optimiser._change(self.name, value)
 
 
