@@ -364,6 +364,17 @@ def test_other_data_is_not_resumed(
     assert "data was built-in shapes (not CIFAR-10)" in sentence(capsys)
 
 
+def test_a_run_that_cannot_start_replaces_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(tmp_path) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("tinygrad_cifar.course.memory_check.available_bytes", lambda: 10_000_000)
+    assert train(tmp_path, "--overwrite", "--hidden", "2", "2", "--batch-size", "100", model="convnet") == 2
+    assert "of memory" in sentence(capsys)
+    assert names(tmp_path) == FILES
+
+
 def test_another_model_is_not_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,7 +216,7 @@ def test_coarse_to_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "To repeat the best with seed 1, one of the 3 seeds of its mean:\n" in output
     assert main([*last_command(output), "--no-figures"]) == 0
     result = json.loads((tmp_path / "best" / "result.json").read_text())
-    assert result["validation_accuracy"] == pytest.approx(numbers["best"]["validation_accuracy"], abs=0.004)
+    assert result["validation_accuracy"] == pytest.approx(numbers["best"]["validation_accuracy"])
 
 
 def test_diverged_trials_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -401,6 +401,12 @@ def test_a_missing_scheduler_is_reported(
         assert search(tmp_path / "out", *GRID, "--scheduler", address) == 1
         assert f"no Dask scheduler at {address}" in sentence(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_threads_of_dask_workers_are_not_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed")
+    assert search(tmp_path / "out", *GRID, "--scheduler", "tcp://127.0.0.1:9", "--threads", "2") == 2
+    assert "--threads is for processes of this machine" in sentence(capsys)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------

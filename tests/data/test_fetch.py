@@ -24,6 +24,7 @@ from tinygrad_cifar.data import cifar10, fetch
 from tinygrad_cifar.data.cifar10 import read_cifar10
 from tinygrad_cifar.data.dataset import DataError
 from tinygrad_cifar.data.fetch import fetch_cifar10
+from tinygrad_cifar.system.locks import exclusive_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,6 +142,12 @@ def test_the_folder_can_be_read(tmp_path, serve):
 def test_the_folder_has_default_permissions(tmp_path, serve):
     (tmp_path / "any").mkdir()
     assert fetch_from(tmp_path, serve(Mirror())).stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_a_folder_in_use_is_refused(tmp_path, serve):
+    with exclusive_lock(tmp_path), pytest.raises(DataError, match="is in use by another process"):
+        fetch_from(tmp_path, serve(Mirror()))
+    assert names_in(tmp_path) == []
 
 
 def test_existing_data_are_not_downloaded_again(tmp_path, serve):

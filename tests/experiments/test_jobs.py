@@ -113,10 +113,13 @@ def test_the_weights_of_a_first_layer_are_saved_as_images(store, values):
 
 
 def test_the_largest_memory_of_the_process_is_saved(store, monkeypatch):
-    monkeypatch.setattr(jobs, "peak_bytes", lambda: 12_345)
-    job = TrainingJob(SMALL, test=False)
-    assert run_job("builtin", store, job) == ""
-    assert store.load_training(job).peak == 12_345
+    peaks = [10_000, 12_345, 12_345, 12_345]  # before and after each of two runs
+    monkeypatch.setattr(jobs, "peak_bytes", lambda: peaks.pop(0))
+    first, second = (TrainingJob(replace(SMALL, seed=seed), test=False) for seed in (0, 1))
+    for job in (first, second):
+        assert run_job("builtin", store, job) == ""
+    assert store.load_training(first).peak == 12_345
+    assert store.load_training(second).peak is None  # this run has used no more than the first
 
 
 def test_a_long_job_continues_after_a_kill_to_the_same_result(store, tmp_path, monkeypatch):
@@ -140,6 +143,15 @@ def test_a_long_job_continues_after_a_kill_to_the_same_result(store, tmp_path, m
     assert not store.checkpoint(job).exists()
     found, whole = (s.load_training(job).history for s in (store, expected))
     assert found.to_csv() == whole.to_csv()
+
+
+def test_a_damaged_checkpoint_is_replaced(store, monkeypatch):
+    job = TrainingJob(replace(SMALL, epochs=2), test=False)
+    monkeypatch.setattr(jobs, "_LONG", 0.0)
+    store.checkpoint(job).parent.mkdir()
+    store.checkpoint(job).write_bytes(b"damaged")
+    assert run_job("builtin", store, job) == ""
+    assert len(store.load_training(job).history.rows) == 3
 
 
 TIMING = TimingJob(16, 2, 3, batch_size=4, steps=2, rounds=1)

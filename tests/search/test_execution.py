@@ -141,6 +141,15 @@ def test_a_storage_belongs_to_one_search_of_a_name(tmp_path, options, words):
     assert len(run(storage=tmp_path / "trials.db", name="another", **options)) >= 1
 
 
+@pytest.mark.parametrize("name", ["{a}", "a?b", "50%25", "a#b", "a b"])
+def test_the_name_of_a_storage_may_have_any_characters(tmp_path, name):
+    (tmp_path / name).mkdir()
+    found = run(storage=tmp_path / name / "trials.db")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert "trials.db" in {path.name for path in (tmp_path / name).iterdir()}
+    assert run(storage=tmp_path / name / "trials.db") == found
+
+
 def test_the_seed_belongs_to_a_random_search_only(tmp_path):
     space = {"x": Uniform(0, 1, points=2)}
     run(space=space, storage=tmp_path / "trials.db", seed=1)

@@ -9,6 +9,23 @@ import sys
 
 import pytest
 
+from tinygrad_cifar.system import memory
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "expected"), [("4000", "1500", 2600), ("4000", "4200", 0), ("max", "1500", None)]
+)
+def test_the_limit_of_a_container_counts(tmp_path, limit, used, expected):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{used}\n")
+    (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 100\n")  # files in memory that can be dropped
+    assert memory._available_in_container(tmp_path) == expected
+
+
+def test_without_control_groups_there_is_no_limit(tmp_path):
+    assert memory._available_in_container(tmp_path) is None
+
+
 PROGRAM = """
 import resource
 

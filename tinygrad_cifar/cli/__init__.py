@@ -1,8 +1,8 @@
 """The command line: one module per command, and here the main parser and the error handling.
 
-Every error ends in a message of one sentence on the standard error, wrapped only on a terminal, and a nonzero exit
-status. The module of a command has
-``add_parser``, which adds its parser, and a function that runs it.
+Every error ends in a message of one sentence on the standard error, wrapped only on a terminal and in some cases
+followed by advice, and a nonzero exit status. The module of a command has ``add_parser``, which adds its parser, and a
+function that runs it.
 """
 
 from __future__ import annotations

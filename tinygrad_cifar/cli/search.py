@@ -160,7 +160,6 @@ def add_parser(commands: Subparsers) -> None:
     machines.add_argument(
         "--threads",
         type=int_in_range(1, _MAX_WORKERS),
-        default=1,
         metavar="N",
         help="BLAS threads of each of these processes (default: 1)",
     )
@@ -297,9 +296,11 @@ def _executor(options: argparse.Namespace) -> Iterator[tuple[Executor, int]]:
     """Open the executor of the trials, and yield it with the number of trials to run at once."""
     if options.scheduler is None:
         count = options.workers or usable_cores()
-        with ProcessExecutor(count, threads=options.threads) as processes:
+        with ProcessExecutor(count, threads=options.threads or 1) as processes:
             yield processes, count
         return
+    if options.threads:
+        raise UsageError("--threads is for processes of this machine; set their number where the Dask workers start")
     distributed = import_optional("distributed")
     try:
         client = distributed.Client(options.scheduler, timeout=_SECONDS_TO_CONNECT)

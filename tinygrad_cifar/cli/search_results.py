@@ -51,10 +51,10 @@ def write_results(
     _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")  # identifies the other files
     _save(out / table, to_csv(report))
     if report.best is None:
-        raise CommandError(
-            f"no trial is complete: {describe_incomplete(report)}; choose other ranges (--vary), and another --out or "
-            "--name"
-        )
+        remedy = "choose other ranges (--vary), and another --out or --name"
+        if any(trial.state == "failed" for trial in report.trials):
+            remedy = "correct the cause, and repeat the command, which runs the failed trials again"
+        raise CommandError(f"no trial is complete: {describe_incomplete(report)}; {remedy}")
     files = [table, numbers]
     details = f"{dataset.name}: {objective.model}, {counted(len(report.trials), 'trial')}"
     if options.figures and _draw(out / image, report, details):

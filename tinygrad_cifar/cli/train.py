@@ -41,12 +41,12 @@ from tinygrad_cifar.course.model_files import save_model
 from tinygrad_cifar.course.models import Patchify
 from tinygrad_cifar.course.preparation import Prepared, prepare, split_dataset
 from tinygrad_cifar.course.progress import show_steps
-from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, run, save_result
+from tinygrad_cifar.course.runs import Result, build_schedule, check_resumable, initial_model, run, save_result
 from tinygrad_cifar.course.setting_fields import option_of
 from tinygrad_cifar.course.settings import MODELS, Settings, describe
 from tinygrad_cifar.course.training import ResumeError, TrainingDiverged, read_divergence
 from tinygrad_cifar.data import Dataset, load_dataset
-from tinygrad_cifar.system import blas as machine
+from tinygrad_cifar.system import blas
 from tinygrad_cifar.system.checkpoints import CheckpointError
 from tinygrad_cifar.system.identity import require_same
 
@@ -121,7 +121,10 @@ def train(options: argparse.Namespace) -> int:
     with lock_folder(out):
         if _is_finished(out, options):  # by another command, meanwhile
             return _report_finished(out, settings, dataset)
-        _clear(out, everything=options.overwrite and any((out / name).exists() for name in (RESULT, CHECKPOINT)))
+        replaces = options.overwrite and any((out / name).exists() for name in (RESULT, CHECKPOINT))
+        if replaces:
+            initial_model(settings, prepared)  # raises what the new run would, before the other one is deleted
+        _clear(out, everything=replaces)
         return _run(out, settings, prepared, draw=options.figures)
 
 
@@ -242,7 +245,7 @@ def _report_finished(out: Path, settings: Settings, dataset: Dataset) -> int:
 
 def _print_header(settings: Settings, dataset: Dataset) -> None:
     """Print machine, data and settings, before the preprocessing, which can take half a minute."""
-    for line in (str(machine.runtime()), f"{dataset.name}: {_format_sizes(settings, dataset)}", describe(settings)):
+    for line in (str(blas.runtime()), f"{dataset.name}: {_format_sizes(settings, dataset)}", describe(settings)):
         print(wrapped(line), flush=True)
     if settings.preprocessing == "whiten":
         print("whitening the images ...", flush=True)
@@ -255,11 +258,15 @@ def _format_sizes(settings: Settings, dataset: Dataset) -> str:
 
 
 def _format_metrics(content: dict[str, Any]) -> str:
-    has_views = Settings.from_json(content["settings"]).views != "one"
-    of_one_view = "train, one view" if has_views else "train"  # the others are of all views
+    settings = Settings.from_json(content["settings"])
+    train = "train"
+    if settings.model == "convnet" and content.get("train_images"):  # not in results of earlier versions
+        train += f", first {content['train_images']:,}"
+    if settings.views != "one":  # the others are of all views
+        train += ", one view"
     rows = [
         [
-            of_one_view if part == "train" else part,
+            train if part == "train" else part,
             f"{content[f'{part}_accuracy']:.2%}",
             *(f"{content[f'{part}_{quantity}']:.4f}" for quantity in ("loss", "cost")),
         ]

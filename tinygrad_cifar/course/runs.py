@@ -61,7 +61,7 @@ class Result:
         The trained model.
     history : History
     train : Metrics
-        Metrics on the training images.
+        Metrics on the training images; of ``convnet`` on the first 2,000, as in the history.
     validation : Metrics
         Metrics on the validation images; None without any.
     test : Metrics
@@ -70,6 +70,8 @@ class Result:
         Wall-clock time of the training; see :class:`~tinygrad_cifar.course.training.History`.
     test_scores : ndarray, shape (images, classes)
         Scores of the test images; None if they were not evaluated.
+    train_images : int
+        Number of the training images on which the model was measured.
     """
 
     settings: Settings
@@ -80,6 +82,7 @@ class Result:
     test: Metrics | None
     seconds: float
     test_scores: Array | None = field(default=None, repr=False, compare=False)
+    train_images: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return settings and metrics as a dictionary that can be serialised as JSON; accuracies are from 0 to 1."""
@@ -88,6 +91,7 @@ class Result:
             for quantity in ("accuracy", "loss", "cost"):
                 content[f"{name}_{quantity}"] = None if metrics is None else getattr(metrics, quantity)
         return content | {
+            "train_images": self.train_images,
             "steps": self.history.rows[-1].step,
             "stopped_early": self.history.stopped_early,
             "seconds": round(self.seconds, 3),
@@ -240,6 +244,31 @@ def _muon(settings: Settings, model: models.Classifier, schedule: schedules.Sche
     return Combined(Muon(inner, schedule, momentum=momentum, iterations=3, weight_decay=decay), rest)
 
 
+def initial_model(settings: Settings, prepared: Prepared) -> models.Classifier:
+    """Return the model of a run before its training.
+
+    Raises
+    ------
+    SettingsError
+        If a step of the training needs more memory than there is.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.data import builtin_dataset
+    >>> from tinygrad_cifar.course.preparation import prepare
+    >>> from tinygrad_cifar.course.runs import initial_model
+    >>> from tinygrad_cifar.course.settings import Settings
+    >>> settings = Settings(train_size=100)
+    >>> type(initial_model(settings, prepare(builtin_dataset(), settings))).__name__
+    'SoftmaxRegression'
+    """
+    model = build_model(settings, prepared.preprocessing.features, len(prepared.dataset.class_names))
+    if isinstance(model, ConvNet):
+        model.initialise_from(prepared.train[0])
+        require_memory(model, *prepared.train, settings.batch_size)
+    return model
+
+
 def run(
     settings: Settings,
     prepared: Prepared,
@@ -289,11 +318,8 @@ def run(
     True
     """
     labels = prepared.images.labels
-    model = build_model(settings, prepared.preprocessing.features, len(prepared.dataset.class_names))
+    model = initial_model(settings, prepared)
     optimiser = build_optimiser(settings, model, -(-len(labels) // settings.batch_size))
-    if isinstance(model, ConvNet):
-        model.initialise_from(prepared.train[0])
-        require_memory(model, *prepared.train, settings.batch_size)
     measured = _measured(prepared.train, settings)
     augmentation = _Augmentation(settings, prepared.preprocessing) if settings.flip or settings.shift else None
     history = fit(
@@ -330,6 +356,7 @@ def run(
         test_metrics,
         history.seconds,
         test_scores,
+        len(measured[1]),
     )
 
 

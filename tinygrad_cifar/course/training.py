@@ -78,7 +78,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         autoencoder. Or the batches themselves, each a pair (inputs, targets): a list, another iterable, or a function
         that is called with the random generator for each epoch and returns its batches.
     validation : (X, labels), optional
-        Validation images, used for measurements only.
+        Validation images, used for measurements and for early stopping (``patience``), not for updates.
     epochs : int
         Number of passes over the training images.
     batch_size : int

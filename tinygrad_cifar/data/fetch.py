@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from tinygrad_cifar.data.cifar10 import MAX_FILE_BYTES, PYTHON_VERSION, read_cifar10
 from tinygrad_cifar.data.dataset import DataError
+from tinygrad_cifar.system.locks import FolderInUseError, exclusive_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,11 +105,15 @@ def fetch_cifar10(
     target, is_present = _target(folder)
     if is_present:
         return target
-    part = folder / f"{ARCHIVE}.part"
-    _Download(part, md5, size, progress).download(mirrors)
-    _unpack(part, target)
-    with _translate_os_errors(part):
-        part.unlink()
+    with _locked(folder):
+        target, is_present = _target(folder)  # by another process, meanwhile
+        if is_present:
+            return target
+        part = folder / f"{ARCHIVE}.part"
+        _Download(part, md5, size, progress).download(mirrors)
+        _unpack(part, target)
+        with _translate_os_errors(part):
+            part.unlink()
     return target
 
 
@@ -160,7 +165,10 @@ def unpack_cifar10(
             f"{archive} must be {ARCHIVE}, with the MD5 digest {md5}; the digest of this file is {digest}: download it "
             "again"
         )
-    _unpack(archive, target)
+    with _locked(target.parent):
+        target, is_present = _target(Path(folder))  # by another process, meanwhile
+        if not is_present:
+            _unpack(archive, target)
     return target
 
 
@@ -178,6 +186,15 @@ def _target(folder: Path) -> tuple[Path, bool]:
     if is_present:
         _check_present(target)
     return target, is_present
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        with exclusive_lock(folder):
+            yield
+    except FolderInUseError as error:
+        raise DataError(f"{folder} is in use by another process; wait until it has fetched the data") from error
 
 
 def _digest(path: Path) -> str:

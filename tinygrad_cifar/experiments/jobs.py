@@ -1,7 +1,7 @@
 """The function that a worker runs for a job, such as a training run, whose outcome is saved atomically.
 
-An outcome that is there is not computed again, so a command that was stopped or killed continues where it was; a long
-run continues from its last epoch, with the same bits.
+An outcome that is there is not computed again. A long run that was stopped or killed resumes from its last epoch, with
+a bit-for-bit identical result.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import time
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.evaluation import count_pairs
 from tinygrad_cifar.course.models import Patchify, Perceptron
-from tinygrad_cifar.course.preparation import Prepared, data_settings, prepare
+from tinygrad_cifar.course.preparation import Prepared, check_sizes, data_settings, prepare
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings
+from tinygrad_cifar.course.training import ResumeError
 from tinygrad_cifar.data import Dataset, Preprocessing, load_dataset
 from tinygrad_cifar.engine.backprop import grad
 from tinygrad_cifar.engine.gradcheck import relative_errors
@@ -83,10 +84,16 @@ def _time(job: TimingJob, source: str) -> tuple[dict[str, Array], dict[str, Any]
 
 def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict[str, Array], dict[str, Any]]:
     prepared = _prepared(source, data_settings(job.settings))
-    started = time.process_time()
+    check_sizes(prepared.dataset, job.settings)
+    cpu, elapsed, peak = time.process_time(), time.perf_counter(), peak_bytes()
     if checkpoint is not None:
         checkpoint.parent.mkdir(exist_ok=True)
-    result = run(job.settings, prepared, test=job.test, checkpoint=checkpoint)
+    try:
+        result = run(job.settings, prepared, test=job.test, checkpoint=checkpoint)
+    except ResumeError:  # a checkpoint that is damaged, or of another version
+        cast(Path, checkpoint).unlink()
+        result = run(job.settings, prepared, test=job.test, checkpoint=checkpoint)
+    cpu, elapsed = time.process_time() - cpu, time.perf_counter() - elapsed
     arrays: dict[str, Array] = {}
     if result.test_scores is not None:
         arrays |= _predictions(result.test_scores, prepared.dataset)
@@ -102,10 +109,15 @@ def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict
     text = {
         "scores": result.to_json(),
         "rows": [row.to_list() for row in result.history.rows],
-        "cpu": time.process_time() - started,
-        "peak": peak_bytes(),
+        "cpu": cpu + max(0.0, result.seconds - elapsed),  # earlier sessions of a resumed run: at least one core each
+        "peak": _raised(peak, peak_bytes()),
     }
     return arrays, text
+
+
+def _raised(before: int | None, after: int | None) -> int | None:
+    """Return the peak of the memory of this process; None if an earlier job of the process reached it."""
+    return after if before is None or after is None or after > before else None
 
 
 def _predictions(scores: Array, dataset: Dataset) -> dict[str, Array]:
@@ -138,7 +150,7 @@ def _error_matrix(check: ReportCheck) -> dict[str, Array]:
     return {"errors": relative_errors(first.analytic, first.one_sided)}
 
 
-@lru_cache(maxsize=2)  # at most 0.8 GB each, in float32
+@lru_cache(maxsize=1)  # up to 0.8 GB in float32
 def _prepared(source: str, settings: Settings) -> Prepared:
     return prepare(_dataset(source), settings)
 

@@ -50,7 +50,7 @@ class TrainingOutcome:
     cpu : float
         Processor time in seconds.
     peak : int, optional
-        Largest memory of the process in bytes; None if it was not measured.
+        Largest memory of the process in bytes; None if it was not measured, or if an earlier run of the process had it.
     """
 
     result: dict[str, Any]

@@ -11,6 +11,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -208,7 +209,7 @@ def _warn_about_foreign_files(study: Study) -> None:
             try:
                 study.outcomes.require(job)
             except OutcomeError as error:
-                _LOG.warning("%s: ignored; the run will be repeated", error)
+                _LOG.warning("%s: ignored; the run is repeated if its experiment is named", error)
 
 
 def _check_identity(out: Path, dataset: Dataset) -> None:
@@ -329,7 +330,10 @@ def _draw(study: Study, results: Sequence[Results], executor: ProcessExecutor) -
         result.experiment.name: executor.submit(_draw_experiment, study, result.experiment.name)
         for result in sorted(results, key=lambda result: -len(result.experiment.figures))
     }
-    return {name: future.result() for name, future in futures.items()}
+    try:
+        return {name: future.result() for name, future in futures.items()}
+    except BrokenProcessPool as error:
+        raise ReproductionError(f"a worker was lost while it drew the figures; {_REMEDY}") from error
 
 
 def _draw_experiment(study: Study, name: str) -> list[Image]:

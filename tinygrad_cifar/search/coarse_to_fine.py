@@ -35,7 +35,7 @@ class Finalist:
     params : dict
         The point, without its seed.
     values : tuple of float
-        Values of the objective, one for each seed.
+        Values of the objective, in the order of the seeds.
     """
 
     params: Point
@@ -205,7 +205,7 @@ def coarse_to_fine(  # noqa: PLR0913 (keyword-only)
             new = [point for point in chosen if all(point != f.params for f in known)]
             repeats = [{**point, "seed": s} for point in new for s in seeds[1:]]
             repeated = run(repeats, name=f"{label}, finalists") if repeats else []
-            found = _make_finalists(new, repeated, len(seeds) - 1)
+            found = _make_finalists(new, repeated, seeds[1:])
             final = sorted([*known, *found], key=lambda f: -f.mean)
             if not final:
                 raise SearchError(f"no finalist of {label} is complete with all of the seeds {list(seeds[1:])}")
@@ -265,13 +265,14 @@ def _all_finalists(rounds: Sequence[Round]) -> list[Finalist]:
     return gathered
 
 
-def _make_finalists(chosen: Sequence[Point], trials: Sequence[Trial], repeats: int) -> list[Finalist]:
+def _make_finalists(chosen: Sequence[Point], trials: Sequence[Trial], seeds: Sequence[int]) -> list[Finalist]:
     """Return the points for which the runs with all seeds are complete."""
     gathered = []
     for point in chosen:
-        values = [t.value for t in trials if t.state == "complete" and _without_seed(t.params) == point]
-        if len(values) == repeats:
-            gathered.append(Finalist(point, tuple(values)))
+        complete = [t for t in trials if t.state == "complete" and _without_seed(t.params) == point]
+        values = {t.params["seed"]: t.value for t in complete}
+        if values.keys() == set(seeds):
+            gathered.append(Finalist(point, tuple(values[seed] for seed in seeds)))
     return gathered
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
-from tinygrad_cifar.course.preparation import Prepared, data_settings, preprocess_split, split_dataset
+from tinygrad_cifar.course.preparation import Prepared, check_sizes, data_settings, preprocess_split, split_dataset
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.data import load_dataset
@@ -104,8 +104,7 @@ def _prepared(source: str, settings: Settings) -> Prepared:
     """Return the preprocessed data, cached for all settings that share it."""
     with _DATA_LOCK:
         prepared = _prepare_without_test(source, data_settings(settings))
-    if settings.batch_size > len(prepared.images):
-        split_dataset(prepared.dataset, settings)  # raises the error
+    check_sizes(prepared.dataset, settings)
     return prepared
 
 

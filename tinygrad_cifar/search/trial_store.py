@@ -17,7 +17,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any, Literal
 
 from tinygrad_cifar.search.space import (
@@ -328,24 +330,19 @@ class TrialStore:
     def _open(self) -> Any:
         if self._path is None:
             return None
-        # With a write-ahead log and without waiting for the disk at each of Optuna's many small changes, a trial costs
-        # milliseconds. A power failure can lose the last trials, which are then run again.
-        with closing(sqlite3.connect(self._path)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-        storage = self._optuna.storages.RDBStorage(f"sqlite:///{self._path.as_posix()}")
-        import_optional("sqlalchemy").event.listen(storage.engine, "connect", _set_synchronous_normal)
-        storage.engine.dispose()  # close the connections made before the listener was added
-        return storage
+        # Optuna and SQLAlchemy interpret some characters of a URL, so the path is not part of it.
+        options = {"creator": partial(_connect, self._path)}
+        return self._optuna.storages.RDBStorage("sqlite:///search.db", engine_kwargs=options)
 
     @contextmanager
     def _access(self) -> Iterator[None]:
-        """Use the storage: its errors are raised as :class:`SearchError`, and Ctrl-C takes effect afterwards."""
+        """Use the storage: its errors are raised as :class:`SearchError`, and signals take effect afterwards."""
         if self._path is None:
             yield
             return
         try:
             # Raised in a finaliser of SQLAlchemy, KeyboardInterrupt would be lost.
-            with deferred_interrupt():
+            with deferred_interrupt(), deferred_interrupt(SIGTERM):
                 yield
         except (OSError, sqlite3.Error, self._optuna.exceptions.OptunaError, self._database_error) as error:
             raise _unusable(self._path, _first_cause(error)) from error
@@ -362,5 +359,13 @@ def _format_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**identity, "space": format_space_json(identity["space"])}
 
 
-def _set_synchronous_normal(connection: sqlite3.Connection, _record: object) -> None:
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the database.
+
+    With a write-ahead log and without waiting for the disk at each of Optuna's many small changes, a trial costs
+    milliseconds. A power failure can lose the last trials, which are then run again.
+    """
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    return connection

@@ -1,4 +1,4 @@
-"""Ctrl-C that takes effect after a block of code, so that the block is carried out as a whole."""
+"""Ctrl-C, or another signal, that takes effect after a block of code, which is so carried out as a whole."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ except ImportError:  # another interpreter
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[None]:
-    """Carry out a block as a whole: KeyboardInterrupt is raised after it.
+def deferred_interrupt(number: int = SIGINT) -> Iterator[None]:
+    """Carry out a block as a whole: the handler of the signal, which raises KeyboardInterrupt, is called after it.
 
-    Only the main thread receives it, so in other threads nothing is done.
+    Only the main thread receives signals, so in other threads nothing is done.
     """
-    before = getsignal(SIGINT)
+    before = getsignal(number)
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield
         return
     interrupts: list[int] = []
-    signal(SIGINT, lambda number, _: interrupts.append(number))
+    signal(number, lambda received, _: interrupts.append(received))
     try:
         yield
     finally:
-        signal(SIGINT, before)
+        signal(number, before)
     if interrupts:
-        raise_signal(SIGINT)
+        raise_signal(number)

@@ -13,7 +13,7 @@ _LARGEST_KEPT = 33_000_000  # bytes; glibc takes up to 2**25, with the header an
 
 
 def available_bytes() -> int | None:
-    """Return the bytes that the system can give to a new process without swapping; None if it does not say.
+    """Return the bytes that the system, or its limit for this container, still allows; None if it does not say.
 
     Linux overcommits memory: it grants an array that does not fit, and stops the process when the array is written.
 
@@ -30,7 +30,23 @@ def available_bytes() -> int | None:
         return None
     entries = dict(line.split(":", 1) for line in lines if ":" in line)
     fields = entries.get("MemAvailable", "").split()
-    return int(fields[0]) * _BYTES_PER_KIB if fields and fields[0].isdigit() else None
+    available = int(fields[0]) * _BYTES_PER_KIB if fields and fields[0].isdigit() else None
+    limits = [n for n in (available, _available_in_container(Path("/sys/fs/cgroup"))) if n is not None]
+    return min(limits, default=None)
+
+
+def _available_in_container(group: Path) -> int | None:
+    """Return what the limit of a control group of Linux leaves; None without a limit."""
+    try:
+        limit, used, statistics = (
+            (group / name).read_text().strip() for name in ("memory.max", "memory.current", "memory.stat")
+        )
+    except OSError:
+        return None
+    if not limit.isdigit():
+        return None
+    cached = dict(line.split() for line in statistics.splitlines()).get("inactive_file", "0")  # can be reclaimed
+    return max(0, int(limit) - int(used) + int(cached))
 
 
 def peak_bytes() -> int | None:
