@@ -37,7 +37,7 @@ from tinygrad_cifar.cli.common import (
 from tinygrad_cifar.cli.parser import RenamedOption
 from tinygrad_cifar.cli.search_objective import TrainObjective, check_points
 from tinygrad_cifar.cli.search_report import SearchReport
-from tinygrad_cifar.cli.search_results import DEFAULT_NAME, NUMBERS, PICTURE, TABLE, output_name, write_results
+from tinygrad_cifar.cli.search_results import DEFAULT_NAME, FIGURE, TRIALS_CSV, TRIALS_JSON, output_name, write_results
 from tinygrad_cifar.cli.settings import (
     SYNONYMS,
     add_settings,
@@ -91,8 +91,8 @@ examples:
   tinygrad-cifar search two-layer --vary lam=log:1e-5:0.1:8 \\
     --coarse-to-fine --out runs/lambda
 
-The results are written to {TABLE}, {NUMBERS}, {PICTURE} and the storage,
-{STORAGE}, in DIR; with --name rates, to rates-{TABLE} and so on.
+The results are written to {TRIALS_CSV}, {TRIALS_JSON}, {FIGURE} and the storage,
+{STORAGE}, in DIR; with --name rates, to rates-{TRIALS_CSV} and so on.
 """
 
 
@@ -275,10 +275,10 @@ def _check_space(space: Space, sampler: str, options: argparse.Namespace) -> Non
 
 def _check_files(options: argparse.Namespace) -> None:
     """Raise an error if the files of the results would replace files that are not those of a search."""
-    files = (TABLE, NUMBERS, *([PICTURE] if options.figures else []))
+    files = (TRIALS_CSV, TRIALS_JSON, *([FIGURE] if options.figures else []))
     names = [output_name(options.name, file) for file in files]
     check_no_folders(options.out, names, work="search")
-    if not _has_results(options.out / output_name(options.name, NUMBERS)):
+    if not _has_results(options.out / output_name(options.name, TRIALS_JSON)):
         check_foreign_files(options.out, names, work="search", remedy="move the files")
 
 

@@ -30,7 +30,7 @@ from tinygrad_cifar.data import Dataset
 from tinygrad_cifar.search import Point, Value
 from tinygrad_cifar.system.files import atomic_write
 
-TABLE, NUMBERS, PICTURE = "trials.csv", "trials.json", "search.png"
+TRIALS_CSV, TRIALS_JSON, FIGURE = "trials.csv", "trials.json", "search.png"
 DEFAULT_NAME = "search"
 
 
@@ -45,7 +45,9 @@ def write_results(
         If no trial is complete; the files of the trials are written nevertheless.
     """
     out = options.out
-    table, numbers, image, repeated = (output_name(options.name, file) for file in (TABLE, NUMBERS, PICTURE, "best"))
+    table, numbers, image, repeated = (
+        output_name(options.name, file) for file in (TRIALS_CSV, TRIALS_JSON, FIGURE, "best")
+    )
     given = {} if report.best is None else _settings_of_best(objective, report.best[0], report)
     content = _to_json(objective, report, dataset, given, sampler)
     _save(out / numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")  # identifies the other files
@@ -55,16 +57,16 @@ def write_results(
         if any(trial.state == "failed" for trial in report.trials):
             remedy = "correct the cause, and repeat the command, which runs the failed trials again"
         raise CommandError(f"no trial is complete: {describe_incomplete(report)}; {remedy}")
-    files = [table, numbers]
+    written = [table, numbers]
     details = f"{dataset.name}: {objective.model}, {counted(len(report.trials), 'trial')}"
     if options.figures and _draw(out / image, report, details):
-        files.append(image)
+        written.append(image)
     _print_ranking(report, options.trials)
     which = ""
     if report.refined is not None:
         which = f" with seed {given['seed']}, one of the {len(report.refined.best.values)} seeds of its mean"
     print(f"To repeat the best{which}:\n{_command(objective, given, out / repeated)}\n")
-    print(wrapped(f"{out}: {' '.join(files)}"))
+    print(wrapped(f"{out}: {' '.join(written)}"))
 
 
 def _print_ranking(report: SearchReport, wanted: int | None) -> None:
