@@ -104,8 +104,8 @@ all "not known". Of 57 pairs of mistakes, the first sentence named one in 52, an
 answer took 1.7 s of processor time.
 
 Mistakes of other kinds are more often "not known": then the table still says which parameters are right, and from which
-layer on they are wrong. In a clone of the repository, with the extra `test`, `python -m tests.evidence.hand_derived
---set held-out` asks the doctor about the 726 again, as it is now.
+layer on they are wrong. In a clone of the repository, with the extra `test`,
+`python -m tests.evidence.hand_derived --set held-out` asks the doctor about the 726 again, as it is now.
 """
 
 
