@@ -230,7 +230,7 @@ PUBLISHED = {
     "record": "fef3fd8bd5f3c006",
     "patchify": "ac97e440800dc309",
     "fully-connected": "446241d0b37f998e",
-    "convnet": "de4b385718aa5794",
+    "convnet": "cf92d7870cd6138d",
 }
 
 
