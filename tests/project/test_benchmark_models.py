@@ -282,7 +282,7 @@ def test_a_row_that_misses_its_goal_says_where_the_time_goes() -> None:
     missed, met = ("\n".join(measurement._block(_timed("arrays", "b", by_hand, 2.0))) for by_hand in (0.8, 1.0))
     assert "where the time goes: computing the forward pass 30%, recording it 10%," in missed
     assert "backward pass 60%" in missed
-    assert "while they are being watched: matmul, forward 50%, VJP of" in missed
+    assert "measured with the profiler: matmul, forward 50%, VJP of" in missed
     assert "where the time goes" not in met
 
 
