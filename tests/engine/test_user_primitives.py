@@ -468,6 +468,8 @@ def test_a_recorded_first_input_without_a_vjp_is_named():
     with pytest.raises(TypeError, match=r"product_with_second_vjp: x has no VJP, so it must not be .* x.detach\(\)"):
         product(leaf(1.0), leaf(2.0))
     assert product(leaf(1.0).detach(), leaf(2.0)).item() == 2.0
+    with tg.no_grad():
+        assert product(leaf(1.0), leaf(2.0)).item() == 2.0
 
 
 def test_a_primitive_of_two_inputs_takes_lists():

@@ -267,7 +267,7 @@ ENGINE_FAULTS = {
         "A is None and B is None",
     ),
     "records under no_grad (the general form)": EngineFault(
-        "engine.application", "apply_with_aux", "A and (B is None or B.C)", "A"
+        "engine.application", "apply_with_aux", "A is None or A.B", "True"
     ),
     "does not restore the mode after an exception": EngineFault(
         "engine.modes", "ModeContext.__exit__", "A in B", "A in B and _[0] is None"

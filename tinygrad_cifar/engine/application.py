@@ -44,12 +44,14 @@ def apply_with_aux(op: Primitive, arguments: tuple[Any, ...]) -> tuple[Any, Any]
         return op.forward(*arguments) if op.aux is not None else (op.forward(*arguments), None)
 
     # Take the arrays out of the values. An input that has a VJP and needs a gradient is a parent of the result.
+    mode = current_mode()
+    is_recording = mode is None or mode.recording
     operands: list[Any] = []
     parents = []
     for i, (x, vjp) in enumerate(zip(inputs, vjps, strict=True)):
         if isinstance(x, Value):
             operands.append(x._array)
-            if x._node is not None:
+            if x._node is not None and is_recording:
                 if vjp is not None:
                     parents.append((i, x._node, vjp))
                 elif op.vjps:
@@ -65,8 +67,7 @@ def apply_with_aux(op: Primitive, arguments: tuple[Any, ...]) -> tuple[Any, Any]
     out._node = None
 
     # Record one edge for each parent, with the arrays that its VJP declares.
-    mode = current_mode()
-    if parents and (mode is None or mode.recording):
+    if parents:
         names = op.inputs[:1] * len(inputs) if op.variadic else op.inputs
         own = [
             a if isinstance(x, Value) or name not in op.saved else copy_arrays(a)
