@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as npst
 
 import tinygrad_cifar as tg
 from tests.support.tensors import variable
-from tinygrad_cifar import Tensor, grad
+from tinygrad_cifar import Tensor, functional, grad
 from tinygrad_cifar.nn import functional as F
 
 far = st.floats(-1e4, 1e4)
@@ -261,6 +261,29 @@ def test_mean_is_correct_if_the_sum_overflows(dtype):
     x = tg.Tensor(np.full(100, 1000, dtype), requires_grad=True)
     assert (x.mean().item(), x.mean().dtype, x.var().item()) == (1000, dtype, 0)
     np.testing.assert_allclose(tg.grad(x.mean(), x).data, 0.01, rtol=1e-3)
+
+
+MANY = {
+    "cov": (tg.cov, 70_000),
+    "log_softmax": (functional.log_softmax, 70_000),
+    "logsumexp": (tg.logsumexp, 70_000),
+    "nanmean": (tg.nanmean, 70_000),
+    "nanstd": (tg.nanstd, 70_000),
+    "nanvar": (tg.nanvar, 70_000),
+    "norm": (tg.norm, 70_000),
+    "softmax": (tg.softmax, 70_000),
+    "l2_penalty": (lambda x: functional.l2_penalty([x], 0.01), 70_000),
+    "hinge": (lambda x: functional.hinge(x.reshape(-1, 10), np.zeros(x.size // 10, int)), 700_000),
+}
+
+
+@pytest.mark.parametrize(("function", "size"), MANY.values(), ids=MANY)
+def test_functions_of_many_float16_numbers_do_not_overflow(function, size):
+    numbers = np.where(np.arange(size) % 2, 1.5, 0.5)
+    half, single = (Tensor(numbers, dtype=kind, requires_grad=True) for kind in (np.float16, np.float32))
+    np.testing.assert_allclose(function(half).data, function(single).data, rtol=2e-3, atol=1e-6)
+    gradients = [grad(tg.mean(function(x)), x).data for x in (half, single)]
+    np.testing.assert_allclose(*gradients, rtol=0.02, atol=1e-6)
 
 
 def test_hessian_of_the_norm_at_zero_is_zero():

@@ -99,6 +99,15 @@ def test_the_arrays_that_are_freed_are_those_that_the_memory_loses(result):
             assert before["level"][0] - step["level"][0] == sum(map(int, sizes)), step["title"]
 
 
+def test_a_result_of_several_elements_needs_a_gradient(tmp_path):
+    x = variable([1.0, 2.0])
+    y = x * 2
+    with pytest.raises(ValueError, match=r"make it with graph\(result, gradient=...\), an array of shape \(2,\)"):
+        tg.graph(y).to_html(tmp_path / "page.html")
+    tg.graph(y, gradient=[1.0, 3.0]).to_html(tmp_path / "page.html")
+    assert named(steps_of((tmp_path / "page.html").read_text())[-1], "gradient of x")["cells"] == [["2", "6"]]
+
+
 def test_large_arrays_are_shown_by_their_range(tmp_path):
     x = variable(np.arange(1000.0))
     loss = x.sum()

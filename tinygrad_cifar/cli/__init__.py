@@ -130,7 +130,7 @@ def _format_error(error: Exception) -> str:
             return f"the output cannot be written ({reason})"
         return f"{error.filename}: {reason}" if error.filename else reason
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error or 'allocation failed'}); try a smaller model or --dtype float32"
+        return f"not enough memory ({error or 'allocation failed'}); try a smaller model or batch"
     return f"unexpected {type(error).__name__} ({error}): internal error; set {DEBUG}=1 for a traceback"
 
 

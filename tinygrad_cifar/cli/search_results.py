@@ -66,7 +66,7 @@ def write_results(
     if report.refined is not None:
         which = f" with seed {given['seed']}, one of the {len(report.refined.best.values)} seeds of its mean"
     print(f"To repeat the best{which}:\n{_command(objective, given, out / repeated)}\n")
-    print(wrapped(f"{out}: {' '.join(written)}"))
+    print(wrapped(f"{out}: {' '.join(map(shlex.quote, written))}"))
 
 
 def _print_ranking(report: SearchReport, wanted: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -243,6 +244,11 @@ class Graph(ReadOnly):
             )
         cotangents = {node: node.cotangent for node in self.nodes if node.cotangent is not None}
         if not cotangents or any(node.is_freed for node in self.operations):
+            if math.prod(self.result.shape) != 1:
+                raise ValueError(
+                    "to_html: the result must have one element, or the view its cotangents; make it with "
+                    f"graph(result, gradient=...), an array of shape {self.result.shape}"
+                )
             cotangents = self.cotangents()
         text = write_page(self.nodes, cotangents)
         with atomic_write(Path(path)) as file:
@@ -311,7 +317,7 @@ def graph(
         If True, a backward pass over the view computes the derivative of the result with respect to each node, and the
         view keeps them. Default: False.
     gradient : array_like, optional
-        Cotangent of the result for that pass. Default: 1, for a result with one element.
+        Cotangent of the result for that pass, which it implies. Default: 1, for a result with one element.
 
     Raises
     ------
@@ -345,7 +351,7 @@ def graph(
             "(was it computed under no_grad, or from detached tensors?)"
         )
     view = Graph(make_nodes(start, sys._getframe(1), modules), start)
-    if cotangents:
+    if cotangents or gradient is not None:
         for node, g in view.cotangents(gradient).items():
             node._cotangent.append(g)
     return view

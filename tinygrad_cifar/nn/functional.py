@@ -384,6 +384,8 @@ def hinge(scores: TensorLike, labels: Any, margin: float = 1.0) -> TensorLike:
     batch, classes = _check_scores("hinge", scores)
     labels = _check_labels("hinge", labels, classes, batch)
     scores = _as_floats(scores)
+    if scores.dtype == np.float16:  # sums over a batch overflow beyond 65,504
+        return ops.astype(hinge(ops.astype(scores, np.float32), labels, margin), np.float16)
     own = ops.getitem(scores, (np.arange(batch), labels))
     over = ops.relu(scores - ops.reshape(own, (batch, 1)) + margin)
     # The column of the label contributes exactly the margin, a constant.
@@ -443,7 +445,7 @@ def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
     Returns
     -------
     Tensor
-        The penalty; the float 0 if there are no weights.
+        The penalty, in float32 for weights in float16, whose sums overflow; the float 0 if there are no weights.
 
     Examples
     --------
@@ -454,7 +456,7 @@ def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
     """
     total: Any = 0.0
     for W in weights:
-        total = total + ops.sum(ops.square(W))
+        total = total + ops.sum(ops.square(ops.astype(W, np.float32) if W.dtype == np.float16 else W))
     return lam * total
 
 

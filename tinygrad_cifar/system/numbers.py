@@ -31,7 +31,7 @@ def check_count(name: str, number: Any, least: int = 1) -> None:
     ValueError: Conv2d: filters must be an integer of at least 1; got 0
     """
     message = f"{name} must be an integer of at least {least}; got {number!r:.40}"
-    if not isinstance(number, Integral):
+    if isinstance(number, bool) or not isinstance(number, Integral):
         raise (ValueError if isinstance(number, Real) else TypeError)(message)
     if number < least:
         raise ValueError(message)

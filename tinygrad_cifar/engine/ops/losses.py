@@ -43,7 +43,8 @@ _cross_entropy = primitive(
 
 
 def _normalize(positive: Any, axis: int) -> Any:
-    positive /= np.add.reduce(positive, axis=axis, keepdims=True)
+    dtype = np.float32 if positive.dtype == np.float16 else None  # sums of float16 overflow beyond 65,504
+    positive /= np.add.reduce(positive, axis=axis, keepdims=True, dtype=dtype)
     return positive
 
 

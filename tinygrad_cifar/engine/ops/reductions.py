@@ -16,7 +16,7 @@ from tinygrad_cifar.engine.blocked import row_sums, short_axes
 from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import _as_floats, multiply
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, astype, multiply
 from tinygrad_cifar.engine.ops.exponential import exp
 from tinygrad_cifar.engine.ops.indexing import _getitem
 from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate, stack
@@ -132,6 +132,8 @@ def _split_among_ties(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims:
 
 
 def _norm_forward(x: Any, axis: tuple[int, ...], keepdims: Any) -> Any:
+    if x.dtype == np.float16:
+        return _norm_forward(x.astype(np.float32), axis, keepdims).astype(np.float16)
     with np.errstate(over="ignore", under="ignore"):
         out = np.sqrt(np.add.reduce(np.square(x), axis=axis, keepdims=keepdims))
     if x.dtype.kind != "f" or not x.size or _squares_are_exact(out):
@@ -155,6 +157,8 @@ def _is_tied(x: Any, extreme: Any, axis: tuple[int, ...]) -> Any:
 
 
 def _log_sum_exp(x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    if x.dtype == np.float16:  # sums overflow beyond 65,504
+        return _log_sum_exp(x.astype(np.float32), axis, keepdims).astype(np.float16)
     shift = _finite_max(x, axis)
     powers = np.exp(x - shift)
     total = np.add.reduce(powers, axis=axis, keepdims=True)
@@ -188,6 +192,8 @@ def _softmax_weights(x: Any, axis: tuple[int, ...]) -> Any:
 
     Computed as ``exp(x - logsumexp(x))`` they would not sum to 1: near 10,000 a result has lost four digits.
     """
+    if x.dtype == np.float16:
+        return astype(_softmax_weights(astype(x, np.float32), axis), np.float16)
     powers = exp(x - _finite_max(unwrap_value(x), axis))
     total = _sum(powers, axis, True)
     return powers / (total + (total == 0))

@@ -297,9 +297,11 @@ def cov(
     if ddof is None:
         ddof = 0 if bias else 1
     count = _degrees_of_freedom("cov", rows, (1,), ddof)
+    is_half = rows.dtype == np.float16
+    rows = astype(rows, np.float32) if is_half else rows
     centred = rows - mean(rows, 1, True)
-    out = matmul(centred, transpose(centred)) / count
-    return squeeze(out)
+    out = squeeze(matmul(centred, transpose(centred)) / count)
+    return astype(out, np.float16) if is_half else out
 
 
 def _as_rows(x: Any, rowvar: bool) -> Any:
@@ -392,6 +394,8 @@ def nanmean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorL
     >>> tg.nanmean(tg.Tensor([1.0, float("nan"), 3.0]))
     Tensor(2.)
     """
+    if getattr(x, "dtype", None) == np.float16:
+        return astype(nanmean(astype(x, np.float32), axis, keepdims), np.float16)
     return nansum(x, axis, keepdims) / _number_present(x, axis, keepdims)
 
 
@@ -410,6 +414,8 @@ def nanvar(x: TensorLike, axis: Axis = None, *, ddof: int = 0, keepdims: bool = 
     >>> tg.nanvar(tg.Tensor([1.0, float("nan"), 3.0]))
     Tensor(1.)
     """
+    if getattr(x, "dtype", None) == np.float16:
+        return astype(nanvar(astype(x, np.float32), axis, ddof=ddof, keepdims=keepdims), np.float16)
     centred = where(np.isnan(unwrap_value(x)), 0, value_or_array(x) - nanmean(x, axis, True))
     count = _number_present(x, axis, keepdims) - ddof
     return sum(square(centred), axis, keepdims) / np.where(count > 0, count, np.nan)
@@ -430,6 +436,8 @@ def nanstd(x: TensorLike, axis: Axis = None, *, ddof: int = 0, keepdims: bool = 
     >>> tg.nanstd(tg.Tensor([1.0, float("nan"), 3.0]))
     Tensor(1.)
     """
+    if getattr(x, "dtype", None) == np.float16:
+        return astype(nanstd(astype(x, np.float32), axis, ddof=ddof, keepdims=keepdims), np.float16)
     centred = where(np.isnan(unwrap_value(x)), 0, value_or_array(x) - nanmean(x, axis, True))
     count = _number_present(x, axis, keepdims) - ddof
     return _norm(centred, normalize_axes("nanstd", x, axis), keepdims) / np.sqrt(np.where(count > 0, count, np.nan))
