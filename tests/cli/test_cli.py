@@ -472,6 +472,7 @@ def test_two_processes_do_not_reproduce_in_one_folder(tmp_path: Path, capsys: py
         *(["--validation-size", value] for value in ("-1", "10", "9999999")),
         *(["--momentum", value] for value in ("1", "-0.1", "nan")),
         *(["--shift", value] for value in ("-1", "32")),
+        *(["--cutout", value] for value in ("-1", "33")),
         ["--lam", "-1"],
         ["--lam", "nan"],
         ["--patience", "0"],

@@ -19,7 +19,7 @@ from tinygrad_cifar.course.convnet import ConvNet
 from tinygrad_cifar.course.preparation import prepare
 from tinygrad_cifar.course.settings import OLD_NAMES, Settings
 from tinygrad_cifar.data import Dataset, builtin_dataset
-from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror, weighted_views
+from tinygrad_cifar.data.augmentation import augment_cutout, augment_flip, augment_shift, mirror, weighted_views
 from tinygrad_cifar.data.batches import minibatches
 from tinygrad_cifar.nn.initialisers import Normal
 from tinygrad_cifar.nn.optim import SGD, AdaGrad, Adam, AdamW, Muon, RMSprop
@@ -300,7 +300,8 @@ def train_by_hand(settings) -> models.SoftmaxRegression:
     prepared = prepare(DATA, settings)
     model = runs.build_model(settings, 3072, 3)
     images, (X, labels) = prepared.images.images, prepared.train
-    augments = settings.flip or settings.shift > 0
+    augments = settings.flip or settings.shift > 0 or settings.cutout > 0
+    mean = images.mean(axis=0).round().astype(np.uint8)
     if settings.flip == "alternate":
         images = augment_flip(images, np.random.default_rng([settings.seed, 2]))
     rng = np.random.default_rng([settings.seed, 1])
@@ -313,6 +314,7 @@ def train_by_hand(settings) -> models.SoftmaxRegression:
                 pixels = (
                     augment_shift(pixels, rng, settings.shift, border=settings.border) if settings.shift else pixels
                 )
+                pixels = augment_cutout(pixels, rng, settings.cutout, fill=mean) if settings.cutout else pixels
                 inputs = prepared.preprocessing.apply(pixels, X.dtype)
             gradients = grad(model.loss(inputs, labels[batch]), list(model.parameters()))
             for parameter, gradient in zip(model.parameters(), gradients, strict=True):
@@ -329,6 +331,8 @@ def train_by_hand(settings) -> models.SoftmaxRegression:
         {"shuffle": True, "seed": 3, "lam": 0.1},
         {"shuffle": True, "shift": 1},
         {"shuffle": False, "flip": True},
+        {"shuffle": True, "cutout": 12},
+        {"shuffle": False, "flip": True, "shift": 2, "cutout": 5},
         {"shuffle": True, "flip": "alternate", "epochs": 3},
         {"shuffle": True, "flip": "alternate", "shift": 3, "border": "reflect"},
         {"shuffle": True, "flip": True, "shift": 2, "batch_size": 7, "dtype": "float32"},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_cifar.data import DataError
-from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror, weighted_views
+from tinygrad_cifar.data.augmentation import augment_cutout, augment_flip, augment_shift, mirror, weighted_views
 
 seeds = st.integers(0, 2**32)
 
@@ -65,12 +65,55 @@ def test_every_shift_occurs():
     assert np.unique(places, axis=0).tolist() == [[i, j] for i in range(14, 19) for j in range(14, 19)]
 
 
+@given(st.integers(0, 4), st.integers(0, 32), seeds)
+def test_cutout_fills_one_square_of_each_image(count, size, seed):
+    images = some_images(count)
+    mean = some_images(1, seed=1)[0].reshape(3, 32, 32)
+    filled = augment_cutout(images, np.random.default_rng(seed), size, fill=mean.ravel()).reshape(-1, 3, 32, 32)
+    for before, after in zip(images.reshape(-1, 3, 32, 32), filled, strict=True):
+        assert any(
+            (after == with_square(before, top, left, size, mean)).all()
+            for top in range(33 - size)
+            for left in range(33 - size)
+        )
+
+
+def with_square(picture: np.ndarray, top: int, left: int, size: int, fill: np.ndarray) -> np.ndarray:
+    square = np.s_[:, top : top + size, left : left + size]
+    expected = picture.copy()
+    expected[square] = fill[square]
+    return expected
+
+
+def test_cutout_fills_with_black_by_default():
+    assert not augment_cutout(some_images(2), 0, 32).any()
+
+
+def test_every_place_of_a_square_occurs():
+    filled = augment_cutout(np.full((2000, 3072), 255, np.uint8), 0, 28).reshape(-1, 3, 32, 32)
+    corners = [tuple(np.argwhere(image[0] == 0)[0]) for image in filled]
+    assert set(corners) == {(i, j) for i in range(5) for j in range(5)}
+
+
+@pytest.mark.parametrize("size", [-1, 33])
+def test_a_square_out_of_range_raises(size):
+    with pytest.raises(DataError, match=f"size must be from 0 to 32 pixels; got {size}"):
+        augment_cutout(some_images(2), 0, size)
+
+
+@pytest.mark.parametrize("fill", [np.zeros(3, np.uint8), np.zeros(3072), np.zeros((1, 3072), np.uint8)])
+def test_a_fill_that_is_not_an_image_raises(fill):
+    with pytest.raises(DataError, match=r"fill must be uint8 with the shape \(3072,\)"):
+        augment_cutout(some_images(2), 0, 4, fill=fill)
+
+
 @pytest.mark.parametrize(
     "augment",
     [
         augment_flip,
         lambda images, rng: augment_shift(images, rng, 4),
         lambda images, rng: augment_shift(images, rng, 4, border="reflect"),
+        lambda images, rng: augment_cutout(images, rng, 9),
         lambda images, _: mirror(images),
     ],
 )
@@ -107,7 +150,11 @@ def test_a_shift_out_of_range_raises(most):
 
 @pytest.mark.parametrize(
     "sample",
-    [lambda rng: augment_flip(some_images(8), rng), lambda rng: augment_shift(some_images(8), rng, 3)],
+    [
+        lambda rng: augment_flip(some_images(8), rng),
+        lambda rng: augment_shift(some_images(8), rng, 3),
+        lambda rng: augment_cutout(some_images(8), rng, 3),
+    ],
 )
 def test_an_integer_is_the_seed_of_a_generator(sample):
     assert (sample(5) == sample(np.random.default_rng(5))).all()

@@ -59,6 +59,7 @@ KINDS = {
         smoothing=0.2,
         flip="alternate",
         shift=1,
+        cutout=8,
         border="reflect",
         views="six",
         optimiser="muon",

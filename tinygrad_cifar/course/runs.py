@@ -24,8 +24,7 @@ from tinygrad_cifar.course.run_checkpoints import ResumeError, read_run
 from tinygrad_cifar.course.settings import ACTIVATIONS, INITIALISERS, LOSSES, OLD_NAMES, Settings
 from tinygrad_cifar.course.training import History, TrainingProgress, fit
 from tinygrad_cifar.data import Dataset, Split
-from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror
-from tinygrad_cifar.data.preprocess import Preprocessing
+from tinygrad_cifar.data.augmentation import augment_cutout, augment_flip, augment_shift, mirror
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import schedules
 from tinygrad_cifar.nn.optim import (
@@ -321,7 +320,7 @@ def run(
     model = initial_model(settings, prepared)
     optimiser = build_optimiser(settings, model, -(-len(labels) // settings.batch_size))
     measured = _measured(prepared.train, settings)
-    augmentation = _Augmentation(settings, prepared.preprocessing) if settings.flip or settings.shift else None
+    augmentation = _Augmentation(settings, prepared) if settings.flip or settings.shift or settings.cutout else None
     history = fit(
         model,
         optimiser,
@@ -423,10 +422,11 @@ def _name_and_digest(dataset: Dataset) -> str:
 
 
 class _Augmentation:
-    """The augmentation of the settings: random flips and shifts of a batch, and its preprocessing."""
+    """The augmentation of the settings: random flips, shifts and squares of a batch, and its preprocessing."""
 
-    def __init__(self, settings: Settings, preprocessing: Preprocessing) -> None:
-        self.settings, self.preprocessing = settings, preprocessing
+    def __init__(self, settings: Settings, prepared: Prepared) -> None:
+        self.settings, self.preprocessing = settings, prepared.preprocessing
+        self.mean_image = prepared.images.images.mean(axis=0).round().astype(np.uint8) if settings.cutout else None
         self.is_mirrored = False
 
     def start_from(self, images: Array) -> Array:
@@ -446,6 +446,8 @@ class _Augmentation:
             images = mirror(images)
         if self.settings.shift:
             images = augment_shift(images, rng, self.settings.shift, border=self.settings.border)
+        if self.mean_image is not None:
+            images = augment_cutout(images, rng, self.settings.cutout, fill=self.mean_image)
         return preprocess_images(images, self.preprocessing, self.settings)
 
 

@@ -418,6 +418,15 @@ class Settings:
         at_most=SIDE - 1,
         label="shift {}",
     )
+    cutout: int = setting(
+        0,
+        "fill a square of this width, at a random place of each image, with the mean of the training images",
+        group="images",
+        at_least=0,
+        at_most=SIDE,
+        label="cutout {}",
+        was_added=True,
+    )
     border: str = setting(
         "edge",
         "pixels that are shifted in, by views too: repeat the edge, or reflect the pixels next to it",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygrad_cifar.data.augmentation import augment_flip, augment_shift, mirror, weighted_views
+from tinygrad_cifar.data.augmentation import augment_cutout, augment_flip, augment_shift, mirror, weighted_views
 from tinygrad_cifar.data.batches import iterate_batches, minibatches
 from tinygrad_cifar.data.builtin import builtin_dataset
 from tinygrad_cifar.data.cifar10 import read_cifar10
@@ -21,6 +21,7 @@ __all__ = [
     "Dataset",
     "Preprocessing",
     "Split",
+    "augment_cutout",
     "augment_flip",
     "augment_shift",
     "builtin_dataset",

@@ -1,4 +1,4 @@
-"""Augmentation: random flips and shifts of images, and weighted views of test images.
+"""Augmentation: random flips, shifts and filled squares of images, and weighted views of test images.
 
 All random numbers come from the generator that the caller passes, so a run that saves the state of the generator can be
 resumed with the same images.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tinygrad_cifar.system.generators import RandomState
 
-__all__ = ["BORDERS", "VIEWS", "augment_flip", "augment_shift", "mirror", "weighted_views"]
+__all__ = ["BORDERS", "VIEWS", "augment_cutout", "augment_flip", "augment_shift", "mirror", "weighted_views"]
 
 BORDERS = ("edge", "reflect")
 VIEWS = ("one", "mirror", "six", "fifty")
@@ -133,6 +133,58 @@ def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str =
     windows = _windows(pixels, most, border)
     top, left = make_generator("augment_shift", rng).integers(0, 2 * most + 1, (2, len(pixels)))
     return windows[np.arange(len(pixels)), :, top, left].reshape(images.shape)
+
+
+def augment_cutout(
+    images: _Images, rng: RandomState, size: int, *, fill: npt.NDArray[np.uint8] | None = None
+) -> _Images:
+    """Fill a square of ``size`` times ``size`` pixels at a random place of each image.
+
+    All places within the image are equally probable. A model that does not see a part of each image relies less on
+    single details. Source: T. DeVries and G. Taylor, arXiv:1708.04552, whose squares may extend beyond the image.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 3072)
+        Images, laid out as in :class:`~tinygrad_cifar.data.Split`.
+    rng : numpy.random.Generator, int or None
+        Generator from which two numbers per image are drawn, or its seed.
+    size : int
+        Width of the squares, from 0 to 32 pixels.
+    fill : ndarray of uint8, shape (3072,), optional
+        Image that the filled pixels are copied from, such as the mean of the training images, which preprocessing maps
+        to values near 0. Default: black.
+
+    Returns
+    -------
+    ndarray of uint8, shape (N, 3072)
+        New array.
+
+    Raises
+    ------
+    DataError
+        If ``images`` or ``fill`` has another shape or type, or ``size`` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.full((5, 3072), 255, np.uint8)
+    >>> filled = augment_cutout(images, np.random.default_rng(0), 8)
+    >>> (filled == 0).sum(axis=1)  # 3 colours of 8 x 8 pixels
+    array([192, 192, 192, 192, 192])
+    """
+    pixels = _as_pixels(images)
+    if not 0 <= size <= SIDE:
+        raise DataError(f"size must be from 0 to {SIDE} pixels; got {size}")
+    if fill is None:
+        fill = np.zeros(PIXELS, np.uint8)
+    elif fill.dtype != np.uint8 or fill.shape != (PIXELS,):
+        raise DataError(f"fill must be uint8 with the shape ({PIXELS},); got {fill.dtype} with {fill.shape}")
+    top, left = make_generator("augment_cutout", rng).integers(0, SIDE - size + 1, (2, len(pixels), 1))
+    at = np.arange(SIDE)
+    rows, columns = ((at >= start) & (at < start + size) for start in (top, left))
+    is_filled = rows[:, np.newaxis, :, np.newaxis] & columns[:, np.newaxis, np.newaxis, :]
+    return np.where(is_filled, fill.reshape(pixels.shape[1:]), pixels).reshape(images.shape)
 
 
 def weighted_views(images: _Images, kind: str = "six", *, border: str = "edge") -> Iterator[tuple[float, _Images]]:

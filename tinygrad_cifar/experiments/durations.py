@@ -31,7 +31,7 @@ def training_seconds(s: Settings) -> float:
     validated = s.validation_size or (IMAGES_PER_BATCH if s.validation_batch else 0)
     updates = s.epochs * images
     measured = updates / (s.measure_every * s.batch_size) if s.measure_every else s.epochs
-    whitens, augments = s.preprocessing == "whiten", bool(s.flip) or s.shift > 0
+    whitens, augments = s.preprocessing == "whiten", bool(s.flip) or s.shift + s.cutout > 0
     update = _UPDATE[s.model] if s.model in _UPDATE else _large_update(multiplications_of(s))
     update += augments * (_AUGMENTATION + whitens * _WHITENING)
     evaluations = (measured + 2) * (images + validated) * _EVALUATION
