@@ -227,7 +227,7 @@ class Prepared:
     validation : (X, labels)
         Those for validation; None if the run has none.
     test : (X, labels)
-        Those of the test set.
+        Those of the test set; without examples if they were not wanted.
     images : Split
         Training images before preprocessing, for augmentation.
     validation_images : Split
@@ -245,18 +245,19 @@ class Prepared:
     preprocessing: Preprocessing
 
 
-def prepare(dataset: Dataset, settings: Settings) -> Prepared:
-    """Split a data set with :func:`split_dataset` and preprocess its images.
+def prepare(dataset: Dataset, settings: Settings, *, test: bool = True) -> Prepared:
+    """Split a data set with :func:`split_dataset` and preprocess its images; those of the test set only if ``test``.
 
     See :func:`tinygrad_cifar.course.runs.run` for an example.
     """
     train, validation = split_dataset(dataset, settings)
     preprocessing = Preprocessing.fit(settings.preprocessing, train.images, settings.components)
+    X, labels = preprocess_split(train, preprocessing, settings)
     return Prepared(
         dataset,
-        preprocess_split(train, preprocessing, settings),
+        (X, labels),
         None if validation is None else preprocess_split(validation, preprocessing, settings),
-        preprocess_split(dataset.test, preprocessing, settings),
+        preprocess_split(dataset.test, preprocessing, settings) if test else (X[:0], labels[:0]),
         train,
         validation,
         preprocessing,

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
-from tinygrad_cifar.course.preparation import Prepared, check_sizes, data_settings, preprocess_split, split_dataset
+from tinygrad_cifar.course.preparation import Prepared, check_sizes, data_settings, prepare
 from tinygrad_cifar.course.runs import run
 from tinygrad_cifar.course.settings import Settings, SettingsError
 from tinygrad_cifar.data import load_dataset
-from tinygrad_cifar.data.preprocess import Preprocessing
 from tinygrad_cifar.search.space import Value
 from tinygrad_cifar.system.arguments import suggest
 
@@ -110,20 +109,7 @@ def _prepared(source: str, settings: Settings) -> Prepared:
 
 @lru_cache(maxsize=1)
 def _prepare_without_test(source: str, settings: Settings) -> Prepared:
-    """Return the data as :func:`tinygrad_cifar.course.preparation.prepare` does, but without test images."""
-    dataset = _dataset(source)
-    train, validation = split_dataset(dataset, settings)
-    preprocessing = Preprocessing.fit(settings.preprocessing, train.images, settings.components)
-    preprocessed = preprocess_split(train, preprocessing, settings)
-    return Prepared(
-        dataset,
-        preprocessed,
-        None if validation is None else preprocess_split(validation, preprocessing, settings),
-        (preprocessed[0][:0], preprocessed[1][:0]),
-        train,
-        validation,
-        preprocessing,
-    )
+    return prepare(_dataset(source), settings, test=False)
 
 
 _dataset = lru_cache(maxsize=1)(load_dataset)
