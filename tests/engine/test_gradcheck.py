@@ -161,6 +161,11 @@ def test_function_must_compute_in_float64():
         numerical_gradient(lambda x: np.sum(x.astype(np.float32)), np.ones(2))
 
 
+def test_a_step_that_is_too_small_for_the_point():
+    with pytest.raises(ValueError, match=r"the step h = 1.0e-06 is too small for input 0 at \[1\], 1e\+12"):
+        numerical_gradient(lambda x: np.sum(np.sin(x)), np.array([1.0, 1e12]), h=1e-6)
+
+
 def test_point_at_the_edge_of_the_domain():
     with pytest.raises(ValueError, match=r"input 0 at \[1\] is nan, since f is not finite within 6.1e-06 of the point"):
         numerical_gradient(lambda x: np.sum(np.sqrt(x)), np.array([1.0, 1e-7]))
@@ -410,6 +415,23 @@ def test_result_that_is_not_recorded_is_rejected(cut):
         check_gradients(cut, x)
 
 
+def test_result_that_is_neither_recorded_nor_finite_is_called_so():
+    with pytest.raises(ValueError, match="f is not finite near input 0"):
+        check_gradients(lambda x: tg.sign(x) * np.nan, x)
+
+
+@pytest.mark.parametrize("factor", [1, 7])
+def test_a_difference_that_is_infinite_is_no_evidence(factor):
+    """The first step, 6e-6, ends at log(0)."""
+    log = tg.primitive("log_of_positive", lambda x: np.log(np.maximum(x, 0)), x=lambda g, x: factor * g / x)
+    with np.errstate(divide="ignore"):
+        if factor == 1:
+            assert check_gradients(log, np.array([1e-6])) < 1e-6
+        else:
+            with pytest.raises(GradientError):
+                check_gradients(log, np.array([1e-6]))
+
+
 def test_result_that_is_not_recorded_is_rejected_if_it_hardly_changes():
     with pytest.raises(GradientError, match="not recorded, so it has no gradient, but it changes with input 1"):
         check_gradients(lambda x, y: tg.sign(x) + 1e-9 * y.detach(), x, x)
@@ -649,6 +671,11 @@ def test_model_is_the_same_after_its_check(make):
         np.testing.assert_array_equal(array, before[0][name])
     assert [g.bit_generator.state for g in model.generators()] == before[1]
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_loss_that_is_nan_is_not_called_random():
+    w = Tensor([1.0], requires_grad=True)
+    assert not check_model(lambda x: x * w, np.nan, loss=tg.sum).passed
 
 
 def test_loss_that_is_not_deterministic_is_rejected():

@@ -8,7 +8,7 @@ gradient of a model's loss with respect to each parameter.
 
 Everything here works in float64. The centred difference loses a third of the digits: that leaves ten of the sixteen of
 float64, but four of the seven of float32, too few to tell a wrong gradient from a rounded one. Inputs of another
-floating-point type are refused. Integers and booleans (labels, indices, masks) are passed to the function unchanged.
+floating-point type are refused. Integers and booleans (labels, indices, masks) are passed on as read-only arrays.
 """
 
 from tinygrad_cifar.engine.gradcheck.differences import complex_step, numerical_gradient

@@ -44,7 +44,7 @@ def numerical_gradient(
         Function of tensors or arrays that returns one tensor or array. It receives tensors where ``inputs`` contains
         tensors (recorded where those are), and arrays otherwise.
     inputs : array_like, Tensor, or a tuple or list of them
-        The point, float64. Integer and boolean inputs are passed on unchanged.
+        The point, float64. Integer and boolean inputs are passed on as read-only arrays.
     index : int
         Position of the input to differentiate with respect to. Default: 0.
     method : {"centred", "forward"}
@@ -102,6 +102,11 @@ def numerical_gradient(
         step = STEPS[method] * max(1.0, abs(x[at])) if h is None else h
         above = x[at] + step
         below = x[at] - step if method == "centred" else x[at]
+        if above == below:
+            raise ValueError(
+                f"numerical_gradient: the step h = {step:.1e} is too small for input {index} at {format_index(at)}, "
+                f"{x[at]:.6g}, which does not change by it; choose a larger h"
+            )
         with np.errstate(invalid="ignore"):  # inf - inf: reported below
             difference = value(at, above) - (value(at, below) if method == "centred" else here)
             # The step taken is the difference of two rounded numbers, which differs slightly from the requested step.

@@ -191,7 +191,7 @@ class Coordinate:
             return float(np.sum(weights * (up - here)) / above - np.sum(weights * (here - down)) / below)
 
     def is_at_kink(self) -> bool:
-        """Whether the function bends at the point: of a smooth one, the bend falls with the step."""
+        """Whether the function has a kink at the point: without one, the bend is proportional to the step."""
         for level in sorted(level for level, known in self._known.items() if known.is_finite):
             half = 0.5 * abs(self.bend(level + 1))
             if 4 * MARGIN * self.difference(level).rounding < half:

@@ -64,7 +64,7 @@ def check_gradients(
         Function of tensors that returns one tensor, of any shape. It must return the same result each time.
     *inputs : array_like or Tensor
         The point: float64, and away from kinks. All of these are differentiated, whatever their ``requires_grad``;
-        their ``grad`` is not changed. Integers and booleans are passed on unchanged.
+        their ``grad`` is not changed. Integers and booleans are passed on as read-only arrays.
     rtol : float
         Relative tolerance. Default: 1e-6.
     atol : float, optional
@@ -228,6 +228,9 @@ def _require_zero_derivative(
     """Raise an error if the result, which is not recorded, changes with an input; otherwise return the error 0."""
     parts = [Part(function, np.zeros(function.x.shape), list(np.ndindex(function.x.shape))) for function in near]
     for i, part, judgements in zip(checked, parts, judge_gradient(parts, rtol, atol), strict=True):
+        for judgement in judgements:
+            if judgement.verdict == "not finite":
+                raise ValueError(f"check_gradients: {describe_doubt(f'{name_of(f)}: the gradient', i, judgement)}")
         if any(judgement.verdict != "right" for judgement in judgements):
             raise GradientError(
                 f"{name_of(f)}: the result is not recorded, so it has no gradient, but it changes with input {i}; "

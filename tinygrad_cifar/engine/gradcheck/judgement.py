@@ -68,8 +68,8 @@ class Judgement(NamedTuple):
     def crossed_kink(self) -> bool:
         """Whether the function has a kink within the first step, but not within the steps of the result.
 
-        Of a smooth function the error of a difference falls with the square of the step. That of a difference across a
-        kink falls to nothing where the step becomes smaller than the distance.
+        For a smooth function, the error of a difference is proportional to the square of the step. For a difference
+        across a kink, it vanishes once the step is smaller than the distance to the kink.
         """
         level = 0
         while self.coordinate.is_known(level) and self.coordinate.is_known(level - 1):
@@ -138,7 +138,7 @@ def _judge(part: Part, coordinate: Coordinate, scale: float, rtol: float, atol: 
     def allow(estimate: Estimate) -> float:
         return rtol * abs(estimate.value) + (estimate.error if atol is None else atol)
 
-    agrees = abs(analytic - first.slope) <= allow(estimate)  # False for NaN
+    agrees = first.is_finite and abs(analytic - first.slope) <= allow(estimate)
     if agrees and (atol is not None or estimate.error <= SHARP * abs(first.slope)):
         return Judgement("right", first.slope, estimate.error, allow(estimate), coordinate)
     for accuracy in (rtol, 0.0):  # before an element is called wrong, all steps are tried
