@@ -411,7 +411,7 @@ def test_a_detached_parameter_is_not_modified(make):
 def test_float32_parameters_stay_float32(make, seed):
     optimiser = make(parameters(seed, np.float32))
     found = run(optimiser, seed, dtype=np.float32)
-    remembered = [a for name, a in optimiser.state_dict().items() if name != "steps"]
+    remembered = [a for name, a in optimiser.state_dict().items() if name != "steps" and "updates" not in name]
     assert {a.dtype for a in [*found, *remembered]} == {np.dtype(np.float32)}
 
 
@@ -596,6 +596,18 @@ def test_step_restores_the_handler_of_ctrl_c(handler):
         signal.signal(signal.SIGINT, before)
 
 
+def test_ctrl_c_is_not_lost_if_the_step_raises():
+    optimiser = optimiser_with_gradients(partial(SGD, eta=0.1))
+
+    def fail(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+        raise MemoryError
+
+    optimiser._update = fail
+    with pytest.raises(KeyboardInterrupt):
+        optimiser.step()
+
+
 def test_steps_in_a_thread():
     optimiser = optimiser_with_gradients(partial(SGD, eta=0.1))
     run_in_threads(lambda _: optimiser.step(), count=1)
@@ -620,6 +632,31 @@ def test_frozen_parameter_is_not_updated(make):
     frozen.grad = Tensor(np.ones(frozen.shape))
     optimiser.step()
     assert (frozen.data != before[0]).all()
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_adam_counts_the_updates_of_each_parameter(kind):
+    """A parameter that was frozen until then begins as a new one does."""
+    late, new, other = (Tensor([1.0, -2.0], requires_grad=True) for _ in range(3))
+    optimiser = kind([late, other], 0.1)
+    other.grad = Tensor([1.0, 1.0])
+    late.requires_grad = False
+    for _ in range(50):
+        optimiser.step()
+    late.requires_grad = True
+    fresh = kind([new], 0.1)
+    for _ in range(3):
+        late.grad = new.grad = Tensor([3.0, -0.5])
+        optimiser.step()
+        fresh.step()
+    assert late.numpy().tobytes() == new.numpy().tobytes()
+
+
+@pytest.mark.parametrize("count", [-1, 1.5])
+def test_a_state_with_a_wrong_number_of_updates_is_refused(count):
+    optimiser = Adam([Tensor([1.0], requires_grad=True)])
+    with pytest.raises(ValueError, match=r"updates\.0 must be a non-negative integer"):
+        optimiser.load_state_dict(optimiser.state_dict() | {"updates.0": np.array(count)})
 
 
 class PlainDescent(Optimiser):

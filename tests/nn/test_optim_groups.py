@@ -88,6 +88,16 @@ def test_assigning_a_wrong_setting_raises_and_changes_nothing(name, value, sente
     assert getattr(optimiser, name) == before
 
 
+def test_a_setting_is_checked_with_the_decay_of_each_group():
+    A, B = (Tensor(np.ones((2, 2)), requires_grad=True) for _ in range(2))
+    plain = Muon([{"parameters": [A], "rescale": True, "weight_decay": 0.0}, {"parameters": [B]}], weight_decay=0.1)
+    plain.momentum = 0.9
+    assert [group.settings["momentum"] for group in plain.groups] == [0.9, 0.9]
+    decaying = Muon([{"parameters": [A], "weight_decay": 0.1}, {"parameters": [B]}])
+    with pytest.raises(ValueError, match="weight_decay has no effect on parameters that are rescaled"):
+        decaying.rescale = True
+
+
 def test_a_rate_may_be_assigned_as_schedule():
     optimiser = SGD(parameters(0), 0.1)
     optimiser.schedule = 0.5
@@ -432,6 +442,22 @@ def test_a_schedule_that_returns_no_rate_is_refused(rate, kind, sentence):
     with pytest.raises(kind, match=sentence):
         SGD([w], lambda _: rate).step()
     assert (w.data == 1).all()
+
+
+def test_combined_optimisers_change_nothing_if_the_rate_of_one_is_refused():
+    one, other = (Tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    one.grad = other.grad = Tensor(np.ones(2))
+    optimiser = Combined(SGD([one], 1.0), Combined(SGD([other], lambda _: -1.0)))
+    with pytest.raises(ValueError, match="must be at least 0; got -1"):
+        optimiser.step()
+    assert (one.data == 1).all()
+
+
+def test_the_norm_of_small_float16_gradients_has_all_digits():
+    p = Tensor(np.zeros(4), requires_grad=True, dtype=np.float16)
+    p.grad = Tensor(np.full(4, 1e-4), dtype=np.float16)
+    expected = np.linalg.norm(p.grad.data.astype(np.float64))
+    assert optim.clip_grad_norm([p], 1.0) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("make", [lambda: SGD([W], "a"), lambda: SGD([W], 0.1, momentum="a"), lambda: Adam([W], "a")])

@@ -31,5 +31,5 @@ def deferred_interrupt(number: int = SIGINT) -> Iterator[None]:
         yield
     finally:
         signal(number, before)
-    if interrupts:
-        raise_signal(number)
+        if interrupts:
+            raise_signal(number)

@@ -6,8 +6,9 @@ An optimiser holds the parameters, the learning rate (a number or a schedule of 
 the array of a parameter in place only if nothing else refers to that array (:meth:`tinygrad_cifar.Tensor.overwrite`).
 
 Weight decay is the gradient of the course's L2 term: ``weight_decay = 2 * lam`` adds ``2 * lam * W`` to the gradient of
-every weight. Which parameters are weights, their modules say (:attr:`tinygrad_cifar.nn.Module.decays`); biases are not,
-as in the course. AdamW, Muon and, on request, SGD decouple the decay from the gradient: ``w = w - eta * decay * w``.
+every weight. Modules state which of their parameters are weights (:attr:`tinygrad_cifar.nn.Module.decays`); biases are
+not, as in the course. AdamW, Muon and, on request, SGD decouple the decay from the gradient:
+``w = w - eta * decay * w``.
 """
 
 from typing import TYPE_CHECKING

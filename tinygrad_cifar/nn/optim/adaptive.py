@@ -16,7 +16,7 @@ class Adam(Optimiser):
     """Adam (Kingma and Ba, arXiv:1412.6980): ``w = w - eta * m / (sqrt(v) + epsilon)``.
 
     m and v are exponential moving averages of the gradient and of its square, initially 0 and therefore divided by
-    ``1 - beta**t`` at step t. Weight decay is added to the gradient.
+    ``1 - beta**t`` at the update t of the parameter. Weight decay is added to the gradient.
 
     Parameters
     ----------
@@ -70,6 +70,8 @@ class Adam(Optimiser):
         settings = {"beta1": beta1, "beta2": beta2, "epsilon": epsilon}
         super().__init__(parameters, eta, weight_decay=weight_decay, settings=settings)
 
+    _counts_updates = True
+
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         check_coefficient(f"{self.name}: beta1", settings["beta1"])
         check_coefficient(f"{self.name}: beta2", settings["beta2"])
@@ -80,7 +82,7 @@ class Adam(Optimiser):
 
     def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float, **settings: Any) -> None:
         m, v = buffers
-        beta1, beta2, t = settings["beta1"], settings["beta2"], self.steps + 1
+        beta1, beta2, t = settings["beta1"], settings["beta2"], settings["updates"]
         if decay:
             g = g + decay * w
         m *= beta1

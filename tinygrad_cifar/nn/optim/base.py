@@ -41,6 +41,8 @@ class Group:
         The other settings of the optimiser, such as ``momentum``.
     buffers : list of dict of str to ndarray
         State buffers of each parameter, by name.
+    updates : list of ndarray of int
+        Number of updates of each parameter, which is that of the steps unless it was frozen or had no gradient.
     """
 
     parameters: list[Tensor]
@@ -48,6 +50,7 @@ class Group:
     decays: list[float]
     settings: dict[str, Any]
     buffers: list[dict[str, Array]]
+    updates: list[Array]
 
 
 class Setting(Generic[T]):
@@ -165,6 +168,7 @@ class Optimiser:
             [decay if "weight_decay" in own or is_weight(p) else 0.0 for p in parameters],
             values,
             [{name: np.zeros(p.shape, dtype=p.dtype) for name in self._buffer_names(values)} for p in parameters],
+            [np.zeros((), np.int64) for _ in parameters],
         )
 
     def _check(self, values: Mapping[str, Any]) -> None:
@@ -191,7 +195,8 @@ class Optimiser:
         """Change a setting of all groups."""
         new = self._defaults | {name: _plain(value)}
         for group in self.groups:  # each has settings of its own, which must remain possible
-            changed = new | group.settings | {name: new[name]}
+            own = {"weight_decay": max(group.decays, default=0.0)}
+            changed = new | own | group.settings | {name: new[name]}
             self._check(changed)
             self._check_parameters(group.parameters, changed)
             if self._buffer_names(changed) != self._buffer_names(self._defaults | group.settings):
@@ -249,13 +254,23 @@ class Optimiser:
         with deferred_interrupt():
             for group, eta in zip(self.groups, rates, strict=True):
                 is_decoupled, numbers = self._is_decoupled(group.settings), {"eta": eta, **group.settings}
-                for p, decay, buffers in zip(group.parameters, group.decays, group.buffers, strict=True):
+                for p, decay, buffers, updates in zip(
+                    group.parameters, group.decays, group.buffers, group.updates, strict=True
+                ):
                     gradient = p.grad
                     if gradient is not None and p.requires_grad:
                         arrays = [gradient._array, *buffers.values()]
                         factor, decay = (1 - eta * decay, 0.0) if is_decoupled else (1.0, decay)  # noqa: PLW2901
+                        if self._counts_updates:
+                            np.add(updates, 1, out=updates)
+                            numbers["updates"] = int(updates)
                         p.overwrite(partial(self._update_in_blocks, arrays, factor, decay, numbers))
             self._steps += 1
+
+    def _check_rates(self) -> None:
+        """Raise the error that the learning rates of the next step would."""
+        for group in self.groups:
+            self._rate(group)
 
     def _rate(self, group: Group) -> float:
         """Return the learning rate of the next update of a group; it may be infinite or NaN, which training reports."""
@@ -285,6 +300,9 @@ class Optimiser:
     # updated in blocks. A scalar is always updated as a block of one element, since NumPy's functions of arrays without
     # axes return scalars, which cannot be changed in place.
     _is_elementwise = True
+
+    # Whether ``_update`` receives ``updates``, the number of updates of the parameter with this one.
+    _counts_updates = False
 
     def _update(self, w: Array, g: Array, *buffers: Array, eta: float, decay: float, **settings: Any) -> None:
         """Update a parameter or a block of one, and its buffers, in place. All arrays have the same shape.
@@ -326,7 +344,11 @@ class Optimiser:
     def _state(self) -> dict[str, Array]:
         """Return the arrays of the state by name, not copies."""
         all_buffers = [buffers for group in self.groups for buffers in group.buffers]
-        return {f"{name}.{i}": buffer for i, buffers in enumerate(all_buffers) for name, buffer in buffers.items()}
+        state = {f"{name}.{i}": buffer for i, buffers in enumerate(all_buffers) for name, buffer in buffers.items()}
+        if self._counts_updates:
+            counts = [updates for group in self.groups for updates in group.updates]
+            state |= {f"updates.{i}": updates for i, updates in enumerate(counts)}
+        return state
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of the step count and the state buffers, by name."""
@@ -358,8 +380,11 @@ class Optimiser:
         if missing := sorted(set(own) - set(state)):
             raise ValueError(f"{kind}: the state lacks {', '.join(missing)}")
         for key in own:
-            if np.asarray(state[key]).dtype.kind not in "fiub":
-                raise ValueError(f"{kind}: {key} must be real; got {np.asarray(state[key]).dtype}")
+            given = np.asarray(state[key])
+            if own[key].dtype.kind == "i" and (given.dtype.kind not in "iu" or given < 0):
+                raise ValueError(f"{kind}: {key} must be a non-negative integer; got {state[key]!r}")
+            if given.dtype.kind not in "fiub":
+                raise ValueError(f"{kind}: {key} must be real; got {given.dtype}")
         self.steps = int(steps)
         for key, buffer in own.items():
             buffer[...] = state[key]

@@ -74,10 +74,16 @@ class Combined(Optimiser):
 
     def step(self) -> None:
         """Make one step of each optimiser."""
+        for optimiser in self.optimisers:
+            optimiser._check_rates()  # raises an error before a parameter has been updated
         with deferred_interrupt():
             for optimiser in self.optimisers:
                 optimiser.step()
             self._after_step()
+
+    def _check_rates(self) -> None:
+        for optimiser in self.optimisers:
+            optimiser._check_rates()
 
     def _after_step(self) -> None:
         """Do what a subclass adds to a step."""

@@ -44,7 +44,7 @@ def orthogonalise(matrix: Any, iterations: int = 5) -> Array:
     Raises
     ------
     ValueError
-        If ``matrix`` does not have two axes, or there are fewer than one iteration.
+        If ``matrix`` does not have two axes, or ``iterations`` is less than 1.
     TypeError
         If ``matrix`` does not contain real numbers.
 
@@ -96,7 +96,7 @@ class Muon(Optimiser):
     Weight decay is decoupled: every weight is multiplied by ``1 - eta * weight_decay`` before the step.
 
     Source: https://kellerjordan.github.io/posts/muon/; with ``rescale`` and 3 iterations, the variant of the records on
-    CIFAR-10 (https://github.com/KellerJordan/cifar10-airbench; K. Jordan, arXiv:2404.00498).
+    CIFAR-10 (https://github.com/KellerJordan/cifar10-airbench).
 
     Parameters
     ----------

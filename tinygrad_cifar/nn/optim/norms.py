@@ -20,6 +20,8 @@ def norm_of(x: Array) -> float:
     1e+200
     """
     flat = x.reshape(-1)
+    if flat.dtype == np.float16:  # in which the sum would be rounded to 6e-8
+        flat = flat.astype(np.float32)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         norm = math.sqrt(np.dot(flat, flat))
     if norm == 0 or math.isinf(norm):
