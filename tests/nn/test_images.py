@@ -140,6 +140,14 @@ def test_training_does_not_depend_on_the_running_statistics():
     np.testing.assert_array_equal(fresh(x).data, used(x).data)
 
 
+@pytest.mark.parametrize("given", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("own", [np.float16, np.float32, np.float64])
+def test_batch_norm_has_one_type_in_training_and_evaluation(given, own):
+    layer = nn.BatchNorm(3, dtype=own)
+    x = images().astype(given)
+    assert layer(x).dtype == layer.eval()(x).dtype == np.result_type(given, own)
+
+
 # -- wrong input -------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +177,8 @@ def test_training_does_not_depend_on_the_running_statistics():
             "Conv2d: filters must be an integer of at least 1; got 0",
         ),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: groups=2 must divide the 3 channels and the 4 filters"),
+        (lambda: nn.Conv2d(3, 4, 3, stride=0), "Conv2d: stride must be a positive integer; got 0"),
+        (lambda: nn.Conv2d(3, 4, 3, dilation=(1, -1)), "Conv2d: dilation must be"),
         (lambda: nn.BatchNorm(0), "BatchNorm: channels must be an integer of at least 1; got"),
         (lambda: nn.BatchNorm(3, momentum=0.0), r"momentum in \(0, 1\]"),
         (lambda: nn.BatchNorm(4)(images()), "BatchNorm: the input must have 4 channels, along its last axis; got the"),

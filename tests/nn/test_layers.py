@@ -452,6 +452,19 @@ def test_the_summary_lists_parameters_with_their_shapes_and_sizes():
     ]
 
 
+def test_the_summary_calls_a_module_with_an_example_of_the_type():
+    model = nn.Sequential(nn.Embedding(26, 4, rng=0), nn.Flatten(), nn.Linear(48, 2, rng=0))
+    assert "Linear(48, 2)     2 " in model.summary((12,), dtype=int)
+
+
+def test_the_summary_shows_all_results_of_a_layer():
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x[:, :2]
+
+    assert "5, 2" in Two().summary((5,))
+
+
 def test_a_module_takes_the_arguments_of_its_forward():
     class Scaled(nn.Module):
         def forward(self, x: Tensor, *, factor: float) -> Tensor:

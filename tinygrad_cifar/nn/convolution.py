@@ -81,6 +81,8 @@ class Conv2d(Module):
         dtype: Any = np.float64,
     ) -> None:
         height, width = as_pair("Conv2d", "size", size)
+        for name, pair in (("stride", stride), ("dilation", dilation)):
+            as_pair("Conv2d", name, pair)
         for name, count in (("channels", channels), ("filters", filters), ("groups", groups)):
             check_count(f"Conv2d: {name}", count)
         if channels % groups or filters % groups:

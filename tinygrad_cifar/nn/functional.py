@@ -240,8 +240,8 @@ def generalised_cross_entropy(scores: TensorLike, labels: Any, q: float) -> Tens
     """Compute the generalised cross-entropy: the mean of ``(1 - p(label)**q) / q``, where p is the softmax.
 
     It tends to the cross-entropy as q goes to 0; at q = 1 it is 1 minus the mean probability of the label. The loss of
-    an image is at most 1/q, so a small model spends less on images it cannot fit and gets more of the rest right
-    (Zhang and Sabuncu, Generalized cross entropy loss, arXiv:1805.07836).
+    an image is at most 1/q, so images that a small model cannot fit have less influence on it, and it classifies more
+    of the others correctly (Zhang and Sabuncu, Generalized cross entropy loss, arXiv:1805.07836).
 
     Parameters
     ----------

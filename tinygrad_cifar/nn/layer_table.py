@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from tinygrad_cifar.engine.graph import Primitive, Value, shape_of
 from tinygrad_cifar.engine.modes import Watcher, observe
@@ -27,9 +28,10 @@ class _Call(NamedTuple):
     multiplications: int
 
 
-def layer_table(module: Module, input_shape: tuple[int, ...]) -> str:
+def layer_table(module: Module, input_shape: tuple[int, ...], dtype: npt.DTypeLike | None = None) -> str:
     """Return one line for each layer that is called, after calling the module with one example of zeros."""
-    dtype = next((p.dtype for p in module.parameters()), np.dtype(np.float64))
+    if dtype is None:
+        dtype = next((p.dtype for p in module.parameters()), np.dtype(np.float64))
     layers = dict(_innermost(module))
     calls: dict[int, _Call] = {}
     with module.inference_mode(), ExitStack() as stack:
@@ -56,6 +58,11 @@ def layer_table(module: Module, input_shape: tuple[int, ...]) -> str:
     return "\n".join([type(module).__name__, *[f"  {line}".rstrip() for line in lines]])
 
 
+def _shape(result: Any) -> str:
+    """Return the shape of the result for one example."""
+    return " x ".join(map(str, shape_of(result)[1:])) or "scalar"
+
+
 def _number(count: int) -> str:
     return f"{count:,}" if count else ""
 
@@ -77,7 +84,7 @@ def _noting(layer: Module, calls: dict[int, _Call]) -> Iterator[None]:
     def forward(*args: Any, **kwargs: Any) -> Any:
         with _counting() as counter:
             result = original(*args, **kwargs)
-        shape = " x ".join(map(str, shape_of(result)[1:])) or "scalar"
+        shape = ", ".join(map(_shape, result if isinstance(result, (tuple, list)) else [result]))
         earlier = calls.get(id(layer), _Call("", 0))
         calls[id(layer)] = _Call(shape, earlier.multiplications + counter.count)
         return result

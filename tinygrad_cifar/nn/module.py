@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from tinygrad_cifar.engine import ops
 from tinygrad_cifar.engine.graph import unwrap_value
@@ -489,7 +490,7 @@ class Module(metaclass=_ModuleType):
         """Return the arguments of the constructor that ``repr`` shows."""
         return ""
 
-    def summary(self, input_shape: Sequence[int] | None = None) -> str:
+    def summary(self, input_shape: Sequence[int] | None = None, dtype: npt.DTypeLike | None = None) -> str:
         """Return a table of the parameters: name, shape and number of elements, and the total.
 
         Parameters
@@ -498,6 +499,8 @@ class Module(metaclass=_ModuleType):
             Shape of one example, without the batch axis. If given, the table has one row for each layer instead, with
             the shape of its result, the number of its parameters, and the multiplications of its matrix products and
             convolutions, for one example. The module is called once, in evaluation mode, with zeros.
+        dtype : data-type, optional
+            Type of the example: ``int`` for indices of an embedding. Default: that of the parameters.
 
         Examples
         --------
@@ -520,7 +523,7 @@ class Module(metaclass=_ModuleType):
           total                                        3,114          197,280
         """
         if input_shape is not None:
-            return layer_table.layer_table(self, tuple(input_shape))
+            return layer_table.layer_table(self, tuple(input_shape), dtype)
         rows = [
             (name, " x ".join(map(str, tensor.shape)) or "scalar", f"{tensor.size:,}")
             for name, tensor in self.named_parameters()

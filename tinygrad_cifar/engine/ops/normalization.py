@@ -165,7 +165,10 @@ def batch_norm_with_statistics(x: Any, scale: Any, bias: Any, epsilon: float) ->
             f"batch_norm: there must be at least two elements per channel, since the variance of one is 0; got {count} "
             "(in evaluation mode, a BatchNorm layer uses its running statistics)"
         )
-    if x.dtype == np.float16:  # sums overflow beyond 65,504
+    dtype = np.result_type(x.dtype, scale.dtype, bias.dtype)
+    if x.dtype != dtype:
+        x = astype(x, dtype)
+    if dtype == np.float16:  # sums overflow beyond 65,504
         x, scale, bias = (astype(part, np.float32) for part in (x, scale, bias))
         result, statistics = batch_norm_with_statistics(x, scale, bias, epsilon)
         return astype(result, np.float16), statistics
