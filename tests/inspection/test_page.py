@@ -155,6 +155,15 @@ def test_a_freed_graph_is_refused(tmp_path):
         tg.graph(loss).to_html(tmp_path / "page.html")
 
 
+def test_a_graph_that_was_freed_after_its_view_was_made_is_refused(tmp_path):
+    x = variable([1.0, 2.0])
+    y = x * x
+    view = tg.graph(y, gradient=[1.0, 1.0])
+    y.backward(gradient=[1.0, 1.0])
+    with pytest.raises(RuntimeError, match="the graph has been freed by a backward pass"):
+        view.to_html(tmp_path / "page.html")
+
+
 # -- in the browser ----------------------------------------------------------------------------------------------------
 
 REPORT = """<script>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import gc
 import re
 import sys
@@ -14,6 +15,8 @@ import pytest
 import tinygrad_cifar as tg
 from tests.support.tensors import variable
 from tinygrad_cifar import grad, models
+from tinygrad_cifar.engine.primitives import PRIMITIVES
+from tinygrad_cifar.inspection import profile as profile_module
 
 
 def square(x):
@@ -190,3 +193,50 @@ def test_an_empty_profile_has_a_table_and_a_picture():
         pass
     assert "0 us of it in operations" in str(p)
     assert ET.fromstring(p.to_svg()).tag.endswith("svg")
+
+
+def test_nested_blocks_both_measure():
+    x = variable(np.ones((100, 100)))
+    with tg.profile() as outer, tg.profile() as inner:
+        tg.exp(x)
+    for p in (outer, inner):
+        assert p.by("direction")["forward"].seconds > 0
+
+
+def test_another_profiler_is_refused_or_followed():
+    profiler = cProfile.Profile()
+    profiler.enable()
+    try:
+        if callable(sys.getprofile()) or sys.getprofile() is None:
+            pytest.skip("the profiler does not use the profile function of this version")
+        with pytest.raises(RuntimeError, match="profile: another profiler, such as cProfile, is active"), tg.profile():
+            pass
+    finally:
+        profiler.disable()
+
+
+def test_each_product_of_a_shared_weight_is_computed_once(monkeypatch):
+    vjp = PRIMITIVES["matmul"].vjps["y"]
+    calls, apply = [], vjp.apply
+    monkeypatch.setattr(vjp, "apply", lambda *given: calls.append(1) or apply(*given))
+    W, h = variable(np.eye(3)), tg.Tensor(np.ones((2, 3)))
+    with tg.profile():
+        for _ in range(5):
+            h = h @ W
+        h.sum().backward()
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (2e-6, "2 us"),
+        (9.994e-4, "999 us"),
+        (9.997e-4, "1 ms"),
+        (0.0123, "12.3 ms"),
+        (0.9997, "1 s"),
+        (1234.0, "1234 s"),
+    ],
+)
+def test_times_have_three_digits_and_no_exponent(seconds, text):
+    assert profile_module._format_seconds(seconds) == text

@@ -14,6 +14,7 @@ from tests.evidence.specs import SPECS
 from tests.support.tensors import variable
 from tinygrad_cifar import Tensor, nn
 from tinygrad_cifar.engine.graph import ancestors
+from tinygrad_cifar.inspection.diagram import format_bytes
 from tinygrad_cifar.testing import properties
 
 
@@ -427,3 +428,40 @@ def test_a_penalty_belongs_to_no_module():
     loss = (model(np.ones((4, 3))) ** 2).sum() + (model.layers[0].W ** 2).sum()
     powers = [node for node in tg.graph(loss, modules=model).operations if node.primitive.name == "power"]
     assert [node.modules for node in powers] == [(), ()]
+
+
+def test_different_arrays_of_one_variable_are_different_nodes():
+    W, total = variable([1.0, 1.0]), 0
+    shared = np.array([5.0, 6.0])
+    with tg.trace_graph(values=True):
+        for x in (np.array([1.0, 2.0]), np.array([3.0, 4.0])):
+            total = total + W * x + W * shared
+    found = [node.value.tolist() for node in tg.graph(total).data if node.shape]
+    assert sorted(found) == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+def test_a_number_that_two_variables_hold_has_no_name():
+    lam = eta = 0.01
+    rate = 0.5
+    x = variable([1.0])
+    with tg.trace_graph():
+        y = eta * x
+        z = rate * y + lam
+    names = {node.name for node in tg.graph(z).data}
+    assert "rate" in names
+    assert not names & {"lam", "eta"}
+
+
+def test_the_module_that_is_the_whole_graph_is_not_listed():
+    model = nn.Sequential(nn.Linear(3, 2, rng=0), nn.ReLU())
+    view = tg.graph(model(np.ones((1, 3))).sum(), modules=model)
+    with pytest.raises(ValueError, match=r"the modules are: layers\.0"):
+        view.to_svg(fold="nope")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(999, "999 bytes"), (1000, "1 kB"), (999_400, "999 kB"), (999_696, "1 MB"), (1.5e9, "1.5 GB")],
+)
+def test_sizes_have_three_digits_and_no_exponent(count, text):
+    assert format_bytes(count) == text

@@ -1,6 +1,6 @@
 """Looking at a recorded graph: a read-only view, pictures, a page to step through, and a profile.
 
-- :mod:`~tinygrad_cifar.inspection.view`: ``graph(loss)``, the view on which everything else stands.
+- :mod:`~tinygrad_cifar.inspection.view`: ``graph(loss)``, the view that the other modules use.
 - :mod:`~tinygrad_cifar.inspection.nodes`, :mod:`~tinygrad_cifar.inspection.building`: its nodes, and how they are made.
 - :mod:`~tinygrad_cifar.inspection.tracing`: ``trace_graph()``, which also records lines, variables and modules.
 - :mod:`~tinygrad_cifar.inspection.variables`: the names of tensors in the user's program.

@@ -106,7 +106,7 @@ class _Builder:
 
     def _data(self, shape: Any, dtype: Any, identity: int | None, holder: Any, argument: Any) -> GraphNode:
         variable = argument.variable if argument is not None else ""
-        key = (variable, shape, dtype) if variable else identity
+        key = (variable, shape, dtype, argument.number) if variable else identity
         node = self.constants.get(key) if key is not None else None
         if node is None:
             node = GraphNode("data", shape, dtype)
@@ -178,7 +178,7 @@ def _constant_value(x: Any) -> Callable[[], Any] | None:
 def _visible_names(
     frame: FrameType | None, modules: Module | Mapping[str, Module] | None
 ) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Yield names, tensors or arrays, and the modules they belong to; names that go first are better."""
+    """Yield names, tensors or arrays, and the modules they belong to; of several names of one, the first is used."""
     given = {"": modules} if isinstance(modules, Module) else modules or {}
     if not isinstance(given, Mapping) or not all(isinstance(module, Module) for module in given.values()):
         raise TypeError("graph: modules must be a module, or a dictionary of modules by name")
@@ -199,7 +199,7 @@ def _names_in_module(name: str, module: Module) -> Iterator[tuple[str, Any, tupl
     inside = submodules(module, name)
     for attribute, tensor in module.named_tensors():
         full = join_names(name, attribute)
-        path = tuple([prefix for prefix in inside if prefix == name or full.startswith(f"{prefix}.")])
+        path = tuple([prefix for prefix in inside if prefix and (prefix == name or full.startswith(f"{prefix}."))])
         yield full, tensor, tuple(sorted(path, key=len))
 
 

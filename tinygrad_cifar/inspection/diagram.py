@@ -353,10 +353,10 @@ def _arguments(node: GraphNode) -> list[str]:
     texts = []
     for given in node.inputs:
         if _is_number(given.node):
-            number = GraphNode.label.fget(given.node)  # type: ignore[attr-defined]
             value = given.node.value
             texts.append(
-                f"{given.name} = {number}" + (f" = {value:.4g}" if given.node.name and value is not None else "")
+                f"{given.name} = {given.node.label}"
+                + (f" = {value:.4g}" if given.node.name and value is not None else "")
             )
     texts += [f"{name} = {_plain(value)}" for name, value in shown_options(node).items()]
     return [", ".join(texts)] if texts else []
@@ -402,7 +402,7 @@ def format_bytes(count: int) -> str:
     """Return a number of bytes with a unit."""
     size = float(count)
     for unit in ("bytes", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004 (a step of the units)
+        if size < 999.5:  # noqa: PLR2004 (which is rounded to the next unit)
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} GB"

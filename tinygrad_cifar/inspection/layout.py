@@ -158,7 +158,7 @@ def _positions(
             for i in row:
                 others = neighbours[i] or (above[i] if not downwards else below[i])
                 wanted.append(_mean([x[j] for j in others], x[i]))
-                weights.append(4.0 if i >= boxes else 1.0)  # points pull harder, so that long arrows are straight
+                weights.append(4.0 if i >= boxes else 1.0)  # larger for points, so that long arrows are straight
             gaps = [(widths[a] + widths[b]) / 2 + _GAP_X for a, b in pairwise(row)]
             for i, position in zip(row, _closest(wanted, weights, gaps), strict=True):
                 x[i] = position

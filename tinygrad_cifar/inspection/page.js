@@ -31,7 +31,13 @@
   };
 
   const size = (bytes) =>
-    bytes < 1000 ? `${bytes} bytes` : bytes < 1e6 ? `${(bytes / 1e3).toPrecision(3)} kB` : `${(bytes / 1e6).toPrecision(3)} MB`;
+    bytes < 1000
+      ? `${bytes} bytes`
+      : bytes < 999.5e3
+        ? `${(bytes / 1e3).toPrecision(3)} kB`
+        : bytes < 999.5e6
+          ? `${(bytes / 1e6).toPrecision(3)} MB`
+          : `${Number((bytes / 1e9).toPrecision(3))} GB`;
 
   const scrollTo = (box) => {
     const frame = byId("picture");

@@ -252,8 +252,10 @@ def profile() -> Iterator[Profile]:
     """
     result, profiler = Profile(), _Profiler()
     previous = sys.getprofile()
+    if not (previous is None or callable(previous)):
+        raise RuntimeError("profile: another profiler, such as cProfile, is active; stop it before this block")
     started = time.perf_counter()
-    sys.setprofile(profiler.on_event)
+    sys.setprofile(profiler.on_event if previous is None else _call_both(previous, profiler.on_event))
     try:
         with observe(profiler):
             yield result
@@ -262,6 +264,19 @@ def profile() -> Iterator[Profile]:
         result.seconds = time.perf_counter() - started
         rows = [ProfileRow(*key, *numbers) for key, numbers in profiler.sums.items()]  # type: ignore[arg-type]
         result.rows = sorted(rows, key=lambda row: -row.seconds)
+
+
+_Hook: TypeAlias = Callable[[FrameType, Any, Any], object]
+
+
+def _call_both(first: _Hook, second: _Hook) -> _Hook:
+    """Return a profile function that calls two, such as those of nested blocks."""
+
+    def on_event(frame: FrameType, event: Any, argument: Any) -> None:
+        first(frame, event, argument)
+        second(frame, event, argument)
+
+    return on_event
 
 
 # -- the table and the picture -----------------------------------------------------------------------------------------
@@ -287,10 +302,14 @@ def _table(key: str, sums: dict[str, ProfileRow], total: float) -> list[str]:
     return lines
 
 
+_ROUNDED_TO_1 = 0.9995  # with three digits
+
+
 def _format_seconds(seconds: float) -> str:
     for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
+        amount = seconds * factor
+        if amount >= _ROUNDED_TO_1:
+            return f"{amount:.0f} {unit}" if amount >= 1000 * _ROUNDED_TO_1 else f"{amount:.3g} {unit}"
     return f"{seconds * 1e6:.3g} us"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 from weakref import ref
@@ -46,12 +47,18 @@ class Argument(NamedTuple):
         Type of the elements; None for an argument that is not an array, such as an axis.
     value
         The argument itself if it is immutable: a number, an axis, a shape.
+    number : int
+        Of an array: the same for every use of the same array, and another one for each other array.
     """
 
     variable: str = ""
     shape: tuple[int, ...] = ()
     dtype: np.dtype[Any] | None = None
     value: Any = None
+    number: int = 0
+
+
+_next_number = count(1).__next__
 
 
 class Trace:
@@ -98,6 +105,7 @@ class _Tracer(Watcher):
         # operation of the same call follows, that one is the result.
         self._called: FrameType | None = None
         self._named: ref[Node] | None = None
+        self._numbers: dict[int, tuple[ref[Any], int]] = {}  # of arrays, by their identity
 
     def on_operation(self, op: Primitive, arguments: Sequence[Any], out: Value) -> None:  # noqa: ARG002
         node = out._node
@@ -110,7 +118,7 @@ class _Tracer(Watcher):
         trace = Trace(
             variable=self._variable(frame, node),
             modules=_active_modules(frame, variables),
-            arguments=tuple([_describe(argument, variables) for argument in arguments]),
+            arguments=tuple([self._describe(argument, variables) for argument in arguments]),
             value=out._array if self._values else None,
             tensor=ref(out),
         )
@@ -128,18 +136,25 @@ class _Tracer(Watcher):
         self._called, self._named = called, ref(node)
         return variable
 
+    def _describe(self, argument: Any, variables: Sequence[Mapping[str, Any]]) -> Argument:
+        if isinstance(argument, (np.ndarray, np.generic)):
+            if argument.ndim == 0:
+                return Argument(dtype=argument.dtype, value=argument.item())
+            name = _name_of_array(argument, variables)
+            return Argument(name, argument.shape, argument.dtype, number=self._number(argument))
+        name = _name_of_number(argument, variables) if type(argument) is float else ""
+        return Argument(name, value=argument if _is_plain(argument) else None)
+
+    def _number(self, array: Any) -> int:
+        """Return the number of an array; the identity of one that has been freed may be that of another."""
+        known = self._numbers.get(id(array))
+        if known is None or known[0]() is not array:
+            known = self._numbers[id(array)] = ref(array), _next_number()
+        return known[1]
+
     def close(self) -> None:
         """Release the frame."""
         self._called = self._named = self._outermost = None
-
-
-def _describe(argument: Any, variables: Sequence[Mapping[str, Any]]) -> Argument:
-    if isinstance(argument, (np.ndarray, np.generic)):
-        if argument.ndim == 0:
-            return Argument(dtype=argument.dtype, value=argument.item())
-        return Argument(_name_of_array(argument, variables), argument.shape, argument.dtype)
-    name = _name_of_number(argument, variables) if type(argument) is float else ""
-    return Argument(name, value=argument if _is_plain(argument) else None)
 
 
 def _is_plain(argument: Any) -> bool:
@@ -157,7 +172,11 @@ def _name_of_array(array: Any, variables: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _name_of_number(number: float, variables: Sequence[Mapping[str, Any]]) -> str:
-    return next((name for names in variables for name, value in names.items() if value is number), "")
+    """Return the variable that holds a number; empty if several do, since equal constants may be one object."""
+    for names in variables:
+        if found := [name for name, value in names.items() if value is number]:
+            return found[0] if len(found) == 1 else ""
+    return ""
 
 
 def _name_of_leaf(node: Node, variables: Sequence[Mapping[str, Any]]) -> str:

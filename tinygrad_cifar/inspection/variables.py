@@ -35,13 +35,13 @@ def user_frames(frame: FrameType | None, outermost: FrameType | None = None) -> 
 def read_variables(frame: FrameType) -> dict[str, Any]:
     """Return the local variables of a frame, without keeping them alive after it has dropped them.
 
-    Until Python 3.12 a function's frame keeps the dictionary that ``f_locals`` returns, with references to all
+    Until CPython 3.12 a function's frame keeps the dictionary that ``f_locals`` returns, with references to all
     variables. It is emptied, unless the program itself refers to it, as after ``locals()``.
     """
     variables = frame.f_locals
     copy = dict(variables)
-    is_function = bool(frame.f_code.co_flags & _OPTIMIZED)
-    if is_function and sys.version_info < (3, 13) and sys.getrefcount(variables) <= _UNSHARED:
+    is_kept = sys.version_info < (3, 13) and sys.implementation.name == "cpython"
+    if is_kept and frame.f_code.co_flags & _OPTIMIZED and sys.getrefcount(variables) <= _UNSHARED:
         variables.clear()
     return copy
 

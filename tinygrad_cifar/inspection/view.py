@@ -243,8 +243,9 @@ class Graph(ReadOnly):
                 "fewer time steps, or draw it with to_svg, which folds large graphs"
             )
         cotangents = {node: node.cotangent for node in self.nodes if node.cotangent is not None}
-        if not cotangents or any(node.is_freed for node in self.operations):
-            if math.prod(self.result.shape) != 1:
+        is_freed = any(node.is_freed for node in self.operations)
+        if not cotangents or is_freed:
+            if math.prod(self.result.shape) != 1 and not is_freed:
                 raise ValueError(
                     "to_html: the result must have one element, or the view its cotangents; make it with "
                     f"graph(result, gradient=...), an array of shape {self.result.shape}"
