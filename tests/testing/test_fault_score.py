@@ -55,6 +55,22 @@ def test_change_that_changes_nothing_is_not_counted(write):
     assert not outcome.survived
 
 
+def test_a_vjp_that_is_never_applied_is_not_proved_to_be_right(write):
+    (outcome,) = score_faults(write(PRIMITIVE + VALUE), kinds=["averages the cotangent"])
+    assert (outcome.no_fault, outcome.survived) == ("", True)
+
+
+def test_a_primitive_without_vjps_is_named(write):
+    with pytest.raises(FaultScoreError, match="no fault can be injected into sign: there is no VJP"):
+        list(score_faults(write(PRIMITIVE + GRADIENT), primitives=["sign"]))
+
+
+def test_an_option_that_pytest_does_not_know_is_named(write):
+    write("[pytest]\naddopts = --unknown-option\n", "pytest.ini")
+    with pytest.raises(FaultScoreError, match="unrecognized arguments: --unknown-option"):
+        list(score_faults(write(PRIMITIVE + GRADIENT)))
+
+
 TOTAL = """
 import numpy as np
 import tinygrad_cifar as tg

@@ -121,7 +121,9 @@ def pytest_sessionfinish(session: Any) -> None:  # noqa: ARG001 (as above)
     _report["made_by_tests"] = [op.name for op in _primitives_of_users() if _before.get(op.name) is not op]
     if _injection is not None:
         _injection.fault.__exit__(None, None, None)
-        _report["no_fault"] = _injection.proof or faults.explain_no_fault(*split_title(os.environ[FAULT]))
+        _report["no_fault"] = _injection.proof
+        if not _injection.proof and _injection.comparison.was_applied:
+            _report["no_fault"] = faults.explain_no_fault(*split_title(os.environ[FAULT]))
         _report["unchanged"] = _injection.comparison.unchanged
         _injection = None
     if path := os.environ.get(REPORT):

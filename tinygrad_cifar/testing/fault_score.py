@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinygrad_cifar.system.arguments import listed
 from tinygrad_cifar.testing.faults import NOTHING, VALUE_FAULTS
 
 _PASSED, _FAILED, _NOTHING_COLLECTED = 0, 1, 5  # exit statuses of pytest
@@ -155,7 +156,8 @@ def _last_message(output: str) -> str:
     """Return the line in which pytest says why it has run no tests: one that it marks, or the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     marked = [line.partition(" ")[2].strip() for line in lines if line.startswith(("E ", "ERROR: "))]
-    return (marked or lines or [""])[-1]
+    reasons = [line.partition(": error: ")[2] for line in lines if ": error: " in line]  # below a line with the usage
+    return (reasons or marked or lines or [""])[-1]
 
 
 def _select_vjps(file: Path | str, report: dict[str, Any], primitives: Sequence[str]) -> list[tuple[str, ...]]:
@@ -168,6 +170,8 @@ def _select_vjps(file: Path | str, report: dict[str, Any], primitives: Sequence[
             )
     vjps = [tuple(vjp) for vjp in report["vjps"] if not primitives or vjp[0] in primitives]
     vjps += _vjps_of_the_library(name for name in primitives if name not in {vjp[0] for vjp in vjps})
+    if not vjps and primitives:
+        raise FaultScoreError(f"no fault can be injected into {listed(primitives)}: there is no VJP")
     if not vjps:
         raise FaultScoreError(
             f"the tests in {file} make no primitive of their own; make it with tinygrad_cifar.primitive in a "
@@ -296,6 +300,11 @@ def _wrap(text: str, **indents: str) -> list[str]:
     return textwrap.wrap(text, 80, break_long_words=False, break_on_hyphens=False, **indents)  # type: ignore[arg-type]
 
 
+def _clear_progress() -> None:
+    if sys.stderr.isatty():
+        print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0 if every fault was caught, 1 if not, and 2 if faults could not be injected."""
     parser = argparse.ArgumentParser(
@@ -333,11 +342,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stderr.isatty():
                 print(f"\r{len(outcomes)} faults injected", end="", file=sys.stderr)
     except FaultScoreError as error:
+        _clear_progress()
         print("\n".join(_wrap(f"error: {error}")), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        _clear_progress()
         return 130
-    if sys.stderr.isatty():
-        print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    _clear_progress()
     print(format_score(outcomes))
     return 1 if any(outcome.survived for outcome in outcomes) else 0

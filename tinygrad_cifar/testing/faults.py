@@ -142,12 +142,14 @@ class Comparison:
     ----------
     changed : bool
         Whether the results have differed: in an element, in the shape or dtype, or in whether they are recorded.
+    was_applied : bool
+        Whether the VJP has been applied.
     """
 
     def __init__(self, kind: str) -> None:
         self.changed = False
         self._rearranges = kind == "reversed"
-        self._compared = False
+        self.was_applied = False
 
     @property
     def unchanged(self) -> bool:
@@ -155,16 +157,16 @@ class Comparison:
 
         A fault of another kind that shows no change shows that the tests use too few values, shapes or dtypes.
         """
-        return self._rearranges and self._compared and not self.changed
+        return self._rearranges and self.was_applied and not self.changed
 
     def wrap(self, right: Apply, faulty: Apply) -> Apply:
         """Return the faulty VJP, compared with the right one until their results differ."""
 
         def compared(*given: Any) -> Any:
             result = faulty(*given)
+            self.was_applied = True
             if not self.changed:
                 expected = right(*given)
-                self._compared = True
                 self.changed = not _same_result(expected, result)
             return result
 
