@@ -12,9 +12,12 @@ fault survived, a gradient was wrong or a run was lost, the page says so, and th
 # ruff: noqa: T201
 
 import argparse
+import platform
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 from tests.evidence.checkpoint import Checkpoint, StaleCheckpointError, digest_sources
 from tests.evidence.measure import full_budget, quick_budget, run_measurements, scaled
@@ -34,7 +37,8 @@ def main() -> int:
     if not 0 < options.share <= 1:
         parser.error("--share must be above 0 and at most 1")
     try:
-        checkpoint = Checkpoint(options.checkpoint, digest_sources()) if options.checkpoint else None
+        identity = f"{digest_sources()}, Python {platform.python_version()}, NumPy {np.__version__}"
+        checkpoint = Checkpoint(options.checkpoint, identity) if options.checkpoint else None
     except StaleCheckpointError as error:
         parser.error(str(error))
     started = time.perf_counter()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class StaleCheckpointError(ValueError):
-    """The checkpoint was written with other sources."""
+    """The checkpoint was written with other sources or versions."""
 
 
 def digest_sources(root: Path = ROOT) -> str:
@@ -47,7 +47,7 @@ class Checkpoint:
     Raises
     ------
     StaleCheckpointError
-        If the file has the results of other sources.
+        If the file has the results of other sources or versions.
     """
 
     def __init__(self, path: Path, digest: str) -> None:
@@ -58,7 +58,7 @@ class Checkpoint:
         records, self._end = _read(path)
         if records[:1] != [digest]:
             raise StaleCheckpointError(
-                f"{path}: the results are of other sources; delete the file or check out the revision that wrote it"
+                f"{path}: the results are of other sources, Python or NumPy; delete the file, or restore these"
             )
         self.results.update(records[1:])
 

@@ -116,7 +116,7 @@ def tests_of_primitive(name: str) -> list[tuple[str, Callable[[], None]]]:
 
 
 def first_failure(name: str) -> str:
-    """Ask the tests of one primitive; return the name of the first that fails and its error, or nothing."""
+    """Run the tests of one primitive; return the name of the first that fails and its error, or nothing."""
     import pytest
     from hypothesis import errors
 
@@ -496,12 +496,14 @@ def try_engine_fault(name: str) -> FaultOutcome:
     try:
         run = subprocess.run([*command, *tests], **settings, check=False)
     except subprocess.TimeoutExpired:
+        if name == NOTHING:
+            raise RuntimeError("the tests do not end without a fault") from None
         return FaultOutcome("engine", name, "the tests do not end")
     if run.returncode not in (0, 1):  # passed, failed
         raise RuntimeError(f"pytest could not run with the fault {name!r}:\n{run.stdout}{run.stderr}")
-    failed = re.search(r"^FAILED \S+?::(\w+)", run.stdout, re.MULTILINE)
-    if name == NOTHING and failed:
-        raise RuntimeError(f"the tests fail without a fault: {failed[1]}")
+    failed = re.search(r"^FAILED \S+?::(?:\w+::)*(\w+)", run.stdout, re.MULTILINE)
+    if name == NOTHING and run.returncode:
+        raise RuntimeError(f"the tests fail without a fault:\n{run.stdout[-2000:]}")
     return FaultOutcome("engine" if name != NOTHING else NOTHING, name, failed[1] if failed else "")
 
 

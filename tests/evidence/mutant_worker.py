@@ -250,7 +250,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
             return json.loads(received)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     late = late or number in (signal.SIGXCPU, signal.SIGPROF, signal.SIGALRM)
-    return {"status": -1, "failed": ["the tests do not end" if late else f"the tests die (signal {number})"]}
+    return {"status": -1, "failed": ["the tests do not end" if late else f"the tests were ended by signal {number}"]}
 
 
 @contextlib.contextmanager

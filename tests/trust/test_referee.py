@@ -64,6 +64,10 @@ def test_another_answer_at_a_kink_is_not_called_wrong():
     assert verdict(lambda _: 1.0, 0.0, group="kinks") == "other: 1"
 
 
+def test_the_tolerance_is_smaller_than_the_smallest_answer():
+    assert verdict(lambda _: 0.0, 1e-300).startswith("wrong")
+
+
 @pytest.mark.parametrize("adapter", adapters.ADAPTERS)
 def test_adapter_has_at_most_fifty_lines(adapter):
     import inspect  # noqa: PLC0415

@@ -48,7 +48,7 @@ def _agree(found: Any, right: Any) -> bool:
     found, right = np.asarray(found, dtype=float), np.asarray(right, dtype=float)
     if right.ndim == 0 and found.size == 1:
         found = found.reshape(())
-    return found.shape == right.shape and bool(np.allclose(found, right, rtol=1e-6, atol=1e-300, equal_nan=True))
+    return found.shape == right.shape and bool(np.allclose(found, right, rtol=1e-6, atol=1e-306, equal_nan=True))
 
 
 def _text(found: Any) -> str:
