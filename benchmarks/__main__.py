@@ -71,16 +71,16 @@ def main(argv: Sequence[str]) -> int:
         except Exception as error:  # noqa: BLE001 (keep the results of the other parts)
             failures += 1
             print(f"benchmarks: {part} could not be measured: {type(error).__name__}: {error}", file=sys.stderr)
-    for line in (
-        ["targets are not checked: the times of --quick are not meaningful"]
-        if arguments.quick
-        else targets.lines(results)
-    ):
-        _say(line)
     try:
         if results:
             page.save(results, arguments.json)
             _say(f"results: {arguments.json}")
+        for line in (
+            ["targets are not checked: the times of --quick are not meaningful"]
+            if arguments.quick
+            else targets.lines(results)
+        ):
+            _say(line)
         if arguments.docs:
             _say(f"written: {', '.join(path.name for path in page.write(results, _DOCS))}")
     except (OSError, ImportError) as error:

@@ -17,7 +17,7 @@ import numpy as np
 
 import tinygrad_cifar as tg
 from benchmarks import profiling
-from benchmarks.implementations import OURS
+from benchmarks.implementations import OURS, TORCH
 from benchmarks.options import Options
 from benchmarks.timing import Spread, ratio, spread, time_interleaved
 from benchmarks.workloads import Array
@@ -27,7 +27,6 @@ from tinygrad_cifar.nn import Conv2d, optim
 from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.system.blas import usable_cores
 
-TORCH = "PyTorch eager"
 LAYOUTS = ("contiguous", "channels last")  # of PyTorch
 SMOOTHING = 0.2
 MUON_RATE, MUON_MOMENTUM, ITERATIONS = 0.24, 0.6, 3
@@ -85,7 +84,7 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
         "seconds": dict(zip(steps, times, strict=True)),
         "layout": layout,
         "losses": losses,
-        "error": max(errors) if errors else None,
+        "error": float(np.max(errors)) if errors else None,  # NaN if one is
         "profile": profiling.profile(steps[OURS].differentiate, steps[OURS].optimiser.step),
     }
     say("\n".join(lines(result)))

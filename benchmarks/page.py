@@ -69,9 +69,10 @@ _METHOD = """\
 - **Memory**: the bytes that `tracemalloc` counts (NumPy reports to it), starting before the model is created: the peak
   of three steps after two steps that are not counted, in a separate process.
 - **Convolutions and their networks** use all cores: this library with threads of its own and BLAS on one, PyTorch with
-  as many threads, MyGrad and the code with fancy indexing with as many threads of BLAS. They share a process; before
-  each group of calls, one or two are not timed (of the large network, none). Of PyTorch's memory layouts, contiguous
-  and channels last, the faster is taken. Losses or results must agree.
+  as many threads, MyGrad and the code with fancy indexing with as many threads of BLAS and fewer images, as stated.
+  They share a process; before each group of calls, one or two are not timed (of the large network, none), and before
+  those of the network of assignment 3, threads have 50 ms to stop spinning. Of PyTorch's memory layouts, contiguous and
+  channels last, the faster is taken. Losses or results must agree.
 - **User-written models** are written once with public operations, as users write them; each library has its own form of
   the usual building blocks (cross-entropy, layer normalisation, GELU, recurrent loop), and JAX compiles the whole
   function. Beside each is the program that an expert writes in NumPy: forward pass and all gradients by hand, in place

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import profiling
-from benchmarks.implementations import OURS
+from benchmarks.implementations import OURS, TORCH
 from benchmarks.options import Options
 from benchmarks.threads import blas_threads
 from benchmarks.timing import fastest, ratio, spread, time_interleaved
@@ -25,9 +25,9 @@ from tinygrad_cifar.engine.tensor import wrap_without_copy
 from tinygrad_cifar.nn import optim
 from tinygrad_cifar.system.blas import usable_cores
 
-TORCH = "PyTorch eager"
 PEERS = CONV2D, MATRIX = f"{TORCH}, conv2d", f"{TORCH}, patches"
 _GROUP = 0.04  # seconds of consecutive steps of one implementation
+_PAUSE = 0.05  # seconds in which the threads of BLAS stop spinning
 _FIRST = 5  # steps whose losses are compared
 TOLERANCE = 1e-4  # relative
 _BATCH, _ETA, _LAMBDA = 100, 0.01, 0.003
@@ -107,9 +107,8 @@ def measure(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
             steps |= {name: make_torch(problem, on_patches=name == MATRIX) for name in PEERS}
         losses = [[float(step()) for _ in range(_FIRST)] for step in steps.values()]
         error = float(np.max(np.abs(np.divide(losses[1:], losses[:1]) - 1))) if make_torch else None
-        times = time_interleaved(
-            list(steps.values()), 2 if options.quick else 15, group=0 if options.quick else _GROUP, warm=2
-        )
+        rounds, group, pause = (2, 0.0, 0.0) if options.quick else (15, _GROUP, _PAUSE)
+        times = time_interleaved(list(steps.values()), rounds, group=group, warm=2, pause=pause)
         row = {
             "net": list(net),
             "seconds": dict(zip(steps, times, strict=True)),

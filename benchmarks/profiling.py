@@ -34,7 +34,9 @@ class _Clock(Watcher):
         self._last, self._name = perf_counter(), f"{node.primitive.name}, {vjp.input}"
 
     def on_vjp_end(self) -> None:
-        self.backward[self._name] += perf_counter() - self._last
+        now = perf_counter()
+        self.backward[self._name] += now - self._last
+        self._last = now
 
 
 def profile(differentiate: Callable[[], object], update: Callable[[], object], steps: int = 1) -> dict[str, Any]:

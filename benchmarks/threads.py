@@ -9,8 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
-from tinygrad_cifar.system.blas import THREAD_VARIABLES, _thread_functions, runtime, usable_cores
+from tinygrad_cifar.engine.blocked import products
+from tinygrad_cifar.system.blas import (
+    _SMALL_MATRIX_KERNELS,
+    THREAD_VARIABLES,
+    _thread_functions,
+    multiplies_small_matrices_directly,
+    runtime,
+    usable_cores,
+)
 
 _COUNT = "BENCHMARKS_THREADS"
 _VARIABLES = (*THREAD_VARIABLES, "NPROC")  # NPROC is read by XLA
@@ -43,15 +52,25 @@ def limit_cores() -> None:
 
 @contextmanager
 def blas_threads(threads: int) -> Iterator[None]:
-    """Let OpenBLAS multiply on ``threads`` threads of its own inside the block; other libraries are left alone."""
+    """Let OpenBLAS multiply on ``threads`` threads of its own inside the block; other libraries are left alone.
+
+    This library splits its products as it does in a process that was started with this number.
+    """
     functions = _thread_functions()
     if functions is None:
         yield
         return
     get, set_ = functions
-    before = get()
+    before, is_direct = get(), threads == 1 and _kernel() in _SMALL_MATRIX_KERNELS
     set_(threads)
+    products.set_kernel_test(lambda: is_direct)
     try:
         yield
     finally:
         set_(before)
+        products.set_kernel_test(multiplies_small_matrices_directly)
+
+
+@cache
+def _kernel() -> str:
+    return runtime().kernel.lower()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -41,7 +41,12 @@ def ratio(times: Sequence[float], to: Sequence[float]) -> Spread:
 
 
 def time_interleaved(
-    functions: Sequence[Callable[[], object]], rounds: int, *, group: float = _GROUP, warm: int = 0
+    functions: Sequence[Callable[[], object]],
+    rounds: int,
+    *,
+    group: float = _GROUP,
+    warm: int = 0,
+    pause: float = 0.0,
 ) -> list[list[float]]:
     """Time functions in groups of calls, interleaved, with the garbage collector disabled.
 
@@ -54,8 +59,9 @@ def time_interleaved(
     group : float
         Approximate seconds of a group, which has at least one call.
     warm : int
-        Number of calls before each group that are not timed, so that the caches hold the data of this function, and
-        threads of the one before have ended.
+        Number of calls before each group that are not timed, so that the caches hold the data of this function.
+    pause : float
+        Seconds before these calls, in which threads of the function before stop spinning.
 
     Returns
     -------
@@ -69,6 +75,7 @@ def time_interleaved(
     try:
         for _ in range(rounds):
             for function, count, seconds in zip(functions, counts, times, strict=True):
+                sleep(pause)
                 time_calls(function, warm)
                 seconds.append(time_calls(function, count) / count)
     finally:

@@ -32,12 +32,13 @@ class Implementation(NamedTuple):
 
 
 OURS, HAND, BARE = "tinygrad_cifar", "hand-derived NumPy", "bare kernels"
+TORCH = "PyTorch eager"
 
 IMPLEMENTATIONS = (
     Implementation(OURS, "ours"),
     Implementation(HAND, "hand_derived"),
     Implementation(BARE, "bare_kernels"),
-    Implementation("PyTorch eager", "torch_eager", "torch"),
+    Implementation(TORCH, "torch_eager", "torch"),
     Implementation("torch.compile", "torch_compiled", "torch"),
     Implementation("JAX jit", "jax_jit", "jax"),
     Implementation("HIPS autograd", "hips_autograd", "autograd"),

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.implementations import OURS
+from benchmarks.implementations import OURS, TORCH
 from benchmarks.options import Options
 
-TORCH, JAX, AUTOGRAD = "PyTorch eager", "JAX jit", "HIPS autograd"
+JAX, AUTOGRAD = "JAX jit", "HIPS autograd"
 _MODULES = {OURS: "ours", TORCH: "torch_eager", JAX: "jax_jit", AUTOGRAD: "hips_autograd"}
 NAMES = tuple(_MODULES)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.libraries import TORCH, Library, Thunk
+from benchmarks.implementations import TORCH
+from benchmarks.libraries import Library, Thunk
 from benchmarks.models.model import (
     ARRAYS,
     Alternative,

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks import profiling
 from benchmarks.agreement import relative_error
-from benchmarks.implementations import HAND, OURS
-from benchmarks.libraries import AUTOGRAD, JAX, TORCH
+from benchmarks.implementations import HAND, OURS, TORCH
+from benchmarks.libraries import AUTOGRAD, JAX
 from benchmarks.models.collection import MODELS
 from benchmarks.models.contestant import Contestant, RemoteContestant
 from benchmarks.models.model import GOALS, MEMORY, OWN_LOOP, SECOND, Case, Model, Size

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import convnet, page, targets, timing
 from benchmarks.__main__ import _PARTS
+from benchmarks.workloads import Workload
 from tinygrad_cifar.course.convnet import ConvNet
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,17 @@ def quick_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     completed = _benchmarks("--quick", "--without", "torch.compile,PyTorch eager,JAX jit", "--json", str(path))
     assert completed.returncode == 0, completed.stderr
     return json.loads(path.read_text())
+
+
+def test_a_library_that_was_left_out_misses_the_targets() -> None:
+    peers = {name: [1.0] for name in ("hand-derived NumPy", "bare kernels", "MyGrad")}
+    rows = [
+        {"workload": Workload(name, hidden, 100).to_json(), "seconds": peers}
+        for name, hidden in (("two layers", (50,)), ("wide net", (512, 512)))
+    ]
+    verdicts = targets.verdicts({"step": {"rows": rows}})
+    assert verdicts
+    assert not any(verdict.met for verdict in verdicts)
 
 
 def test_a_quick_run_measures_every_part(quick_results: dict[str, Any]) -> None:

@@ -86,6 +86,11 @@ def test_relaunch_does_nothing_on_systems_other_than_posix(started, monkeypatch)
     assert started(KERNEL, {}) is None
 
 
+def test_a_program_without_arguments_is_restarted(monkeypatch, started):
+    monkeypatch.setattr(sys, "argv", ["program"])
+    assert started(KERNEL, {}) == KERNEL | {blas._MARK: "1"}
+
+
 @pytest.mark.parametrize("own", [["other"], ["train"], ["train", "softmax", "more"]])
 def test_relaunch_does_nothing_inside_another_program(started, monkeypatch, own):
     monkeypatch.setattr(sys, "argv", ["program", *own])
@@ -231,6 +236,12 @@ def test_a_library_that_cannot_be_loaded_is_passed_over(system_files):
     right = blas.runtime()
     system_files(proc_self_maps=f"0-1 r-xp 0 0 4 /missing/with a space/openblas.so\n0-1 r-xp 0 0 4    {path}\n")
     assert blas.runtime().kernel == right.kernel != "unknown"
+
+
+def test_the_library_of_numpy_is_preferred_to_that_of_scipy(monkeypatch, system_files):
+    system_files(proc_self_maps="0-1 r-xp 0 0 4 /a/scipy.libs/openblas.so\n0-1 r-xp 0 0 4 /a/numpy.libs/openblas.so\n")
+    monkeypatch.setattr(blas.ctypes, "CDLL", lambda path: path)
+    assert blas._loaded_openblas() == "/a/numpy.libs/openblas.so"
 
 
 def test_another_library_has_the_name_that_numpy_was_built_with(monkeypatch):

@@ -170,7 +170,8 @@ def relaunch(*, threads: int | None = None) -> None:
         library has chosen, but at most the number of cores.
     """
     own = sys.argv[1:]
-    if _MARK in os.environ or os.name != "posix" or not sys.executable or sys.orig_argv[-len(own) or None :] != own:
+    is_program = sys.orig_argv[max(0, len(sys.orig_argv) - len(own)) :] == own
+    if _MARK in os.environ or os.name != "posix" or not sys.executable or not is_program:
         return
     wanted = runtime().faster
     if threads is not None:
@@ -228,7 +229,7 @@ def _loaded_openblas() -> ctypes.CDLL | None:
         folder = Path(np.__file__).parent
         folders = (folder.parent / "numpy.libs", folder / ".dylibs")
         paths = [str(path) for place in folders if place.is_dir() for path in place.glob("*openblas*")]
-    for path in dict.fromkeys(paths):
+    for path in sorted(dict.fromkeys(paths), key=lambda path: "numpy" not in path):  # SciPy has a library of its own
         with suppress(OSError):
             return ctypes.CDLL(path)
     return None
