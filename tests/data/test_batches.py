@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -196,3 +199,17 @@ def test_images_and_labels_may_have_any_number_of_axes(image, label, seed):
 def test_an_array_without_axes_has_no_images():
     with pytest.raises(DataError, match="same length"):
         iterate_batches(np.zeros(()), np.zeros(4), 2)
+
+
+def test_buffers_are_not_reused_by_an_interpreter_without_reference_counts():
+    program = """
+import sys
+import numpy as np
+del sys.getrefcount
+from tinygrad_cifar.data import iterate_batches
+X = np.arange(6, dtype=np.uint8)[:, np.newaxis] * np.ones(2**23, np.uint8)
+buffers = []
+batches = [X_batch for X_batch, _ in iterate_batches(X, np.arange(6), 2, np.random.default_rng(0), buffers=buffers)]
+sys.exit(len(set(map(id, batches))) != 3)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -96,7 +96,7 @@ def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str =
     """Shift each image by up to ``most`` pixels along each axis.
 
     All ``(2 * most + 1) ** 2`` shifts are equally probable. With the border ``"edge"``, pixels shifted in repeat the
-    nearest pixel of the edge; with ``"reflect"``, they are those on the other side of it.
+    nearest pixel of the edge; with ``"reflect"``, the image is mirrored at the pixels of the edge.
 
     Parameters
     ----------

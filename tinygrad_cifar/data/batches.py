@@ -152,7 +152,7 @@ _MAX_BUFFERS = 2  # the batch in use and the next one
 def _get_buffer(buffers: list[npt.NDArray[_X]], shape: tuple[int, ...], dtype: np.dtype[_X]) -> npt.NDArray[_X]:
     """Return a pooled buffer that nothing else references, or a new array."""
     for i in range(len(buffers)):
-        if buffers[i].shape == shape and sys.getrefcount(buffers[i]) == _UNSHARED_REFERENCES:
+        if buffers[i].shape == shape and _is_unshared(buffers, i):
             buffers[i].flags.writeable = True
             return buffers[i]
     new: npt.NDArray[_X] = np.empty(shape, dtype)
@@ -162,5 +162,10 @@ def _get_buffer(buffers: list[npt.NDArray[_X]], shape: tuple[int, ...], dtype: n
 
 
 # getrefcount of an array to which only a list refers depends on the version of Python, so it is measured.
+# Interpreters without reference counts lack it; there, buffers are not used again.
 _PROBE = [np.empty(0)]
-_UNSHARED_REFERENCES = sys.getrefcount(_PROBE[0])
+_UNSHARED_REFERENCES = sys.getrefcount(_PROBE[0]) if hasattr(sys, "getrefcount") else None
+
+
+def _is_unshared(buffers: list[npt.NDArray[_X]], i: int) -> bool:
+    return _UNSHARED_REFERENCES is not None and sys.getrefcount(buffers[i]) == _UNSHARED_REFERENCES

@@ -1,8 +1,8 @@
 """Checkpoints: named arrays and JSON metadata in one file that is verified when it is read.
 
-The file is an uncompressed ``.npz`` archive, which ``numpy.load`` can open, without pickles. Reading allocates no more
-than the size of the file: the header of every array must match the bytes present, every member has a checksum, and the
-metadata list the arrays, since the directory of an archive has no checksum.
+The file is an uncompressed ``.npz`` archive, which ``numpy.load`` can open, without pickles. Reading allocates at most
+a few times the size of the file: the header of every array must match the bytes present, every member has a checksum,
+and the metadata list the arrays, since the directory of an archive has no checksum.
 """
 
 from __future__ import annotations

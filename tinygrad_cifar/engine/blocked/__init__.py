@@ -1,6 +1,6 @@
 """Large computations of NumPy arrays in blocks that stay in the processor's cache, on all cores.
 
-These functions know nothing of tensors or derivatives; the pages of the derivative table call them.
+These functions do not depend on tensors or derivatives; the modules of :mod:`tinygrad_cifar.engine.ops` call them.
 
 - :mod:`~tinygrad_cifar.engine.blocked.threads`: running blocks on threads, with the same bits for every number of them.
 - :mod:`~tinygrad_cifar.engine.blocked.memory`: memory of large results, used again by the next step.

@@ -65,7 +65,7 @@ def _by_group(y: Any, groups: int) -> Any:
 
 
 def convolve(x: Any, filters: Any, geometry: Geometry) -> Any:
-    """Return the convolution of images with filters, without turning the filters round."""
+    """Return the convolution of images with filters, without flipping the filters."""
     n, *image = x.shape
     height, width, channels, count = filters.shape
     output = geometry.output_size((image[0], image[1]), (height, width))
@@ -96,7 +96,8 @@ def convolve(x: Any, filters: Any, geometry: Geometry) -> Any:
 def input_gradient(y: Any, filters: Any, image: Pair, geometry: Geometry) -> Any:
     """Return the derivative of T with respect to images of this size: ``y`` distributed to the positions it came from.
 
-    With stride 1 it is a convolution of ``y`` with each filter turned round, and with channels and filters exchanged.
+    With stride 1 it is a convolution of ``y`` with each filter rotated by 180 degrees, and with channels and filters
+    exchanged.
     """
     if geometry.stride == (1, 1):
         return convolve(y, _turned(filters, geometry.groups), _reversed(geometry, filters.shape, y.shape, image))

@@ -4,9 +4,9 @@ The C library returns the memory of a large array to the operating system when t
 gets new pages, which the system fills with zeros. In a training step of a convolutional network, which makes arrays of
 5 GB, this took a fifth of the processor time. So large results are placed in one region of memory, which is kept.
 
-The first step has no region: it shows how much memory its results need at once. The region has this size and a tenth
-more, and is made again, larger, when a later step has needed more. A result that finds no place in it gets memory of
-its own. :func:`empty_cache` frees the region.
+The region is a tenth larger than the most memory that results have needed at once so far. It is made again, larger,
+when a result is requested while no part of it is in use. A result that finds no place in it gets memory of its own, as
+most of the first step do. :func:`empty_cache` frees the region.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def set_system(cores: Callable[[], int], one_blas_thread: Callable[[], AbstractC
 
 
 def set_num_threads(count: int | None) -> None:
-    """Set the number of threads on which large convolutions, poolings and normalisations are computed.
+    """Set the number of threads of large convolutions, poolings, normalisations and activations, and of large updates.
 
     Results have the same bits for every number. The threads of matrix products are those of the BLAS library, which
     reads their number when NumPy is loaded (:func:`tinygrad_cifar.runtime`).

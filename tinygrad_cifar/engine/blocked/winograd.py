@@ -35,7 +35,7 @@ from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, Pair
 # 0.87, 0.70; 7 x 7, 256 -> 256: 0.82, 0.86, 0.80; 15 x 15, 64 -> 64: 1.0; 31 x 31, 24 -> 64: 1.1; 3 x 3, 256 -> 256:
 # 1.2.
 _FEWEST_PRODUCTS = 64 * 256  # of channels and filters
-_SMALLEST_RESULT = 5  # rows and columns; of 3 x 3 results, 7 of 16 would be computed in vain
+_SMALLEST_RESULT = 5  # rows and columns; of 3 x 3 results, 7 of 16 would be discarded
 _FEWEST_TILES = 256  # of all images: transforming the filters takes as long as some tens of tiles
 
 _BLOCK_BYTES = 4_194_304  # of the transformed tiles and results of a block
