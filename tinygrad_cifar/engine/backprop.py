@@ -191,7 +191,10 @@ def _follow_watched(watchers: Sequence[Watcher], cotangents: Cotangents, node: N
     for watcher in watchers:
         watcher.on_vjp_result(node, vjp, g, saved, contribution)
     known = cotangents.get(parent)
-    _follow(cotangents, node, (parent, ReplacedVJP(vjp, lambda _: contribution), ()), g)
+    if known is not None and _size_to_collect(parent, vjp, g, saved):
+        cotangents[parent] = vjp.collection.total(vjp.apply, known, [g], [saved])
+    else:
+        _follow(cotangents, node, (parent, ReplacedVJP(vjp, lambda _: contribution), ()), g)
     terms = (contribution, known)
     for watcher in watchers:
         watcher.on_accumulate(node, vjp, terms, cotangents[parent])
