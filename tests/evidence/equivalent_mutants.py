@@ -25,7 +25,6 @@ EQUIVALENT: dict[str, str] = {
     "nn/optim/base:blocks: `_BLOCK_BYTES // w.itemsize` to `_BLOCK_BYTES * w.itemsize` in `size = _BLOCK_BYTES // w.itemsize`": "the size of the blocks changes the speed only",
     "nn/schedules:Triangular.__call__: `position <= half` to `position < half` in `height = position if position <= half else 2 * half - position`": "at the peak both heights are half a cycle",
     "search/objective: `1` to `2` in `_dataset = lru_cache(maxsize=1)(load_dataset)`": "a larger cache changes the memory only",
-    "search/objective:_prepare_without_test: `0` to `1` in `(preprocessed[0][:0], preprocessed[1][:0]),`": "the test images are not used",
     "system/checkpoints:_arrays: `sum((entry.file_size for entry in entries)) > len(content)` to `sum((entry.file_size for entry in entries)) >= len(content)` in `if sum(entry.file_size for entry in entries) > len(content):`": "an archive is larger than its entries",
     "system/checkpoints:save_checkpoint: `False` to `True` in `np.lib.format.write_array(part, array, allow_pickle=False)`": "arrays of objects have been refused before",
     "system/files:_umask: `0` to `1` in `mask = os.umask(0)`": "the mask is restored at once",
