@@ -74,8 +74,7 @@ class Combined(Optimiser):
 
     def step(self) -> None:
         """Make one step of each optimiser."""
-        for optimiser in self.optimisers:
-            optimiser._check_rates()  # raises an error before a parameter has been updated
+        self._check_rates()  # raises an error before a parameter has been updated
         with deferred_interrupt():
             for optimiser in self.optimisers:
                 optimiser.step()
