@@ -295,6 +295,16 @@ def test_gradient_of_a_norm_of_order_3_at_zero_is_zero():
     assert grad(tg.norm(x, ord=3), x).data.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("order", [0.5, -0.5, -1, -2])
+def test_norms_of_small_orders_have_finite_gradients_beside_zeros(order):
+    x = variable([0.0, -4.0, 1.0])
+    norm = tg.norm(x, ord=order)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(norm.data, np.linalg.norm(x.data, ord=order), rtol=1e-15)
+    expected = [0.0, -1.5, 3.0] if order == 0.5 else [0.0, 0.0, 0.0]  # d/dx (sqrt(4) + sqrt(x))^2 at 1 is (2 + 1) / 1
+    np.testing.assert_allclose(grad(norm, x).data, expected, rtol=1e-15)
+
+
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 def test_gradient_of_fmod_at_zero_is_one(zero):
     x = variable([zero, -5.0])

@@ -450,7 +450,8 @@ def correlate(x: TensorLike, y: TensorLike, mode: str = "valid") -> TensorLike:
         "",
         "sqrt(sum(x**2, axis))",
         x="expand_dims(g / out, axis) * x",
-        note="This is the formula for the default ``ord``. Where all elements are 0, the gradient is taken as 0.",
+        note="This is the formula for the default ``ord``. Where all elements are 0, the gradient is taken as 0, and "
+        "with an ``ord`` below 1 that of each element that is 0.",
     ),
 )
 def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False, *, ord: float | str | None = None) -> TensorLike:
@@ -507,6 +508,12 @@ def _vector_norm(x: Any, axes: tuple[int, ...], keepdims: bool, ord: Any) -> Any
         return reductions.sum(sign(size), axes, keepdims)
     if ord == 1:
         return reductions.sum(size, axes, keepdims)
-    total = reductions.sum(power(size, ord), axes, keepdims)
-    is_zero = unwrap_value(total) == 0  # where the root has no derivative
-    return where(is_zero, 0.0, power(where(is_zero, 1.0, total), 1 / ord))
+    at_zero = 0.0 if ord > 0 else np.inf
+    total = reductions.sum(_power(size, ord, at_zero) if ord < 1 else power(size, ord), axes, keepdims)
+    return _power(total, 1 / ord, at_zero)
+
+
+def _power(x: Any, exponent: float, at_zero: float) -> Any:
+    """Return a power of numbers that are not negative, with the gradient 0 where it has no finite one."""
+    is_zero = unwrap_value(x) == 0
+    return where(is_zero, at_zero, power(where(is_zero, 1.0, x), exponent))
