@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import threading
 
+import numpy as np
 import pytest
 
 import tinygrad_cifar as tg
 from tests.support.tensors import variable
-from tinygrad_cifar import is_recording, no_grad
+from tinygrad_cifar import grad, is_recording, no_grad
 
 OPERATIONS = {
     "one input": tg.exp,
@@ -93,3 +94,14 @@ def test_no_grad_applies_to_its_task_only():
 
     asyncio.run(both())
     assert seen == [False, True, False, True]
+
+
+def test_gradients_with_a_graph_are_recorded_under_no_grad():
+    x, u = variable([2.0]), variable([3.0])
+    y = x**2
+    with no_grad():
+        gradient = grad(y, x, gradient=u, create_graph=True)
+        for _ in range(2):
+            y.backward(np.ones(1), create_graph=True)
+    assert grad(gradient, u).item() == 4.0
+    assert grad(x.grad, x).item() == 4.0

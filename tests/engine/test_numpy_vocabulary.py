@@ -380,3 +380,38 @@ def test_functions_of_numpys_linalg_with_an_operation(name):
     out = function(*[Tensor(array, requires_grad=True) for array in arrays])
     np.testing.assert_allclose(out.data, function(*arrays))
     assert out.requires_grad
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda np, x: np.fmod(x, 4),
+        lambda np, x: np.fmod(x, -4.5),
+        lambda np, x: np.copysign(x, -1.0),
+        lambda np, x: np.copysign(x, 1),
+        lambda np, x: np.ediff1d(x, to_end=0.0, to_begin=[1, 2]),
+    ],
+)
+def test_python_numbers_keep_float32(function):
+    x = np.array([5.5, -2.0, 7.0], dtype=np.float32)
+    expected = function(np, x)
+    result = function(tg, Tensor(x)).data
+    np.testing.assert_array_equal(result, expected)
+    assert result.dtype == expected.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["nanmax", "nanmin"])
+def test_extrema_without_nan_of_large_integers_are_exact(name):
+    x = np.array([2**53 + 1, 2**60 + 1])
+    assert getattr(tg, name)(x) == getattr(np, name)(x)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_positions_of_a_small_type_wrap_around_on_a_long_axis(dtype):
+    x, positions = np.arange(300.0), np.array([5, 100], dtype=dtype)
+    np.testing.assert_array_equal(tg.take(x, positions, mode="wrap"), np.take(x, positions, mode="wrap"))
+
+
+def test_a_position_of_a_quantile_that_requires_a_gradient_is_refused():
+    with pytest.raises(TypeError, match="no gradient flows to q"):
+        tg.quantile(np.arange(3.0), Tensor(0.5, requires_grad=True))

@@ -286,6 +286,18 @@ def test_functions_of_many_float16_numbers_do_not_overflow(function, size):
     np.testing.assert_allclose(*gradients, rtol=0.02, atol=1e-6)
 
 
+@pytest.mark.parametrize("function", [tg.erf, tg.erfc])
+def test_gaussian_functions_of_many_integers_are_floats(function):
+    ones = np.ones(40_000, dtype=int)
+    np.testing.assert_array_equal(function(ones), function(ones.astype(float)))
+
+
+@pytest.mark.parametrize(("number", "cotangent"), [(1e-5, 1), (0.01, 1024)])
+def test_gradient_of_a_small_float16_norm_does_not_overflow(number, cotangent):
+    x = Tensor([number, 0.0], dtype=np.float16, requires_grad=True)
+    assert grad(tg.norm(x), x, gradient=np.float16(cotangent)).data.tolist() == [cotangent, 0.0]
+
+
 def test_hessian_of_the_norm_at_zero_is_zero():
     np.testing.assert_array_equal(tg.hessian(tg.norm, [0.0, 0.0]).data, np.zeros((2, 2)))
 

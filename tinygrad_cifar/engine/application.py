@@ -15,8 +15,7 @@ from tinygrad_cifar.engine.modes import Mode, current_mode
 from tinygrad_cifar.engine.ownership import copy_arrays
 from tinygrad_cifar.engine.signatures import argument_defaults
 
-# Operands that NumPy combines with an array without changing its type. Python numbers must remain Python numbers: as an
-# array, 0.5 would promote float32 to float64.
+# Operands that remain what they are, as in NumPy: as an array, the Python number 0.5 would promote float32 to float64.
 SCALARS = frozenset({float, int, bool, np.float64, np.float32, np.int64, np.bool_, np.float16, np.int32})
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from operator import attrgetter
 from typing import Any, overload
@@ -459,13 +460,14 @@ def grad(
         if not isinstance(target, Value) or target._node is None:
             which = "wrt" if is_single else f"wrt[{i}]"
             raise TypeError(f"grad: {which} must be a tensor that requires a gradient, or was computed from one")
-    cotangent = _initial_cotangent("grad", out, gradient)
     nodes = [target._node for target in targets if target._node is not None]
     retain = create_graph if retain_graph is None else retain_graph
-    found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph, targets=frozenset(nodes))
-    results = [
-        _with_dtype_of(n, found[n]) if n in found else _wrap(type(out), np.zeros(n.shape, n.dtype)) for n in nodes
-    ]
+    with _recording_if(create_graph):
+        cotangent = _initial_cotangent("grad", out, gradient)
+        found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph, targets=frozenset(nodes))
+        results = [
+            _with_dtype_of(n, found[n]) if n in found else _wrap(type(out), np.zeros(n.shape, n.dtype)) for n in nodes
+        ]
     return results[0] if is_single else tuple(results)
 
 
@@ -474,16 +476,22 @@ def backward(out: Any, gradient: Any = None, *, retain_graph: bool | None = None
 
     See :meth:`Tensor.backward` for the parameters.
     """
-    cotangent = _initial_cotangent("backward", out, gradient)
     retain = create_graph if retain_graph is None else retain_graph
-    found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph)
-    with _grad_lock:  # two threads may share a leaf, and adding to its gradient takes more than one step
-        for node, g in found.items():
-            if not node.frozen:
-                node.grad = _with_dtype_of(node, g if node.grad is None else node.grad + g)
+    with _recording_if(create_graph):
+        cotangent = _initial_cotangent("backward", out, gradient)
+        found = _run_backward(out, cotangent, retain_graph=retain, create_graph=create_graph)
+        with _grad_lock:  # two threads may share a leaf, and adding to its gradient takes more than one step
+            for node, g in found.items():
+                if not node.frozen:
+                    node.grad = _with_dtype_of(node, g if node.grad is None else node.grad + g)
 
 
 _grad_lock = threading.Lock()
+
+
+def _recording_if(create_graph: bool) -> AbstractContextManager[Any]:
+    """Return a ``with`` block that records if a graph of the gradients was requested, also under ``no_grad``."""
+    return enable_grad() if create_graph else nullcontext()
 
 
 def _with_dtype_of(node: Node, g: Any) -> Any:
@@ -496,9 +504,8 @@ def _run_backward(
 ) -> Cotangents:
     """Propagate values with recording, or plain arrays; return values in both cases."""
     value_type = type(out)
-    if create_graph:  # requested explicitly, so also under no_grad
+    if create_graph:
         initial = cotangent if isinstance(cotangent, Value) else _wrap(value_type, cotangent)
-        with enable_grad():
-            return propagate(out._node, initial, retain_graph=retain_graph, value_type=value_type, targets=targets)
+        return propagate(out._node, initial, retain_graph=retain_graph, value_type=value_type, targets=targets)
     found = propagate(out._node, unwrap_value(cotangent), retain_graph=retain_graph, targets=targets)
     return {node: _wrap(value_type, g) for node, g in found.items()}

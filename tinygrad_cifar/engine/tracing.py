@@ -100,6 +100,8 @@ class _NonFiniteWatcher(Watcher):
     def on_vjp_result(self, node: Node, vjp: VJP, g: Any, arguments: Sequence[Any], contribution: Any) -> None:
         array = unwrap_value(contribution)
         inputs = (g, *arguments)
+        if not hasattr(array, "dtype"):  # an error, which is raised when its shape is checked
+            return
         if _is_finite(array) or _severity(array) <= _severity(inputs):
             return
         names = ["the cotangent", *vjp.names]

@@ -167,7 +167,7 @@ class GraphEdge(ReadOnly):
                 f"vjp: {unknown[0]} is not an argument of the VJP for {vjp.input}; the arguments are: {known}"
             )
         arguments = [replaced.get(name, x) for name, x in zip(vjp.names, saved, strict=True)]
-        contribution = vjp.apply(np.asarray(g), *arguments)
+        contribution = vjp.apply(np.array(g), *arguments)  # a copy: what a VJP knows of a cotangent is kept with it
         matches = getattr(contribution, "shape", None) == parent.shape and contribution.dtype is parent.dtype
         return np.asarray(contribution if matches else _match_input(contribution, node, edge))
 

@@ -19,7 +19,8 @@ _BLOCK_BYTES = 131_072
 def apply_in_blocks(function: Callable[..., Any], *arrays: Any) -> Any:
     """Return ``function(*arrays)`` for an element-wise function of arrays of the same shape.
 
-    Small arrays, arrays of different shapes or dtypes, and arrays that are not C-contiguous are passed as a whole.
+    Small arrays, integers, arrays of different shapes or dtypes, and arrays that are not C-contiguous are passed as a
+    whole.
     """
     first = arrays[0]
     if not all(
@@ -27,7 +28,7 @@ def apply_in_blocks(function: Callable[..., Any], *arrays: Any) -> Any:
         for x in arrays
     ):
         return function(*arrays)
-    if first.nbytes <= 2 * _BLOCK_BYTES:
+    if first.dtype.kind != "f" or first.nbytes <= 2 * _BLOCK_BYTES:
         return function(*arrays)
     out = memory.empty(first.shape, first.dtype)
     flat_out, flat = out.reshape(-1), [x.reshape(-1) for x in arrays]

@@ -107,7 +107,8 @@ def conv2d(
     geometry = _geometry_of_filters(shape_of(x), shape_of(filters), stride, padding, dilation, groups)
     if np.float16 in (x.dtype, filters.dtype):  # sums of products overflow beyond 65,504
         dtype = np.result_type(x.dtype, filters.dtype)
-        return astype(_conv2d(astype(x, np.float32), astype(filters, np.float32), geometry), dtype)
+        wide = np.result_type(dtype, np.float32)
+        return astype(_conv2d(astype(x, wide), astype(filters, wide), geometry), dtype)
     return _conv2d(x, filters, geometry)
 
 

@@ -257,6 +257,8 @@ def take(x: TensorLike, indices: Any, axis: int | None = None, *, mode: str = "r
         raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip'; got {mode!r}")
     if mode != "raise":
         last = x.shape[axis] - 1
+        if positions.dtype.kind in "iu":
+            positions = positions.astype(np.intp)  # a small type cannot hold the size of the axis
         positions = positions % (last + 1) if mode == "wrap" else np.clip(positions, 0, last)
     return getitem(x, (*[slice(None)] * axis, positions))
 

@@ -449,7 +449,7 @@ def correlate(x: TensorLike, y: TensorLike, mode: str = "valid") -> TensorLike:
     doc=Doc(
         "",
         "sqrt(sum(x**2, axis))",
-        x="expand_dims(g / out, axis) * x",
+        x="expand_dims(g, axis) * (x / expand_dims(out, axis))",
         note="This is the formula for the default ``ord``. Where all elements are 0, the gradient is taken as 0, and "
         "with an ``ord`` below 1 that of each element that is 0.",
     ),

@@ -7,6 +7,7 @@ constant between its jumps, such as ``sign`` or ``floor``, has no VJP: its resul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -376,7 +377,8 @@ def copysign(x: TensorLike, y: TensorLike) -> TensorLike:
     >>> tg.copysign(tg.Tensor([1.0, 2.0]), tg.Tensor([-5.0, 0.0]))
     Tensor([-1.,  2.])
     """
-    return multiply(absolute(x), _step(y, None, _sign_of_zeros_too))
+    sign = math.copysign(1.0, y) if isinstance(y, (int, float)) else _step(y, None, _sign_of_zeros_too)
+    return multiply(absolute(x), sign)
 
 
 def _sign_of_zeros_too(x: Any) -> Any:
@@ -394,5 +396,6 @@ def fmod(x: TensorLike, y: TensorLike) -> TensorLike:
     Tensor([-3.,  3.])
     """
     x = _as_floats(x)
+    divisor = abs(y) if isinstance(y, (int, float)) else absolute(_as_floats(y))  # a Python number has no dtype
     sign_of_x = _step(x, None, _sign_of_zeros_too)  # not absolute(x), which has no derivative at 0
-    return multiply(sign_of_x, remainder(multiply(sign_of_x, x), absolute(_as_floats(y))))
+    return multiply(sign_of_x, remainder(multiply(sign_of_x, x), divisor))

@@ -81,12 +81,13 @@ _norm = primitive(
     lambda x, axis, keepdims: _norm_forward(x, axis, keepdims),
     kink=lambda x, axis, keepdims: np.broadcast_to(_norm_forward(x, axis, True) == 0, x.shape),
     x=lambda g, out, x, axis, keepdims: (
-        _restore_axes(g * (out > 0) / (out + (out == 0)), x.shape, axis, keepdims) * x  # 0, not 0 / 0, at 0
+        _restore_axes(g * (out > 0), x.shape, axis, keepdims)
+        * (x / _restore_axes(out + (out == 0), x.shape, axis, keepdims))  # 0, not 0 / 0, at 0
     ),
     doc=Doc(
         "Euclidean norm.",
         "sqrt(sum(x**2, axis))",
-        x="expand_dims(g / out, axis) * x",
+        x="expand_dims(g, axis) * (x / expand_dims(out, axis))",
         note="Where all elements are 0, the gradient is taken as 0.",
     ),
 )

@@ -14,7 +14,7 @@ from tinygrad_cifar.engine.axes import normalize_axis_index
 from tinygrad_cifar.engine.documentation import Doc, documented
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
-from tinygrad_cifar.engine.ops.elementwise import _as_floats, add, divide, multiply, subtract
+from tinygrad_cifar.engine.ops.elementwise import _as_floats, add, astype, divide, multiply, subtract
 from tinygrad_cifar.engine.ops.exponential import power
 from tinygrad_cifar.engine.ops.indexing import _getitem
 from tinygrad_cifar.engine.ops.joining import _concatenate, concatenate
@@ -61,7 +61,11 @@ def ediff1d(x: TensorLike, to_end: TensorLike | None = None, to_begin: TensorLik
     >>> tg.ediff1d(tg.Tensor([1.0, 4.0, 9.0]), to_end=0.0)
     Tensor([3., 5., 0.])
     """
-    return concatenate([ravel(part) for part in (to_begin, diff(ravel(x)), to_end) if part is not None])
+    differences = diff(ravel(x))
+    dtype = differences.dtype
+    first, last = ([] if part is None else [ravel(part)] for part in (to_begin, to_end))
+    ends = [astype(part, dtype) if np.can_cast(part.dtype, dtype, "same_kind") else part for part in (*first, *last)]
+    return concatenate([*ends[: len(first)], differences, *ends[len(first) :]])
 
 
 @documented(

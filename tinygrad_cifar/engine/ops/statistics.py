@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.axes import Axis, normalize_axes, size_along
 from tinygrad_cifar.engine.documentation import Doc
-from tinygrad_cifar.engine.graph import shape_of, unwrap_value, value_or_array
+from tinygrad_cifar.engine.graph import Value, shape_of, unwrap_value, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops.elementwise import _as_floats, add, astype, divide, multiply, sqrt, square, subtract
 from tinygrad_cifar.engine.ops.indexing import _getitem, diagonal, sort
@@ -209,6 +209,13 @@ def quantile(x: TensorLike, q: Any, axis: Axis = None, *, keepdims: bool = False
     Between two elements it is interpolated linearly; the two share the cotangent. If ``q`` is an array, its axes are
     the first ones of the result. If an element is NaN, so is the quantile.
 
+    Raises
+    ------
+    TypeError
+        If ``q`` requires a gradient.
+    ValueError
+        If ``q`` is not from 0 to 1.
+
     Examples
     --------
     >>> from tinygrad_cifar import Tensor, quantile
@@ -217,6 +224,8 @@ def quantile(x: TensorLike, q: Any, axis: Axis = None, *, keepdims: bool = False
     >>> t.grad
     Tensor([0.75, 0.  , 0.  , 0.25])
     """
+    if isinstance(q, Value) and q._node is not None:
+        raise TypeError("quantile: no gradient flows to q; detach() it")
     q = np.asarray(unwrap_value(q), dtype=float)
     if not np.all((q >= 0) & (q <= 1)):
         raise ValueError(f"quantile: q must be from 0 to 1; got {q}")
@@ -470,7 +479,8 @@ def nancumprod(x: TensorLike, axis: int | None = None) -> TensorLike:
 
 
 def _without_nan(x: Any, value: float) -> Any:
-    return where(np.isnan(unwrap_value(x)), value, x)
+    x = value_or_array(x)
+    return where(np.isnan(unwrap_value(x)), value, x) if x.dtype.kind == "f" else x
 
 
 def _number_present(x: Any, axis: Axis, keepdims: bool) -> Any:
@@ -482,5 +492,7 @@ def _number_present(x: Any, axis: Axis, keepdims: bool) -> Any:
 
 def _or_nan(x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     """Return a result, and NaN where all elements that it was computed from are NaN."""
+    if out.dtype.kind != "f":
+        return out
     axes = normalize_axes("nanmax", x, axis)
     return where(np.all(np.isnan(unwrap_value(x)), axis=axes, keepdims=keepdims), np.nan, out)
