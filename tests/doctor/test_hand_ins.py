@@ -188,6 +188,30 @@ def ComputeCost(X, Y, W, b, lam):
     assert "another convention, not a mistake" in report.notes[0]
 
 
+def test_the_convention_is_found_if_the_log_has_a_small_number(tmp_path: Path) -> None:
+    cost = """
+def ComputeCost(X, Y, W, b, lam):
+    P = np.exp(W @ X + b)
+    return -np.mean(np.log((Y * P / P.sum(0)).sum(0) + 1e-8)) + lam / 2 * np.sum(W**2)
+"""
+    source = LINEAR.replace("2 * lam * W", "lam * W") + cost
+    report, _ = diagnose_file(load_definitions(write(tmp_path, source)))
+    assert report.status == "right", str(report)
+
+
+def test_a_cost_of_no_known_convention_is_noted(tmp_path: Path) -> None:
+    source = LINEAR + "def ComputeCost(X, Y, W, b, lam):\n    return 3.0\n"
+    report, _ = diagnose_file(load_definitions(write(tmp_path, source)))
+    assert report.status == "right"
+    assert "follows no known convention" in report.notes[0]
+
+
+def test_a_file_with_a_byte_order_mark_is_a_program(tmp_path: Path) -> None:
+    path = write(tmp_path, LINEAR)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert diagnose_file(load_definitions(path))[0].status == "right"
+
+
 @pytest.mark.parametrize("epsilon", ["0", "1e-8", "1e-5", "1e-3"])
 def test_batch_normalisation_may_add_any_of_the_usual_numbers(tmp_path: Path, epsilon: str) -> None:
     report, _ = diagnose_file(load_definitions(write(tmp_path, NORMALISED.replace("1e-16", epsilon))))

@@ -96,6 +96,16 @@ def test_an_unknown_parameter_is_refused() -> None:
         diagnose(SOFTMAX.cost, RIGHT, PROBLEM, wrt="Q")
 
 
+@pytest.mark.parametrize("wrt", [3, [PROBLEM["W"]], PROBLEM["W"]])
+def test_parameters_that_are_not_named_by_a_string_are_refused(wrt: Any) -> None:
+    with pytest.raises(DiagnosisError, match="wrt: must be names of arguments"):
+        diagnose(SOFTMAX.cost, RIGHT, PROBLEM, wrt=wrt)
+
+
+def test_the_time_may_be_unlimited() -> None:
+    assert diagnose(SOFTMAX.cost, RIGHT, PROBLEM, time_limit=float("inf")).status == "right"
+
+
 def test_a_gradient_of_the_wrong_shape_is_reported() -> None:
     report = diagnose(SOFTMAX.cost, changed(lambda W, b: (W[:, :2], b)), PROBLEM)
     assert report.status == "not known"
@@ -110,6 +120,19 @@ def test_printed_text_is_kept_apart(capsys: pytest.CaptureFixture[str]) -> None:
     report = diagnose(SOFTMAX.cost, gradients, PROBLEM)
     assert capsys.readouterr().out == ""
     assert "loss 1.2" in report.notes[0]
+
+
+def test_a_new_key_of_an_argument_is_no_change_of_another() -> None:
+    def cost(network: Any, X: Any, lam: Any) -> Any:
+        return tg.sum((X @ network["W"]) ** 2) + lam * tg.sum(network["W"] ** 2)
+
+    def gradients(network: Any, X: Any, lam: Any) -> Any:
+        network["A"] = X @ network["W"]
+        return (2 * X.T @ network["A"] + 2 * lam * network["W"],)
+
+    X, W = NOISE.normal(size=(6, 3)), NOISE.normal(size=(3, 2))
+    report = diagnose(cost, gradients, {"network": {"W": W}, "X": X, "lam": 0.1}, wrt="network['W']")
+    assert (report.status, report.notes) == ("right", ())
 
 
 def test_a_function_that_changes_its_arguments_is_noted() -> None:

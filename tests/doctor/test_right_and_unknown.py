@@ -102,6 +102,53 @@ def test_a_derivative_on_a_kink_is_noted() -> None:
         assert any("kink" in note for note in report.notes)
 
 
+def test_the_derivative_0_of_a_maximum_in_a_tie_is_noted() -> None:
+    def cost(X: Any, W: Any) -> Any:
+        return tg.sum(tg.maximum(X @ W, 0) ** 2 + 3 * tg.maximum(X @ W, 0))
+
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(6, 3)), rng.normal(size=(3, 4))
+    X[2] = 0
+    W[:, 1] = 0
+    A = X @ W
+    report = diagnose(cost, (X.T @ ((A > 0) * (2 * A + 3)),), {"X": X, "W": W}, wrt="W")
+    assert report.status == "right", str(report)
+    assert "kink" in report.notes[0]
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+def test_transposed_gradients_of_an_autoencoder_are_in_the_order_of_its_parameters(has_names: bool) -> None:
+    def cost(X: Any, W1: Any, W2: Any) -> Any:
+        return tg.sum((tg.tanh(X @ W1) @ W2 - X) ** 2)
+
+    rng = np.random.default_rng(0)
+    problem = {"X": rng.normal(size=(6, 5)), "W1": rng.normal(size=(5, 7)), "W2": rng.normal(size=(7, 5))}
+
+    def gradients(X: Any, W1: Any, W2: Any) -> Any:
+        H = np.tanh(X @ W1)
+        G = 2 * (H @ W2 - X)
+        dW2, dW1 = H.T @ G, X.T @ (G @ W2.T * (1 - H**2))
+        return {"W1": dW1.T, "W2": dW2.T} if has_names else (dW1.T, dW2.T)
+
+    report = diagnose(cost, gradients, problem, wrt=("W1", "W2"))
+    assert report.status == "right", str(report)
+    assert "transposed" in report.notes[0]
+
+
+def test_gradients_of_many_parameters_of_one_shape_are_assigned_quickly() -> None:
+    def cost(X: Any, b: Any) -> Any:
+        for bias in b:
+            X = tg.tanh(X + bias)
+        return tg.sum(X**2)
+
+    rng = np.random.default_rng(0)
+    problem = {"X": rng.normal(size=(4, 3)), "b": [rng.normal(size=3) for _ in range(16)]}
+    variables = [tg.Tensor(b, requires_grad=True) for b in problem["b"]]
+    given = [g.data for g in tg.grad(cost(problem["X"], variables), variables)]
+    given[3] = np.ones((4, 3))  # not summed over the batch
+    assert diagnose(cost, {"b": given}, problem, wrt="b", time_limit=2).status == "not known"
+
+
 def test_a_size_that_is_written_as_a_number_is_noted() -> None:
     report = diagnose(SOFTMAX.cost, SOFTMAX.gradients("N = X.shape[1] -> N = 7"), SOFTMAX.problem)
     assert report.status == "right"

@@ -48,7 +48,7 @@ def time_limit(seconds: float) -> Iterator[None]:
             if not is_over:
                 set_exception(thread, ctypes.py_object(_OutOfTime))
 
-    timer = threading.Timer(seconds, interrupt)
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), interrupt)
     timer.daemon = True
     timer.start()
     try:

@@ -79,8 +79,7 @@ def load_definitions(path: Path) -> Definitions:
         If the file cannot be read, or is not a Python program.
     """
     try:
-        source = path.read_text(encoding="utf-8")
-        tree = ast.parse(source, str(path))
+        tree = ast.parse(path.read_bytes(), str(path))  # bytes, which may name their encoding
     except OSError as error:
         raise DiagnosisError(f"{path}: cannot be read ({error.strerror}); give the path of a Python file") from error
     except (SyntaxError, ValueError) as error:

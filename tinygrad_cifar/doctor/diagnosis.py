@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -264,9 +264,19 @@ def _check_numbers(time_limit: Any, seed: Any) -> None:
         raise DiagnosisError(f"seed: must be an integer of at least 0; got {seed!r:.40}")
 
 
+def _names_in(wrt: Any) -> list[str] | None:
+    if wrt is None:
+        return None
+    names = list(wrt) if isinstance(wrt, Iterable) and not isinstance(wrt, str) else [wrt]
+    for name in names:
+        if not isinstance(name, str):
+            raise DiagnosisError(f"wrt: must be names of arguments, such as 'W'; got {type(name).__name__}")
+    return names
+
+
 def _with_named_numbers(arguments: dict[str, Any], wrt: Any) -> dict[str, Any]:
     """Return the arguments with arrays for the numbers that are named as parameters, such as a bias of 0.5."""
-    wanted = {wrt} if isinstance(wrt, str) else set(wrt or ())
+    wanted = _names_in(wrt) or []
     converted: dict[str, Any] = replace_leaves(
         arguments,
         lambda name, value: np.array(value) if name in wanted and isinstance(value, (float, np.floating)) else value,
@@ -277,8 +287,8 @@ def _with_named_numbers(arguments: dict[str, Any], wrt: Any) -> dict[str, Any]:
 def _mark_parameters(leaves: list[Leaf], wrt: Any) -> list[Leaf]:
     """Return the leaves, with those that are parameters marked."""
     names = [leaf.name for leaf in leaves]
-    if wrt is not None:
-        wanted = [wrt] if isinstance(wrt, str) else list(wrt)
+    wanted = _names_in(wrt)
+    if wanted is not None:
         chosen = {name for name in names for w in wanted if name == w or name.startswith((f"{w}[", f"{w}."))}
         unknown = [w for w in wanted if not any(n == w or n.startswith((f"{w}[", f"{w}.")) for n in names)]
         if unknown:

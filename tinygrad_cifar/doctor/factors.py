@@ -153,7 +153,7 @@ def _make(coefficient: float, powers: tuple[tuple[str, int], ...], values: np.nd
     above = [name if p == 1 else f"{name}**{p}" for name, p in powers if p > 0]
     below = [name if p == -1 else f"{name}**{-p}" for name, p in powers if p < 0]
     size = abs(coefficient)
-    if size < 1:
+    if 0 < size < 1:
         below = [f"{1 / size:g}", *below]
         size = 1.0
     if size != 1 or not above:

@@ -59,6 +59,7 @@ MEANINGS = {
 }
 _SECONDS = 10.0
 _LARGEST_EPSILON = 1e-4
+_COST_RTOL = 1e-4  # of the value of a cost, which may be in float32, or have a small number in its log
 _EQUAL = 1e-9  # relative distance of gradients that have been computed with the same numbers
 
 
@@ -383,21 +384,20 @@ def _own_convention(
     data, penalty = (float(np.asarray(x)) for x in attempt.network.cost(attempt.layout, {}, **problem))
     penalty *= problem["lam"]
     N = _batch(problem, attempt.layout)
-    for is_sum in (False, True):
-        for factor, text in (
-            (1.0, "lam"),
-            (0.5, "lam / 2"),
-            (2.0, "2 * lam"),
-            (1 / N, "lam / N"),
-            (1 / (2 * N), "lam / (2 * N)"),
-        ):
-            if abs(value - (data * (N if is_sum else 1) + factor * penalty)) <= 1e-8 * abs(value):
-                if (is_sum, factor) == course:
-                    return course, ()
-                notes = []
-                if is_sum:
-                    notes.append(f"{function.__name__} sums the loss over the images, and the course takes the mean")
-                if factor != 1:
-                    notes.append(f"{function.__name__} has {text} times the squared weights, and the course lam")
-                return (is_sum, factor), tuple(f"another convention, not a mistake: {note}" for note in notes)
-    return course, ()
+    factors = {1 / (2 * N): "lam / (2 * N)", 1 / N: "lam / N", 2.0: "2 * lam", 0.5: "lam / 2", 1.0: "lam"}
+    errors = {
+        (is_sum, factor): abs(value - (data * (N if is_sum else 1) + factor * penalty))
+        for is_sum in (False, True)
+        for factor in factors
+    }
+    nearest = min(errors, key=errors.__getitem__)
+    if not errors[nearest] <= _COST_RTOL * abs(value):
+        reason = f"its value, {value:.6g}, follows no known convention; the course's is {data + penalty:.6g}"
+        return course, (f"{function.__name__} is not used, and the convention of the course is taken: {reason}",)
+    is_sum, factor = nearest
+    notes = []
+    if is_sum:
+        notes.append(f"{function.__name__} sums the loss over the images, and the course takes the mean")
+    if factor != 1:
+        notes.append(f"{function.__name__} has {factors[factor]} times the squared weights, and the course lam")
+    return nearest, tuple(f"another convention, not a mistake: {note}" for note in notes)

@@ -167,23 +167,33 @@ def find_order(given: Mapping[str, Array], right: Mapping[str, Array], matches: 
         equal = {a: [b for b in fits[a] if matches(fit_shape(given[b], shapes[a]), right[a])] for a in names}
         order = _assignment(names, equal)
         return order if order and any(a != b for a, b in order.items()) else None
-    return _assignment(names, fits)
+    order = _assignment(names, fits)
+    if order is None or not all(_fits_transposed(given[name], shapes[name]) for name in names):
+        return order
+    # They may also be the transposes of gradients in the right order, so again the values say which.
+    moved = [(a, b) for a, b in order.items() if a != b]
+    return order if any(matches(fit_shape(given[b], shapes[a]), right[a]) for a, b in moved) else None
+
+
+def _fits_transposed(array: Array, shape: tuple[int, ...]) -> bool:
+    return fit_shape(array, shape).shape in (shape, shape[::-1])
 
 
 def _assignment(names: Sequence[str], choices: Mapping[str, Sequence[str]]) -> dict[str, str] | None:
     """Return an assignment of distinct choices, keeping the order of the names if there are several."""
-    taken: dict[str, str] = {}
+    owners: dict[str, str] = {}
 
-    def assign(k: int) -> bool:
-        if k == len(names):
-            return True
-        options = choices[names[k]]
-        for option in sorted(options, key=lambda b: b != names[k]):
-            if option not in taken.values():
-                taken[names[k]] = option
-                if assign(k + 1):
+    def assign(name: str, tried: set[str]) -> bool:
+        """Assign a choice to a name, moving those that have one to other choices if necessary."""
+        for option in sorted(choices[name], key=lambda b: b != name):
+            if option not in tried:
+                tried.add(option)
+                if option not in owners or assign(owners[option], tried):
+                    owners[option] = name
                     return True
-                del taken[names[k]]
         return False
 
-    return dict(taken) if assign(0) else None
+    if not all(assign(name, set()) for name in names):
+        return None
+    chosen = {name: option for option, name in owners.items()}
+    return {name: chosen[name] for name in names}

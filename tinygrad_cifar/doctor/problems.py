@@ -190,8 +190,8 @@ def _draw_array(leaf: Leaf, shape: tuple[int, ...], rng: np.random.Generator, cl
         return np.asarray(rng.normal(), dtype=dtype)
     if leaf.is_parameter:
         return np.asarray(rng.normal(0, 0.7 * min(1, (10 / max(shape)) ** 0.5), shape) + _is_positive(old), dtype=dtype)
-    if dtype.kind in "iu" and old.ndim == 1 and classes:
-        return _draw_labels(rng, shape[0], classes, int(old.min())).astype(dtype)
+    if dtype.kind in "iu" and old.ndim == 1 and classes and old.min(initial=0) >= 0:
+        return _draw_labels(rng, shape[0], classes, int(old.min(initial=classes))).astype(dtype)
     hot = _draw_one_hot(old, shape, rng)
     if hot is not None:
         return hot.astype(dtype)

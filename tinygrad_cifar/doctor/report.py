@@ -413,10 +413,18 @@ def _confirmation(cases: Sequence[Case], findings: Sequence[Finding], is_functio
 
 
 def _differs_on_kinks_only(finding: Finding, recording: Recording, kinks: Mapping[str, int]) -> bool:
-    """Return whether the mask of a ReLU is 1 at 0, which is as valid as 0, and there are such elements."""
-    if finding.edit.kind != "other_derivative" or finding.edit.detail["factor"] != "(x >= 0)":
+    """Return whether the mask of a ReLU is 0 or 1 at 0, which are both valid, and there are such elements."""
+    if finding.edit.kind != "other_derivative":
         return False
-    return recording.steps[finding.edit.site[1]].op in _WITH_MASK & set(kinks)
+    step = recording.steps[finding.edit.site[1]]
+    if step.op not in _WITH_MASK & set(kinks):
+        return False
+    if finding.edit.detail["factor"] == "(x >= 0)":
+        return True
+    x = recording.steps[finding.edit.detail["parent"]].value
+    # The derivative of maximum(x, 0) is 1/2 at 0, where a mask has 0.
+    is_relu = step.op == "maximum" and np.array_equal(step.value, np.maximum(x, 0))
+    return is_relu and finding.edit.detail["factor"] in {"(x > 0)", "(out > 0)"}
 
 
 def _kink_note(kinks: Mapping[str, int], wrong: set[str]) -> str:

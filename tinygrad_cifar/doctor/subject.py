@@ -123,11 +123,13 @@ class Subject:
         before = copy.deepcopy(arguments)
         function = self._timed(lambda: _call(self.gradients, arguments, self.name))
         given = call_function(function, self.name, seconds=self.seconds, printed=self.printed)
+        old = {leaf.name: leaf.value for leaf in leaves_of(before)}
         changed = [
-            a.name
-            for a, b in zip(leaves_of(arguments), leaves_of(before), strict=False)
-            if isinstance(a.value, np.ndarray)
-            and not np.array_equal(a.value, b.value, equal_nan=a.value.dtype.kind == "f")
+            leaf.name
+            for leaf in leaves_of(arguments)
+            if isinstance(leaf.value, np.ndarray)
+            and leaf.name in old
+            and not np.array_equal(leaf.value, old[leaf.name], equal_nan=leaf.value.dtype.kind == "f")
         ]
         if changed:
             self._note(

@@ -361,6 +361,8 @@ class Sizes(Wording):
         right = name_factor(values, scalars)
         if right is None or not right.powers:
             right = name_factor(values, numbers)
+        if right is not None and right.text == "0" and any(values):  # a small lambda is not 0
+            right = Factor(f"{values[0]:.6g}", values[0], (), tuple(values))
         return right
 
     def _penalty(self, finding: Finding, factor: Factor) -> Draft:
