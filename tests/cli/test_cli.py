@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.support.official_format import archive as build_archive
 from tests.support.official_format import draw_batches, python_version_files
 from tinygrad_cifar.cli import main
 from tinygrad_cifar.cli.check import CHECKED
+from tinygrad_cifar.cli.settings import complete_settings
 from tinygrad_cifar.course.model_files import load_model
 from tinygrad_cifar.course.settings import OLD_NAMES, SETTINGS
 from tinygrad_cifar.data import fetch, load_dataset
@@ -521,6 +523,29 @@ def test_options_without_effect_are_refused_by_name(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("option", [["--init", "he"], ["--sigma", "0.1"]])
+def test_the_initialisation_of_a_convnet_cannot_be_chosen(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "run", *option, model="convnet") == 2
+    assert f"{option[0]} has no effect with the model convnet" in sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    ("given", "default"),
+    [
+        ({"shift": 0}, {"border": "edge"}),
+        ({"q": 0.3}, {"smoothing": 0.0}),
+        ({"loss": "binary-cross-entropy"}, {"smoothing": 0.0}),
+    ],
+)
+def test_given_settings_of_a_convnet_do_not_contradict_its_defaults(
+    given: dict[str, Any], default: dict[str, Any]
+) -> None:
+    settings = asdict(complete_settings("convnet", given, [2000] * 5))
+    assert {name: settings[name] for name in default} == default
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("model", ["svm", "perceptron"])
 @pytest.mark.parametrize(
@@ -665,6 +690,20 @@ def test_a_file_of_the_user_is_not_replaced_without_being_asked(
     assert names(tmp_path) == {name}
     assert train(tmp_path, "--overwrite") == 0  # without figures, of which none is in the way
     assert names(tmp_path) == FILES | ({name} & FIGURES)
+
+
+def test_a_run_that_replaces_figures_of_the_user_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loss.png").write_text("mine")
+    small = [option for option in SMALL if option != "--no-figures"]
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, after=2)
+        assert train(tmp_path, *small, "--overwrite", small=False) == 1
+    assert names(tmp_path) == {"checkpoint.npz"}
+    capsys.readouterr()
+    assert train(tmp_path, *small, "--resume", small=False) == 0
+    assert names(tmp_path) == FILES | FIGURES
 
 
 def test_a_folder_in_the_place_of_a_file_is_noticed_before_the_run(

@@ -464,6 +464,7 @@ def test_without_matplotlib_there_is_no_figure(
         (["--vary", "eta=grid:1", "--trials", "2", "--sampler", "grid"], "as many trials as points"),
         (["--vary", "eta=grid:1", "--sampler", "tpe"], "--trials N"),
         (["--vary", "eta=grid:1", "--trials", "0"], "--trials"),
+        (["--vary", "eta=log:0.1:1:5", "--trials", "2"], "the number of points, 5, is for --sampler grid"),
         (["--vary", "eta=grid:1", "--seed", "-1"], "seed"),
         (["--vary", "eta=grid:1", "--train-size", "99999"], "--train-size 99999"),
         (["--vary", "eta=grid:1", "--data", "no such folder"], "no such folder"),

@@ -15,6 +15,7 @@ from tinygrad_cifar.course.convnet import ConvNet, shapes_of_weights
 from tinygrad_cifar.course.runs import build_model, build_optimiser
 from tinygrad_cifar.course.settings import SettingsError
 from tinygrad_cifar.engine.gradcheck import check_model
+from tinygrad_cifar.inspection.view import graph
 from tinygrad_cifar.nn.optim import Adam
 
 
@@ -147,6 +148,14 @@ def test_a_batch_that_does_not_fit_into_memory_is_refused_with_one_that_does(mon
     memory_check.require_memory(model, X, labels, most)
     with pytest.raises(SettingsError):
         memory_check.require_memory(model, X, labels, most + 2)
+
+
+def test_the_filters_are_not_counted_for_each_image(monkeypatch):
+    model, X, labels = ConvNet([4, 64], rng=0, dtype=np.float32), images(8), np.zeros(8, int)
+    loss = model.loss(X, labels)
+    saved = graph(loss).nbytes
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: 1.5 * saved)
+    memory_check.require_memory(model, X, labels, 8)
 
 
 def test_the_check_of_the_memory_leaves_the_model_as_it_was():

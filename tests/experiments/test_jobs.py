@@ -154,6 +154,14 @@ def test_a_damaged_checkpoint_is_replaced(store, monkeypatch):
     assert len(store.load_training(job).history.rows) == 3
 
 
+def test_a_checkpoint_that_cannot_be_read_is_kept(store, monkeypatch):
+    job = TrainingJob(replace(SMALL, epochs=2), test=False)
+    monkeypatch.setattr(jobs, "_LONG", 0.0)
+    store.checkpoint(job).mkdir(parents=True)
+    assert "could not be read" in run_job("builtin", store, job)
+    assert store.checkpoint(job).exists()
+
+
 TIMING = TimingJob(16, 2, 3, batch_size=4, steps=2, rounds=1)
 
 

@@ -257,6 +257,11 @@ def _check_space(space: Space, sampler: str, options: argparse.Namespace) -> Non
     if sampler != "grid":
         if options.trials is None:
             raise UsageError(f"--sampler {sampler} needs the number of trials; give --trials N")
+        for name, dimension in space.items():
+            if not isinstance(dimension, Choice) and dimension.points is not None:
+                raise UsageError(
+                    f"{name}: the number of points, {dimension.points}, is for --sampler grid, not {sampler}; omit it"
+                )
         return
     if options.trials is not None:
         raise UsageError("a grid has as many trials as points; --trials is for --sampler random or tpe")

@@ -95,7 +95,7 @@ def describe_incomplete(report: SearchReport) -> str:
                 f"{len(ended)} of {counted(len(report.trials), 'trial')} {state}, the first, "
                 f"{format_point(ended[0].params)}, with: {ended[0].reason}"
             )
-    return "\n".join(parts)
+    return "; ".join(parts)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def find_unused(model: str, given: Mapping[str, Any]) -> dict[str, str]:
     messages = {}
     for name, field in OPTIONS.items():
         if name in given and not field.has_effect(values):
-            ((other, allowed),) = field.only_with.items()
+            other, allowed = next((o, a) for o, a in field.only_with.items() if values[o] not in a)
             where = f"{option_of(other) if other in OPTIONS else f'the {other}'} {values[other]}"
             messages[name] = f"{field.option} has no effect with {where}; it is for {' or '.join(allowed)}"
     return messages
@@ -219,6 +219,10 @@ def complete_settings(model: str, given: Mapping[str, Any], sizes: Sequence[int]
     for name, field in OPTIONS.items():  # a default of the model must not contradict the given settings
         if field.is_strict and name not in given and not field.has_effect(values):
             values[name] = field.default
+    if "border" not in given and not values["shift"] and values["views"] not in ("six", "fifty"):
+        values["border"] = SETTINGS["border"].default
+    if "smoothing" not in given and (values["q"] or values["loss"] != "cross-entropy"):
+        values["smoothing"] = SETTINGS["smoothing"].default
     if "eta_min" not in given and values["eta_min"] > values["eta"]:
         values["eta_min"] = 0.0
     # A batch that does not exist counts no images here; reading it raises the error.

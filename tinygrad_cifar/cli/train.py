@@ -125,17 +125,21 @@ def train(options: argparse.Namespace) -> int:
         if replaces:
             initial_model(settings, prepared)  # raises what the new run would, before the other one is deleted
         _clear(out, everything=replaces)
-        return _run(out, settings, prepared, draw=options.figures)
+        if options.overwrite and options.figures:
+            for name in FIGURES:  # those of another program would be taken for foreign files when the run is resumed
+                (out / name).unlink(missing_ok=True)
+        return _run(out, settings, prepared, options)
 
 
-def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> int:
+def _run(out: Path, settings: Settings, prepared: Prepared, options: argparse.Namespace) -> int:
     """Start or resume the training, and write the results."""
     dataset = prepared.dataset
-    with _resumable(out / CHECKPOINT), _refusals_explained("replace the run with --overwrite"):
+    replaced = " in place of --overwrite" if options.overwrite else ""
+    with _resumable(out / CHECKPOINT, f"--resume{replaced}"), _refusals_explained("replace the run with --overwrite"):
         with show_steps(settings.model, max_lines=None) as show:
             result = run(settings, prepared, checkpoint=out / CHECKPOINT, callback=show)
         save_model(out / PARAMETERS, result, prepared.preprocessing, dataset)
-        figures = _draw(out, result, prepared) if draw else ()
+        figures = _draw(out, result, prepared) if options.figures else ()
         save_result(out, result, dataset)
     (out / CHECKPOINT).unlink()
 
@@ -146,7 +150,7 @@ def _run(out: Path, settings: Settings, prepared: Prepared, *, draw: bool) -> in
 
 
 @contextmanager
-def _resumable(checkpoint: Path) -> Iterator[None]:
+def _resumable(checkpoint: Path, how: str) -> Iterator[None]:
     """Add the state of the folder to the error of a run that stops before the end."""
     try:
         yield
@@ -154,7 +158,7 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
         raise CommandError(f"{error}, with --overwrite to start again") from error
     except KeyboardInterrupt:
         if checkpoint.exists():
-            raise Stopped(f"stopped; the same command with --resume continues from {checkpoint}") from None
+            raise Stopped(f"stopped; the same command with {how} continues from {checkpoint}") from None
         raise Stopped("stopped before the training; the same command starts again") from None
 
 

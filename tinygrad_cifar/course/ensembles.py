@@ -50,6 +50,11 @@ class ViewAverage(Classifier):
         self.model = model
         self.views = views
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the softmax of the scores is the probability of each class, as in the model."""
+        return self.model.has_probabilities
+
     def forward(self, X: Any) -> Tensor:
         """Return the weighted mean of the scores of the views."""
         total: Any = 0.0

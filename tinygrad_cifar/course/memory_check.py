@@ -20,8 +20,8 @@ _MARGIN = 1.5  # cotangents and blocks, beside the saved arrays
 def require_memory(model: Classifier, X: Array, labels: Array, batch_size: int) -> None:
     """Raise SettingsError if a training step of ``batch_size`` images needs more memory than is available.
 
-    The need is that of a recorded step of a few images, times their number, and half as much again for the backward
-    pass. On systems that do not report the available memory, nothing is raised.
+    The need of an image is the difference between recorded steps of four and of two images, and half as much again for
+    the backward pass. On systems that do not report the available memory, nothing is raised.
 
     Examples
     --------
@@ -35,8 +35,10 @@ def require_memory(model: Classifier, X: Array, labels: Array, batch_size: int) 
     if available is None:
         return
     state = model.state_dict()  # a step in training mode changes running statistics
-    loss = model.loss(X[:_EXAMPLES], labels[:_EXAMPLES])  # the graph is not kept by its view
-    per_image = _MARGIN * graph(loss).nbytes / len(X[:_EXAMPLES])
+    many = min(_EXAMPLES, len(X))
+    few = many // 2 if many > 3 else 0  # noqa: PLR2004 (batch normalisation needs two images)
+    saved = _saved_bytes(model, X[:many], labels[:many]) - (_saved_bytes(model, X[:few], labels[:few]) if few else 0)
+    per_image = _MARGIN * saved / (many - few)
     model.load_state_dict(state)
     if per_image * batch_size > available:
         most = int(available / per_image)
@@ -45,3 +47,9 @@ def require_memory(model: Classifier, X: Array, labels: Array, batch_size: int) 
             f"<batch_size> {batch_size} needs about {per_image * batch_size / 1e9:.1f} GB of memory, and "
             f"{available / 1e9:.1f} GB are available; {remedy}"
         )
+
+
+def _saved_bytes(model: Classifier, X: Array, labels: Array) -> int:
+    """Return the size of what a recorded step saves, with the parameters that it refers to."""
+    loss = model.loss(X, labels)  # the graph is not kept by its view
+    return graph(loss).nbytes

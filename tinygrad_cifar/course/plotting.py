@@ -301,12 +301,12 @@ def plot_loss(heading: Heading, histories: Mapping[str, History]) -> Figure:
     Returns
     -------
     Figure
-        One panel if cost and loss are equal (lambda is 0), otherwise two.
+        One panel if cost and loss are equal (lambda is 0, or the decay is decoupled), otherwise two.
     """
     same = all((h.column("train_loss") == h.column("train_cost")).all() for h in histories.values())
     names = {"loss": "mean loss", "cost": "mean cost"}
     if same:
-        names = {"loss": "mean loss, which is the cost (lambda is 0)"}
+        names = {"loss": "mean loss, which is the cost"}
     return plot_curves(heading, [Panel("epoch", name, _lines(histories, quantity)) for quantity, name in names.items()])
 
 

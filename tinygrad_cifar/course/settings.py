@@ -38,6 +38,7 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
 # Larger factors are never useful, and their multiples may not be representable as float32.
 _MAX_FACTOR = 1e30
 _WITH_CROSS_ENTROPY = tuple(model for model in MODELS if model != "svm")
+_INITIALISED = tuple(model for model in MODELS if model != "convnet")  # whose initialisation is its source's
 _FILTER_SIZES = tuple(size for size in range(1, SIDE + 1) if SIDE % size == 0)
 MOST_BLOCKS = 4  # of convnet: each halves the image
 _MARKED_NAME = re.compile(r"<([a-z_]+)>")
@@ -140,14 +141,20 @@ class Settings:
         label="depth {}",
         was_added=True,
     )
-    init: str = setting("normal", "initialisation of the weights", group="model", choices=tuple(INITIALISERS))
+    init: str = setting(
+        "normal",
+        "initialisation of the weights",
+        group="model",
+        choices=tuple(INITIALISERS),
+        only_with={"model": _INITIALISED},
+    )
     sigma: float = setting(
         0.01,
         "standard deviation of the initial weights",
         group="model",
         at_least=0,
         at_most=_MAX_FACTOR,
-        only_with={"init": ("normal",)},
+        only_with={"model": _INITIALISED, "init": ("normal",)},
     )
     preprocessing: str = setting(
         "scale", "pixel preprocessing, after division by 255", group="images", choices=KINDS, old_name="pixels"

@@ -188,7 +188,7 @@ class TrainingLoop:
                 "weights or a smaller lambda"
             )
         epoch = -(-step // self.steps_per_epoch)
-        rates = [float(group.schedule(i)) for group in self.optimiser.groups for i in range(step)]
+        rates = [float(self.optimiser.schedule(i)) for i in range(step)]
         rate = max(rates, key=lambda eta: (math.isnan(eta), eta))
         up_to = "learning rate" if min(rates) == rate or math.isnan(rate) else "learning rates up to"
         return TrainingDiverged(
@@ -210,6 +210,7 @@ class TrainingLoop:
             of_updates = None if self.running is None else self._running_metrics(penalty)
             train = of_updates or self.measures.of(self.measures.train, penalty)
             validation = self.measures.of(self.measures.validation, penalty)
+            layers = self._layers() if self.measures_layers else {}
         parts = {"training": train, "validation": validation}
         is_measured = {"training": self.running is None, "validation": self.measures.validation is not None}
         for name, metrics in parts.items():
@@ -229,7 +230,7 @@ class TrainingLoop:
                 *(train.loss, train.cost, train.accuracy),
                 *(validation.loss, validation.cost, validation.accuracy),
                 others,
-                self._layers() if self.measures_layers else {},
+                layers,
             )
         )
         self.report()

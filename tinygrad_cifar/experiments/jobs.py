@@ -60,7 +60,7 @@ def run_job(source: str, outcomes: OutcomeStore, job: Job) -> str:
         if not outcomes.has(job):
             arrays, text = _compute(job, source, outcomes)
             outcomes.save(job, arrays, text)
-            outcomes.checkpoint(job).unlink(missing_ok=True)
+        outcomes.checkpoint(job).unlink(missing_ok=True)
     except Exception as error:  # noqa: BLE001 (reported by the caller, with the job's name)
         return f"{type(error).__name__}: {error}"
     return ""
@@ -82,6 +82,12 @@ def _time(job: TimingJob, source: str) -> tuple[dict[str, Array], dict[str, Any]
     return {}, {"milliseconds": milliseconds, "cpu": time.process_time() - started}
 
 
+def _is_unreadable(error: ResumeError) -> bool:
+    """Return whether a checkpoint could not be read, and so may be undamaged."""
+    reason = error.__cause__ and error.__cause__.__cause__
+    return isinstance(reason, (OSError, MemoryError))
+
+
 def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict[str, Array], dict[str, Any]]:
     prepared = _prepared(source, data_settings(job.settings))
     check_sizes(prepared.dataset, job.settings)
@@ -90,7 +96,9 @@ def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict
         checkpoint.parent.mkdir(exist_ok=True)
     try:
         result = run(job.settings, prepared, test=job.test, checkpoint=checkpoint)
-    except ResumeError:  # a checkpoint that is damaged, or of another version
+    except ResumeError as error:  # a checkpoint that is damaged, or of another version
+        if _is_unreadable(error):
+            raise
         cast(Path, checkpoint).unlink()
         result = run(job.settings, prepared, test=job.test, checkpoint=checkpoint)
     cpu, elapsed = time.process_time() - cpu, time.perf_counter() - elapsed

@@ -189,8 +189,9 @@ def open_study(out: Path, source: str) -> Study:
         raise ReproductionError(
             f"{error.filename or out} is not writable ({error.strerror}); choose another --out"
         ) from error
-    for part in (out / OUTCOMES).glob(".*.part"):  # partial files of a killed worker
-        part.unlink(missing_ok=True)
+    for folder in (OUTCOMES, FIGURES):
+        for part in (out / folder).rglob(".*.part"):  # partial files of a killed worker
+            part.unlink(missing_ok=True)
     outcomes = OutcomeStore(out / OUTCOMES, str(dataset.identity()["sha256"]))
     study = Study(out, source, dataset.name, outcomes, dataset.class_names)
     _warn_about_foreign_files(study)
@@ -413,7 +414,7 @@ def write_docs(study: Study, docs: Path) -> None:
 
 def _only_in(copy: Path, number: str, done: Sequence[Experiment]) -> list[str]:
     """Return the experiments that a page has and a folder lacks."""
-    lines = set(copy.read_text(encoding="utf-8").splitlines()) if copy.is_file() else set()
+    lines = set(copy.read_text(encoding="utf-8", errors="replace").splitlines()) if copy.is_file() else set()
     others = [e for e in EXPERIMENTS.values() if e.report == number and e not in done]
     return [experiment.name for experiment in others if f"## {experiment.title}" in lines]
 

@@ -126,6 +126,8 @@ def load_checkpoint(path: Path | str) -> tuple[dict[str, Array], Any]:
         if stored["arrays"] != list(arrays):
             raise ValueError("arrays are missing")  # noqa: TRY301 (handled with all others)
         metadata = stored["text"]
+    except MemoryError as error:  # its arrays are no larger than the file, so it may be undamaged
+        raise CheckpointError(f"checkpoint {path} is larger than the available memory") from error
     except Exception as error:  # a damaged archive may raise any exception
         raise CheckpointError(
             f"{path} is not a complete checkpoint of this library ({error or type(error).__name__})"
