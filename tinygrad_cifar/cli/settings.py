@@ -137,9 +137,11 @@ def table_of_defaults() -> str:
     """Return a table of the defaults that differ by model."""
     defaults = [_defaults(model) for model in MODELS]
     rows = [
-        [field.option, *(format_value(values[name]) or "-" for values in defaults)] for name, field in OPTIONS.items()
+        [field.option, *(format_value(values[name]) * field.has_effect(values) or "-" for values in defaults)]
+        for name, field in OPTIONS.items()
+        if len({values[name] for values in defaults}) > 1
     ]
-    return table(["", *MODELS], [row for row in rows if len(set(row[1:])) > 1])
+    return table(["", *MODELS], rows)
 
 
 def _defaults(model: str) -> dict[str, Any]:
