@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.command_line import block_matplotlib, command, names, sentence
+from tests.support.official_format import draw_batches, write_python_version
 from tinygrad_cifar.cli import _build_parser, main
 from tinygrad_cifar.cli.settings import explicit_settings, format_options
 from tinygrad_cifar.cli.vary import parse_vary
@@ -497,6 +498,15 @@ def test_another_search_in_the_same_storage_is_refused(tmp_path: Path, capsys: p
     assert search(tmp_path, *GRID, "--batch-size", "50") == 1
     assert "its objective was train softmax" in sentence(capsys)
     assert search(tmp_path, *GRID, "--batch-size", "50", "--name", "smaller") == 0
+
+
+def test_other_data_in_the_same_folder_are_another_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "data"
+    options = ("--vary", "eta=grid:0.1", "--data", str(folder))
+    for seed in (0, 1):
+        write_python_version(folder, draw_batches(400, seed))
+        assert search(tmp_path / "out", *options) == seed
+    assert "its objective was train softmax" in sentence(capsys)
 
 
 def test_another_space_is_shown_like_the_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,7 +203,8 @@ def _search(options: argparse.Namespace) -> int:
     dataset = load_dataset(options.data)
     source = options.data if options.data == "builtin" else str(Path(options.data).absolute())
     given = {name: value for name, value in explicit_settings(options).items() if name not in space}
-    objective = TrainObjective(options.model, tuple(given.items()), batch_sizes(dataset), source)
+    digest = str(dataset.identity()["sha256"])[:16]
+    objective = TrainObjective(options.model, tuple(given.items()), batch_sizes(dataset), source, digest)
     check_points(objective, space, sampler, dataset)
     with _executor(options) as (executor, workers):
         make_folder(options.out)

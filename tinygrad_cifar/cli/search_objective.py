@@ -30,16 +30,20 @@ class TrainObjective:
         Number of images in each training batch.
     data : str
         ``builtin``, or the folder of CIFAR-10.
+    digest : str
+        Beginning of the SHA-256 digest of the data, which a folder may replace by others.
     """
 
     model: str
     given: tuple[tuple[str, Value], ...]
     sizes: tuple[int, ...]
     data: str
+    digest: str
 
     def __repr__(self) -> str:
-        """Return the command of a run, which identifies the objective in a storage."""
-        return " ".join(["train", self.model, "--data", self.data, *format_options(dict(self.given))])
+        """Return the command of a run and the digest of the data, which identify the objective in a storage."""
+        command = " ".join(["train", self.model, "--data", self.data, *format_options(dict(self.given))])
+        return f"{command} (data {self.digest})"
 
     def effective_settings(self, point: Mapping[str, Value]) -> dict[str, Value]:
         """Return the settings to give for the run of a point, without those that have no effect."""
