@@ -400,6 +400,15 @@ def test_a_damaged_checkpoint_is_not_resumed(
         assert error.rstrip().endswith("delete the folder, or replace the run with --overwrite")
 
 
+@pytest.mark.parametrize("option", [["--resume"], []])
+def test_a_checkpoint_of_another_kind_is_not_to_be_deleted(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_checkpoint(tmp_path / "checkpoint.npz", {"W": np.zeros(3)}, {})
+    assert train(tmp_path, *option) == 1
+    assert sentence(capsys).rstrip().endswith("choose another --out, or replace it with --overwrite")
+
+
 def test_resuming_a_finished_run_reports_its_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     table = capsys.readouterr().out.split("\n\n")[1]

@@ -212,6 +212,8 @@ def _check_checkpoint(out: Path) -> None:
     """Raise an error if the run in a folder cannot be resumed: if it diverged, or its checkpoint is damaged."""
     try:
         event = read_divergence(out / CHECKPOINT)
+    except ResumeError as error:  # a file of another kind
+        raise CommandError(f"{error.reason}; choose another --out, or replace it with --overwrite") from error
     except CheckpointError as error:
         raise CommandError(f"{error}; delete the folder, or replace the run with --overwrite") from error
     if event is not None:
