@@ -189,8 +189,8 @@ def open_study(out: Path, source: str) -> Study:
         raise ReproductionError(
             f"{error.filename or out} is not writable ({error.strerror}); choose another --out"
         ) from error
-    for folder in (OUTCOMES, FIGURES):
-        for part in (out / folder).rglob(".*.part"):  # partial files of a killed worker
+    for name in (OUTCOMES, FIGURES):
+        for part in (out / name).rglob(".*.part"):  # partial files of a killed worker
             part.unlink(missing_ok=True)
     outcomes = OutcomeStore(out / OUTCOMES, str(dataset.identity()["sha256"]))
     study = Study(out, source, dataset.name, outcomes, dataset.class_names)

@@ -513,7 +513,7 @@ def _vector_norm(x: Any, axes: tuple[int, ...], keepdims: bool, ord: Any) -> Any
     return _power(total, 1 / ord, at_zero)
 
 
-def _power(x: Any, exponent: float, at_zero: float) -> Any:
+def _power(x: Any, exponent: Any, at_zero: float) -> Any:
     """Return a power of numbers that are not negative, with the gradient 0 where it has no finite one."""
     is_zero = unwrap_value(x) == 0
     return where(is_zero, at_zero, power(where(is_zero, 1.0, x), exponent))
