@@ -188,7 +188,7 @@ class TrainingLoop:
                 "weights or a smaller lambda"
             )
         epoch = -(-step // self.steps_per_epoch)
-        rates = [float(self.optimiser.schedule(i)) for i in range(step)]
+        rates = [float(group.schedule(i)) for group in self.optimiser.groups for i in range(step)]
         rate = max(rates, key=lambda eta: (math.isnan(eta), eta))
         up_to = "learning rate" if min(rates) == rate or math.isnan(rate) else "learning rates up to"
         return TrainingDiverged(
