@@ -1,7 +1,7 @@
 """Set up the test processes: threads, Ctrl-C, the built-in data, and how many inputs Hypothesis draws.
 
-Tests that run whole commands, start several processes, train for seconds, or test the tools of the evidence, are marked
-as slow; ``-m slow`` runs them.
+Tests that run whole commands, start several processes, train for seconds, count the work of programs of several sizes,
+or test the tools of the evidence, are marked as slow; ``-m slow`` runs them.
 Hypothesis draws few inputs by default, the same ones every time in CI, many on request. Choose a profile with
 ``HYPOTHESIS_PROFILE=thorough`` or ``pytest --hypothesis-profile=thorough``; ``CI=true`` chooses ``ci``.
 """

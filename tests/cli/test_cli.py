@@ -1023,7 +1023,7 @@ def test_check_fails_if_a_gradient_is_wrong(
 
 
 @pytest.mark.usefixtures("few_draws")
-@pytest.mark.parametrize("model", CHECKED)
+@pytest.mark.parametrize("model", [CHECKED[0], *(pytest.param(model, marks=pytest.mark.slow) for model in CHECKED[1:])])
 def test_check_fails_if_a_vjp_is_wrong(
     model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

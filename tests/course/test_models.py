@@ -201,7 +201,7 @@ def test_the_gradient_of_the_cost_equals_centred_differences(make, seed, lam):
     check_gradients(cost_as_a_function(model, labels, lam), X, *[p.data for p in model.parameters()])
 
 
-@pytest.mark.parametrize("kind", ["softmax", "two-layer", "perceptron"])
+@pytest.mark.parametrize("kind", ["softmax", "two-layer", pytest.param("perceptron", marks=pytest.mark.slow)])
 @given(seeds, lambdas)
 def test_the_second_derivative_of_the_cost_equals_centred_differences(kind, seed, lam):
     model, (X, labels) = some_model(KINDS[kind], seed), some_images(seed, 2)

@@ -146,8 +146,14 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         (LINEAR, "2 * lam * W -> lam * W", "it is lam * W, and the derivative of the penalty is 2*lam * W"),
         (SVM, "G /= X.shape[1] -> pass", "The factor 1/N is missing"),
         (TWO_LAYERS, ' * (fp_data["h"] > 0) -> ', "The derivative of the ReLU at H is left out"),
-        (NORMALISED, " - G.mean(1, keepdims=True) -> ", "Batch normalisation: the mean of S[1] and S[0]"),
-        (PATCHES, ".reshape(p, -1, n) -> .reshape(-1, p, n).swapaxes(0, 1)", "in another order"),
+        pytest.param(
+            *(NORMALISED, " - G.mean(1, keepdims=True) -> ", "Batch normalisation: the mean of S[1] and S[0]"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(PATCHES, ".reshape(p, -1, n) -> .reshape(-1, p, n).swapaxes(0, 1)", "in another order"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_mistake_in_a_hand_in_is_named(tmp_path: Path, source: str, change: str, sentence: str) -> None:

@@ -42,6 +42,7 @@ def test_right_gradients_pass(kind: str, report: str) -> None:
     assert any(metric.bound is not None for metric in check.metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_is_checked_by_every_report(kind: str) -> None:
     names = {"W1", "b1", "W2", "b2"} if kind == "two-layer" else {"W", "b"}
@@ -73,6 +74,7 @@ def test_report_003_has_29_draws_from_a_full_size_network() -> None:
     assert len({c.analytic.tobytes() for c in comparisons}) == len(comparisons)
 
 
+@pytest.mark.slow
 def test_a_kink_near_the_point_does_not_fail_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """With this seed, one hidden unit changes sign within the step of a centred difference, in the tenth draw."""
     monkeypatch.setattr(report_checks, "_DRAWS", 10)

@@ -21,6 +21,8 @@ import tinygrad_cifar as tg
 from tests.support.work import exponent, measure_work
 from tinygrad_cifar.engine.primitives import PRIMITIVES
 
+pytestmark = pytest.mark.slow
+
 SIZES = (16, 32, 64)
 WIDTH = 16
 
@@ -188,7 +190,6 @@ def check_growth(program: Callable[[int], object], sizes: tuple[int, ...] = SIZE
         assert exponent(work) <= LARGEST_EXPONENT, f"{kind}: {work} for n = {sizes}"
 
 
-@pytest.mark.slow
 @given(programs)
 @settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.too_slow])
 def test_work_of_a_program_is_proportional_to_its_size(program):
