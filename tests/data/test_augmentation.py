@@ -95,13 +95,19 @@ def test_every_place_of_a_square_occurs():
     assert set(corners) == {(i, j) for i in range(5) for j in range(5)}
 
 
+@pytest.mark.parametrize("augment", [augment_cutout, augment_shift])
+def test_a_size_that_is_not_an_integer_raises(augment):
+    with pytest.raises(DataError, match=r"must be an integer; got 2.5"):
+        augment(some_images(2), 0, 2.5)
+
+
 @pytest.mark.parametrize("size", [-1, 33])
 def test_a_square_out_of_range_raises(size):
     with pytest.raises(DataError, match=f"size must be from 0 to 32 pixels; got {size}"):
         augment_cutout(some_images(2), 0, size)
 
 
-@pytest.mark.parametrize("fill", [np.zeros(3, np.uint8), np.zeros(3072), np.zeros((1, 3072), np.uint8)])
+@pytest.mark.parametrize("fill", [np.zeros(3, np.uint8), np.zeros(3072), np.zeros((1, 3072), np.uint8), [0]])
 def test_a_fill_that_is_not_an_image_raises(fill):
     with pytest.raises(DataError, match=r"fill must be uint8 with the shape \(3072,\)"):
         augment_cutout(some_images(2), 0, 4, fill=fill)

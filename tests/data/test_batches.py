@@ -26,6 +26,17 @@ def epoch(count: int, size: int, seed: int | None, *, drop_last: bool = False) -
     return [np.arange(count)[batch] for batch in batches]
 
 
+@pytest.mark.parametrize(("count", "size"), [(5, 2.5), (5.0, 2)])
+def test_numbers_that_are_not_integers_raise(count, size):
+    with pytest.raises(DataError, match="must be an integer; got"):
+        minibatches(count, size)
+
+
+def test_lists_are_accepted():
+    ((X, y), (X_last, y_last)) = iterate_batches([[1], [2], [3]], [4, 5, 6], 2)
+    assert (X.tolist(), y.tolist(), X_last.tolist(), y_last.tolist()) == ([[1], [2]], [4, 5], [[3]], [6])
+
+
 @given(counts, sizes, maybe_seeds)
 def test_every_index_comes_exactly_once(count, size, seed):
     drawn = np.concatenate([np.arange(0), *epoch(count, size, seed)])

@@ -126,7 +126,7 @@ def test_a_missing_folder_raises(tmp_path):
 
 def test_a_file_instead_of_a_folder_raises(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match=r"folder '.*file' does not exist"):
+    with pytest.raises(DataError, match=r"file is not a folder; `tinygrad-cifar fetch DIR --from FILE` unpacks"):
         read_cifar10(tmp_path / "file")
 
 

@@ -50,6 +50,14 @@ def test_batches_are_numbered_from_one():
     assert [len(dataset.batch(1)), len(dataset.batch(5))] == [3, 4]
 
 
+@pytest.mark.parametrize(
+    "call", [lambda data: data.batch(1.5), lambda data: data.training(1.5), lambda data: data.split(1.5)]
+)
+def test_a_number_that_is_not_an_integer_raises(call):
+    with pytest.raises(DataError, match=r"must be an integer; got 1.5"):
+        call(make_dataset(1, 1, 1, 1, 1))
+
+
 @pytest.mark.parametrize("number", [0, 6, -1])
 def test_a_batch_number_out_of_range_raises(number):
     with pytest.raises(DataError, match=f"must be from 1 to 5; got {number}"):

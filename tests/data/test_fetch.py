@@ -325,6 +325,11 @@ def test_an_invalid_url_raises(tmp_path, monkeypatch, url, reason):
         fetch_cifar10(tmp_path, [url])
 
 
+def test_a_single_url_is_a_mirror(tmp_path):
+    with pytest.raises(DataError, match="no mirror provided CIFAR-10 \\(ftp://a.b: "):
+        fetch_cifar10(tmp_path, "ftp://a.b")
+
+
 def test_no_mirrors_raise(tmp_path):
     with pytest.raises(DataError, match="no mirrors were given"):
         fetch_cifar10(tmp_path, [])

@@ -229,7 +229,7 @@ def test_fit_without_images_raises():
         Preprocessing.fit("centre", np.zeros((0, 4), np.uint8))
 
 
-@pytest.mark.parametrize("images", [np.zeros((2, 4)), np.zeros(4, np.uint8), np.zeros((2, 4), np.int64)])
+@pytest.mark.parametrize("images", [np.zeros((2, 4)), np.zeros(4, np.uint8), np.zeros((2, 4), np.int64), [[1, 2]]])
 def test_arrays_that_are_not_images_raise(images):
     with pytest.raises(DataError, match="uint8 with the shape"):
         Preprocessing.fit("scale", images)
@@ -285,6 +285,19 @@ def test_a_deviation_that_is_not_positive_raises(wrong):
     std = np.array([[1.0, wrong, 1.0]])
     with pytest.raises(DataError, match="std must be positive; use 1 for a constant feature"):
         Preprocessing("centre", ROW, std)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mean", "std", "message"),
+    [
+        ("scale", 1, 1, "scale subtracts no mean; mean must consist of zeros"),
+        ("scale", 0, 3, "scale does not divide by a standard deviation; std must consist of ones"),
+        ("centre", 1, 3, "centre does not divide by a standard deviation; std must consist of ones"),
+    ],
+)
+def test_statistics_that_the_kind_does_not_have_raise(kind, mean, std, message):
+    with pytest.raises(DataError, match=message):
+        Preprocessing(kind, ROW * 0 + mean, ROW * 0 + std)
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])
@@ -343,7 +356,7 @@ def test_images_are_preprocessed_in_blocks_as_one_by_one(count):
     assert preprocessing.apply(images[:0]).shape == (0, 5)
 
 
-@pytest.mark.parametrize("images", [np.zeros((2, 7)), np.zeros(7, np.uint8), np.zeros((2, 7), np.int64)])
+@pytest.mark.parametrize("images", [np.zeros((2, 7)), np.zeros(7, np.uint8), np.zeros((2, 7), np.int64), [[1, 2]]])
 def test_arrays_that_are_not_images_are_not_preprocessed(images):
     with pytest.raises(DataError, match="uint8 with the shape"):
         Preprocessing.fit("scale", many_images()).apply(images)

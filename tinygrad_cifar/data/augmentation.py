@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_cifar.data.dataset import COLOURS, PIXELS, SIDE, DataError
+from tinygrad_cifar.data.dataset import COLOURS, PIXELS, SIDE, DataError, check_integer
 from tinygrad_cifar.system.arguments import listed
 from tinygrad_cifar.system.generators import make_generator
 
@@ -117,7 +117,7 @@ def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str =
     Raises
     ------
     DataError
-        If ``images`` has another shape or type, ``most`` is out of range, or ``border`` is unknown.
+        If ``images`` has another shape or type, ``most`` is not an integer or out of range, or ``border`` is unknown.
 
     Examples
     --------
@@ -127,6 +127,7 @@ def augment_shift(images: _Images, rng: RandomState, most: int, *, border: str =
     True
     """
     pixels = _as_pixels(images)
+    check_integer("most", most)
     if not 0 <= most < SIDE:
         raise DataError(f"most must be from 0 to {SIDE - 1} pixels; got {most}")
     _check_border(border)
@@ -163,7 +164,7 @@ def augment_cutout(
     Raises
     ------
     DataError
-        If ``images`` or ``fill`` has another shape or type, or ``size`` is out of range.
+        If ``images`` or ``fill`` has another shape or type, or ``size`` is not an integer or out of range.
 
     Examples
     --------
@@ -174,11 +175,13 @@ def augment_cutout(
     array([192, 192, 192, 192, 192])
     """
     pixels = _as_pixels(images)
+    check_integer("size", size)
     if not 0 <= size <= SIDE:
         raise DataError(f"size must be from 0 to {SIDE} pixels; got {size}")
     if fill is None:
         fill = np.zeros(PIXELS, np.uint8)
-    elif fill.dtype != np.uint8 or fill.shape != (PIXELS,):
+    fill = np.asarray(fill)
+    if fill.dtype != np.uint8 or fill.shape != (PIXELS,):
         raise DataError(f"fill must be uint8 with the shape ({PIXELS},); got {fill.dtype} with {fill.shape}")
     top, left = make_generator("augment_cutout", rng).integers(0, SIDE - size + 1, (2, len(pixels), 1))
     at = np.arange(SIDE)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_cifar.data.dataset import DataError
+from tinygrad_cifar.data.dataset import DataError, check_integer
 from tinygrad_cifar.system.generators import make_generator
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def minibatches(count: int, batch_size: int, rng: RandomState = None, *, drop_la
     Raises
     ------
     DataError
-        If ``count`` is negative or ``batch_size`` is less than 1.
+        If a number is not an integer, ``count`` is negative or ``batch_size`` is less than 1.
 
     Examples
     --------
@@ -61,6 +61,8 @@ def minibatches(count: int, batch_size: int, rng: RandomState = None, *, drop_la
     >>> [len(batch) for batch in minibatches(5, 2, np.random.default_rng(0), drop_last=True)]
     [2, 2]
     """
+    check_integer("count", count)
+    check_integer("batch_size", batch_size)
     if count < 0:
         raise DataError(f"count must be at least 0; got {count}")
     if batch_size < 1:
@@ -124,6 +126,7 @@ def iterate_batches(
     [[10], [11]] [0, 1]
     [[12]] [2]
     """
+    X, y = np.asarray(X), np.asarray(y)
     if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
         raise DataError(f"X and y must have the same length; got the shapes {X.shape} and {y.shape}")
     batches = minibatches(len(X), batch_size, rng, drop_last=drop_last)

@@ -174,6 +174,8 @@ _BINARY_VERSION = _Version(
 def _find_files(folder: Path) -> tuple[Path, _Version]:
     """Return the folder and version of the files: the first of four combinations with any batch."""
     try:
+        if folder.is_file():
+            raise DataError(f"{folder} is not a folder; `tinygrad-cifar fetch DIR --from FILE` unpacks an archive")
         if not folder.is_dir():
             raise DataError(f"folder {str(folder)!r} does not exist")
         for candidate in (folder, *(folder / version.subfolder for version in (PYTHON_VERSION, _BINARY_VERSION))):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +23,24 @@ class DataError(ValueError):
     """Data or an argument is invalid."""
 
 
+def check_integer(name: str, value: Any) -> None:
+    """Raise DataError for anything but an integer.
+
+    Examples
+    --------
+    >>> check_integer("size", 2.5)
+    Traceback (most recent call last):
+    tinygrad_cifar.data.dataset.DataError: size must be an integer; got 2.5
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise DataError(f"{name} must be an integer; got {value!r:.40}")
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images and labels.
 
-    Both arrays are stored as read-only views, so that the data do not change during training.
+    Both arrays are stored as read-only views of the given ones, which must not be changed afterwards.
 
     Parameters
     ----------
@@ -134,8 +149,9 @@ class Dataset:
         Raises
         ------
         DataError
-            If ``i`` is not from 1 to 5.
+            If ``i`` is not an integer from 1 to 5.
         """
+        check_integer("the number of a training batch", i)
         if not 1 <= i <= TRAINING_BATCHES:
             raise DataError(f"the number of a training batch must be from 1 to {TRAINING_BATCHES}; got {i}")
         return self.training_batches[i - 1]
@@ -155,9 +171,10 @@ class Dataset:
         Raises
         ------
         DataError
-            If ``n`` is not from 1 to 5.
+            If ``n`` is not an integer from 1 to 5.
         """
         count = TRAINING_BATCHES if n is None else n
+        check_integer("n", count)
         if not 1 <= count <= TRAINING_BATCHES:
             raise DataError(f"n must be from 1 to {TRAINING_BATCHES} training batches; got {n}")
         batches = self.training_batches[:count]
@@ -184,8 +201,9 @@ class Dataset:
         Raises
         ------
         DataError
-            If either split would be empty.
+            If ``validation`` is not an integer, or either split would be empty.
         """
+        check_integer("validation", validation)
         joined = self.training()
         size = len(joined) - validation
         if not 0 < size < len(joined):

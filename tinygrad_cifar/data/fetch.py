@@ -73,7 +73,7 @@ def fetch_cifar10(
     folder : path
         Created if it does not exist. The subfolder ``cifar-10-batches-py`` takes 186 MB; until it is unpacked, the
         archive takes another 170 MB.
-    mirrors : iterable of str
+    mirrors : iterable of str, or str
         URLs (http or https) of the archive, tried in this order.
     progress : callable, optional
         Called as ``progress(done_bytes, total_bytes)`` at the start and after each chunk. An exception that it raises
@@ -231,7 +231,7 @@ class _Download:
         if self.bytes_on_disk() >= self.size and self.verify_digest():
             return
         failures = []
-        for url in mirrors:
+        for url in [mirrors] if isinstance(mirrors, str) else mirrors:
             failure = self.try_mirror(url)
             if failure is None:
                 return

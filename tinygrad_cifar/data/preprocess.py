@@ -93,6 +93,10 @@ class Preprocessing:
             raise DataError(f"mean and std must have the same shape; got {self.mean.shape} and {self.std.shape}")
         if not (self.std > 0).all():
             raise DataError("std must be positive; use 1 for a constant feature")
+        if self.kind == "scale" and self.mean.any():
+            raise DataError("scale subtracts no mean; mean must consist of zeros")
+        if self.kind != "standardise" and (self.std != 1).any():
+            raise DataError(f"{self.kind} does not divide by a standard deviation; std must consist of ones")
 
     @property
     def features(self) -> int:
@@ -281,6 +285,7 @@ def _check_kind(kind: str) -> None:
 
 
 def _check_images(images: _Images) -> None:
+    images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 2:  # noqa: PLR2004
         raise DataError(
             f"images must be uint8 with the shape (N, D), one image per row; got {images.dtype} with {images.shape}"
