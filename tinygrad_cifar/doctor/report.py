@@ -16,7 +16,7 @@ from tinygrad_cifar.doctor.sentences import describe_findings
 from tinygrad_cifar.doctor.sentences.drafts import Mistake, join
 from tinygrad_cifar.doctor.sentences.wording import d_of
 from tinygrad_cifar.doctor.walks import Applied, Walk
-from tinygrad_cifar.engine.graph import Array
+from tinygrad_cifar.engine.graph import Array, format_shape
 
 _LISTED = 5  # places of wrong elements
 _WITH_MASK = {"relu", "maximum"}  # operations whose derivative is 0 or 1
@@ -110,8 +110,7 @@ class Report:
         """Return the table, at most 80 columns wide."""
         header = ("parameter", "shape", "verdict", "ratio", "first wrong quantity")
         rows = [header] + [
-            (r.parameter, " x ".join(map(str, r.shape)) or "scalar", r.verdict, r.ratio or "-" * bool(r.wrong), r.where)
-            for r in self.rows
+            (r.parameter, format_shape(r.shape), r.verdict, r.ratio or "-" * bool(r.wrong), r.where) for r in self.rows
         ]
         widths = [max(len(row[k]) for row in rows) for k in range(4)]
         left = max(_WIDTH - sum(widths) - 2 * len(widths), 16)
@@ -267,7 +266,7 @@ def _row(
     case, walk = cases[-1], walks[-1]
     right, given = walk.gradients[name], case.given[name]
     if given.shape != right.shape:
-        shape = " x ".join(map(str, given.shape)) or "scalar"
+        shape = format_shape(given.shape)
         if name not in wrong:
             return Row(name, right.shape, "right", "transposed")
         return Row(name, right.shape, "wrong shape", "", 0.0, given.size, f"the gradient has the shape {shape}")

@@ -332,6 +332,11 @@ def shape_of(x: Any) -> tuple[int, ...]:
     return x.shape if isinstance(x, Value) else np.shape(x)
 
 
+def format_shape(shape: Sequence[int]) -> str:
+    """Return a shape as text, such as ``3 x 4``."""
+    return " x ".join(map(str, shape)) or "scalar"
+
+
 def value_or_array(x: Any) -> Any:
     """Return a value or an array unchanged; anything else as an array."""
     return x if isinstance(x, (Value, np.ndarray)) else np.asarray(x)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_cifar.engine import backprop, numpy_protocol, ops
-from tinygrad_cifar.engine.graph import Array, Node, Value, make_leaf, refuse_masked_array, unwrap_value
+from tinygrad_cifar.engine.graph import Array, Node, Value, format_shape, make_leaf, refuse_masked_array, unwrap_value
 from tinygrad_cifar.engine.hooks import HookHandle, add_hook
 from tinygrad_cifar.engine.ownership import is_held_elsewhere, is_shared, make_read_only, take_temporary
 
@@ -424,7 +424,7 @@ class Tensor(Value):
 
     def _repr_html_(self) -> str:
         """Return shape, type, origin, range and values, for notebooks."""
-        parts = [" x ".join(map(str, self.shape)) or "scalar", str(self.dtype)]
+        parts = [format_shape(self.shape), str(self.dtype)]
         if self._node is not None:
             op = self._node.primitive
             parts.append("requires a gradient" if op is None else f"result of {op.name}")

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tinygrad_cifar.inspection.nodes import GraphNode, format_shape
+from tinygrad_cifar.engine.graph import format_shape
+from tinygrad_cifar.inspection.nodes import GraphNode
 
 BoxKind: TypeAlias = Literal["parameter", "data", "operation", "folded"]
 

@@ -8,7 +8,7 @@ that the graph has saved for its VJPs, and from the tensors that the program sti
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -17,7 +17,7 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import _match_input
-from tinygrad_cifar.engine.graph import Array, Edge, Node, Primitive, Value
+from tinygrad_cifar.engine.graph import Array, Edge, Node, Primitive, Value, format_shape
 
 Kind: TypeAlias = Literal["parameter", "data", "operation"]
 
@@ -291,11 +291,6 @@ class GraphNode(ReadOnly):
         op = f" {self.primitive.name}" if self.primitive else ""
         name = f" {self.name!r}" if self.name else ""
         return f"<{self.kind}{op}{name} {format_shape(self.shape)}>"
-
-
-def format_shape(shape: Sequence[int]) -> str:
-    """Return a shape as text, such as ``3 x 4``."""
-    return " x ".join(map(str, shape)) or "scalar"
 
 
 def _read_only(x: Array) -> Array:

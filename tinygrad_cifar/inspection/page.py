@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_cifar.engine.documentation import is_elementwise
-from tinygrad_cifar.engine.graph import Array
+from tinygrad_cifar.engine.graph import Array, format_shape
 from tinygrad_cifar.inspection.diagram import Diagram, format_bytes, make_diagram, shown_options
-from tinygrad_cifar.inspection.nodes import GraphEdge, GraphInput, GraphNode, SavedArray, format_shape
+from tinygrad_cifar.inspection.nodes import GraphEdge, GraphInput, GraphNode, SavedArray
 from tinygrad_cifar.inspection.svg import write_svg
 
 _MOST_ROWS, _MOST_COLUMNS = 12, 10  # of an array whose elements are shown

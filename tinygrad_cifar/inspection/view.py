@@ -13,11 +13,11 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_cifar.engine.backprop import _initial_cotangent, propagate
-from tinygrad_cifar.engine.graph import Array, Edge, Node, ReplacedVJP, Value
+from tinygrad_cifar.engine.graph import Array, Edge, Node, ReplacedVJP, Value, format_shape
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.inspection.building import make_nodes
 from tinygrad_cifar.inspection.diagram import Diagram, make_diagram
-from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode, ReadOnly, format_shape
+from tinygrad_cifar.inspection.nodes import GraphEdge, GraphNode, ReadOnly
 from tinygrad_cifar.inspection.page import write_page
 from tinygrad_cifar.inspection.svg import fits_page, write_svg
 from tinygrad_cifar.inspection.text_formats import write_dot, write_mermaid

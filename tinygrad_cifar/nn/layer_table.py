@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_cifar.engine.graph import Primitive, Value, shape_of
+from tinygrad_cifar.engine.graph import Primitive, Value, format_shape, shape_of
 from tinygrad_cifar.engine.modes import Watcher, observe
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import module_text
@@ -60,7 +60,7 @@ def layer_table(module: Module, input_shape: tuple[int, ...], dtype: npt.DTypeLi
 
 def _shape(result: Any) -> str:
     """Return the shape of the result for one example."""
-    return " x ".join(map(str, shape_of(result)[1:])) or "scalar"
+    return format_shape(shape_of(result)[1:])
 
 
 def _number(count: int) -> str:

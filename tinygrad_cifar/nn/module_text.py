@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, NamedTuple, TypeAlias
 
-from tinygrad_cifar.engine.tensor import Tensor
+from tinygrad_cifar.engine.graph import format_shape
 
 Module: TypeAlias = Any  # tinygrad_cifar.nn.Module, whose module imports this one
 
@@ -24,7 +24,7 @@ def one_line(module: Module, above: tuple[Module, ...] = ()) -> str:
     """Return a module with its arguments, ``Linear(4, 3)``, or else with its modules, or else with its tensors."""
     arguments = module._arguments()
     if not arguments and not module._nested():
-        arguments = ", ".join(f"{name}: {_shape(tensor)}" for name, tensor in module.named_tensors())
+        arguments = ", ".join(f"{name}: {format_shape(tensor.shape)}" for name, tensor in module.named_tensors())
     elif not arguments:
         names = [(name, child) for name, child in module._nested() if not any(child is other for other in above)]
         arguments = ", ".join(f"{name}={one_line(child, (*above, module))}" for name, child in names)
@@ -46,7 +46,7 @@ def rows(module: Module) -> list[Row]:
             depth,
             name,
             type(current).__name__ if nested or not current._arguments() else one_line(current),
-            "the same as above" if is_repeated else ", ".join(f"{n} {_shape(t)}" for n, t in own),
+            "the same as above" if is_repeated else ", ".join(f"{n} {format_shape(t.shape)}" for n, t in own),
             f"{size:,}" if size and not is_repeated else "",
         )
         return [found, *[row for n, child in nested for row in visit(child, n, depth + 1)]]
@@ -81,7 +81,3 @@ def tree_html(module: Module) -> str:
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>" if lines else ""
     tensors = f" ({escape(first.tensors)})" if first.tensors else ""
     return f"<div><p><b>{escape(first.module)}</b>: {first.parameters}{tensors}</p>{table}</div>"
-
-
-def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "scalar"
