@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -718,3 +719,49 @@ def test_running_statistics_are_the_same_after_the_check_of_a_model():
     assert check_model(model, BATCH, LABELS, loss=functional.cross_entropy).passed
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.BatchNorm(4), lambda: nn.Dropout(0.5, rng=0)], ids=["norm", "dropout"])
+def test_a_function_that_names_a_module_is_checked_as_the_module(layer):
+    model = nn.Sequential(nn.Linear(BATCH.shape[1], 4, rng=0), layer(), nn.Linear(4, 3, rng=1))
+    before, states = model.state_dict(), [rng.bit_generator.state for rng in model.generators()]
+    assert check_model(lambda X: 2 * model(X), BATCH, LABELS, loss=functional.cross_entropy).passed
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    assert [rng.bit_generator.state for rng in model.generators()] == states
+
+
+def test_a_class_that_a_function_names_is_no_module():
+    weights = Tensor(np.ones((5, 3)), requires_grad=True)
+
+    def model(X: Tensor) -> Tensor:
+        assert isinstance(functional, nn.Linear) is False
+        return X @ weights
+
+    assert check_model(model, BATCH, LABELS, loss=functional.cross_entropy).passed
+
+
+def test_an_error_of_another_process_can_be_read():
+    error = GradientError("wrong", 1, np.ones(2), np.zeros(2))
+    read = pickle.loads(pickle.dumps(error))
+    assert (str(read), read.input, read.analytic.tolist(), read.numerical.tolist()) == ("wrong", 1, [1, 1], [0, 0])
+
+
+@pytest.mark.parametrize("h", [0.0, -1.0, math.nan])
+def test_a_complex_step_that_is_not_positive_raises(h):
+    with pytest.raises(ValueError, match="complex_step: the step h must be positive"):
+        complex_step(np.exp, 1.0, h=h)
+
+
+@pytest.mark.parametrize("measure", [relative_error, relative_errors, summary])
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.array([1 + 5j]), "the first gradient is complex"),
+        (np.ma.masked_array([1.0], [True]), "a masked array cannot be combined"),
+    ],
+    ids=["complex", "masked"],
+)
+def test_gradients_that_cannot_be_compared_raise(measure, wrong, words):
+    with pytest.raises(TypeError, match=f"{measure.__name__}: {words}"):
+        measure(wrong, [1.0])

@@ -147,7 +147,7 @@ def complex_step(
     TypeError
         If the input is not float64, or ``f`` returns real numbers.
     ValueError
-        If shapes do not match.
+        If shapes do not match, or ``h`` is not positive.
 
     Notes
     -----
@@ -161,6 +161,8 @@ def complex_step(
     >>> float(complex_step(np.exp, 1.0)) == math.e
     True
     """
+    if not h > 0:
+        raise ValueError(f"complex_step: the step h must be positive, not {h}")
     points = [np.asarray(unwrap_value(point)) for point in as_points("complex_step", f, inputs)]
     x = differentiable_input("complex_step", points, index)
     shifted = [point.astype(complex) if point.dtype.kind == "f" else point for point in points]

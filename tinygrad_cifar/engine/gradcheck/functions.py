@@ -40,6 +40,10 @@ class GradientError(AssertionError):
         self.analytic = analytic
         self.numerical = numerical
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what pickling needs, for errors in other processes."""
+        return type(self), (*self.args, self.input, self.analytic, self.numerical)
+
 
 GradientError.__module__ = "tinygrad_cifar.engine.gradcheck"  # where users find it
 

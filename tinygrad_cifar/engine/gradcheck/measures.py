@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_cifar.engine.graph import Array, unwrap_value
+from tinygrad_cifar.engine.graph import Array, refuse_masked_array, unwrap_value
 
 
 def relative_errors(analytic: Any, numerical: Any, eps: float = 1e-5) -> Array:
@@ -139,6 +139,9 @@ def _pair(name: str, analytic: Any, numerical: Any) -> tuple[Array, Array]:
     for which, gradient in (("first", analytic), ("second", numerical)):
         if gradient is None:
             raise ValueError(f"{name}: the {which} gradient is None; call backward() before")
+        refuse_masked_array(name, gradient)
+        if np.iscomplexobj(unwrap_value(gradient)):
+            raise TypeError(f"{name}: the {which} gradient is complex; compare real and imaginary parts one by one")
     ga, gn = (np.asarray(unwrap_value(g), dtype=np.float64) for g in (analytic, numerical))
     if ga.shape != gn.shape:
         raise ValueError(f"{name}: the gradients have shapes {ga.shape} and {gn.shape}; they must be equal")

@@ -19,7 +19,7 @@ from tinygrad_cifar.engine.gradcheck.arguments import format_index, name_of
 from tinygrad_cifar.engine.gradcheck.extrapolation import Index, Neighbourhood
 from tinygrad_cifar.engine.gradcheck.judgement import DOUBTS, Judgement, Part, judge_gradient
 from tinygrad_cifar.engine.gradcheck.measures import relative_errors
-from tinygrad_cifar.engine.graph import Array, Value, ancestors
+from tinygrad_cifar.engine.graph import Array, Value, ancestors, format_shape
 from tinygrad_cifar.engine.tensor import Tensor
 
 
@@ -119,10 +119,7 @@ class ModelCheck:
         header = ("parameter", "shape", "checked", "worst error", "verdict")
         return [
             header,
-            *[
-                (p.name, " x ".join(map(str, p.shape)) or "scalar", f"{p.checked:,}", f"{p.error:.1e}", p.verdict)
-                for p in self.parameters
-            ],
+            *[(p.name, format_shape(p.shape), f"{p.checked:,}", f"{p.error:.1e}", p.verdict) for p in self.parameters],
         ]
 
     def __str__(self) -> str:
@@ -215,7 +212,7 @@ def check_model(  # noqa: PLR0913 (keyword-only arguments)
     named = _named_parameters(model, parameters)
     cost = _cost_of(model, X, labels, loss, lam)
     generator = np.random.default_rng(rng)
-    with _repeatable(model, cost) as evaluate:
+    with _repeatable(_modules_of(model), cost) as evaluate:
         out = evaluate()
         if not np.array_equal(out.data, evaluate().data, equal_nan=True):
             raise ValueError("check_model: the loss must be the same in each call; seed its generator inside the model")
@@ -305,7 +302,7 @@ def _loss_near(p: Tensor, evaluate: Callable[[], Tensor], here: Array) -> Neighb
 def _named_parameters(model: Any, parameters: Any) -> dict[str, Tensor]:
     """Return the parameters of a model by name."""
     if parameters is None:
-        named = dict(model.named_parameters() if hasattr(model, "named_parameters") else _tensors_named_in(model))
+        named = dict(_parameters_of(model))
     else:
         named = dict(parameters if isinstance(parameters, Mapping) else {str(i): p for i, p in enumerate(parameters)})
     if not named:
@@ -321,8 +318,29 @@ def _named_parameters(model: Any, parameters: Any) -> dict[str, Tensor]:
     return named
 
 
-def _tensors_named_in(function: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the leaf tensors, and those of the modules, that the code of a function names, also inside lists."""
+def _parameters_of(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters of a module, or those that the code of a function names, by name."""
+    if _is_module(model):
+        yield from model.named_parameters()
+        return
+    for name, thing in _named_in(model):
+        if _is_module(thing):
+            yield from ((f"{name}.{inner}", p) for inner, p in thing.named_parameters())
+        elif thing.requires_grad and thing.is_leaf:
+            yield name, thing
+
+
+def _modules_of(model: Any) -> list[Any]:
+    """Return a module in a list, or the modules that the code of a function names."""
+    return [model] if _is_module(model) else [thing for _, thing in _named_in(model) if _is_module(thing)]
+
+
+def _is_module(thing: Any) -> bool:
+    return hasattr(thing, "named_parameters") and not isinstance(thing, type)
+
+
+def _named_in(function: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors and modules that the code of a function names, also inside lists and dictionaries."""
     if not isinstance(function, FunctionType):
         return
     from inspect import getclosurevars  # noqa: PLC0415 (slow)
@@ -331,11 +349,8 @@ def _tensors_named_in(function: Any) -> Iterator[tuple[str, Tensor]]:
     pending = [*found.nonlocals.items(), *found.globals.items()]
     while pending:
         name, thing = pending.pop(0)
-        if isinstance(thing, Tensor):
-            if thing.requires_grad and thing.is_leaf:
-                yield name, thing
-        elif hasattr(thing, "named_parameters"):
-            pending += [(f"{name}.{inner}", p) for inner, p in thing.named_parameters()]
+        if isinstance(thing, Tensor) or _is_module(thing):
+            yield name, thing
         elif isinstance(thing, (list, tuple)):
             pending += [(f"{name}.{i}", item) for i, item in enumerate(thing)]
         elif isinstance(thing, dict):
@@ -369,14 +384,14 @@ def _cost_of(model: Any, X: Any, labels: Any, loss: Callable[..., Any] | None, l
 
 
 @contextmanager
-def _repeatable(model: Any, function: Callable[[], Tensor]) -> Iterator[Callable[[], Tensor]]:
-    """Yield a function with the random generators of a model in their present states.
+def _repeatable(modules: Sequence[Any], function: Callable[[], Tensor]) -> Iterator[Callable[[], Tensor]]:
+    """Yield a function with the random generators of modules in their present states.
 
     They return to these states, and constants that the function changes, such as running statistics, to their values.
     """
-    generators = model.generators() if hasattr(model, "generators") else []
+    generators = [rng for module in modules for rng in getattr(module, "generators", list)()]
     states = [rng.bit_generator.state for rng in generators]
-    tensors = [tensor for _, tensor in model.named_tensors()] if hasattr(model, "named_tensors") else []
+    tensors = [tensor for module in modules for _, tensor in getattr(module, "named_tensors", list)()]
     constants = [(tensor, tensor.data) for tensor in tensors if not tensor.requires_grad]
 
     def repeat() -> Tensor:
