@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -221,6 +222,31 @@ def test_a_dead_worker_is_replaced() -> None:
             executor.submit(kill_worker, 2).result()
         assert executor.submit(square, 3).result() == 9
         assert executor.submit(square, 4).result() == 16
+
+
+def test_a_call_may_end_while_another_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that breaks ends its calls with a lock that its ``submit`` needs."""
+
+    class Pool:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            self.futures: list[Future[None]] = []
+
+        def submit(self, *_: Any) -> Future[None]:
+            if self.futures:
+                ending = threading.Thread(target=self.futures[-1].set_result, args=(None,), daemon=True)
+                ending.start()
+                ending.join(10)
+                assert not ending.is_alive()
+            self.futures.append(Future())
+            return self.futures[-1]
+
+        def shutdown(self, *_: Any, **__: Any) -> None:
+            pass
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
+    with ProcessExecutor(1) as executor:
+        first, second = executor.submit(square, 1), executor.submit(square, 2)
+        assert (first.done(), second.done()) == (True, False)
 
 
 def test_a_closed_executor_accepts_no_calls() -> None:

@@ -83,7 +83,9 @@ class ProcessExecutor(Executor):
             resource_tracker.ensure_running()
         self._pools = [self._new_pool() for _ in range(self.workers)]
         self._pending = [0] * self.workers
-        self._lock = threading.Lock()
+        self._submitting = threading.Lock()
+        # A pool calls _release_slot with a lock of its own, which submitting needs: hence two locks.
+        self._counting = threading.Lock()
 
     def _new_pool(self) -> ProcessPoolExecutor:
         arguments = (self._parent_alive, self.workers)
@@ -91,20 +93,22 @@ class ProcessExecutor(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit a call to the worker with the fewest pending calls, after replacing it if it has died."""
-        with self._lock, blas_threads(self._threads), _safe_start(), _block_sigint():
-            k = min(range(self.workers), key=self._pending.__getitem__)
+        with self._submitting, blas_threads(self._threads), _safe_start(), _block_sigint():
+            with self._counting:
+                k = min(range(self.workers), key=self._pending.__getitem__)
             try:
                 future = self._pools[k].submit(fn, *args, **kwargs)
             except BrokenProcessPool:
-                self._pools[k].shutdown(wait=False)  # waiting could deadlock: _release_slot needs the lock
+                self._pools[k].shutdown(wait=False)
                 self._pools[k] = self._new_pool()
                 future = self._pools[k].submit(fn, *args, **kwargs)
-            self._pending[k] += 1
+            with self._counting:
+                self._pending[k] += 1
         future.add_done_callback(lambda _: self._release_slot(k))
         return future
 
     def _release_slot(self, k: int) -> None:
-        with self._lock:
+        with self._counting:
             self._pending[k] -= 1
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
