@@ -326,7 +326,7 @@ def test_an_invalid_url_raises(tmp_path, monkeypatch, url, reason):
 
 
 def test_a_single_url_is_a_mirror(tmp_path):
-    with pytest.raises(DataError, match="no mirror provided CIFAR-10 \\(ftp://a.b: "):
+    with pytest.raises(DataError, match=r"no mirror provided CIFAR-10 \(ftp://a.b: "):
         fetch_cifar10(tmp_path, "ftp://a.b")
 
 

@@ -238,6 +238,13 @@ def test_cross_entropy_of_many_float16_rows_does_not_overflow(labels):
     np.testing.assert_allclose(grad(loss, scores).data, np.tile(expected, (images, 1)), rtol=0.03)
 
 
+def test_cross_entropy_of_many_float16_rows_with_probabilities_does_not_overflow():
+    scores, rows = Tensor(np.zeros((40_000, 10)), dtype=np.float16), np.full((40_000, 10), 0.1)
+    loss = F.cross_entropy(scores, rows, label_smoothing=0.1)
+    assert loss.dtype == np.float16
+    assert loss.item() == pytest.approx(math.log(10), rel=1e-3)
+
+
 def test_float64_one_hot_rows_do_not_promote_a_float32_loss():
     rows = F.one_hot([1], 2)
     assert F.cross_entropy(Tensor([[1.0, 2.0]], dtype=np.float32), rows).dtype == np.float32
@@ -502,6 +509,14 @@ def test_labels_may_have_the_other_byte_order(dtype):
     assert F.cross_entropy(scores, np.array([0, 1, 299], dtype)) == F.cross_entropy(scores, [0, 1, 299])
     with pytest.raises(ValueError, match="label 300 is out of range"):
         F.cross_entropy(scores, np.array([0, 1, 300], dtype))
+
+
+@pytest.mark.parametrize(("dtype", "classes"), [(np.int8, 300), (np.int16, 70_000)])
+def test_a_negative_label_of_a_small_type_raises(dtype, classes):
+    with pytest.raises(ValueError, match="one_hot: label -1 is out of range"):
+        F.one_hot(np.array([0, -1], dtype), classes)
+    largest = np.iinfo(dtype).max
+    assert F.one_hot(np.array([largest], dtype), classes).argmax() == largest
 
 
 def test_a_negative_margin_raises():

@@ -479,3 +479,58 @@ def test_a_module_without_forward_raises():
 
     with pytest.raises(NotImplementedError, match="Unfinished does not define forward"):
         Unfinished()(1.0)
+
+
+def test_an_integer_is_the_shape_of_a_vector():
+    model = nn.Linear(3, 2, rng=0)
+    assert model.summary(3) == model.summary((3,))
+
+
+def test_the_layers_of_a_chain_are_its_elements():
+    layers = [nn.ReLU(), nn.Flatten(), np.tanh]
+    chain = nn.Sequential(*layers)
+    assert len(chain) == 3
+    assert [*chain, chain[-1]] == [*layers, np.tanh]
+
+
+def test_a_linear_layer_without_biases_is_a_matrix_product():
+    layer = nn.Linear(3, 2, bias=False, rng=0)
+    x = generator().normal(size=(4, 3))
+    np.testing.assert_array_equal(layer(x).data, x @ layer.W.data)
+    assert [name for name, _ in layer.named_parameters()] == ["W"]
+
+
+LAYERS_WITH_WEIGHTS = [
+    lambda init: nn.Linear(3, 2, init=init),
+    lambda init: nn.Embedding(3, 2, init=init),
+    lambda init: nn.Conv2d(3, 2, 1, init=init),
+]
+
+
+@pytest.mark.parametrize("make", LAYERS_WITH_WEIGHTS)
+def test_weights_of_another_shape_raise(make):
+    with pytest.raises(ValueError, match=r"init must return an array of shape .* = \(3, 2\); got \(2, 3\)"):
+        make(lambda _, fan_in, fan_out: np.zeros((fan_out, fan_in)))
+
+
+@pytest.mark.parametrize("make", LAYERS_WITH_WEIGHTS)
+@pytest.mark.parametrize(
+    ("init", "words"), [(Normal, r"init is a class; construct it: Normal\(\)"), (0.1, "a function of .*; got 0.1")]
+)
+def test_an_initialiser_that_is_no_function_raises(make, init, words):
+    with pytest.raises(TypeError, match=words):
+        make(init)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: nn.Conv2d(3, 8, 3, padding="sme"), 'Conv2d: padding must be "same", "valid" or numbers'),
+        (lambda: nn.MaxPool2d(0), "MaxPool2d: window must be a positive integer; got 0"),
+        (lambda: nn.AvgPool2d(2, stride=-1), "AvgPool2d: stride must be a positive integer; got -1"),
+        (lambda: nn.Normalize(np.zeros(3), np.ones(2)), r"shapes that match; got \(3,\) and \(2,\)"),
+    ],
+)
+def test_arguments_that_are_wrong_for_every_input_raise_at_once(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

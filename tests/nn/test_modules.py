@@ -281,6 +281,48 @@ def test_unravel_is_the_inverse_of_ravel(make):
     assert all((parts[name] == p.data).all() for name, p in model.named_parameters())
 
 
+class Tied(nn.Module):
+    """A module that has one parameter under two names."""
+
+    def __init__(self) -> None:
+        self.encoder = nn.Linear(2, 2, rng=0)
+        self.decoder = self.encoder
+
+
+def test_a_vector_is_loaded_into_a_parameter_with_two_names():
+    model = Tied()
+    wanted = np.arange(6.0)
+    model.load_state_dict(model.state_dict() | model.unravel(wanted))
+    np.testing.assert_array_equal(model.ravel(), wanted)
+
+
+def test_different_values_of_one_parameter_are_refused():
+    model = Tied()
+    before = model.ravel()
+    with pytest.raises(ValueError, match=r"load_state_dict: encoder.b and decoder.b are one tensor of this Tied"):
+        model.load_state_dict(model.state_dict() | {"encoder.b": np.ones(2)})
+    np.testing.assert_array_equal(model.ravel(), before)
+    with pytest.raises(ValueError, match=r"with_parameters: encoder.b and decoder.b are one tensor"):
+        model.with_parameters({"encoder.b": np.ones(2), "decoder.b": np.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"a.b": nn.Linear(2, 2, rng=0), "a": {"b": nn.Linear(2, 2, rng=1)}},
+        {1: Tensor([0.0], requires_grad=True), "1": Tensor([1.0], requires_grad=True)},
+    ],
+    ids=["dot", "number"],
+)
+def test_two_tensors_with_one_name_are_refused(tables):
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            self.tables = tables
+
+    with pytest.raises(ValueError, match=r"Holder: two tensors have the name tables\.(a\.b\.W|1), so one would not"):
+        Holder()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_ravel_and_unravel_keep_the_type(dtype):
     model = nn.Linear(4, 3, rng=0, dtype=dtype)

@@ -411,7 +411,7 @@ def test_a_detached_parameter_is_not_modified(make):
 def test_float32_parameters_stay_float32(make, seed):
     optimiser = make(parameters(seed, np.float32))
     found = run(optimiser, seed, dtype=np.float32)
-    remembered = [a for name, a in optimiser.state_dict().items() if name != "steps" and "updates" not in name]
+    remembered = [a for name, a in optimiser.state_dict().items() if "steps" not in name and "updates" not in name]
     assert {a.dtype for a in [*found, *remembered]} == {np.dtype(np.float32)}
 
 

@@ -464,3 +464,42 @@ def test_the_norm_of_small_float16_gradients_has_all_digits():
 def test_settings_that_are_not_numbers_are_named(make):
     with pytest.raises(TypeError, match=r"\w+ must be a number; got 'a'"):
         make()
+
+
+@pytest.mark.parametrize("exponent", [-24, -22, -20, 15, 20])
+def test_the_norm_of_gradients_of_any_magnitude_has_all_digits(exponent):
+    p = Tensor(np.zeros(2), requires_grad=True, dtype=np.float32)
+    p.grad = Tensor(np.array([3, 4]) * 10.0**exponent, dtype=np.float32)
+    assert optim.clip_grad_norm([p], np.inf) == pytest.approx(5 * 10.0**exponent, rel=1e-6)
+
+
+@pytest.mark.parametrize("wrap", [MovingAverage, Lookahead])
+def test_averages_begin_with_the_parameters_before_the_first_step(wrap):
+    p = Tensor(np.zeros(2), requires_grad=True)
+    optimiser = wrap(SGD([p], 0.0), every=1)
+    p.data = np.array([5.0, 6.0])  # as weights that are loaded from a file
+    assert optimiser.averages[0].tolist() == [5, 6]
+    p.grad = Tensor(np.zeros(2))
+    optimiser.step()
+    assert [p.data.tolist(), optimiser.averages[0].tolist()] == [[5, 6], [5, 6]]
+
+
+def test_the_updates_of_an_average_are_counted_from_its_own_first_step():
+    p = Tensor(np.zeros(1), requires_grad=True)
+    inner = SGD([p], 1.0)
+    inner.steps = 1000
+    average = MovingAverage(inner)
+    p.grad = Tensor(np.full(1, -1.0))
+    average.step()
+    assert average.averages[0].item() == pytest.approx(1 - 2 / 11)
+
+
+def test_a_learning_rate_can_be_assigned():
+    p = Tensor(np.zeros(1), requires_grad=True)
+    optimiser = SGD([p], 1.0)
+    optimiser.eta = 0.25
+    p.grad = Tensor(np.full(1, -1.0))
+    optimiser.step()
+    assert (optimiser.eta, p.item()) == (0.25, 0.25)
+    with pytest.raises(TypeError, match=r"must be a number; got '0\.1'"):
+        optimiser.eta = "0.1"

@@ -201,7 +201,7 @@ def test_warm_up_starts_above_zero(eta, n):
     assert (WarmUp(Constant(eta), n)(0) > 0) == (eta / n > 0)
 
 
-@pytest.mark.parametrize("length", [0, -3])
+@pytest.mark.parametrize("length", [0, -3, 2.5, math.nan])
 @pytest.mark.parametrize(
     ("name", "make"),
     [
@@ -216,8 +216,14 @@ def test_warm_up_starts_above_zero(eta, n):
     ],
 )
 def test_a_length_below_one_raises(name, make, length):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1; got {length}"):
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1; got {length}"):
         make(length)
+
+
+@pytest.mark.parametrize("make", [lambda rate: WarmUp(rate, 10), lambda rate: Scaled(rate, 0.5)])
+def test_a_number_in_place_of_a_schedule_raises(make):
+    with pytest.raises(TypeError, match=r"schedule must be a function of the step, such as Constant\(0.1\); got 0.1"):
+        make(0.1)
 
 
 @given(rates, rates, spans, st.data())

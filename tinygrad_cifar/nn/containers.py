@@ -21,7 +21,8 @@ class Sequential(Module):
     Parameters
     ----------
     *layers : Module or callable
-        Layers, first to last: modules, or functions of one tensor.
+        Layers, first to last: modules, or functions of one tensor. The attribute ``layers`` is a list of them, and
+        ``model[i]`` is one.
 
     Examples
     --------
@@ -57,6 +58,12 @@ class Sequential(Module):
                 error.args = (f"layer {i} of {type(self).__name__}: {error}",)
             raise
         return result
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.layers[place]
 
     def _arguments(self) -> str:
         return ", ".join(repr(layer) if isinstance(layer, Module) else _name(layer) for layer in self.layers)

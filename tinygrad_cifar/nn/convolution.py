@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.ops.window_arguments import Padding, Size, as_pair
+from tinygrad_cifar.engine.ops.window_arguments import Padding, Size, as_padding, as_pair
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module
@@ -83,13 +83,14 @@ class Conv2d(Module):
         height, width = as_pair("Conv2d", "size", size)
         for name, pair in (("stride", stride), ("dilation", dilation)):
             as_pair("Conv2d", name, pair)
+        as_padding("Conv2d", padding)
         for name, count in (("channels", channels), ("filters", filters), ("groups", groups)):
             check_count(f"Conv2d: {name}", count)
         if channels % groups or filters % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide the {channels} channels and the {filters} filters")
         rng = make_generator("Conv2d", rng)
         shape = (height, width, channels // groups, filters)
-        matrix = init(rng, height * width * channels // groups, filters)
+        matrix = initialisers.draw_weights("Conv2d", init, rng, height * width * channels // groups, filters)
         self.W = Tensor(matrix.reshape(shape), requires_grad=True, dtype=dtype)
         self.b = Tensor(np.zeros(filters), requires_grad=True, dtype=dtype) if bias else None
         self.options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -128,6 +129,7 @@ class MaxPool2d(Module):
     """
 
     def __init__(self, window: Size, *, stride: Size | None = None, padding: Padding = 0) -> None:
+        _check_window(type(self).__name__, window, stride, padding)
         self.window, self.stride, self.padding = window, stride, padding
 
     def forward(self, x: Any) -> Tensor:
@@ -151,6 +153,7 @@ class AvgPool2d(Module):
     """
 
     def __init__(self, window: Size, *, stride: Size | None = None, padding: Padding = 0) -> None:
+        _check_window(type(self).__name__, window, stride, padding)
         self.window, self.stride, self.padding = window, stride, padding
 
     def forward(self, x: Any) -> Tensor:
@@ -160,6 +163,14 @@ class AvgPool2d(Module):
 
     def _arguments(self) -> str:
         return _window_arguments(self.window, self.stride, self.padding)
+
+
+def _check_window(name: str, window: Size, stride: Size | None, padding: Padding) -> None:
+    """Raise a ValueError for arguments that are wrong for every image."""
+    as_pair(name, "window", window)
+    if stride is not None:
+        as_pair(name, "stride", stride)
+    as_padding(name, padding)
 
 
 def _window_arguments(window: Size, stride: Size | None, padding: Padding) -> str:

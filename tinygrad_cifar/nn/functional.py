@@ -1,8 +1,9 @@
 """Functions of classifiers: softmax, losses, L2 penalty, accuracy and dropout, all composed of primitives.
 
 Scores have the shape ``(batch, classes)``. Labels are integers of shape ``(batch,)``; the cross-entropy also takes
-one-hot rows with the shape of the scores. Losses are means over the batch and use the natural logarithm. A function of
-arrays returns arrays; if a floating-point input is a tensor, the result is a tensor.
+one-hot rows with the shape of the scores, and scores with any number of axes. Losses are means over the batch and use
+the natural logarithm. A differentiable function of arrays returns arrays; if a floating-point input is a tensor, the
+result is a tensor.
 """
 
 from __future__ import annotations
@@ -126,8 +127,9 @@ def _check_labels(name: str, labels: Any, classes: int, count: int | None = None
         raise ValueError(f"{name}: labels must have the shape {wanted}; got {labels.shape}")
     if not labels.dtype.isnative:
         labels = labels.astype(labels.dtype.newbyteorder("="))
-    # Viewed as unsigned, a negative label is a very large one, so a single maximum checks both bounds.
-    if labels.size and np.maximum.reduce(labels.view(f"u{labels.itemsize}")) >= classes:
+    # Viewed as unsigned, a negative label is a large one, so a single maximum checks both bounds.
+    bound = min(classes, 2 ** (8 * labels.itemsize - 1)) if labels.dtype.kind == "i" else classes
+    if labels.size and np.maximum.reduce(labels.view(f"u{labels.itemsize}")) >= bound:
         bad = labels[(labels < 0) | (labels >= classes)][0]
         raise ValueError(
             f"{name}: label {bad} is out of range; with {classes} classes, labels must be from 0 to {classes - 1}"
@@ -226,6 +228,9 @@ def cross_entropy(scores: TensorLike, labels: Any, *, label_smoothing: float = 0
         rows = _check_rows(labels, (batch, classes))
         if _are_one_hot(rows):
             return losses._cross_entropy(scores, np.argmax(rows, axis=1), float(label_smoothing))
+        if scores.dtype == np.float16:  # sums over a batch overflow beyond 65,504
+            wide = cross_entropy(ops.astype(scores, np.float32), rows, label_smoothing=label_smoothing)
+            return ops.astype(wide, np.float16)
         log_p = log_softmax(scores, 1)
         p = rows.astype(log_p.dtype, copy=False)  # so that float64 rows do not promote a float32 loss
         if label_smoothing:
@@ -527,6 +532,7 @@ def dropout(x: V, rate: float, rng: RandomState = None) -> V:
         raise ValueError(f"dropout: rate must be in [0, 1); got {rate}")
     if rate == 0:
         return x
+    x = _as_floats(x)
     mask = make_generator("dropout", rng).random(shape_of(x), dtype=np.float32) >= rate
     return ops.multiply(x, mask.astype(x.dtype) / (1 - float(rate)))
 

@@ -19,6 +19,21 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Initialiser = Callable[[np.random.Generator, int, int], Array]
 
 
+def draw_weights(layer: str, init: Initialiser, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+    """Return the matrix that an initialiser samples for a layer, after checking both; errors begin with ``layer``."""
+    if isinstance(init, type):
+        raise TypeError(f"{layer}: init is a class; construct it: {init.__name__}()")
+    if not callable(init):
+        raise TypeError(f"{layer}: init must be a function of a generator, fan_in and fan_out; got {init!r:.40}")
+    matrix = init(rng, fan_in, fan_out)
+    if np.shape(matrix) != (fan_in, fan_out):
+        raise ValueError(
+            f"{layer}: init must return an array of shape (fan_in, fan_out) = {(fan_in, fan_out)}; got "
+            f"{np.shape(matrix)}"
+        )
+    return matrix
+
+
 @explain_constructor
 @dataclass(frozen=True)
 class Zeros:

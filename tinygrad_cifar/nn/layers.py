@@ -14,7 +14,7 @@ from tinygrad_cifar.nn import functional as F
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module
 from tinygrad_cifar.system.generators import RandomState, make_generator
-from tinygrad_cifar.system.numbers import check_count
+from tinygrad_cifar.system.numbers import check_count, check_real
 
 
 class Linear(Module):
@@ -26,6 +26,8 @@ class Linear(Module):
         Number of inputs, at least 1.
     outputs : int
         Number of outputs, at least 1.
+    bias : bool
+        Whether there are biases. Default: True.
     rng : numpy.random.Generator or int, optional
         Generator from which the weights are sampled, or its seed.
     init : initialiser
@@ -37,13 +39,13 @@ class Linear(Module):
     ----------
     W : Tensor, shape (features, outputs)
         Weights.
-    b : Tensor, shape (outputs,)
+    b : Tensor, shape (outputs,), or None
         Biases, initially 0.
 
     Raises
     ------
     ValueError
-        If ``features`` or ``outputs`` is not an integer of at least 1.
+        If ``features`` or ``outputs`` is not an integer of at least 1, or ``init`` returns an array of another shape.
 
     Examples
     --------
@@ -61,6 +63,7 @@ class Linear(Module):
         features: int,
         outputs: int,
         *,
+        bias: bool = True,
         rng: RandomState = None,
         init: initialisers.Initialiser = initialisers.FanIn(),  # noqa: B008 (frozen)
         dtype: Any = np.float64,
@@ -68,13 +71,14 @@ class Linear(Module):
         check_count("Linear: features", features)
         check_count("Linear: outputs", outputs)
         rng = make_generator("Linear", rng)
-        self.W = Tensor(init(rng, features, outputs), requires_grad=True, dtype=dtype)
-        self.b = Tensor(np.zeros(outputs), requires_grad=True, dtype=dtype)
+        matrix = initialisers.draw_weights("Linear", init, rng, features, outputs)
+        self.W = Tensor(matrix, requires_grad=True, dtype=dtype)
+        self.b = Tensor(np.zeros(outputs), requires_grad=True, dtype=dtype) if bias else None
 
     def forward(self, x: Any) -> Tensor:
         """Return ``x @ W + b``, of shape ``(batch, outputs)``."""
         try:
-            product = ops.matmul(x, self.W)
+            product: Tensor = ops.matmul(x, self.W)
         except ValueError:
             if shape_of(x)[-1:] == self.W.shape[:1]:
                 raise
@@ -82,8 +86,7 @@ class Linear(Module):
                 f"Linear: the input must have {self.W.shape[0]} features, along its last axis; got the shape "
                 f"{shape_of(x)}"
             ) from None
-        scores: Tensor = product + self.b
-        return scores
+        return product if self.b is None else product + self.b
 
     def _arguments(self) -> str:
         return ", ".join(map(str, self.W.shape))
@@ -137,7 +140,8 @@ class Embedding(Module):
         check_count("Embedding: count", count)
         check_count("Embedding: features", features)
         rng = make_generator("Embedding", rng)
-        self.W = Tensor(init(rng, count, features), requires_grad=True, dtype=dtype)
+        matrix = initialisers.draw_weights("Embedding", init, rng, count, features)
+        self.W = Tensor(matrix, requires_grad=True, dtype=dtype)
 
     def forward(self, index: Any) -> Tensor:
         """Return the vectors of an array of integers from 0 to ``count - 1``, along a new last axis."""
@@ -174,7 +178,7 @@ class Normalize(Module):
     Raises
     ------
     ValueError
-        If an element of ``std`` is 0.
+        If an element of ``std`` is 0, or the shapes of the constants do not match.
 
     Examples
     --------
@@ -188,6 +192,12 @@ class Normalize(Module):
         self.std = None if std is None else Tensor(std, dtype=dtype)
         if self.std is not None and (self.std.data == 0).any():
             raise ValueError("Normalize: std must not contain 0; remove constant features or use 1 for them")
+        if self.std is not None:
+            try:
+                np.broadcast_shapes(self.mean.shape, self.std.shape)
+            except ValueError:
+                shapes = f"{self.mean.shape} and {self.std.shape}"
+                raise ValueError(f"Normalize: mean and std must have shapes that match; got {shapes}") from None
 
     def forward(self, x: Any) -> Tensor:
         """Return ``(x - mean) / std``."""
@@ -224,6 +234,7 @@ class Dropout(Module):
     """
 
     def __init__(self, rate: float, *, rng: RandomState = None) -> None:
+        check_real("Dropout: rate", rate)
         if not 0 <= rate < 1:
             raise ValueError(f"Dropout: rate must be in [0, 1); got {rate}")
         self.rate = rate

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.graph import unwrap_value
+from tinygrad_cifar.engine.graph import format_shape, unwrap_value
 from tinygrad_cifar.engine.modes import no_grad
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import layer_table, module_files, module_text
@@ -108,7 +108,7 @@ class Module(metaclass=_ModuleType):
         super().__setattr__(name, value)
 
     def _finish_construction(self) -> None:
-        """Note the names of the tensors, and raise an error for parameters that would not be found."""
+        """Note the names of the tensors, and raise an error for parameters that would not be found or saved."""
         names = set()
         for name, child in self._children():
             if isinstance(child, Tensor):
@@ -121,8 +121,13 @@ class Module(metaclass=_ModuleType):
                 names.add(name)
         vars(self)[_STATE_NAMES] = names
         self.check_attributes()
-        for _ in self.named_parameters():
-            pass  # declares the weights
+        found: dict[str, Tensor] = {}
+        for name, tensor in self.named_tensors():  # which also declares the weights
+            if found.setdefault(name, tensor) is not tensor:
+                raise ValueError(
+                    f"{type(self).__name__}: two tensors have the name {name}, so one would not be saved; use keys "
+                    "without dots, and either strings or numbers"
+                )
 
     def check_attributes(self) -> None:
         """Raise an error for parameters and modules in attributes where they are not found, such as sets.
@@ -253,7 +258,8 @@ class Module(metaclass=_ModuleType):
 
         For derivatives with respect to given parameters: meta-learning, Hessians, or an optimiser such as SciPy's. The
         tensors may be results of recorded operations, through which gradients flow. All else is shared with this
-        module, but attributes that the new module assigns are not.
+        module, such as random generators and running statistics, which a call in training mode changes; but attributes
+        that the new module assigns are not.
 
         Parameters
         ----------
@@ -263,7 +269,8 @@ class Module(metaclass=_ModuleType):
         Raises
         ------
         ValueError
-            If a name is not one of a tensor of this module, or a shape differs.
+            If a name is not one of a tensor of this module, a shape differs, or two names of one tensor get different
+            values.
 
         See Also
         --------
@@ -287,10 +294,14 @@ class Module(metaclass=_ModuleType):
         kind = type(self).__name__
         own = {name: (tensor, is_parameter) for name, tensor, is_parameter in self._named_tensors(())}
         replaced: dict[int, tuple[Tensor, bool]] = {}
+        given: dict[int, str] = {}
         for name, value in parameters.items():
             if name not in own:
                 raise ValueError(f"with_parameters: {kind} has no tensor {name}{suggest(name, own)}")
             tensor, is_parameter = own[name]
+            first = given.setdefault(id(tensor), name)
+            if not _is_same(parameters[first], value):
+                raise ValueError(f"with_parameters: {first} and {name} are one tensor; give both the same value")
             new = value if isinstance(value, Tensor) else Tensor(value)
             if new.shape != tensor.shape:
                 raise ValueError(f"with_parameters: {name} must have the shape {tensor.shape}; got {new.shape}")
@@ -314,7 +325,8 @@ class Module(metaclass=_ModuleType):
         Returns
         -------
         dict of str to Tensor or ndarray
-            Tensors through which gradients flow to ``vector`` if that is a tensor.
+            Tensors through which gradients flow to ``vector`` if that is a tensor. A parameter that has several names
+            in :meth:`named_tensors` is there under each of them.
 
         Raises
         ------
@@ -342,19 +354,19 @@ class Module(metaclass=_ModuleType):
         array([0, 1])
         """
         vector = vector if isinstance(vector, Tensor) else np.asarray(vector)
-        parameters = dict(self.named_parameters())
-        size = sum(p.size for p in parameters.values())
+        parameters = self.parameters()
+        size = sum(p.size for p in parameters)
         if vector.shape != (size,):
             raise ValueError(
                 f"unravel: the vector must have the shape ({size},), one element per element of the parameters of this "
                 f"{type(self).__name__}; got {vector.shape}"
             )
         parts, start = {}, 0
-        for name, p in parameters.items():
+        for p in parameters:
             part = ops.reshape(vector[start : start + p.size], p.shape)
-            parts[name] = part if part.dtype == p.dtype else part.astype(p.dtype)
+            parts[id(p)] = part if part.dtype == p.dtype else part.astype(p.dtype)
             start += p.size
-        return parts
+        return {name: parts[id(tensor)] for name, tensor in self.named_tensors() if id(tensor) in parts}
 
     def generators(self) -> list[np.random.Generator]:
         """Return the random generators of the module and of those inside it, each once.
@@ -419,7 +431,8 @@ class Module(metaclass=_ModuleType):
         Raises
         ------
         ValueError
-            If names, shapes or data types do not match this module, which then stays unchanged.
+            If names, shapes or data types do not match this module, or two names of one tensor have different values.
+            The module then stays unchanged.
         """
         own = dict(self.named_tensors())
         kind = type(self).__name__
@@ -434,6 +447,13 @@ class Module(metaclass=_ModuleType):
                 raise ValueError(
                     f"load_state_dict: the state does not match this {kind}: {name} must be real, with shape "
                     f"{own[name].shape}; got {array.dtype} with shape {array.shape}"
+                )
+        names: dict[int, str] = {}
+        for name, tensor in own.items():
+            first = names.setdefault(id(tensor), name)
+            if not _is_same(arrays[first], arrays[name]):
+                raise ValueError(
+                    f"load_state_dict: {first} and {name} are one tensor of this {kind}, and differ in the state"
                 )
         for name, tensor in own.items():
             tensor.data = arrays[name]
@@ -490,15 +510,16 @@ class Module(metaclass=_ModuleType):
         """Return the arguments of the constructor that ``repr`` shows."""
         return ""
 
-    def summary(self, input_shape: Sequence[int] | None = None, dtype: npt.DTypeLike | None = None) -> str:
+    def summary(self, input_shape: int | Sequence[int] | None = None, dtype: npt.DTypeLike | None = None) -> str:
         """Return a table of the parameters: name, shape and number of elements, and the total.
 
         Parameters
         ----------
-        input_shape : sequence of int, optional
+        input_shape : int or sequence of int, optional
             Shape of one example, without the batch axis. If given, the table has one row for each layer instead, with
             the shape of its result, the number of its parameters, and the multiplications of its matrix products and
-            convolutions, for one example. The module is called once, in evaluation mode, with zeros.
+            convolutions, for one example. The module is called once, in evaluation mode, with zeros. The total also
+            counts the parameters of layers that are not called, and of modules with layers inside.
         dtype : data-type, optional
             Type of the example: ``int`` for indices of an embedding. Default: that of the parameters.
 
@@ -523,11 +544,9 @@ class Module(metaclass=_ModuleType):
           total                                        3,114          197,280
         """
         if input_shape is not None:
-            return layer_table.layer_table(self, tuple(input_shape), dtype)
-        rows = [
-            (name, " x ".join(map(str, tensor.shape)) or "scalar", f"{tensor.size:,}")
-            for name, tensor in self.named_parameters()
-        ]
+            shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
+            return layer_table.layer_table(self, shape, dtype)
+        rows = [(name, format_shape(tensor.shape), f"{tensor.size:,}") for name, tensor in self.named_parameters()]
         rows.append(("total", "", f"{sum(p.size for p in self.parameters()):,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"  {n:<{widths[0]}}  {s:>{widths[1]}}  {c:>{widths[2]}}" for n, s, c in rows]
@@ -544,6 +563,13 @@ def _flatten(container: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
             yield from _flatten({str(i): item for i, item in enumerate(value)}, f"{name}.")
         else:
             yield name, value
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two values of a tensor are the same tensor, or equal arrays."""
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return one is other
+    return np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f")
 
 
 def _has_parameters(item: Any) -> bool:

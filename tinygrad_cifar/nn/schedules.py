@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tinygrad_cifar.system.arguments import explain_constructor
+from tinygrad_cifar.system.numbers import check_count
 
 Schedule = Callable[[int], float]
 
@@ -67,7 +69,7 @@ class Exponential:
     steps_per_epoch: int
 
     def __post_init__(self) -> None:
-        _check_positive("steps_per_epoch", self.steps_per_epoch)
+        check_count("steps_per_epoch", self.steps_per_epoch)
 
     def __call__(self, step: int) -> float:
         return self.eta * self.decay ** (step // self.steps_per_epoch)
@@ -100,7 +102,7 @@ class Step:
     every: int
 
     def __post_init__(self) -> None:
-        _check_positive("every", self.every)
+        check_count("every", self.every)
 
     def __call__(self, step: int) -> float:
         return self.eta * self.factor ** (step // self.every)
@@ -150,12 +152,12 @@ class Triangular:
     cycles: int | None = None
 
     def __post_init__(self) -> None:
-        _check_positive("n_s", self.n_s)
-        _check_positive("growth", self.growth)
+        check_count("n_s", self.n_s)
+        check_count("growth", self.growth)
         if not self.decay >= 0:
             raise ValueError(f"decay must be at least 0; got {self.decay}")
         if self.cycles is not None:
-            _check_positive("cycles", self.cycles)
+            check_count("cycles", self.cycles)
 
     def __call__(self, step: int) -> float:
         cycle, half = (step // (2 * self.n_s), self.n_s) if self.growth == 1 else (0, self.n_s)
@@ -206,7 +208,7 @@ class Linear:
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_positive("steps", self.steps)
+        check_count("steps", self.steps)
         if not 0 <= self.warm_up < self.steps:
             raise ValueError(f"warm_up must be from 0 to {self.steps - 1}, less than steps; got {self.warm_up}")
 
@@ -244,7 +246,7 @@ class Cosine:
     steps: int
 
     def __post_init__(self) -> None:
-        _check_positive("steps", self.steps)
+        check_count("steps", self.steps)
 
     def __call__(self, step: int) -> float:
         progress = min(step / self.steps, 1.0)
@@ -275,7 +277,8 @@ class WarmUp:
     steps: int
 
     def __post_init__(self) -> None:
-        _check_positive("steps", self.steps)
+        _check_schedule("schedule", self.schedule)
+        check_count("steps", self.steps)
 
     def __call__(self, step: int) -> float:
         return self.schedule(step) * min((step + 1) / self.steps, 1.0)
@@ -305,6 +308,7 @@ class Scaled:
     factor: float
 
     def __post_init__(self) -> None:
+        _check_schedule("schedule", self.schedule)
         if not self.factor >= 0:
             raise ValueError(f"factor must be at least 0; got {self.factor}")
 
@@ -312,6 +316,6 @@ class Scaled:
         return self.factor * self.schedule(step)
 
 
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
+def _check_schedule(name: str, schedule: Any) -> None:
+    if not callable(schedule):
+        raise TypeError(f"{name} must be a function of the step, such as Constant(0.1); got {schedule!r:.40}")

@@ -40,16 +40,22 @@ def make_geometry(
 def _paddings(
     name: str, padding: Padding, image: Pair, window: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
+    given = as_padding(name, padding)
+    if given is not None:
+        return given
+    pairs = []
+    for size, length, s, d in zip(image, window, stride, dilation, strict=True):
+        total = max(0, (-(-size // s) - 1) * s + d * (length - 1) + 1 - size)
+        pairs.append((total // 2, total - total // 2))
+    return pairs[0], pairs[1]
+
+
+def as_padding(name: str, padding: Padding) -> tuple[Pair, Pair] | None:
+    """Return the padding of rows and columns; None for "same", which depends on the image."""
     if isinstance(padding, str):
-        if padding == "valid":
-            return (0, 0), (0, 0)
-        if padding != "same":
+        if padding not in ("same", "valid"):
             raise ValueError(f'{name}: padding must be "same", "valid" or numbers; got {padding!r}')
-        pairs = []
-        for size, length, s, d in zip(image, window, stride, dilation, strict=True):
-            total = max(0, (-(-size // s) - 1) * s + d * (length - 1) + 1 - size)
-            pairs.append((total // 2, total - total // 2))
-        return pairs[0], pairs[1]
+        return ((0, 0), (0, 0)) if padding == "valid" else None
     given = _as_integers(padding)
     if given is None or given.shape not in ((), (2,), (2, 2)) or given.min() < 0:
         raise ValueError(

@@ -15,7 +15,10 @@ from tinygrad_cifar.system.numbers import check_count, check_real
 
 
 class _Averaging(Combined):
-    """Base class of optimisers that keep an average of each parameter of another one."""
+    """Base class of optimisers that keep an average of each parameter of another one.
+
+    The averages begin with the values of the parameters before the first step, which may have been loaded from a file.
+    """
 
     _buffer = "average"
 
@@ -23,15 +26,37 @@ class _Averaging(Combined):
         super().__init__(optimiser)
         check_count(f"{type(self).__name__}: every", every)
         self.every = every
-        self.averages: list[Array] = [p.numpy() for p in self.parameters]
+        self._averages: list[Array] = [p.numpy() for p in self.parameters]
+        self._made = np.array(0)  # steps, of which the optimiser may have made some before
+
+    @property
+    def averages(self) -> list[Array]:
+        """The average of each parameter."""
+        if not self._made:
+            self._averages = [p.numpy() for p in self.parameters]
+        return self._averages
 
     def _state(self) -> dict[str, Array]:
         own = {f"{self._buffer}.{i}": average for i, average in enumerate(self.averages)}
-        return own | super()._state()
+        return own | {f"{self._buffer}.steps": self._made} | super()._state()
+
+    def step(self) -> None:
+        """Make a step of the optimiser, and update the averages if it is time."""
+        self._averages = self.averages
+        super().step()
+
+    def _after_step(self) -> None:
+        self._made += 1
+        if self._made % self.every == 0:
+            self._update_averages(int(self._made) // self.every)
+
+    def _update_averages(self, update: int) -> None:
+        """Update the averages for the given time, counted from 1."""
+        raise NotImplementedError
 
     def _add_parameters(self, share: float) -> None:
         """Set each average to ``average + share * (parameter - average)``, in place."""
-        for p, average in zip(self.parameters, self.averages, strict=True):
+        for p, average in zip(self.parameters, self._averages, strict=True):
             for block, w in blocks(average, p._array):
                 change = w - block
                 change *= share
@@ -51,7 +76,8 @@ class MovingAverage(_Averaging):
     they are for evaluation. :func:`tinygrad_cifar.training.fit` measures the averages and ends with them.
 
     With ``warm_up``, d is ``min(decay, (1 + t) / (10 + t))`` at the update t, counted from 1, so that the first average
-    is not mainly the initial parameters (as in TensorFlow's ``ExponentialMovingAverage``).
+    is not mainly the initial parameters (as in TensorFlow's ``ExponentialMovingAverage``). The averages begin with the
+    parameters before the first step.
 
     Parameters
     ----------
@@ -67,7 +93,7 @@ class MovingAverage(_Averaging):
     Attributes
     ----------
     averages : list of ndarray
-        The average of each parameter.
+        The average of each parameter; before the first step, its values.
 
     Raises
     ------
@@ -98,10 +124,9 @@ class MovingAverage(_Averaging):
         check_coefficient("MovingAverage: decay", decay)
         self.decay, self.warm_up = float(decay), warm_up
 
-    def _after_step(self) -> None:
-        if self.steps % self.every == 0:
-            t = self.steps // self.every
-            self._add_parameters(1 - (min(self.decay, (1 + t) / (10 + t)) if self.warm_up else self.decay))
+    def _update_averages(self, update: int) -> None:
+        d = min(self.decay, (1 + update) / (10 + update)) if self.warm_up else self.decay
+        self._add_parameters(1 - d)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -136,7 +161,7 @@ class Lookahead(_Averaging):
     Attributes
     ----------
     averages : list of ndarray
-        The slow parameters.
+        The slow parameters; before the first step, the parameters.
 
     Raises
     ------
@@ -167,12 +192,11 @@ class Lookahead(_Averaging):
             _check_fraction(fraction)
         self.fraction = fraction
 
-    def _after_step(self) -> None:
-        if self.steps % self.every == 0:
-            fraction = float(self.fraction(self.steps) if callable(self.fraction) else self.fraction)
-            _check_fraction(fraction)
-            self._add_parameters(fraction)
-            self._set_parameters(self.averages, with_frozen=False)
+    def _update_averages(self, update: int) -> None:  # noqa: ARG002 (the fraction depends on the steps)
+        fraction = float(self.fraction(self.steps) if callable(self.fraction) else self.fraction)
+        _check_fraction(fraction)
+        self._add_parameters(fraction)
+        self._set_parameters(self._averages, with_frozen=False)
 
 
 def _check_fraction(fraction: float) -> None:

@@ -237,8 +237,12 @@ class Optimiser:
 
     @property
     def eta(self) -> float:
-        """Learning rate of the next step; of the first group, if there are several."""
+        """Learning rate of the next step; of the first group, if there are several. A new one is that of all groups."""
         return float(self.schedule(self.steps))
+
+    @eta.setter
+    def eta(self, eta: float) -> None:
+        self.schedule = eta
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""

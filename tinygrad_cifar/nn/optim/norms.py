@@ -24,7 +24,8 @@ def norm_of(x: Array) -> float:
         flat = flat.astype(np.float32)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         norm = math.sqrt(np.dot(flat, flat))
-    if norm == 0 or math.isinf(norm):
+    # A square below the smallest normal number has lost digits.
+    if math.isinf(norm) or norm**2 < flat.size * float(np.finfo(flat.dtype).tiny):
         largest = float(np.abs(flat).max(initial=0))
         if 0 < largest < math.inf:
             scaled = flat / largest
