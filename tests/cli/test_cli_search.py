@@ -475,6 +475,8 @@ def test_without_matplotlib_there_is_no_figure(
         (["--vary", "eta=grid:1", "--n-s", "9"], "--n-s has no effect with --schedule cosine"),
         (["--vary", "n-s=grid:9,10"], "--n-s has no effect with --schedule cosine"),
         (["--vary", "schedule=grid:constant,cosine", "--n-s", "9"], "--n-s has no effect"),
+        (["--vary", "eta=grid:1", "--layer-statistics"], "--layer-statistics has no effect on a search"),
+        (["--vary", "eta=grid:1", "--measure-every", "9"], "--measure-every has no effect on a search without"),
     ],
 )
 def test_invalid_options_are_refused(

@@ -253,6 +253,11 @@ def _default_sampler(options: argparse.Namespace) -> str:
 
 
 def _check_space(space: Space, sampler: str, options: argparse.Namespace) -> None:
+    given = {*space, *vars(options)}
+    if "layer_statistics" in given:
+        raise UsageError("--layer-statistics has no effect on a search, which keeps the accuracies only; omit it")
+    if "measure_every" in given and "patience" not in given:
+        raise UsageError("--measure-every has no effect on a search without --patience; omit it, or give --patience N")
     if options.coarse_to_fine and "seed" in space:
         raise UsageError("--coarse-to-fine chooses its own seeds; do not vary the seed")
     if sampler != "grid":
