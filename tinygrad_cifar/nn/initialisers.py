@@ -20,7 +20,22 @@ Initialiser = Callable[[np.random.Generator, int, int], Array]
 
 
 def draw_weights(layer: str, init: Initialiser, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Return the matrix that an initialiser samples for a layer, after checking both; errors begin with ``layer``."""
+    """Return the matrix that an initialiser samples for a layer; errors begin with ``layer``.
+
+    Raises
+    ------
+    TypeError
+        If the initialiser is not a function.
+    ValueError
+        If the matrix has another shape than ``(fan_in, fan_out)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> initialisers.draw_weights("Linear", initialisers.He(), np.random.default_rng(0), 3, 2).shape
+    (3, 2)
+    """
     if isinstance(init, type):
         raise TypeError(f"{layer}: init is a class; construct it: {init.__name__}()")
     if not callable(init):
