@@ -19,36 +19,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Initialiser = Callable[[np.random.Generator, int, int], Array]
 
 
-def draw_weights(layer: str, init: Initialiser, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Return the matrix that an initialiser samples for a layer; errors begin with ``layer``.
-
-    Raises
-    ------
-    TypeError
-        If the initialiser is not a function.
-    ValueError
-        If the matrix has another shape than ``(fan_in, fan_out)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_cifar.nn import initialisers
-    >>> initialisers.draw_weights("Linear", initialisers.He(), np.random.default_rng(0), 3, 2).shape
-    (3, 2)
-    """
-    if isinstance(init, type):
-        raise TypeError(f"{layer}: init is a class; construct it: {init.__name__}()")
-    if not callable(init):
-        raise TypeError(f"{layer}: init must be a function of a generator, fan_in and fan_out; got {init!r:.40}")
-    matrix = init(rng, fan_in, fan_out)
-    if np.shape(matrix) != (fan_in, fan_out):
-        raise ValueError(
-            f"{layer}: init must return an array of shape (fan_in, fan_out) = {(fan_in, fan_out)}; got "
-            f"{np.shape(matrix)}"
-        )
-    return matrix
-
-
 @explain_constructor
 @dataclass(frozen=True)
 class Zeros:
@@ -167,3 +137,33 @@ class Absolute:
 
     def __call__(self, rng: RandomState, fan_in: int, fan_out: int) -> Array:
         return np.abs(self.of(make_generator("Absolute", rng), fan_in, fan_out))
+
+
+def draw_weights(layer: str, init: Initialiser, rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+    """Return the matrix that an initialiser samples for a layer; errors begin with ``layer``.
+
+    Raises
+    ------
+    TypeError
+        If the initialiser is not a function.
+    ValueError
+        If the matrix has another shape than ``(fan_in, fan_out)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.nn import initialisers
+    >>> initialisers.draw_weights("Linear", initialisers.He(), np.random.default_rng(0), 3, 2).shape
+    (3, 2)
+    """
+    if isinstance(init, type):
+        raise TypeError(f"{layer}: init is a class; construct it: {init.__name__}()")
+    if not callable(init):
+        raise TypeError(f"{layer}: init must be a function of a generator, fan_in and fan_out; got {init!r:.40}")
+    matrix = init(rng, fan_in, fan_out)
+    if np.shape(matrix) != (fan_in, fan_out):
+        raise ValueError(
+            f"{layer}: init must return an array of shape (fan_in, fan_out) = {(fan_in, fan_out)}; got "
+            f"{np.shape(matrix)}"
+        )
+    return matrix
