@@ -87,6 +87,21 @@ def BackwardPass(X, Y, fp, net, lam):
         g["W"][i], g["b"][i] = G @ fp["X"][i].T + 2 * lam * net["W"][i], G.sum(1, keepdims=True)
     return g
 """
+LISTS = """
+import numpy as np
+def BackwardPass(X, Y, fp_data, network, lam):
+    W, b, H = network["W"], network["b"], [X]
+    for i in range(len(W) - 1):
+        H.append(np.maximum(W[i] @ H[-1] + b[i], 0))
+    s = W[-1] @ H[-1] + b[-1]
+    G = (np.exp(s) / np.exp(s).sum(0) - Y) / X.shape[1]
+    grads = {"W": [], "b": []}
+    for i in reversed(range(len(W))):
+        grads["W"].insert(0, G @ H[i].T + 2 * lam * W[i])
+        grads["b"].insert(0, G.sum(1, keepdims=True))
+        G = W[i].T @ G * (H[i] > 0)
+    return grads
+"""
 PATCHES = """
 import numpy as np
 def BackwardPass(MX, Y, Fs_flat, W1, b1, W2, b2, lam):
@@ -162,6 +177,11 @@ def test_the_mistake_in_a_hand_in_is_named(tmp_path: Path, source: str, change: 
     report, _ = diagnose_file(load_definitions(write(tmp_path, source.replace(old, new))))
     assert sentence in report.sentences[0]
     assert max(map(len, str(report).splitlines())) <= 80
+
+
+def test_the_first_wrong_quantity_of_a_wrong_l2_term_is_the_gradient(tmp_path: Path) -> None:
+    report, _ = diagnose_file(load_definitions(write(tmp_path, LISTS.replace("2 * lam", "lam"))))
+    assert {row.parameter: row.where for row in report.rows if row.wrong} == {f"W[{i}]": f"dW[{i}]" for i in range(3)}
 
 
 def test_the_command_prints_the_function_the_table_and_the_sentences(

@@ -15,6 +15,7 @@ from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences import describe_findings
 from tinygrad_cifar.doctor.sentences.drafts import Mistake, join
 from tinygrad_cifar.doctor.sentences.wording import d_of
+from tinygrad_cifar.doctor.vocabulary.sites import penalty_of
 from tinygrad_cifar.doctor.walks import Applied, Walk
 from tinygrad_cifar.engine.graph import Array, format_shape
 
@@ -305,6 +306,14 @@ def _ratio(name: str, cases: Sequence[Case], walks: Sequence[Walk]) -> str:
     return named.text if named is not None else "varies"
 
 
+def _concerns_penalty(name: str, walk: Walk, finding: Finding) -> bool:
+    """Return whether the effect of a mistake on a gradient is a multiple of its L2 term."""
+    penalty, effect = penalty_of(walk, name), (walk.direction(finding.edit) or {}).get(name)
+    if effect is None or not penalty.any():
+        return False
+    return agree(float(np.vdot(penalty, effect) / np.vdot(penalty, penalty)) * penalty, effect, 1e-6)
+
+
 def _first_wrong(name: str, case: Case, walk: Walk, wrong: set[str], findings: Sequence[Finding]) -> str:
     """Return the first wrong quantity on the way from the cost to a parameter."""
     recording = walk.recording
@@ -316,7 +325,7 @@ def _first_wrong(name: str, case: Case, walk: Walk, wrong: set[str], findings: S
             if site[0] == "argument":
                 return "the forward pass"
             at = recording.steps[site[1]].edges[site[2]][0] if site[0] == "edge" else site[1]
-            text = recording.text(at)
+            text = name if _concerns_penalty(name, walk, finding) else recording.text(at)
             return d_of(text) + (f" (line {recording.steps[site[1]].line})" if recording.steps[site[1]].line else "")
     uses = [i for i, _ in recording.consumers[recording.parameters[name]]]
     for i in sorted(uses):
