@@ -184,6 +184,11 @@ def test_a_rate_below_the_default_minimum_is_accepted(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["train", "softmax", "--data", "nothing"], "--data must be builtin or a folder with CIFAR-10"),
+        (["train", "softmax", "--data", "file"], "--data must be a folder, and file is a file; give the folder of"),
+        (
+            ["train", "softmax", "--data", "a.tar.gz"],
+            "unpack the archive with tinygrad-cifar fetch DIR --from a.tar.gz",
+        ),
         (["reproduce", "--docs", "file"], "--docs must be a folder, and "),
         (["search", "softmax", "--vary", "eta=grid:1", "--out", "file"], "--out must be a folder, and "),
         (["evaluate", "nothing"], "RUN must exist"),
@@ -197,7 +202,8 @@ def test_an_unusable_folder_is_refused_before_the_data_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("file").touch()
+    for name in ("file", "a.tar.gz"):
+        Path(name).touch()
     monkeypatch.setattr("tinygrad_cifar.data.builtin_dataset", None)
     monkeypatch.setattr("tinygrad_cifar.data.read_cifar10", None)
     extra = ["--out", "run"] if words[0] in ("train", "reproduce") else []

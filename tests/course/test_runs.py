@@ -117,11 +117,6 @@ def test_muon_updates_all_weights_but_the_last_and_sgd_the_rest():
     assert [group.schedule(0) / muon.eta for group in sgd.groups] == [2.0, 3.0]
 
 
-def test_muon_of_a_linear_classifier_is_sgd():
-    settings = Settings(optimiser="muon")
-    assert type(runs.build_optimiser(settings, runs.build_model(settings, 6, 3), 7)) is SGD
-
-
 def test_the_rate_of_biases_is_that_of_the_settings():
     model, optimiser = build_optimiser(bias_rate=2.0, schedule="cosine")
     weights, biases = optimiser.groups

@@ -350,6 +350,12 @@ def test_the_steps_of_cycles_are_those_of_their_schedule(n_s, cycles, growth):
     assert schedule(end - 1) > schedule(end) == 0 == schedule(end + 1)
 
 
+@pytest.mark.parametrize("model", ["softmax", "svm"])
+def test_muon_needs_hidden_layers(model):
+    with pytest.raises(SettingsError, match=f"optimiser muon is for .* hidden layers, which {model} does not have"):
+        Settings(model=model, optimiser="muon")
+
+
 @pytest.mark.parametrize(
     ("values", "factor"),
     [
@@ -357,7 +363,7 @@ def test_the_steps_of_cycles_are_those_of_their_schedule(n_s, cycles, growth):
         ({"decoupled": True}, 0),
         ({"optimiser": "adam"}, 0.5),
         ({"optimiser": "adamw"}, 0),
-        ({"optimiser": "muon"}, 0),
+        ({"optimiser": "muon", "model": "two-layer", "hidden": (5,)}, 0),
     ],
 )
 def test_a_decoupled_decay_is_not_part_of_the_cost(values, factor):

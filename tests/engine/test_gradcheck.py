@@ -366,6 +366,11 @@ def test_error_message_states_the_location_and_both_gradients():
     ]
 
 
+def test_error_message_says_that_the_cotangent_is_random():
+    with pytest.raises(GradientError, match="the gradient for a random cotangent is wrong in 3 of 3"):
+        check_gradients(operation(lambda x: x * x, FAULTS["negative"]), x)
+
+
 def test_error_has_both_gradients_as_attributes():
     with pytest.raises(GradientError) as caught:
         check_gradients(operation(lambda x: x * x, FAULTS["negative"]), x, cotangent=np.ones(3))

@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import models
-from tinygrad_cifar.data import builtin_dataset
+from tinygrad_cifar.data import Dataset, Split, builtin_dataset
 from tinygrad_cifar.experiments import report_checks
 from tinygrad_cifar.experiments.report_checks import KINDS, ReportCheck, compare_gradients, run_report_checks
 
@@ -133,3 +133,11 @@ def test_float32_is_refused() -> None:
 def test_invalid_arguments_are_refused(kind: str, features: int) -> None:
     with pytest.raises(ValueError, match=r"must be from 1|must be one of"):
         next(run_report_checks(kind, DATA, features=features))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_few_images_are_used_again(count: int) -> None:
+    batches = tuple(Split(batch.images[:count], batch.labels[:count]) for batch in DATA.training_batches)
+    few = Dataset(DATA.name, DATA.class_names, batches, DATA.test)
+    checks = list(run_report_checks("softmax", few, features=10))
+    assert {check.report: check.passed for check in checks} == dict.fromkeys(["000", "002", "003", "004"], True)

@@ -534,3 +534,18 @@ def test_an_initialiser_that_is_no_function_raises(make, init, words):
 def test_arguments_that_are_wrong_for_every_input_raise_at_once(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_slice_of_a_chain_is_a_chain():
+    chain = nn.Sequential(nn.Linear(3, 2, rng=0), nn.ReLU(), nn.Linear(2, 1, rng=1))
+    x = generator().normal(size=(4, 3))
+    np.testing.assert_array_equal(chain[:-1](x).data, relu(chain[0](x)).data)
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "words"),
+    [(nn.ReLU, r"is a class; construct it: ReLU\(\)"), (3, "must be a module or a function; got int")],
+)
+def test_a_shortcut_that_is_no_function_raises(shortcut, words):
+    with pytest.raises(TypeError, match=f"Residual: shortcut {words}"):
+        nn.Residual(nn.ReLU(), shortcut=shortcut)

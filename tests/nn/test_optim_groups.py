@@ -503,3 +503,26 @@ def test_a_learning_rate_can_be_assigned():
     assert (optimiser.eta, p.item()) == (0.25, 0.25)
     with pytest.raises(TypeError, match=r"must be a number; got '0\.1'"):
         optimiser.eta = "0.1"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (None, "must be an iterable of tensors; got None"),
+        ({"W": W}, r"got a dictionary: use model\.parameters\(\)"),
+        ({"parameters": [W]}, r"got one group: use \[group\]"),
+    ],
+)
+def test_parameters_in_another_container_raise(parameters, words):
+    with pytest.raises(TypeError, match=words):
+        SGD(parameters, 0.1)
+
+
+def test_a_class_of_schedules_raises():
+    with pytest.raises(TypeError, match="the schedule is a class; construct it: Constant"):
+        SGD([W], Constant)
+
+
+def test_a_learning_rate_below_zero_is_named_eta():
+    with pytest.raises(ValueError, match="SGD: eta must be finite and at least 0; got -1"):
+        SGD([W], 0.1).eta = -1

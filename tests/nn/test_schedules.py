@@ -235,3 +235,12 @@ def test_cosine_follows_half_a_cosine_on_its_way(high, low, n, data):
 
 def test_cosine_is_half_way_in_the_middle():
     assert Cosine(0.5, 0.1, 100)(50) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("rate", [Exponential(0.1, 1e300, 1), Exponential(0.1, 10, 1), Step(0.1, 10.0, 1)])
+def test_a_rate_that_overflows_is_infinite(rate):
+    assert rate(400) == math.inf
+
+
+def test_a_rate_of_zero_stays_zero():
+    assert Exponential(0.0, 1e300, 1)(400) == 0

@@ -70,6 +70,12 @@ def test_a_name_that_a_module_does_not_have_is_refused_with_a_suggestion(module,
         getattr(module, name)
 
 
+@pytest.mark.parametrize(("module", "name"), [(functional, "l1_loss"), (nn, "L1Loss"), (nn, "LeakyReLU")])
+def test_another_function_is_not_suggested(module, name):
+    with pytest.raises(AttributeError, match=rf"has no attribute '{name}'$"):
+        getattr(module, name)
+
+
 def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion():
     with pytest.raises(SettingsError, match=r"unknown settings: epoch; did you mean epochs\?"):
         Settings.from_json({"epoch": 3})

@@ -101,9 +101,10 @@ def _data_source(text: str) -> str:
     if text == _BUILTIN or os.path.isdir(text):  # noqa: PTH112 (False for an invalid name, too)
         return text
     if os.path.isfile(text):  # noqa: PTH113
-        raise argparse.ArgumentTypeError(
-            f"must be a folder; unpack the archive with tinygrad-cifar fetch DIR --from {text}"
-        )
+        remedy = "give the folder of the files"
+        if text.endswith((".tar.gz", ".tgz", ".tar")):
+            remedy = f"unpack the archive with tinygrad-cifar fetch DIR --from {text}"
+        raise argparse.ArgumentTypeError(f"must be a folder, and {text} is a file; {remedy}")
     raise argparse.ArgumentTypeError(f"must be {_BUILTIN} or a folder with CIFAR-10; {shorten(text)} does not exist")
 
 

@@ -236,8 +236,6 @@ def _muon(settings: Settings, model: models.Classifier, schedule: schedules.Sche
         weight_decay=decay,
         decoupled=True,
     )
-    if not inner:
-        return rest
     if is_convnet:  # a normalisation follows each convolution, so only the direction of a filter counts
         return Combined(Muon(inner, schedule, momentum=momentum, iterations=3, rescale=True), rest)
     return Combined(Muon(inner, schedule, momentum=momentum, iterations=3, weight_decay=decay), rest)

@@ -32,6 +32,7 @@ from tinygrad_cifar.nn import Module
 from tinygrad_cifar.nn.optim import Optimiser
 from tinygrad_cifar.system.arguments import explain_calls
 from tinygrad_cifar.system.generators import RandomState, make_generator
+from tinygrad_cifar.system.numbers import check_real
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -255,6 +256,8 @@ def _check_model(model: Module, optimiser: Optimiser, loss: Loss | None) -> Loss
         raise TypeError(
             f"fit: optimiser must be an optimiser, such as optim.Adam(model.parameters()); got {optimiser!r:.40}"
         )
+    if not model.parameters():
+        raise ValueError("fit: the model has no parameters, or all are frozen (requires_grad is False)")
     if not {id(p) for p in optimiser.parameters} & {id(p) for p in model.parameters()}:
         raise ValueError("fit: the optimiser must have parameters of the model; construct it with model.parameters()")
     return loss_of_batch
@@ -316,5 +319,8 @@ def _check_metrics(metrics: Mapping[str, Metric] | None) -> None:
 
 
 def _check_clip_norm(clip_norm: float | None) -> None:
-    if clip_norm is not None and not clip_norm > 0:
+    if clip_norm is None:
+        return
+    check_real("fit: clip_norm", clip_norm)
+    if not clip_norm > 0:
         raise ValueError(f"fit: clip_norm must be greater than 0; got {clip_norm}")

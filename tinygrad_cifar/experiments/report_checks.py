@@ -271,13 +271,16 @@ def _report_002(kind: str, X: Array, labels: Array, seed: int) -> ReportCheck:
 
 
 def _report_003(kind: str, X: Array, labels: Array, seed: int) -> ReportCheck:
-    """Check the first 20 rows of the first layer of a full-size network; each draw has other images and features."""
+    """Check the first 20 rows of the first layer of a full-size network; each draw has other images and features.
+
+    If there are too few images, they are used again.
+    """
     model = _model(kind, PIXELS, _HIDDEN["003"], FanIn(), seed)
     first = "W1" if kind == "two-layer" else "W"
     setattr(model, first, Tensor(getattr(model, first).data[:_REDUCED_FEATURES], requires_grad=True))
     draws = []
     for i in range(_DRAWS):
-        images = slice(i * _REDUCED_IMAGES, (i + 1) * _REDUCED_IMAGES)
+        images = np.arange(i * _REDUCED_IMAGES, (i + 1) * _REDUCED_IMAGES) % len(X)
         columns = slice(i * _REDUCED_FEATURES, (i + 1) * _REDUCED_FEATURES)
         draws.append(_compare_off_kinks(model, X[images, columns], labels[images]))
     worst = []

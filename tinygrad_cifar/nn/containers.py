@@ -22,7 +22,7 @@ class Sequential(Module):
     ----------
     *layers : Module or callable
         Layers, first to last: modules, or functions of one tensor. The attribute ``layers`` is a list of them, and
-        ``model[i]`` is one.
+        ``model[i]`` is one; ``model[:-1]`` is the chain without the last.
 
     Examples
     --------
@@ -36,14 +36,7 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module | Callable[[Any], Any]) -> None:
         for i, layer in enumerate(layers):
-            given: Any = layer
-            if isinstance(given, type):
-                raise TypeError(f"Sequential: layer {i} is a class; construct it: {given.__name__}()")
-            if not callable(given):
-                remedy = "; give the layers one by one: Sequential(*layers)" if isinstance(given, (list, tuple)) else ""
-                raise TypeError(
-                    f"Sequential: layer {i} must be a module or a function; got {type(given).__name__}{remedy}"
-                )
+            _check_layer(f"Sequential: layer {i}", layer)
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Tensor:
@@ -62,8 +55,8 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, place: int) -> Any:
-        return self.layers[place]
+    def __getitem__(self, place: int | slice) -> Any:
+        return Sequential(*self.layers[place]) if isinstance(place, slice) else self.layers[place]
 
     def _arguments(self) -> str:
         return ", ".join(repr(layer) if isinstance(layer, Module) else _name(layer) for layer in self.layers)
@@ -97,6 +90,8 @@ class Residual(Module):
         self, *body: Module | Callable[[Any], Any], shortcut: Module | Callable[[Any], Any] | None = None
     ) -> None:
         self.body = Sequential(*body)
+        if shortcut is not None:
+            _check_layer("Residual: shortcut", shortcut)
         self.shortcut = shortcut
 
     def forward(self, x: Any) -> Tensor:
@@ -130,6 +125,15 @@ class Flatten(Module):
         features = int(np.prod(shape[1:]))
         result: Tensor = ops.reshape(x, (shape[0], features))
         return result
+
+
+def _check_layer(name: str, layer: Any) -> None:
+    """Raise TypeError for anything but a module or a function of one tensor."""
+    if isinstance(layer, type):
+        raise TypeError(f"{name} is a class; construct it: {layer.__name__}()")
+    if not callable(layer):
+        remedy = "; give the layers one by one: Sequential(*layers)" if isinstance(layer, (list, tuple)) else ""
+        raise TypeError(f"{name} must be a module or a function; got {type(layer).__name__}{remedy}")
 
 
 def _name(function: Any) -> str:

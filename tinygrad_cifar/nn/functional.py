@@ -459,6 +459,10 @@ def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
     >>> F.l2_penalty([Tensor([1.0, 2.0]), Tensor([3.0])], 0.1)
     Tensor(1.4)
     """
+    if not isinstance(weights, Iterable):
+        raise TypeError(
+            f"l2_penalty: weights must be an iterable of tensors; got {type(weights).__name__}: use weights()"
+        )
     total: Any = 0.0
     for W in weights:
         total = total + ops.sum(ops.square(ops.astype(W, np.float32) if W.dtype == np.float16 else W))

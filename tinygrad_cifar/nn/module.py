@@ -292,6 +292,8 @@ class Module(metaclass=_ModuleType):
         [(2, 1), (1,)]
         """
         kind = type(self).__name__
+        if not isinstance(parameters, Mapping):
+            raise TypeError(f"with_parameters: tensors must be given by name; got a {type(parameters).__name__}")
         own = {name: (tensor, is_parameter) for name, tensor, is_parameter in self._named_tensors(())}
         replaced: dict[int, tuple[Tensor, bool]] = {}
         given: dict[int, str] = {}
@@ -544,8 +546,7 @@ class Module(metaclass=_ModuleType):
           total                                        3,114          197,280
         """
         if input_shape is not None:
-            shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
-            return layer_table.layer_table(self, shape, dtype)
+            return layer_table.layer_table(self, tuple(np.atleast_1d(input_shape).tolist()), dtype)
         rows = [(name, format_shape(tensor.shape), f"{tensor.size:,}") for name, tensor in self.named_parameters()]
         rows.append(("total", "", f"{sum(p.size for p in self.parameters()):,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -72,7 +72,7 @@ class Exponential:
         check_count("steps_per_epoch", self.steps_per_epoch)
 
     def __call__(self, step: int) -> float:
-        return self.eta * self.decay ** (step // self.steps_per_epoch)
+        return _decayed(self.eta, self.decay, step // self.steps_per_epoch)
 
 
 @explain_constructor
@@ -105,7 +105,7 @@ class Step:
         check_count("every", self.every)
 
     def __call__(self, step: int) -> float:
-        return self.eta * self.factor ** (step // self.every)
+        return _decayed(self.eta, self.factor, step // self.every)
 
 
 @explain_constructor
@@ -169,7 +169,7 @@ class Triangular:
         if self.cycles is not None and cycle >= self.cycles:
             return self.eta_min
         height = position if position <= half else 2 * half - position
-        return self.eta_min + height / half * (self.eta_max - self.eta_min) * self.decay**cycle
+        return self.eta_min + _decayed(height / half * (self.eta_max - self.eta_min), self.decay, cycle)
 
 
 @explain_constructor
@@ -314,6 +314,14 @@ class Scaled:
 
     def __call__(self, step: int) -> float:
         return self.factor * self.schedule(step)
+
+
+def _decayed(eta: float, factor: float, times: int) -> float:
+    """Return ``eta * factor**times``, infinite if it overflows, which training reports."""
+    try:
+        return eta * float(factor) ** times
+    except OverflowError:
+        return math.inf if eta else 0.0
 
 
 def _check_schedule(name: str, schedule: Any) -> None:

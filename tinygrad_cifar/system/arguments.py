@@ -62,17 +62,23 @@ _NAMES_ELSEWHERE = {
     "Softmax": "functional.softmax",
     "Parameter": "Tensor(values, requires_grad=True)",
     "abs": "absolute",
+    "arange": "numpy.arange(...)",
+    "argmax": "numpy.argmax(...)",
+    "argmin": "numpy.argmin(...)",
     "cat": "concatenate",
     "clamp": "clip",
+    "load": "module.load(path)",
     "ones": "Tensor(numpy.ones(shape))",
     "permute": "transpose",
     "rand": "Tensor(rng.random(shape))",
     "randn": "Tensor(rng.normal(size=shape))",
+    "save": "module.save(path)",
     "tensor": "Tensor",
     "unsqueeze": "expand_dims",
     "view": "reshape",
     "zeros": "Tensor(numpy.zeros(shape))",
 }
+_SIMILARITY = 0.7  # from which a name is taken for a misspelt one; L1Loss and MSELoss, with 0.62, are different things
 # Replies that are not names of the module that was asked, but what to write instead.
 _ANYWHERE = frozenset(reply for reply in _NAMES_ELSEWHERE.values() if "." in reply or "(" in reply)
 
@@ -104,8 +110,9 @@ def suggest(name: str, names: Iterable[str], synonyms: Mapping[str, str] = _NAME
     names = list(names)
     valid = {other: meant for other, meant in synonyms.items() if meant in names or meant in _ANYWHERE}
     meanings = {_fold(other): meant for other, meant in valid.items()} | {_fold(own): own for own in reversed(names)}
-    near = [valid[name]] if name in valid else difflib.get_close_matches(_fold(str(name)), meanings, n=1)
-    return f"; did you mean {meanings.get(near[0], near[0])}?" if near else ""
+    given = _fold(str(name))
+    near = [given] if given in meanings else difflib.get_close_matches(given, meanings, n=1, cutoff=_SIMILARITY)
+    return f"; did you mean {meanings[near[0]]}?" if near else ""
 
 
 def _fold(name: str) -> str:

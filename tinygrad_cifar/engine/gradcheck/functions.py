@@ -179,7 +179,8 @@ def check_gradients(
         again, result = _call_with_leaves(f, points, checked)
         return [gradient.data for gradient in grad(result, again, weights)]
 
-    worst = _compare(f"{what}: the gradient", checked, gradients, neighbourhoods, gradients_for, rtol, atol)
+    kind = "the gradient for a random cotangent" if cotangent is None else "the gradient"
+    worst = _compare(f"{what}: {kind}", checked, gradients, neighbourhoods, gradients_for, rtol, atol)
     if not second_order:
         return worst
 

@@ -242,6 +242,7 @@ class Optimiser:
 
     @eta.setter
     def eta(self, eta: float) -> None:
+        check_number(f"{self.name}: eta", eta)
         self.schedule = eta
 
     def zero_grad(self) -> None:
@@ -416,7 +417,8 @@ def _plain(value: Any) -> Any:
 def _given_groups(parameters: Any) -> list[dict[str, Any]]:
     """Return groups whose parameters are lists, of the first argument of an optimiser."""
     if isinstance(parameters, Mapping):
-        raise TypeError("parameters must be an iterable of tensors or groups; got one group: use [group]")
+        remedy = "one group: use [group]" if "parameters" in parameters else "a dictionary: use model.parameters()"
+        raise TypeError(f"parameters must be an iterable of tensors or groups; got {remedy}")
     items = as_list(parameters, "parameters must be an iterable of tensors")
     if not any(isinstance(item, Mapping) for item in items):
         return [{"parameters": items}]
@@ -437,6 +439,8 @@ def as_list(parameters: Any, wanted: str) -> list[Any]:
         raise TypeError(f"{wanted}; got a Tensor: use [parameter]")
     if callable(getattr(parameters, "parameters", None)):
         raise TypeError(f"{wanted}; got a {type(parameters).__name__}: use model.parameters()")
+    if not isinstance(parameters, Iterable):
+        raise TypeError(f"{wanted}; got {parameters!r:.40}")
     return list(parameters)
 
 
@@ -460,6 +464,8 @@ def _describe(p: object) -> str:
 
 def _as_schedule(eta: Any) -> Schedule:
     """Return a learning rate as a function of the step."""
+    if isinstance(eta, type):
+        raise TypeError(f"the schedule is a class; construct it: {eta.__name__}(...)")
     return eta if callable(eta) else Constant(float(eta))
 
 
