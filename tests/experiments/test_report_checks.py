@@ -67,6 +67,7 @@ def test_the_values_of_report_004_are_errors_of_the_one_sided_formula() -> None:
     assert weights.centred < weights.bound / 1000
 
 
+@pytest.mark.slow
 def test_report_003_has_29_draws_from_a_full_size_network() -> None:
     comparisons = checks_of("two-layer")["003"].comparisons
     assert len(comparisons) == 29 * 4
@@ -82,6 +83,7 @@ def test_a_kink_near_the_point_does_not_fail_the_check(monkeypatch: pytest.Monke
     assert check.passed
 
 
+@pytest.mark.slow
 def test_report_004_has_four_metrics_per_parameter() -> None:
     metrics = [m for m in checks_of("two-layer")["004"].metrics if m.parameter == "W2"]
     assert [m.name for m in metrics] == ["sum of differences", "mean |g|", "min |g|", "max |g|"]
