@@ -37,7 +37,7 @@ INITIALISERS: dict[str, Callable[[float], initialisers.Initialiser]] = {
 
 # Larger factors are never useful, and their multiples may not be representable as float32.
 _MAX_FACTOR = 1e30
-_WITHOUT_LAYERS = ("softmax", "svm")  # that are hidden
+_LINEAR = ("softmax", "svm")  # models without hidden layers
 _WITH_CROSS_ENTROPY = tuple(model for model in MODELS if model != "svm")
 _INITIALISED = tuple(model for model in MODELS if model != "convnet")  # whose initialisation is its source's
 _FILTER_SIZES = tuple(size for size in range(1, SIDE + 1) if SIDE % size == 0)
@@ -517,7 +517,7 @@ class Settings:
             raise SettingsError("<clip_norm> must be greater than 0; got 0")
         if self.optimiser == "nesterov" and not self.momentum:
             raise SettingsError("<optimiser> nesterov needs a <momentum> greater than 0")
-        if self.optimiser == "muon" and self.model in _WITHOUT_LAYERS:
+        if self.optimiser == "muon" and self.model in _LINEAR:
             raise SettingsError(
                 f"<optimiser> muon is for the weights of hidden layers, which {self.model} does not have"
             )
