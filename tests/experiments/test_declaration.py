@@ -230,7 +230,7 @@ PUBLISHED = {
     "record": "fef3fd8bd5f3c006",
     "patchify": "ac97e440800dc309",
     "fully-connected": "446241d0b37f998e",
-    "convnet": "cf92d7870cd6138d",
+    "convnet": "e7dbdfa4ef1ceaaf",
 }
 
 
