@@ -140,6 +140,25 @@ def test_augmented_images_are_trained_on_and_not_measured():
     assert history.rows[-1].train_loss == evaluate(model, some_images()).loss
 
 
+@given(st.integers(1, 23))
+def test_drop_last_leaves_out_an_incomplete_batch(batch_size):
+    model, history = train(Recorder(), epochs=2, batch_size=batch_size, drop_last=True)
+    X, _ = some_images()
+    starts = range(0, 23 - batch_size + 1, batch_size)
+    assert [batch.tolist() for batch in model.seen] == [X[i : i + batch_size, 0].tolist() for i in starts] * 2
+    assert history.rows[-1].epoch == 2
+
+
+def test_drop_last_needs_images_for_a_batch():
+    with pytest.raises(ValueError, match="batch_size must be at most 23, the number of images, with drop_last; got 24"):
+        train(batch_size=24, drop_last=True)
+
+
+def test_drop_last_is_not_for_batches():
+    with pytest.raises(TypeError, match="drop_last is for arrays; omit it"):
+        train(data=[some_images()], batch_size=None, drop_last=True)
+
+
 @given(seeds)
 def test_without_shuffling_a_generator_serves_the_augmentation_only(seed):
     in_order, _ = train(Recorder(), rng=None)
@@ -261,6 +280,7 @@ def noise(X, rng):
 KINDS_OF_RUN = {
     "file order": {},
     "shuffled": {"shuffle": True},
+    "shuffled, without the last batch": {"shuffle": True, "drop_last": True},
     "momentum": {"shuffle": True, "optimiser": "momentum"},
     "adam": {"shuffle": True, "optimiser": "adam"},
     "average with patience": {"shuffle": True, "optimiser": "average", "patience": 2},

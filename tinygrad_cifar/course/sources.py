@@ -20,20 +20,29 @@ Batches: TypeAlias = "Iterable[Batch] | Callable[[Any], Iterable[Batch]]"
 class ArraySource:
     """Arrays, split into batches; with a generator, in a new order for each epoch unless ``shuffle`` is False."""
 
-    def __init__(self, examples: Examples, batch_size: int | None, *, shuffle: bool) -> None:
+    def __init__(self, examples: Examples, batch_size: int | None, *, shuffle: bool, drop_last: bool) -> None:
         if batch_size is None:
             raise TypeError("fit: the argument batch_size is missing")
+        count = len(examples[1])
+        if drop_last and batch_size > count:
+            raise ValueError(
+                f"fit: batch_size must be at most {count}, the number of images, with drop_last; got {batch_size}"
+            )
         self.examples: Examples | None = examples
         self.batch_size = batch_size
-        self.steps_per_epoch = -(-len(examples[1]) // batch_size)
-        self.identity: dict[str, Any] = {"batch_size": batch_size, "number of images": len(examples[1])}
+        self.steps_per_epoch = count // batch_size if drop_last else -(-count // batch_size)
+        self.identity: dict[str, Any] = {"batch_size": batch_size, "number of images": count}
+        if drop_last:
+            self.identity["drop_last"] = True
         self._buffers: list[Any] = []
         self._arrays = examples
         self._shuffle = shuffle
+        self._drop_last = drop_last
 
     def epoch(self, rng: np.random.Generator | None) -> Iterator[Batch]:
         """Return the batches of one epoch."""
-        return iterate_batches(*self._arrays, self.batch_size, rng if self._shuffle else None, buffers=self._buffers)
+        rng = rng if self._shuffle else None
+        return iterate_batches(*self._arrays, self.batch_size, rng, drop_last=self._drop_last, buffers=self._buffers)
 
 
 class BatchSource:
@@ -91,6 +100,7 @@ def open_source(
     steps_per_epoch: int | None,
     *,
     shuffle: bool = True,
+    drop_last: bool = False,
     restarts: bool,
 ) -> ArraySource | BatchSource:
     """Return the source for the argument ``train`` of :func:`tinygrad_cifar.training.fit`.
@@ -109,7 +119,7 @@ def open_source(
             raise TypeError("fit: steps_per_epoch is for batches; omit it with arrays, which batch_size splits")
         examples: Any = train
         validate_examples("fit", examples)
-        return ArraySource(examples, batch_size, shuffle=shuffle)
+        return ArraySource(examples, batch_size, shuffle=shuffle, drop_last=drop_last)
     if isinstance(train, (np.ndarray, Tensor, str)) or not (callable(train) or isinstance(train, Iterable)):
         raise TypeError(
             f"fit: train must be a pair of arrays (inputs, targets), or batches; got {describe(train)}; to reconstruct "
@@ -117,6 +127,8 @@ def open_source(
         )
     if batch_size is not None:
         raise TypeError("fit: batch_size is for arrays; omit it, since train consists of batches")
+    if drop_last:
+        raise TypeError("fit: drop_last is for arrays; omit it, since train consists of batches")
     return BatchSource(train, steps_per_epoch, restarts=restarts)
 
 

@@ -52,6 +52,7 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     metrics: Mapping[str, Metric] | None = None,
     rng: RandomState = None,
     shuffle: bool = True,
+    drop_last: bool = False,
     steps_per_epoch: int | None = None,
     measure_every: int | None = None,
     patience: int | None = None,
@@ -96,6 +97,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
         order.
     shuffle : bool
         If False, the images are used in file order, and ``rng`` serves ``augment`` only. Default: True.
+    drop_last : bool
+        If True, an epoch leaves out a last batch that is smaller than the others, such as one of a single image, of
+        which :class:`~tinygrad_cifar.nn.BatchNorm` cannot take the variance. Default: False.
     steps_per_epoch : int, optional
         Number of batches of an epoch, if ``train`` consists of batches and does not have a length.
     measure_every : int, optional
@@ -191,7 +195,9 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     rng = None if rng is None else make_generator("fit", rng)
     _check_functions(augment, callback, rng)
     _check_clip_norm(clip_norm)
-    source = open_source(train, batch_size, steps_per_epoch, shuffle=shuffle, restarts=checkpoint is not None)
+    source = open_source(
+        train, batch_size, steps_per_epoch, shuffle=shuffle, drop_last=drop_last, restarts=checkpoint is not None
+    )
     for examples in (validation, measure_on):
         if examples is not None:
             validate_examples("fit", examples)
