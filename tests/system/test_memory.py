@@ -1,4 +1,4 @@
-"""Memory of the process: whether freed memory is kept for the next arrays."""
+"""Memory of the process: its limit, its peak, and whether freed memory is kept for the next arrays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tinygrad_cifar.system import memory
@@ -24,6 +25,22 @@ def test_the_limit_of_a_container_counts(tmp_path, limit, used, expected):
 
 def test_without_control_groups_there_is_no_limit(tmp_path):
     assert memory._available_in_container(tmp_path) is None
+
+
+def test_the_peak_of_a_process_is_not_that_of_its_parent():
+    mine = np.ones(400_000_000, np.uint8)
+    command = [sys.executable, "-c", "from tinygrad_cifar.system import memory; print(memory.peak_bytes())"]
+    peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert peak == "None" or int(peak) < mine.nbytes
+
+
+def test_the_peak_contains_memory_that_was_freed():
+    before = memory.peak_bytes()
+    if before is None:
+        pytest.skip("the system does not say how much memory a process has used")
+    size = int(before) + 100_000_000
+    np.ones(size, np.uint8)
+    assert memory.peak_bytes() >= size
 
 
 PROGRAM = """

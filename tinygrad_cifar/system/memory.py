@@ -24,15 +24,20 @@ def available_bytes() -> int | None:
     >>> available is None or available > 0
     True
     """
+    available = _read_entry(Path("/proc/meminfo"), "MemAvailable")
+    limits = [n for n in (available, _available_in_container(Path("/sys/fs/cgroup"))) if n is not None]
+    return min(limits, default=None)
+
+
+def _read_entry(path: Path, name: str) -> int | None:
+    """Return an entry of a file in which Linux states sizes in KiB, in bytes; None if there is no such entry."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = path.read_text().splitlines()
     except OSError:
         return None
     entries = dict(line.split(":", 1) for line in lines if ":" in line)
-    fields = entries.get("MemAvailable", "").split()
-    available = int(fields[0]) * _BYTES_PER_KIB if fields and fields[0].isdigit() else None
-    limits = [n for n in (available, _available_in_container(Path("/sys/fs/cgroup"))) if n is not None]
-    return min(limits, default=None)
+    fields = entries.get(name, "").split()
+    return int(fields[0]) * _BYTES_PER_KIB if fields and fields[0].isdigit() else None
 
 
 def _available_in_container(group: Path) -> int | None:
@@ -59,12 +64,15 @@ def peak_bytes() -> int | None:
     >>> peak is None or peak > 1_000_000
     True
     """
+    peak = _read_entry(Path("/proc/self/status"), "VmHWM")  # Linux counts the parent's memory in ru_maxrss, too
+    if peak is not None:
+        return peak
     try:
         resource = import_module("resource")  # of POSIX systems
     except ImportError:
         return None
-    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * _BYTES_PER_KIB
+    largest: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * _BYTES_PER_KIB
 
 
 def keep_freed_memory() -> None:
