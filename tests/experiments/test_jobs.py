@@ -20,6 +20,7 @@ from tinygrad_cifar.experiments.declaration import GradientCheckJob, TimingJob, 
 from tinygrad_cifar.experiments.jobs import run_job
 from tinygrad_cifar.experiments.outcomes import OutcomeError, OutcomeStore
 from tinygrad_cifar.experiments.report_checks import run_report_checks
+from tinygrad_cifar.system.memory import peak_bytes, reset_peak
 
 SMALL = Settings(train_size=40, validation_batch=None, validation_size=20, batch_size=10, epochs=2)
 
@@ -112,7 +113,17 @@ def test_the_weights_of_a_first_layer_are_saved_as_images(store, values):
     assert store.load_training(job).arrays["filters"].shape == (3072, 24 if "convnet" in values.values() else 4)
 
 
-def test_the_largest_memory_of_the_process_is_saved(store, monkeypatch):
+@pytest.mark.skipif(not reset_peak(), reason="the system cannot reset the peak")
+def test_the_largest_memory_of_a_job_is_saved_without_that_of_earlier_ones(store):
+    np.ones(300_000_000, np.uint8)
+    earlier = peak_bytes()
+    job = TrainingJob(SMALL, test=False)
+    assert run_job("builtin", store, job) == ""
+    assert 10_000_000 < store.load_training(job).peak < earlier - 100_000_000
+
+
+def test_where_peaks_cannot_be_reset_only_a_larger_one_is_saved(store, monkeypatch):
+    monkeypatch.setattr(jobs, "reset_peak", lambda: False)
     peaks = [10_000, 12_345, 12_345, 12_345]  # before and after each of two runs
     monkeypatch.setattr(jobs, "peak_bytes", lambda: peaks.pop(0))
     first, second = (TrainingJob(replace(SMALL, seed=seed), test=False) for seed in (0, 1))

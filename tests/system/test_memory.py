@@ -43,6 +43,16 @@ def test_the_peak_contains_memory_that_was_freed():
     assert memory.peak_bytes() >= size
 
 
+def test_a_reset_peak_is_what_the_process_uses_then():
+    if not memory.reset_peak():
+        pytest.skip("the system cannot reset the peak")
+    kept = np.ones(100_000_000, np.uint8)
+    np.ones(200_000_000, np.uint8)
+    before = memory.peak_bytes()
+    assert memory.reset_peak()
+    assert kept.nbytes <= memory.peak_bytes() <= before - 190_000_000
+
+
 PROGRAM = """
 import resource
 

@@ -30,7 +30,7 @@ from tinygrad_cifar.experiments.outcomes import OutcomeStore
 from tinygrad_cifar.experiments.report_checks import ReportCheck, run_report_checks
 from tinygrad_cifar.experiments.timing import time_steps
 from tinygrad_cifar.nn import functional
-from tinygrad_cifar.system.memory import peak_bytes
+from tinygrad_cifar.system.memory import peak_bytes, reset_peak
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -91,7 +91,8 @@ def _is_unreadable(error: ResumeError) -> bool:
 def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict[str, Array], dict[str, Any]]:
     prepared = _prepared(source, data_settings(job.settings))
     check_sizes(prepared.dataset, job.settings)
-    cpu, elapsed, peak = time.process_time(), time.perf_counter(), peak_bytes()
+    peak = None if reset_peak() else peak_bytes()
+    cpu, elapsed = time.process_time(), time.perf_counter()
     if checkpoint is not None:
         checkpoint.parent.mkdir(exist_ok=True)
     try:
@@ -124,7 +125,7 @@ def _train(job: TrainingJob, source: str, checkpoint: Path | None) -> tuple[dict
 
 
 def _raised(before: int | None, after: int | None) -> int | None:
-    """Return the peak of the memory of this process; None if an earlier job of the process reached it."""
+    """Return the peak after a job, if it exceeds the one before, which is None if it was reset."""
     return after if before is None or after is None or after > before else None
 
 

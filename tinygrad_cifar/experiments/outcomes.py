@@ -50,7 +50,8 @@ class TrainingOutcome:
     cpu : float
         Processor time in seconds.
     peak : int, optional
-        Largest memory of the process in bytes; None if it was not measured, or if an earlier run of the process had it.
+        Largest memory of the process in bytes; None if it was not measured, or if an earlier run of the process had it
+        and the system cannot reset it.
     """
 
     result: dict[str, Any]

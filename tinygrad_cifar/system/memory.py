@@ -55,7 +55,9 @@ def _available_in_container(group: Path) -> int | None:
 
 
 def peak_bytes() -> int | None:
-    """Return the largest memory that this process has used so far, in bytes; None if the system does not say.
+    """Return the largest memory that this process has used since it began or since :func:`reset_peak`, in bytes.
+
+    It is None if the system does not say.
 
     Examples
     --------
@@ -73,6 +75,26 @@ def peak_bytes() -> int | None:
         return None
     largest: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * _BYTES_PER_KIB
+
+
+def reset_peak() -> bool:
+    """Let :func:`peak_bytes` count from what the process uses now; return whether the system, Linux, can do so.
+
+    Examples
+    --------
+    >>> from tinygrad_cifar.system import memory
+    >>> import numpy as np
+    >>> np.ones(10_000_000).nbytes
+    80000000
+    >>> before = memory.peak_bytes()
+    >>> memory.peak_bytes() < before if memory.reset_peak() else True
+    True
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def keep_freed_memory() -> None:
