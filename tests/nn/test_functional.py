@@ -250,6 +250,21 @@ def test_float64_one_hot_rows_do_not_promote_a_float32_loss():
     assert F.cross_entropy(Tensor([[1.0, 2.0]], dtype=np.float32), rows).dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("loss", "scores", "labels"),
+    [
+        *[(loss, np.zeros((2, 2)), np.array([0, 1])) for loss in [*LOSSES, F.accuracy]],
+        (F.cross_entropy, np.zeros((2, 2)), np.eye(2)),
+        (F.cross_entropy, np.zeros((2, 1, 2)), np.array([[0], [1]])),
+        (F.binary_cross_entropy, np.zeros(2), np.array([0.0, 1.0])),
+    ],
+)
+def test_masked_labels_are_refused(loss, scores, labels):
+    masked = np.ma.masked_array(labels, labels == 0)
+    with pytest.raises(TypeError, match=r"a masked array cannot be combined with tensors, .*; fill it"):
+        loss(scores, masked)
+
+
 @pytest.mark.parametrize("labels", [[0, 1], np.array([0, 1], np.uint8), Tensor([0, 1]), (0, 1)])
 @pytest.mark.parametrize("loss", [*LOSSES, F.accuracy])
 def test_labels_may_have_any_integer_dtype(loss, labels):
@@ -362,6 +377,13 @@ def test_label_smoothing_divides_a_share_of_the_probability_among_all_classes(pr
     assert F.cross_entropy(scores, labels, label_smoothing=share) == pytest.approx(expected, rel=1e-12, abs=1e-12)
     one_hot = F.one_hot(labels, scores.shape[1])
     assert F.cross_entropy(scores, one_hot, label_smoothing=share) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_with_all_of_the_probability_divided_the_labels_do_not_matter():
+    scores = np.array([[1.0, 2.0, 4.0]])
+    expected = -np.log(np.exp(scores) / np.exp(scores).sum()).mean()
+    losses = [F.cross_entropy(scores, [label], label_smoothing=1) for label in range(3)]
+    assert losses == pytest.approx([expected] * 3)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])

@@ -53,6 +53,21 @@ def test_filters_are_weights_and_biases_are_not():
     assert nn.BatchNorm(3).weights() == nn.LayerNorm(3).weights() == []
 
 
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        (nn.Conv2d(3, 2, 1, rng=0), ["W", "b"]),
+        (nn.Conv2d(3, 2, 1, bias=False, rng=0), ["W"]),
+        (nn.BatchNorm(3), ["scale", "bias"]),
+        (nn.LayerNorm(3), ["scale", "bias"]),
+    ],
+    ids=repr,
+)
+def test_a_layer_trains_its_parameters(layer, names):
+    layer(images()).sum().backward()
+    assert [name for name, p in layer.named_parameters() if p.grad is not None] == names
+
+
 def test_initial_filters_have_the_variance_of_he():
     layer = nn.Conv2d(64, 128, 3, rng=0)
     assert layer.W.data.std() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
@@ -181,6 +196,10 @@ def test_batch_norm_has_one_type_in_training_and_evaluation(given, own):
         (lambda: nn.Conv2d(3, 4, 3, dilation=(1, -1)), "Conv2d: dilation must be"),
         (lambda: nn.BatchNorm(0), "BatchNorm: channels must be an integer of at least 1; got"),
         (lambda: nn.BatchNorm(3, momentum=0.0), r"momentum in \(0, 1\]"),
+        (lambda: nn.BatchNorm(3, epsilon=np.inf), "BatchNorm: epsilon must be"),
+        (lambda: nn.LayerNorm(0), "LayerNorm: features must be an integer of at least 1; got 0"),
+        (lambda: nn.LayerNorm(3, epsilon=np.inf), "LayerNorm: epsilon must be at least 0; got inf"),
+        (lambda: nn.Flatten()(np.float64(1.0)), "Flatten: the input must have at least one axis, that of the batch"),
         (lambda: nn.BatchNorm(4)(images()), "BatchNorm: the input must have 4 channels, along its last axis; got the"),
         (lambda: nn.LayerNorm(4)(images()), "LayerNorm: the input must have 4 features, along its last axis; got the"),
         (

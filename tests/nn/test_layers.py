@@ -229,6 +229,14 @@ def test_zero_grad_clears_the_gradients_of_all_parameters():
     assert {id(p.grad) for p in model.parameters()} == {id(None)}
 
 
+def test_zero_grad_leaves_parameters_that_are_results_of_operations():
+    layer = nn.Linear(2, 1, rng=0)
+    given = layer.with_parameters({"W": 2 * layer.W})
+    given(np.ones((1, 2))).sum().backward()
+    given.zero_grad()
+    assert given.b.grad is None
+
+
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
@@ -449,6 +457,28 @@ def test_the_summary_lists_parameters_with_their_shapes_and_sizes():
         "  blocks.1.layers.1.b       2   2",
         "  pair.0                    2   2",
         "  total                        38",
+    ]
+
+
+def test_the_summary_of_a_network_counts_multiplications():
+    shared = nn.Linear(6, 6, rng=0)
+    model = nn.Sequential(
+        nn.Conv2d(4, 6, (3, 2), stride=2, groups=2, rng=0),  # 4 x 3 x 6 results of 3 * 2 * 2 products each
+        nn.ReLU(),
+        shared,  # 4 x 3 vectors, twice
+        shared,
+        nn.Flatten(),
+        nn.Linear(72, 1000, bias=False, rng=0),
+    )
+    assert model.summary((9, 6, 4)).splitlines() == [
+        "Sequential",
+        "  name      layer                                     result     parameters  multiplications",
+        "  layers.0  Conv2d(4, 6, (3, 2), stride=2, groups=2)  4 x 3 x 6          78              864",
+        "  layers.1  ReLU()                                    4 x 3 x 6",
+        "  layers.2  Linear(6, 6)                              4 x 3 x 6          42              864",
+        "  layers.4  Flatten()                                 72",
+        "  layers.5  Linear(72, 1000)                          1000           72,000           72,000",
+        "  total                                                              72,120           73,728",
     ]
 
 

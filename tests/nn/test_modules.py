@@ -180,6 +180,22 @@ def test_a_layer_decays_alike_in_a_copied_model():
     assert names_of(module, module.weights()) == ["linear.W", "kernel", "logistic", "own"]
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((), False),
+        ((4,), False),
+        ((1, 1), True),
+        ((4, 1), True),
+        ((4, 1, 1), False),
+        ((2, 2, 1), True),
+        ((3, 3, 3, 2), True),
+    ],
+)
+def test_without_a_layer_the_shape_decides_what_a_weight_is(shape, expected):
+    assert is_weight(Tensor(np.ones(shape), requires_grad=True)) is expected
+
+
 def test_a_new_tensor_is_not_taken_for_a_freed_one():
     for _ in range(50):
         nn.Embedding(2, 2, rng=0)
@@ -604,6 +620,12 @@ def test_a_module_is_printed_as_a_table_of_the_modules_inside_it():
         "    layers.0  Linear(3, 2)  W 3 x 2, b 2   8",
         "    layers.1  Dropout(0.5)",
     ]
+
+
+def test_one_parameter_is_in_the_singular():
+    module = nn.Module()
+    module.p = parameter(1)
+    assert str(module) == "Module: 1 parameter (p 1)"
 
 
 def test_the_repr_of_a_module_names_the_layers_in_one_line():

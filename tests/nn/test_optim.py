@@ -667,7 +667,7 @@ class PlainDescent(Optimiser):
 
 
 def test_weights_do_not_decay_by_default():
-    for make in (PlainDescent, SGD, Adam):
+    for make in (PlainDescent, SGD, Adam, AdaGrad, RMSprop):
         default, explicit = (make(parameters(0), 0.1, **options) for options in ({}, {"weight_decay": 0.0}))
         for one, other in zip(run(default, 0), run(explicit, 0), strict=True):
             assert one.tobytes() == other.tobytes()
