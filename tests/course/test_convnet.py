@@ -11,7 +11,7 @@ import tinygrad_cifar as tg
 from tests.support.some_runs import KINDS
 from tinygrad_cifar import Tensor, training
 from tinygrad_cifar.course import memory_check
-from tinygrad_cifar.course.convnet import ConvNet, shapes_of_weights
+from tinygrad_cifar.course.convnet import ConvNet, multiplications, shapes_of_weights
 from tinygrad_cifar.course.runs import build_model, build_optimiser
 from tinygrad_cifar.course.settings import SettingsError
 from tinygrad_cifar.engine.gradcheck import check_model
@@ -31,6 +31,7 @@ def small_net(seed: int = 0, *, dtype: type = np.float64) -> ConvNet:
 
 def test_the_layers_are_those_of_the_source():
     model = small_net()
+    model.whitening_bias.data = np.linspace(-1, 1, 24)
     x = tg.channels_last(images(3).reshape(3, 3, 32, 32))
     x = tg.gelu(tg.conv2d(x, model.whitening.data) + model.whitening_bias.data, "tanh")
     filters = [m.W.data for m in model.modules() if isinstance(m, tg.nn.Conv2d)]
@@ -111,6 +112,13 @@ def test_shapes_of_weights_are_those_of_the_model(depth):
     model = ConvNet([2, 5], 7, depth=depth, rng=0)
     shapes = [t.shape for _, t in model.named_tensors() if t.ndim > 1]
     assert shapes == shapes_of_weights([2, 5], depth, 7)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_multiplications_are_those_of_the_convolutions_in_the_summary(depth):
+    lines = ConvNet([2, 5], depth=depth, rng=0).summary((3072,)).splitlines()
+    counts = [int(line.split()[-1].replace(",", "")) for line in lines if "Conv2d" in line]
+    assert sum(counts) == multiplications([2, 5], depth)
 
 
 @pytest.mark.parametrize(("widths", "depth"), [([], 2), ([4] * 5, 2), ([4, 0], 2), ([4], 0)])

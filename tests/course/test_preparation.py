@@ -60,6 +60,10 @@ def test_a_run_without_validation_images_is_allowed():
             "cycles 2 with n_s 2 need 8 updates; the run has 6: increase epochs, or give a smaller number of cycles",
         ),
         (
+            {"schedule": "linear", "warm_up": 7, "batch_size": 10, "epochs": 2},
+            "warm_up must be at most 6, the number of updates of the run; got 7",
+        ),
+        (
             {"model": "convnet", "hidden": (2, 2, 2, 2), "batch_size": 29},
             "batch_size 29 leaves a batch of one of 30 images, whose last block .* cannot be normalised",
         ),

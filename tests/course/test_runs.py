@@ -328,7 +328,7 @@ def train_by_hand(settings) -> models.SoftmaxRegression:
         {"shuffle": False, "flip": True},
         {"shuffle": True, "cutout": 12},
         {"shuffle": False, "flip": True, "shift": 2, "cutout": 5},
-        {"shuffle": True, "flip": "alternate", "epochs": 3},
+        {"shuffle": True, "flip": "alternate", "epochs": 4},
         {"shuffle": True, "flip": "alternate", "shift": 3, "border": "reflect"},
         {"shuffle": True, "flip": True, "shift": 2, "batch_size": 7, "dtype": "float32"},
     ],

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,19 @@ def test_the_limit_of_a_container_counts(tmp_path, limit, used, expected):
 
 def test_without_control_groups_there_is_no_limit(tmp_path):
     assert memory._available_in_container(tmp_path) is None
+
+
+def test_sizes_are_read_in_kib(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal:  100 kB\nMemAvailable:\t 23 kB\nno entry\nEmpty:\n")
+    assert memory._read_entry(tmp_path / "meminfo", "MemAvailable") == 23 * 1024
+    assert memory._read_entry(tmp_path / "meminfo", "Empty") is None
+    assert memory._read_entry(tmp_path / "meminfo", "MemFree") is None
+    assert memory._read_entry(tmp_path / "another file", "MemFree") is None
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system does not say how much memory there is")
+def test_the_available_memory_is_a_part_of_all():
+    assert 0 <= memory.available_bytes() <= memory._read_entry(Path("/proc/meminfo"), "MemTotal")
 
 
 def test_the_peak_of_a_process_is_not_that_of_its_parent():
