@@ -288,7 +288,7 @@ ENGINE_FAULTS = {
         "engine.tensor", "Tensor.overwrite", "if not A.B:\n    ...", "pass"
     ),
     "lets the shape of the array of a tensor be changed": EngineFault(
-        "engine.tensor", "from_numpy", "A(B.view())", "A(B)"
+        "engine.tensor", "wrap_without_copy", "np.asarray(A.data.toreadonly())", "A"
     ),
     "saves a constant that the caller may change": EngineFault(
         "engine.ownership", "copy_arrays", "A if isinstance(B, C) else B", "B"
@@ -370,6 +370,24 @@ ENGINE_FAULTS = {
         "np.subtract(A[2], A[1], out=B[2])",
         "np.subtract(A[1], A[2], out=B[2])",
     ),
+    "uses the numbers of one channel for all": EngineFault(
+        "engine.blocked.depthwise",
+        "convolve",
+        "np.multiply(A, B[C, D, 0], out=E)",
+        "np.multiply(A, B[C, D, 0, 0], out=E)",
+    ),
+    "keeps the last product of a depthwise convolution only": EngineFault(
+        "engine.blocked.depthwise", "convolve", "A += B", "np.copyto(A, B)"
+    ),
+    "spreads to the first element of a depthwise window only": EngineFault(
+        "engine.blocked.depthwise",
+        "input_gradient",
+        "A[element_of_windows(B, C, D, E)] += F",
+        "A[element_of_windows(0, 0, D, E)] += F",
+    ),
+    "takes the last block of a depthwise gradient only": EngineFault(
+        "engine.blocked.depthwise", "filter_gradient", "A[B, C, D, 0] += E", "A[B, C, D, 0] = E"
+    ),
     "forgets a product of a tile": EngineFault("engine.blocked.winograd", "_add_products", "A += B[2]", "pass"),
     "takes the last block of tiles only": EngineFault(
         "engine.blocked.winograd", "filter_gradient", "if A:\n    B += C", "if A:\n    B[...] = C"
@@ -379,6 +397,9 @@ ENGINE_FAULTS = {
     ),
     "pads with 0 below a maximum": EngineFault(
         "engine.blocked.pooling", "max_of_windows", "_reduce(A, B, C, D, fill=-np.inf)", "_reduce(A, B, C, D)"
+    ),
+    "takes the padding for a maximum": EngineFault(
+        "engine.blocked.pooling", "_first_maxima", "np.logical_and(A, B, out=A)", "None"
     ),
     "counts equal maxima twice": EngineFault("engine.blocked.pooling", "_first_maxima", "A &= B", "pass"),
     "forgets the distance of the means of two blocks": EngineFault(

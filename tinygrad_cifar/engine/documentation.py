@@ -171,7 +171,7 @@ _PARAMETERS = {
     "padding": ("str, int or sequence of int", "Zeros around the images, as described above."),
     "posinf": ("float", "Value for inf."),
     "prepend": ("Tensor or array_like", "Elements to join to the start first; None for none."),
-    "q": ("float or array_like of float", "Shares of the elements."),
+    "q": ("float or array_like of float", "Fractions of the elements, or percentages."),
     "repeats": ("int or sequence of int", "How often, for all or for each."),
     "reps": ("int or sequence of int", "How often, along each axis."),
     "right": ("Tensor or array_like", "Result above the last point; None for its value."),
@@ -195,6 +195,12 @@ _PARAMETERS = {
     "xp": ("Tensor or array_like", "Increasing positions."),
     "xs": ("sequence of Tensor or array_like", "Real numbers."),
     "y": _INPUT,
+}
+# Of functions whose parameter means something else than in the others.
+_OF_FUNCTIONS = {
+    ("avg_pool2d", "padding"): ("str, int or sequence of int", "Zeros around the images, as in :func:`conv2d`."),
+    ("batch_norm", "bias"): ("Tensor or array_like", "One number per channel, added after the scale."),
+    ("max_pool2d", "padding"): ("str, int or sequence of int", "Elements around the images, which are never maxima."),
 }
 _RETURNS = ("Tensor or numpy.ndarray", "    A tensor if an input is one, and an array otherwise.")
 _RETURNS_LIST = ("list of Tensor or numpy.ndarray", "    Tensors if an input is one, and arrays otherwise.")
@@ -244,7 +250,8 @@ def _signature_sections(function: Any) -> list[str]:
     lines = ["Parameters", "----------"]
     for name in (*positional, *variadic, *code.co_varnames[count:named]):
         star = "*" if name in variadic else ""
-        kind, meaning = _INPUT if star and name == "xs" else _PARAMETERS[name]
+        own = _OF_FUNCTIONS.get((function.__name__, name), _PARAMETERS[name])
+        kind, meaning = _INPUT if star and name == "xs" else own
         default = f" Default: {default_of[name]}." if name in default_of else ""
         lines += [f"{star}{name} : {kind}", f"    {meaning}{default}"]
     is_list = str(function.__annotations__.get("return", "")).startswith(("list", "tuple"))

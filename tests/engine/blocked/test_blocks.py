@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_cifar as tg
 from tinygrad_cifar import Tensor
-from tinygrad_cifar.engine.blocked import convolution
+from tinygrad_cifar.engine.blocked import convolution, depthwise
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(150, 12, 11, 8))
@@ -17,6 +17,8 @@ OPERATIONS = {
     "conv2d": lambda x, w: tg.conv2d(x, w, padding=1),
     "conv2d with a stride": lambda x, w: tg.conv2d(x, w, stride=(2, 1), padding=((1, 0), (0, 2))),
     "conv2d with groups": lambda x, w: tg.conv2d(x, w[:, :, :4], groups=2),
+    "conv2d, depthwise": lambda x, w: tg.conv2d(x, w[:, :, :1, :8], padding=((1, 0), (0, 2)), groups=8),
+    "conv2d, depthwise with a stride": lambda x, w: tg.conv2d(x, w[:, :, :1, :8], stride=(2, 1), padding=1, groups=8),
     "max_pool2d": lambda x, w: tg.max_pool2d(x, 3, stride=2) * w.sum(),
     "max_pool2d without overlap": lambda x, w: tg.max_pool2d(x, 3) * w.sum(),
     "avg_pool2d": lambda x, w: tg.avg_pool2d(x, (2, 3), padding=1) * w.sum(),
@@ -70,3 +72,36 @@ def test_a_large_mean_does_not_spoil_float32():
     out = tg.batch_norm(x, np.ones(3, np.float32), np.zeros(3, np.float32), epsilon=0.0)
     wide = x.astype(np.float64)
     np.testing.assert_allclose(out, (wide - wide.mean(axis=0)) / wide.std(axis=0), atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "options",
+    [{"padding": 1}, {"stride": (2, 3), "padding": ((1, 0), (0, 2))}, {"dilation": (2, 1)}],
+    ids=["padding", "stride", "dilation"],
+)
+@pytest.mark.parametrize("block_bytes", [1, 2**20], ids=["blocks of one image", "large blocks"])
+def test_a_depthwise_convolution_is_a_convolution_with_filters_that_are_0_between_channels(
+    options, dtype, block_bytes, monkeypatch
+):
+    monkeypatch.setattr(depthwise, "_BLOCK_BYTES", block_bytes)
+    x, w = IMAGES.astype(dtype), FILTERS[:, :, :1, :8].astype(dtype)
+    leaves, full = [Tensor(x, requires_grad=True), Tensor(w, requires_grad=True)], Tensor(w * np.eye(8, dtype=dtype))
+    out, expected = tg.conv2d(*leaves, groups=8, **options), tg.conv2d(x, full, **options)
+    tolerance = {np.float64: 1e-12, np.float32: 1e-4}[dtype]
+    np.testing.assert_allclose(out.data, expected.data, rtol=tolerance, atol=tolerance)
+    g = np.cos(np.arange(out.size)).reshape(out.shape).astype(dtype)
+    same = [Tensor(x, requires_grad=True), Tensor(full.data, requires_grad=True)]
+    of_x, of_w = tg.grad(out, leaves, g)
+    expected_x, expected_w = tg.grad(tg.conv2d(*same, **options), same, g)
+    np.testing.assert_allclose(of_x.data, expected_x.data, rtol=tolerance, atol=10 * tolerance)
+    diagonal = np.einsum("abcc->abc", expected_w.data)[:, :, None]
+    np.testing.assert_allclose(of_w.data, diagonal, rtol=tolerance, atol=100 * tolerance)
+
+
+@pytest.mark.parametrize("padding", [((1, 0), (0, 1)), ((0, 1), (1, 0)), 1])
+def test_padding_is_not_the_maximum_of_a_window_of_infinities(padding):
+    x = Tensor(np.full((2, 4, 4, 3), -np.inf), requires_grad=True)
+    out = tg.max_pool2d(x, 2, stride=2, padding=padding)
+    out.backward(np.ones(out.shape))
+    assert x.grad.data.sum() == out.size

@@ -27,6 +27,11 @@ LARGE = {
     "conv2d of many channels": (lambda x, w: tg.conv2d(x, w, padding=1), (MANY_CHANNELS, MANY_FILTERS)),
     "conv2d with a stride": (lambda x, w: tg.conv2d(x, w, stride=2, padding=1), (IMAGES, FILTERS)),
     "conv2d with groups": (lambda x, w: tg.conv2d(x, w, groups=2), (IMAGES, FILTERS[:, :, :4])),
+    "conv2d, depthwise": (lambda x, w: tg.conv2d(x, w, groups=8, padding=1), (IMAGES, FILTERS[:, :, :1, :8])),
+    "conv2d, depthwise, with a stride": (
+        lambda x, w: tg.conv2d(x, w, groups=8, stride=2),
+        (IMAGES, FILTERS[:, :, :1, :8]),
+    ),
     "max_pool2d": (lambda x: tg.max_pool2d(x, 3, stride=2), (IMAGES,)),
     "avg_pool2d": (lambda x: tg.avg_pool2d(x, 2), (IMAGES,)),
     "batch_norm": (tg.batch_norm, (IMAGES, CHANNELS, CHANNELS)),
@@ -143,3 +148,26 @@ def test_four_threads_have_as_many_slices_of_large_work(length: int, most: int) 
 
 def test_small_work_is_not_divided_for_threads() -> None:
     assert threads.split_equally(50, 100, 1000) == [slice(0, 50)]
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_all_blocks_are_processed_if_the_system_starts_fewer_threads(started, monkeypatch):
+    """A process may be limited to a number of threads."""
+    start, count = threading.Thread.start, iter(range(100))
+
+    def start_some(thread):
+        if next(count) >= started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    tg.set_num_threads(4)
+    seen = []
+    threads.run(range(20), lambda: seen.append, 10**9)
+    assert sorted(seen) == list(range(20))
+
+
+@pytest.mark.parametrize("count", [True, 2.0, "2"])
+def test_a_number_of_threads_that_is_no_integer_is_refused(count):
+    with pytest.raises(ValueError, match="count must be a positive integer or None"):
+        tg.set_num_threads(count)

@@ -1,4 +1,4 @@
-"""Memory of large results: one region that is used again, step after step.
+"""A memory pool for large results, reused from one training step to the next.
 
 The C library returns the memory of a large array to the operating system when the array is freed, and the next array
 gets new pages, which the system fills with zeros. In a training step of a convolutional network, which makes arrays of

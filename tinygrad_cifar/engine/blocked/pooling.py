@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.blocked import memory, threads
-from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, Pair, Place, element_of_windows
+from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, PaddedSums, Pair, Place, element_of_windows
 
 _BLOCK_BYTES = 2_097_152
 
@@ -80,17 +80,15 @@ def spread_to_windows(y: Any, image: Pair, window: Pair, geometry: Geometry) -> 
     if not out.size or not y.size:
         return out
     size = _images_per_block(out)
-    (top, bottom), (left, right) = geometry.padding
 
     def make_worker() -> Any:
-        padded = np.empty((size, image[0] + top + bottom, image[1] + left + right, channels), y.dtype)
+        padded = PaddedSums(size, image, channels, geometry, y.dtype)
 
         def process(block: slice) -> None:
-            sums = padded[: block.stop - block.start]
-            sums[...] = 0
+            sums = padded.zeros(len(y[block]))
             for a, b in np.ndindex(window):
                 sums[element_of_windows(a, b, (output[0], output[1]), geometry)] += y[block]
-            out[block] = sums[:, top : top + image[0], left : left + image[1]]
+            out[block] = padded.inside(sums)
 
         return process
 
@@ -109,8 +107,6 @@ def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geome
     if not out.size:
         return out
     size = _images_per_block(x)
-    (top, bottom), (left, right) = geometry.padding
-    padded_shape = (size, height + top + bottom, width + left + right, channels)
     # If no element is in two windows, each is written once at most.
     is_disjoint = geometry.dilation == (1, 1) and not any(map(any, geometry.padding))
     is_disjoint = is_disjoint and all(s >= w for s, w in zip(geometry.stride, window, strict=True))
@@ -120,20 +116,20 @@ def spread_to_maxima(y: Any, x: Any, largest: Any, window: Pair, geometry: Geome
 
     def make_worker() -> Any:
         padded = PaddedBlock(size, (height, width, channels), geometry, x.dtype, -np.inf)
-        sums = None if is_disjoint else np.empty(padded_shape, y.dtype)
+        sums = PaddedSums(size, (height, width), channels, geometry, y.dtype)
 
         def process(block: slice) -> None:
             own, found = y[block], padded.load(x[block])
-            target = out[block] if sums is None else sums[: block.stop - block.start]
-            if not is_tiled:  # there are elements that no window writes to, or several do
+            target = out[block] if is_disjoint else sums.zeros(len(own))
+            if is_disjoint and not is_tiled:  # there are elements that no window writes to
                 target[...] = 0
             for place, is_first in _first_maxima(found, largest[block], window, output, geometry):
-                if sums is None:
+                if is_disjoint:
                     np.multiply(own, is_first, out=target[place])
                 else:
                     target[place] += own * is_first
-            if sums is not None:
-                out[block] = target[:, top : top + height, left : left + width]
+            if not is_disjoint:
+                out[block] = sums.inside(target)
 
         return process
 
@@ -177,16 +173,28 @@ def _first_maxima(
     """Yield each element of the windows, and in which windows it is the first that is the maximum, or NaN."""
     *places, last = [element_of_windows(a, b, output, geometry) for a, b in np.ndindex(window)]
     has_nan = np.isnan(largest).any()
+    (top, bottom), (left, right) = geometry.padding
+    inside = None
+    if any(map(any, geometry.padding)) and np.isneginf(largest).any():  # only these are equal to the padding
+        image = (padded.shape[1] - top - bottom, padded.shape[2] - left - right)
+        inside = _inside(image, geometry)
     is_left = np.ones(largest.shape, bool)  # the maximum is none of the elements so far
     for place in places:
         element = padded[place]
         is_first = np.equal(element, largest)
         if has_nan:
             is_first |= np.not_equal(element, element)
+        if inside is not None:
+            np.logical_and(is_first, inside[place], out=is_first)
         is_first &= is_left
         is_left ^= is_first
         yield place, is_first
     yield last, is_left
+
+
+def _inside(image: Pair, geometry: Geometry) -> Any:
+    """Return which positions of a padded image, of shape (1, height, width, 1), are not padding."""
+    return np.pad(np.ones((1, *image, 1), bool), ((0, 0), *geometry.padding, (0, 0)))
 
 
 def _images_per_block(x: Any) -> int:

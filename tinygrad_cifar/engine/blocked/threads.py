@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, TypeVar
 
 B = TypeVar("B")
 
-_SMALLEST = 2_000_000  # multiplications, or elements written: below, starting a thread takes longer than it saves
+_SMALLEST = 2_000_000  # the least ``work`` of ``run``: below, starting a thread takes longer than it saves
 
 _SHARES = 4
 
@@ -57,7 +58,8 @@ def set_num_threads(count: int | None) -> None:
     >>> tg.set_num_threads(None)
     """
     global _chosen  # noqa: PLW0603 (a setting of the process)
-    if count is not None and (not isinstance(count, int) or count < 1):
+    given: Any = count
+    if count is not None and (isinstance(given, bool) or not isinstance(given, Integral) or count < 1):
         raise ValueError(f"set_num_threads: count must be a positive integer or None; got {count!r}")
     _chosen = count
 
@@ -77,7 +79,7 @@ def run(blocks: Sequence[B], make_worker: Callable[[], Callable[[B], object]], w
     make_worker : callable
         Called once in each thread; returns the function that processes a block. It allocates the scratch arrays.
     work : int
-        Number of multiplications, or of elements written.
+        Estimated cost: the number of multiplications; an element-wise pass counts as several per element.
     """
     count = min(num_threads(), len(blocks)) if work >= _SMALLEST else 1
     with _one_blas_thread():
@@ -106,9 +108,14 @@ def _run_on_threads(blocks: Sequence[B], make_worker: Callable[[], Callable[[B],
             errors.append(error)
 
     # Each thread has the context of the caller, to which NumPy's error state belongs.
-    others = [threading.Thread(target=copy_context().run, args=(work,), daemon=True) for _ in range(count - 1)]
-    for thread in others:
-        thread.start()
+    others = []
+    for _ in range(count - 1):
+        thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system starts no more threads: those that there are process all blocks
+            break
+        others.append(thread)
     work()
     for thread in others:
         thread.join()

@@ -69,6 +69,25 @@ class PaddedBlock:
         return padded
 
 
+class PaddedSums:
+    """Scratch memory for numbers that are added up at the positions of padded images."""
+
+    def __init__(self, count: int, image: Pair, channels: int, geometry: Geometry, dtype: Any) -> None:
+        (top, bottom), (left, right) = geometry.padding
+        self._rows, self._columns = slice(top, top + image[0]), slice(left, left + image[1])
+        self._array = np.empty((count, image[0] + top + bottom, image[1] + left + right, channels), dtype)
+
+    def zeros(self, count: int) -> Any:
+        """Return zeros for this many padded images, in memory that the next call overwrites."""
+        sums = self._array[:count]
+        sums[...] = 0
+        return sums
+
+    def inside(self, sums: Any) -> Any:
+        """Return a view without the padding."""
+        return sums[:, self._rows, self._columns]
+
+
 def windows(padded: Any, window: Pair, output: Pair, geometry: Geometry) -> Any:
     """Return a view of shape (n, *output, *window, channels): the windows of padded images."""
     n, row, column, channel = padded.strides

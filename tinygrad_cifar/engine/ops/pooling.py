@@ -15,7 +15,14 @@ from tinygrad_cifar.engine.documentation import Doc
 from tinygrad_cifar.engine.graph import shape_of, unwrap_value
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.ops.elementwise import _as_floats, astype, multiply
-from tinygrad_cifar.engine.ops.window_arguments import Padding, Size, as_pair, make_geometry, require_images
+from tinygrad_cifar.engine.ops.window_arguments import (
+    Padding,
+    Size,
+    as_pair,
+    make_geometry,
+    refuse_much_padding,
+    require_images,
+)
 from tinygrad_cifar.engine.primitives import primitive
 
 _max_pool2d = primitive(
@@ -25,7 +32,7 @@ _max_pool2d = primitive(
     x=lambda g, x, out, window, geometry: _spread_to_maxima(g, unwrap_value(x), unwrap_value(out), window, geometry),
     doc=Doc(
         "Maximum of windows of images.",
-        "max over a, b of x[n, s i + d a - p, s j + d b - p, c]",
+        "max over a, b of x[n, s i + a - p, s j + b - p, c]",
         x="g at the first largest element of each window, and 0 elsewhere",
         note="Elements that tie for the maximum: the first in the order of rows and columns receives the cotangent. "
         "The others receive the cotangent times 0, which is NaN if it is infinite.",
@@ -57,7 +64,7 @@ _sum_pool2d = primitive(
     x=lambda g, x_shape, window, geometry: _spread_to_windows(g, x_shape[1:3], window, geometry),
     doc=Doc(
         "Sum of windows of images.",
-        "sum over a, b of x[n, s i + d a - p, s j + d b - p, c]",
+        "sum over a, b of x[n, s i + a - p, s j + b - p, c]",
         x="g added to every element of each window",
     ),
 )
@@ -140,7 +147,5 @@ def _geometry_of_windows(
     require_images(name, x)
     window = as_pair(name, "window", window)
     geometry = make_geometry(name, x, window, window if stride is None else stride, padding, 1, 1)
-    for (before, after), size in zip(geometry.padding, window, strict=True):
-        if 2 * max(before, after) > size:
-            raise ValueError(f"{name}: padding must be at most half the window; got {max(before, after)} for {size}")
+    refuse_much_padding(name, geometry.padding, window)
     return window, geometry

@@ -66,6 +66,13 @@ def as_padding(name: str, padding: Padding) -> tuple[Pair, Pair] | None:
     return (top, bottom), (left, right)
 
 
+def refuse_much_padding(name: str, padding: tuple[Pair, Pair], window: Pair) -> None:
+    """Raise a ValueError for padding of more than half a window, since a window could then lie outside the image."""
+    for sides, size in zip(padding, window, strict=True):
+        if 2 * max(sides) > size:
+            raise ValueError(f"{name}: padding must be at most half the window; got {max(sides)} for {size}")
+
+
 def _as_integers(given: Any) -> Any:
     """Return an array of integers; None if these are not numbers or lists of equal lengths."""
     try:
