@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -179,3 +181,20 @@ def test_a_traced_pass_calls_hooks_as_well():
     with tg.trace_nonfinite():
         (x * x).backward()
     assert calls == [[2.0]]
+
+
+def test_hooks_of_several_threads_are_all_kept():
+    x, calls = variable([1.0]), []
+    hook = lambda _: calls.append(1)  # noqa: E731
+    workers = [Thread(target=lambda: [x.register_hook(hook) for _ in range(500)]) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    x.sum().backward()
+    assert len(calls) == 2000

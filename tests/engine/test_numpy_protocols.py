@@ -541,3 +541,49 @@ def test_masked_arrays_are_rejected(mix):
 def test_error_of_a_masked_array_names_the_operation_and_a_remedy():
     with pytest.raises(TypeError, match=r"^multiply: a masked array .* mask would be lost; fill it, .*x\.filled\(0\)"):
         variable([1.0, 2.0]) * MASKED
+
+
+@pytest.mark.parametrize("values", [(5, 7), np.arange(4.0), Tensor(3.0), [1]], ids=str)
+def test_padding_with_several_numbers_is_refused(values):
+    with pytest.raises(TypeError, match="pad: constant_values must be one number"):
+        np.pad(matrix(), ((1, 0), (0, 0)), constant_values=values)
+
+
+def test_a_number_for_padding_with_elements_is_refused():
+    with pytest.raises(ValueError, match="pad: constant_values requires mode='constant'; got mode='edge'"):
+        np.pad(matrix(), 1, mode="edge", constant_values=9)
+
+
+def test_a_conversion_without_a_copy_raises_if_it_needs_one():
+    t = Tensor([1.0, 2.0])
+    assert np.shares_memory(t.__array__(np.dtype(float), copy=False), t.data)
+    with pytest.raises(ValueError, match="cannot be converted to float32 without a copy"):
+        t.__array__(np.dtype(np.float32), copy=False)
+
+
+@pytest.mark.parametrize("labels", [(0, 1, 2), (30, 31, 32), (51, 0, 26)], ids=str)
+@pytest.mark.parametrize("gives_result", [True, False])
+def test_einsum_takes_the_labels_that_numpy_does(labels, gives_result):
+    i, j, k = labels
+    x, y = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+    result = [[k, i]] if gives_result else []
+    out = np.einsum(Tensor(x), [i, j], Tensor(y), [j, k], *result)
+    np.testing.assert_array_equal(out.data, np.einsum(x, [i, j], y, [j, k], *result))
+
+
+def test_einsum_refuses_the_labels_that_numpy_does():
+    with pytest.raises(ValueError, match="a label must be from 0 to 51; got 52"):
+        np.einsum(matrix(), [52, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: tg.vecdot(matrix(), matrix(), axis=2), "vecdot: axis 2 is out of range"),
+        (lambda: tg.percentile(matrix(), 120), "percentile: q must be from 0 to 100; got 120"),
+        (lambda: tg.median(Tensor(np.zeros((0, 2))), 0), "median: there are no elements along axis"),
+    ],
+)
+def test_errors_name_the_function_that_was_called(call, words):
+    with pytest.raises((ValueError, IndexError), match=words):
+        call()

@@ -350,3 +350,8 @@ def test_an_unknown_attribute_is_refused_with_its_name():
     with pytest.raises(AttributeError, match=r"^'Tensor' object has no attribute 'unknown'$") as caught:
         Tensor([1.0]).unknown  # noqa: B018 (raises)
     assert caught.value.name == "unknown"  # from which Python derives its own suggestion
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 1)])
+def test_the_text_of_a_tensor_without_elements_shows_its_shape(shape):
+    assert repr(Tensor(np.zeros(shape))) == f"Tensor([], shape={shape})"

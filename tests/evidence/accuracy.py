@@ -183,9 +183,9 @@ ROWS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]
         lambda row: mp.log1p(mp.fsum([mp.exp(x - row[0]) for x in row[1:]])),
         lambda row, i: _softmax(row)[i] if i else -mp.fsum(_softmax(row)[1:]),
     ),
-    "layer_norm": (lambda x: tg.layer_norm(x, _EPSILON)[..., 0], _first_normalized, _first_normalized_by),
+    "layer_norm": (lambda x: tg.layer_norm(x, epsilon=_EPSILON)[..., 0], _first_normalized, _first_normalized_by),
     "batch_norm": (  # each row is a channel of five images
-        lambda x: tg.batch_norm(x.T, np.ones(len(x), x.dtype), np.zeros(len(x), x.dtype), _EPSILON)[0],
+        lambda x: tg.batch_norm(x.T, np.ones(len(x), x.dtype), np.zeros(len(x), x.dtype), epsilon=_EPSILON)[0],
         _first_normalized,
         _first_normalized_by,
     ),

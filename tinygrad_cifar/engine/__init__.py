@@ -1,4 +1,4 @@
-"""Reverse-mode automatic differentiation; this page says what to read, and in which order.
+"""Reverse-mode automatic differentiation; what to read, and in which order.
 
 Four ideas are enough to read the engine:
 
@@ -29,7 +29,7 @@ the same as ``application``:
 1. :mod:`~tinygrad_cifar.engine.graph`: values, nodes, primitives and VJPs: the data structures.
 2. :mod:`~tinygrad_cifar.engine.application`: how a primitive is applied: compute, record, notify.
 3. :mod:`~tinygrad_cifar.engine.primitives`: ``primitive(...)``, which makes an entry of the table.
-4. :mod:`~tinygrad_cifar.engine.ops.elementwise`: one page of the table; the others are in the same package.
+4. :mod:`~tinygrad_cifar.engine.ops.elementwise`: one part of the table; the others are in the same package.
 5. :mod:`~tinygrad_cifar.engine.backprop`: the backward pass, ``grad`` and ``backward``.
 
 Beside them:

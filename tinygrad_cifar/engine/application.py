@@ -28,7 +28,7 @@ def apply(op: Primitive, arguments: tuple[Any, ...]) -> Any:
 
 
 def apply_with_aux(op: Primitive, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Do as :func:`apply` does, and also return the auxiliary output: an array, or None if the primitive has none."""
+    """Like :func:`apply`, but also return the auxiliary output: an array, or None if the primitive has none."""
     inputs = arguments[0] if op.variadic else arguments
     vjps = op.vjps_by_position[:1] * len(inputs) if op.variadic else op.vjps_by_position
     value_type = next((type(x) for x in inputs if isinstance(x, Value)), None)

@@ -257,7 +257,7 @@ def _as_values(value_type: type[Value], node: Node, edges: Sequence[Edge]) -> Se
 
 
 def _as_values_of_several(value_type: type[Value], node: Node, edges: Sequence[Edge]) -> Sequence[Edge]:
-    """Do as :func:`_as_values` does, for a variadic primitive, whose first argument is a tuple of inputs."""
+    """Like :func:`_as_values`, for a variadic primitive, whose first argument is a tuple of inputs."""
     op: Any = node.primitive
     nodes = {saved[vjp.names.index("i")]: parent for parent, vjp, saved in edges}
 

@@ -7,6 +7,7 @@ without hooks are not slower.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet, ref
@@ -19,6 +20,7 @@ from tinygrad_cifar.engine.modes import ModeContext, enable_grad
 Hook = Callable[[Any], Any]
 
 hooked_nodes: WeakSet[Node] = WeakSet()
+_lock = threading.Lock()  # of changes: each replaces the dictionary, which a pass may be reading
 _next_key = itertools.count().__next__
 
 
@@ -33,16 +35,18 @@ class HookHandle:
         """Remove the hook; nothing happens if it has been removed before."""
         node = self._node()
         if node is not None:
-            node.hooks = {key: hook for key, hook in node.hooks.items() if key != self._key}
-            if not node.hooks:
-                hooked_nodes.discard(node)
+            with _lock:
+                node.hooks = {key: hook for key, hook in node.hooks.items() if key != self._key}
+                if not node.hooks:
+                    hooked_nodes.discard(node)
 
 
 def add_hook(node: Node, value_type: type[Value], hook: Hook) -> HookHandle:
     """Add a hook to a node; it receives its gradient as a value of the given type."""
     key = _next_key()
-    node.hooks = {**getattr(node, "hooks", {}), key: (value_type, hook)}
-    hooked_nodes.add(node)
+    with _lock:
+        node.hooks = {**getattr(node, "hooks", {}), key: (value_type, hook)}
+        hooked_nodes.add(node)
     return HookHandle(node, key)
 
 

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from opcode import opmap
+from operator import index
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -244,10 +246,19 @@ def _einsum(*operands: Any, **options: Any) -> TensorLike:
     return ops.einsum(*operands)
 
 
+_LETTERS = ascii_uppercase + ascii_lowercase  # of the labels 0 to 51; without a result, its axes have this order
+
+
 def _letters(labels: Any) -> str:
     if not isinstance(labels, (tuple, list)):
         raise TypeError("np.einsum of tensors: give the subscripts as a string, or a list of labels after each operand")
-    return "".join("..." if label is Ellipsis else chr(ord("a") + label) for label in labels)
+    return "".join("..." if label is Ellipsis else _letter(label) for label in labels)
+
+
+def _letter(label: Any) -> str:
+    if not 0 <= index(label) < len(_LETTERS):
+        raise ValueError(f"np.einsum: a label must be from 0 to {len(_LETTERS) - 1}; got {label}")
+    return _LETTERS[label]
 
 
 def _where(condition: Any, *choices: Any) -> Any:

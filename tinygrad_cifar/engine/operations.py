@@ -81,13 +81,13 @@ class SequenceOperation(Protocol[P]):
 
 
 def operation(*parts: Any, doc: Doc | None = None) -> Callable[[Callable[Concatenate[Any, P], Any]], Operation[P]]:
-    """Do as :func:`documented` does, for a function whose first argument is a tensor or an array."""
+    """Like :func:`documented`, for a function whose first argument is a tensor or an array."""
     decorate: Any = documented(*parts, doc=doc)
     return decorate  # type: ignore[no-any-return]
 
 
 def binary_operation(*parts: Any, doc: Doc | None = None) -> Callable[[Callable[[Any, Any], Any]], BinaryOperation]:
-    """Do as :func:`documented` does, for a function of two tensors or arrays."""
+    """Like :func:`documented`, for a function of two tensors or arrays."""
     decorate: Any = documented(*parts, doc=doc)
     return decorate  # type: ignore[no-any-return]
 
@@ -95,6 +95,6 @@ def binary_operation(*parts: Any, doc: Doc | None = None) -> Callable[[Callable[
 def sequence_operation(
     *parts: Any, doc: Doc | None = None
 ) -> Callable[[Callable[Concatenate[Any, P], Any]], SequenceOperation[P]]:
-    """Do as :func:`documented` does, for a function whose first argument is a sequence of tensors or arrays."""
+    """Like :func:`documented`, for a function whose first argument is a sequence of tensors or arrays."""
     decorate: Any = documented(*parts, doc=doc)
     return decorate  # type: ignore[no-any-return]

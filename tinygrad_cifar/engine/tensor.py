@@ -419,8 +419,9 @@ class Tensor(Value):
 
     def __repr__(self) -> str:
         text = np.array2string(self._array, separator=", ", prefix="Tensor(")
+        shape = f", shape={self.shape}" if self.size == 0 and self.ndim > 1 else ""
         kind = "" if self.dtype in (np.float64, np.int64, np.bool_) else f", dtype={self.dtype}"
-        return f"Tensor({text}{kind}{', requires_grad=True' if self.requires_grad else ''})"
+        return f"Tensor({text}{shape}{kind}{', requires_grad=True' if self.requires_grad else ''})"
 
     def _repr_html_(self) -> str:
         """Return shape, type, origin, range and values, for notebooks."""
@@ -535,7 +536,11 @@ class Tensor(Value):
                 "lost; use t.data to read the values, or detach() it first; to join tensors, use stack or concatenate"
             )
         array = self.data if copy is not True else self._array.copy()
-        return array if dtype is None else array.astype(dtype, copy=bool(copy))
+        if dtype is None or array.dtype == dtype:
+            return array
+        if copy is False:
+            raise ValueError(f"a tensor of {array.dtype} cannot be converted to {np.dtype(dtype)} without a copy")
+        return array.astype(dtype)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         return numpy_protocol.call_ufunc(ufunc, method, inputs, options)
@@ -574,7 +579,7 @@ def from_numpy(array: Array) -> Tensor:
     if not is_own or is_held_elsewhere(array):
         return Tensor(array)
     array.flags.writeable = False
-    return wrap_without_copy(array.view())  # a view: the shape and dtype of a read-only array can be changed
+    return wrap_without_copy(array)
 
 
 def wrap_without_copy(array: Array) -> Tensor:
@@ -584,7 +589,9 @@ def wrap_without_copy(array: Array) -> Tensor:
     """
     refuse_masked_array("a batch", array)
     out = object.__new__(Tensor)
-    out._array = array
+    # The tensor has a read-only view. ``data`` makes the arrays read-only that an array is a view of, and this one must
+    # remain writeable: a view through a memoryview does not refer to it as its base.
+    out._array = np.asarray(array.data.toreadonly())
     out._node = None
     return out
 

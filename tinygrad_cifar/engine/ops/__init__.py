@@ -1,10 +1,10 @@
 """The derivative table: every primitive with its VJPs, and the operations that are offered to users.
 
-One page for each kind, in this order: :mod:`elementwise` (arithmetic), :mod:`piecewise`, :mod:`exponential`,
+One module for each kind, in this order: :mod:`elementwise` (arithmetic), :mod:`piecewise`, :mod:`exponential`,
 :mod:`trigonometric`, :mod:`shapes`, :mod:`indexing`, :mod:`joining`, :mod:`reductions`, :mod:`linalg`,
 :mod:`inverses`, :mod:`statistics`, :mod:`sampled`, :mod:`gaussian`, :mod:`convolution`, :mod:`pooling`,
-:mod:`normalization`, :mod:`losses`. An operation is a public function of a page, ``tinygrad_cifar.<name>`` for users;
-to add one is to add it to its page. Most are compositions of the primitives.
+:mod:`normalization`, :mod:`losses`. A public function of these modules is an operation, ``tinygrad_cifar.<name>`` for
+users; to add one, add it to the module of its kind. Most are compositions of the primitives.
 """
 
 from types import ModuleType
@@ -47,22 +47,24 @@ from tinygrad_cifar.engine.ops.shapes import *  # noqa: F403
 from tinygrad_cifar.engine.ops.statistics import *  # noqa: F403
 from tinygrad_cifar.engine.ops.trigonometric import *  # noqa: F403
 
-_PAGES = (
+_MODULES = (
     *(elementwise, piecewise, exponential, trigonometric, shapes, indexing, joining),
     *(reductions, linalg, inverses, statistics, sampled, gaussian, convolution, pooling, normalization, losses),
 )
 
 
-def _operations_of(page: ModuleType) -> dict[str, Any]:
-    """Return the operations that a page defines."""
+def _operations_of(module: ModuleType) -> dict[str, Any]:
+    """Return the operations that a module defines."""
     return {
         name: function
-        for name, function in vars(page).items()
-        if not name.startswith("_") and hasattr(function, "primitives") and function.__module__ == page.__name__
+        for name, function in vars(module).items()
+        if not name.startswith("_") and hasattr(function, "primitives") and function.__module__ == module.__name__
     }
 
 
-OPERATIONS: dict[str, Any] = {name: function for page in _PAGES for name, function in _operations_of(page).items()}
+OPERATIONS: dict[str, Any] = {}
+for _module in _MODULES:
+    OPERATIONS |= _operations_of(_module)
 
-if not TYPE_CHECKING:  # type checkers take the public names of the pages
+if not TYPE_CHECKING:  # type checkers take the public names of the modules
     __all__ = list(OPERATIONS)

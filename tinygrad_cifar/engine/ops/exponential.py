@@ -183,7 +183,8 @@ def _difference(x: Any, y: Any) -> Any:
     """Return ``x - y``, and 0 where both are the same infinity."""
     with np.errstate(invalid="ignore", over="ignore"):
         difference = x - y
-        if np.isfinite(np.add.reduce(unwrap_value(difference), axis=None)):  # one pass: no infinity, so nothing to mend
+        # One pass: if the sum is finite, there is no infinity, and no correction is needed.
+        if np.isfinite(np.add.reduce(unwrap_value(difference), axis=None)):
             return difference
     return where((x == y) & np.isinf(unwrap_value(x)), 0, difference)
 

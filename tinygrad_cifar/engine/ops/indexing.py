@@ -265,7 +265,7 @@ def take(x: TensorLike, indices: Any, axis: int | None = None, *, mode: str = "r
 
 @operation(_getitem, _reshape, doc=Doc("", "take(x, arange(n) without obj, axis)"))
 def delete(x: TensorLike, obj: Any, axis: int | None = None) -> TensorLike:
-    """Leave out the positions ``obj`` along ``axis``: an integer, a slice, or integers; None flattens ``x`` first.
+    """Delete the positions ``obj`` along ``axis``: an integer, a slice, or integers; None flattens ``x`` first.
 
     Examples
     --------

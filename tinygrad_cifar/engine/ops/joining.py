@@ -38,7 +38,7 @@ _stack = variadic_primitive(
 
 
 def _stack_arrays(xs: tuple[Any, ...], axis: int) -> Any:
-    """Do as ``numpy.stack`` does, for arrays of the same shape; along the first axis in half of its time if small."""
+    """Like ``numpy.stack``, for arrays of the same shape; small ones along the first axis take half of its time."""
     shape = shape_of(xs[0])
     return np.stack(xs, axis) if axis or not shape else np.concatenate(xs).reshape(len(xs), *shape)
 
@@ -95,7 +95,7 @@ def stack(xs: Sequence[TensorLike], axis: int = 0) -> TensorLike:
 
 @sequence_operation(_concatenate, _reshape, doc=Doc("", "concatenate([atleast_2d(x) for x in xs], 0)"))
 def vstack(xs: Sequence[TensorLike]) -> TensorLike:
-    """Join one below the other; vectors are rows.
+    """Stack vertically, along the first axis; vectors are rows.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def vstack(xs: Sequence[TensorLike]) -> TensorLike:
     _concatenate, _reshape, doc=Doc("", "concatenate([atleast_1d(x) for x in xs], 1), or 0 for vectors")
 )
 def hstack(xs: Sequence[TensorLike]) -> TensorLike:
-    """Join one beside the other: along the second axis, and vectors along the only one.
+    """Stack horizontally, along the second axis; vectors along their only one.
 
     Examples
     --------
@@ -333,7 +333,7 @@ def dsplit(x: TensorLike, indices_or_sections: int | Sequence[int]) -> list[Tens
 
 @documented(_getitem, doc=Doc("", "tuple(x[i] for each position i along axis)"))
 def unstack(x: TensorLike, axis: int = 0) -> tuple[TensorLike, ...]:
-    """Take apart along ``axis``; :func:`stack` does the opposite.
+    """Split along ``axis`` into a tuple; the inverse of :func:`stack`.
 
     Examples
     --------

@@ -258,7 +258,8 @@ def vecdot(x: TensorLike, y: TensorLike, axis: int = -1) -> TensorLike:
     >>> tg.vecdot(tg.Tensor([[1.0, 2.0], [3.0, 4.0]]), tg.Tensor([10.0, 1.0]))
     Tensor([12., 34.])
     """
-    if shape_of(x)[axis] != shape_of(y)[axis]:
+    first, second = [shape_of(z)[normalize_axis_index("vecdot", axis, len(shape_of(z)))] for z in (x, y)]
+    if first != second:
         raise ValueError(
             f"vecdot: axis {axis} must have the same size in both; got the shapes {shape_of(x)} and {shape_of(y)}"
         )

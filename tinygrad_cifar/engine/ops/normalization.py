@@ -129,7 +129,7 @@ def _through_statistics(g: Any, z: Any, factor: Any, axes: Any) -> Any:
 
 
 @operation(_batch_norm)
-def batch_norm(x: TensorLike, scale: TensorLike, bias: TensorLike, epsilon: float = 1e-5) -> TensorLike:
+def batch_norm(x: TensorLike, scale: TensorLike, bias: TensorLike, *, epsilon: float = 1e-5) -> TensorLike:
     """Normalise each channel, the last axis, to mean 0 and variance 1 over all other axes; then scale and shift it.
 
     The variance is that of the batch, divided by the number of elements (Ioffe and Szegedy, arXiv:1502.03167).
@@ -137,7 +137,8 @@ def batch_norm(x: TensorLike, scale: TensorLike, bias: TensorLike, epsilon: floa
     Raises
     ------
     ValueError
-        If there are fewer than two elements per channel, or ``scale`` or ``bias`` is not one number per channel.
+        If there are fewer than two elements per channel, ``scale`` or ``bias`` is not one number per channel, or
+        ``epsilon`` is negative or not finite.
 
     Examples
     --------
@@ -172,18 +173,18 @@ def batch_norm_with_statistics(x: Any, scale: Any, bias: Any, epsilon: float) ->
         x, scale, bias = (astype(part, np.float32) for part in (x, scale, bias))
         result, statistics = batch_norm_with_statistics(x, scale, bias, epsilon)
         return astype(result, np.float16), statistics
-    result, statistics = apply_with_aux(_batch_norm.primitive, (x, scale, bias, float(epsilon)))
+    result, statistics = apply_with_aux(_batch_norm.primitive, (x, scale, bias, _check_epsilon("batch_norm", epsilon)))
     return result, (statistics.mean, statistics.variance)
 
 
 @operation(_layer_norm)
-def layer_norm(x: TensorLike, epsilon: float = 1e-5) -> TensorLike:
+def layer_norm(x: TensorLike, *, epsilon: float = 1e-5) -> TensorLike:
     """Normalise to mean 0 and variance 1 along the last axis (Ba, Kiros and Hinton, arXiv:1607.06450).
 
     Raises
     ------
     ValueError
-        If ``x`` is a scalar, or has no elements along the last axis.
+        If ``x`` is a scalar, or has no elements along the last axis, or ``epsilon`` is negative or not finite.
 
     Examples
     --------
@@ -196,5 +197,11 @@ def layer_norm(x: TensorLike, epsilon: float = 1e-5) -> TensorLike:
     if not x.ndim or not x.shape[-1]:
         raise ValueError(f"layer_norm: there must be elements along the last axis; the shape is {x.shape}")
     if x.dtype == np.float16:
-        return astype(layer_norm(astype(x, np.float32), epsilon), np.float16)
-    return _layer_norm(x, float(epsilon))
+        return astype(layer_norm(astype(x, np.float32), epsilon=epsilon), np.float16)
+    return _layer_norm(x, _check_epsilon("layer_norm", epsilon))
+
+
+def _check_epsilon(name: str, epsilon: Any) -> float:
+    if np.ndim(epsilon) or not 0 <= epsilon < np.inf:
+        raise ValueError(f"{name}: epsilon must be one number, at least 0 and finite; got {epsilon!r}")
+    return float(epsilon)

@@ -1,6 +1,6 @@
 """The derivative table: operations that move, repeat or sum elements.
 
-Each is linear, so its VJP is its adjoint, which is another operation of the same page: ``broadcast_to`` and ``sum_to``
+Each is linear, so its VJP is its adjoint, which is another operation of this module: ``broadcast_to`` and ``sum_to``
 are adjoint to each other, a permutation to the inverse permutation, joining to taking apart.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_cifar.engine.axes import invert_permutation, normalize_axes, normalize_axis_index, reversed_axes
 from tinygrad_cifar.engine.blocked.row_sums import sum_last, sum_leading
 from tinygrad_cifar.engine.documentation import Doc, documented
-from tinygrad_cifar.engine.graph import shape_of, value_or_array
+from tinygrad_cifar.engine.graph import Value, shape_of, value_or_array
 from tinygrad_cifar.engine.operations import TensorLike, operation
 from tinygrad_cifar.engine.primitives import primitive
 
@@ -201,7 +201,7 @@ def ravel(x: TensorLike) -> TensorLike:
 
 @operation(_reshape, doc=Doc("", "reshape(x, (1,)) if x.ndim == 0 else x"))
 def atleast_1d(x: TensorLike) -> TensorLike:
-    """Give a scalar one axis.
+    """Convert to at least one dimension.
 
     Examples
     --------
@@ -441,8 +441,8 @@ def pad(
 ) -> TensorLike:
     """Pad; ``pad_width`` is ``(before, after)`` for each axis, as in :func:`numpy.pad`.
 
-    With ``mode="constant"``, the new elements are ``constant_values``. With ``"edge"``, ``"reflect"``, ``"symmetric"``
-    or ``"wrap"``, they are elements of ``x``, which receive their gradients as well.
+    With ``mode="constant"``, the new elements are ``constant_values``, one number. With ``"edge"``, ``"reflect"``,
+    ``"symmetric"`` or ``"wrap"``, they are elements of ``x``, which receive their gradients as well.
 
     Examples
     --------
@@ -459,10 +459,18 @@ def pad(
     pairs = np.broadcast_to(widths.astype(int), (len(shape_of(x)), 2)).tolist()
     if any(width < 0 for pair in pairs for width in pair):
         raise ValueError(f"pad: widths must not be negative; got {pad_width} (slice the tensor to make it smaller)")
+    number: Any = constant_values
+    if isinstance(number, Value) or np.ndim(number):
+        raise TypeError(
+            f"pad: constant_values must be one number; got {number!r} (pad one side at a time for several "
+            "numbers; to pad with tensors, use concatenate)"
+        )
     if mode == "constant":
-        return _pad(x, tuple((before, after) for before, after in pairs), constant_values)
+        return _pad(x, tuple((before, after) for before, after in pairs), number)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise ValueError(f"pad: mode must be 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'; got {mode!r}")
+    if number != 0:
+        raise ValueError(f"pad: constant_values requires mode='constant'; got mode={mode!r}")
     x = value_or_array(x)
     for axis, pair in enumerate(pairs):
         x = x[(*[slice(None)] * axis, np.pad(np.arange(x.shape[axis]), pair, mode))]  # type: ignore[call-overload]

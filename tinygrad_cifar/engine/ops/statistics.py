@@ -204,7 +204,7 @@ def ptp(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> TensorLike:
     doc=Doc("", "s[i] + (q * (n - 1) - i) * (s[i + 1] - s[i]) with s = sort(x, axis) and i = floor(q * (n - 1))"),
 )
 def quantile(x: TensorLike, q: Any, axis: Axis = None, *, keepdims: bool = False) -> TensorLike:
-    """Compute quantiles along ``axis`` (None: all axes): the value below which the share ``q`` of the elements lies.
+    """Compute quantiles along ``axis`` (None: all axes): the value below which the fraction ``q`` of the elements lies.
 
     Between two elements it is interpolated linearly; the two share the cotangent. If ``q`` is an array, its axes are
     the first ones of the result. If an element is NaN, so is the quantile.
@@ -224,13 +224,19 @@ def quantile(x: TensorLike, q: Any, axis: Axis = None, *, keepdims: bool = False
     >>> t.grad
     Tensor([0.75, 0.  , 0.  , 0.25])
     """
+    return _quantile("quantile", x, q, 1, axis, keepdims=keepdims)
+
+
+def _quantile(name: str, x: TensorLike, q: Any, most: int, axis: Axis, *, keepdims: bool) -> TensorLike:
+    """Compute the quantiles for ``q / most``; error messages begin with ``name``."""
     if isinstance(q, Value) and q._node is not None:
-        raise TypeError("quantile: no gradient flows to q; detach() it")
+        raise TypeError(f"{name}: no gradient flows to q; detach() it")
     q = np.asarray(unwrap_value(q), dtype=float)
-    if not np.all((q >= 0) & (q <= 1)):
-        raise ValueError(f"quantile: q must be from 0 to 1; got {q}")
-    axes, shape = normalize_axes("quantile", x, axis), shape_of(x)
-    count = _count("quantile", x, axes)
+    if not np.all((q >= 0) & (q <= most)):
+        raise ValueError(f"{name}: q must be from 0 to {most}; got {q}")
+    q = q / most
+    axes, shape = normalize_axes(name, x, axis), shape_of(x)
+    count = _count(name, x, axes)
     others = tuple(i for i in range(len(shape)) if i not in axes)
     flat = reshape(transpose(_as_floats(x), (*others, *axes)), (*[shape[i] for i in others], count))
     ordered = sort(flat)
@@ -261,7 +267,7 @@ def percentile(x: TensorLike, q: Any, axis: Axis = None, *, keepdims: bool = Fal
     >>> tg.percentile(tg.Tensor([3.0, 1.0, 2.0, 7.0]), 50)
     Tensor(2.5)
     """
-    return quantile(x, np.true_divide(unwrap_value(q), 100), axis, keepdims=keepdims)
+    return _quantile("percentile", x, q, 100, axis, keepdims=keepdims)
 
 
 @operation(quantile, doc=Doc("", "quantile(x, 0.5, axis)"))
@@ -276,7 +282,7 @@ def median(x: TensorLike, axis: Axis = None, *, keepdims: bool = False) -> Tenso
     >>> t.grad
     Tensor([0.5, 0. , 0.5, 0. ])
     """
-    return quantile(x, 0.5, axis, keepdims=keepdims)
+    return _quantile("median", x, 0.5, 1, axis, keepdims=keepdims)
 
 
 # -- covariance --------------------------------------------------------------------------------------------------------
