@@ -564,3 +564,19 @@ def test_generalised_cross_entropy_at_1_is_the_mean_probability_of_another_class
     scores, labels = problem
     right = np.asarray(F.softmax(scores, 1))[np.arange(len(labels)), labels]
     assert float(F.generalised_cross_entropy(scores, labels, 1)) == pytest.approx(1 - right.mean(), abs=1e-12)
+
+
+FLOAT32 = np.ones((2, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.mse(x, np.zeros((2, 2))),
+        lambda x: F.hinge(x, [0, 1], np.float64(0.5)),
+        lambda x: F.l2_penalty([x], np.float64(0.5)),
+    ],
+    ids=["mse", "hinge", "l2_penalty"],
+)
+def test_float64_arguments_do_not_promote_a_float32_loss(call):
+    assert call(Tensor(FLOAT32, requires_grad=True)).dtype == np.float32

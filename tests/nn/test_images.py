@@ -191,6 +191,9 @@ def test_batch_norm_has_one_type_in_training_and_evaluation(given, own):
             lambda: nn.Conv2d(3, 0, 3),
             "Conv2d: filters must be an integer of at least 1; got 0",
         ),
+        (lambda: nn.MaxPool2d(2, padding=2), "MaxPool2d: padding must be at most half the window; got 2 for 2"),
+        (lambda: nn.ReLU().summary((-1, 3)), "summary: a size of input_shape must be an integer of at least 0; got -1"),
+        (lambda: nn.ReLU().summary((5.0, 3)), "summary: a size of input_shape must be an integer of at least 0; got 5"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: groups=2 must divide the 3 channels and the 4 filters"),
         (lambda: nn.Conv2d(3, 4, 3, stride=0), "Conv2d: stride must be a positive integer; got 0"),
         (lambda: nn.Conv2d(3, 4, 3, dilation=(1, -1)), "Conv2d: dilation must be"),
@@ -306,3 +309,17 @@ def test_half_precision_does_not_overflow_inside():
     assert out.item() == 51_200.0
     assert tg.avg_pool2d(np.full((1, 4, 4, 1), 60_000.0, np.float16), 4).item() == 60_000.0
     assert tg.batch_norm(x[0], np.ones(64, np.float16), np.ones(64, np.float16)).dtype == np.float16
+
+
+def test_the_options_of_a_convolution_can_be_assigned():
+    layer = nn.Conv2d(3, 2, 3, rng=0)
+    layer.stride, layer.padding = 2, "same"
+    assert layer(images()).shape == tg.conv2d(images(), layer.W.data, stride=2, padding="same").shape
+
+
+@pytest.mark.parametrize("epsilon", [-1.0, np.nan, np.inf, (3,)], ids=str)
+def test_a_wrong_epsilon_is_refused(epsilon):
+    x = images()
+    for call in (tg.layer_norm, lambda x, **options: tg.batch_norm(x, np.ones(3), np.zeros(3), **options)):
+        with pytest.raises(ValueError, match="epsilon must be one number, at least 0 and finite"):
+            call(x, epsilon=epsilon)

@@ -786,3 +786,35 @@ def test_a_parameter_is_replaced_by_another_parameter():
     layer, new = nn.Linear(2, 2, rng=0), Tensor(np.ones((2, 2)), requires_grad=True)
     layer.W = new
     assert layer.parameters()[0] is new
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+def test_a_copy_has_the_same_weights(duplicate):
+    model = nn.Sequential(nn.Embedding(4, 2, rng=0), nn.Linear(2, 3, rng=0))
+    tensors = duplicate(model).layers[0].W, duplicate(model).layers[1].W
+    assert [is_weight(t) for t in tensors] == [False, True]
+
+
+def test_values_that_the_data_type_cannot_represent_are_refused():
+    layer = nn.Linear(2, 1, rng=0, dtype=np.float32)
+    before = layer.state_dict()
+    with pytest.raises(ValueError, match="W is float32, which cannot represent 1e\\+300"):
+        layer.load_state_dict({"W": np.array([[1.0], [1e300]]), "b": np.zeros(1)})
+    assert all(np.array_equal(before[name], array) for name, array in layer.state_dict().items())
+
+
+def test_a_module_inside_may_remain_in_evaluation_mode():
+    class Frozen(nn.BatchNorm):
+        def train(self, mode=True):  # noqa: ARG002
+            return super().train(False)
+
+    model = nn.Sequential(nn.Residual(Frozen(3)), nn.Dropout(0.5))
+    model.train()
+    assert [m.training for m in model.modules() if isinstance(m, (Frozen, nn.Dropout))] == [False, True]
+
+
+def test_the_mode_of_modules_that_contain_each_other_is_set():
+    one, other = nn.Module(), nn.Module()
+    one.other, other.one = other, one
+    one.eval()
+    assert (one.training, other.training) == (False, False)

@@ -526,3 +526,17 @@ def test_a_class_of_schedules_raises():
 def test_a_learning_rate_below_zero_is_named_eta():
     with pytest.raises(ValueError, match="SGD: eta must be finite and at least 0; got -1"):
         SGD([W], 0.1).eta = -1
+
+
+def test_assigning_the_decay_keeps_which_parameters_of_a_group_decay():
+    W, b = Tensor(np.ones((2, 2)), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    own = SGD([{"parameters": [W, b], "weight_decay": 0.1}], 0.1)
+    own.weight_decay = 0.2
+    assert own.groups[0].decays == [0.2, 0.2]
+
+
+@pytest.mark.parametrize("name", ["lr", "learning_rate"])
+def test_the_rate_cannot_be_assigned_by_another_name(name):
+    optimiser = SGD(parameters(0), 0.1)
+    with pytest.raises(AttributeError, match=f"SGD has no attribute {name}; did you mean eta?"):
+        setattr(optimiser, name, 0.5)

@@ -1,4 +1,4 @@
-"""Modules that connect others: one after another, or beside the identity; and the change of shape between them."""
+"""Modules that contain others: Sequential and Residual; and Flatten, for the change of shape between them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_cifar.engine import ops
-from tinygrad_cifar.engine.ops.window_arguments import Padding, Size, as_padding, as_pair
+from tinygrad_cifar.engine.ops.window_arguments import Padding, Size, as_padding, as_pair, refuse_much_padding
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import initialisers
 from tinygrad_cifar.nn.module import Module
@@ -93,19 +93,21 @@ class Conv2d(Module):
         matrix = initialisers.draw_weights("Conv2d", init, rng, height * width * channels // groups, filters)
         self.W = Tensor(matrix.reshape(shape), requires_grad=True, dtype=dtype)
         self.b = Tensor(np.zeros(filters), requires_grad=True, dtype=dtype) if bias else None
-        self.options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def forward(self, x: Any) -> Tensor:
         """Return the convolution, of shape (n, height, width, filters)."""
-        result: Tensor = ops.conv2d(x, self.W, **self.options)
+        result: Tensor = ops.conv2d(
+            x, self.W, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups
+        )
         return result if self.b is None else result + self.b
 
     def _arguments(self) -> str:
         height, width, channels, filters = self.W.shape
         size = str(height) if height == width else f"({height}, {width})"
         defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        others = [f"{name}={value!r}" for name, value in self.options.items() if value != defaults[name]]
-        return ", ".join(map(str, [channels * self.options["groups"], filters, size, *others]))
+        others = [f"{name}={vars(self)[name]!r}" for name, value in defaults.items() if vars(self)[name] != value]
+        return ", ".join(map(str, [channels * self.groups, filters, size, *others]))
 
 
 class MaxPool2d(Module):
@@ -167,10 +169,10 @@ class AvgPool2d(Module):
 
 def _check_window(name: str, window: Size, stride: Size | None, padding: Padding) -> None:
     """Raise a ValueError for arguments that are wrong for every image."""
-    as_pair(name, "window", window)
+    pair = as_pair(name, "window", window)
     if stride is not None:
         as_pair(name, "stride", stride)
-    as_padding(name, padding)
+    refuse_much_padding(name, as_padding(name, padding) or ((0, 0), (0, 0)), pair)
 
 
 def _window_arguments(window: Size, stride: Size | None, padding: Padding) -> str:

@@ -22,6 +22,7 @@ from tinygrad_cifar.engine.ops.elementwise import _as_floats
 from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.system.arguments import explain_names
 from tinygrad_cifar.system.generators import RandomState, make_generator
+from tinygrad_cifar.system.numbers import as_python
 
 V = TypeVar("V", Tensor, Array)
 
@@ -386,6 +387,7 @@ def hinge(scores: TensorLike, labels: Any, margin: float = 1.0) -> TensorLike:
     """
     if not margin >= 0:
         raise ValueError(f"hinge: margin must be at least 0; got {margin}")
+    margin = as_python(margin)
     batch, classes = _check_scores("hinge", scores)
     labels = _check_labels("hinge", labels, classes, batch)
     scores = _as_floats(scores)
@@ -408,7 +410,7 @@ def mse(prediction: TensorLike, target: Any) -> TensorLike:
     prediction : Tensor or array_like
         Predicted values.
     target : Tensor or array_like
-        Target values, with the same shape.
+        Target values, with the same shape; those that are not a tensor get the data type of the prediction.
 
     Returns
     -------
@@ -432,7 +434,10 @@ def mse(prediction: TensorLike, target: Any) -> TensorLike:
             f"mse: prediction and target must have the same shape; got {shape_of(prediction)} and "
             f"{shape_of(target)}: reshape one of them"
         )
-    return ops.mean(ops.square(ops.subtract(_as_floats(prediction), target)))
+    prediction = _as_floats(prediction)
+    if not isinstance(target, Tensor):  # so that float64 targets do not promote a float32 loss
+        target = np.asarray(target).astype(prediction.dtype, copy=False)
+    return ops.mean(ops.square(ops.subtract(prediction, target)))
 
 
 def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
@@ -466,7 +471,7 @@ def l2_penalty(weights: Iterable[Tensor], lam: float) -> Any:
     total: Any = 0.0
     for W in weights:
         total = total + ops.sum(ops.square(ops.astype(W, np.float32) if W.dtype == np.float16 else W))
-    return lam * total
+    return as_python(lam) * total
 
 
 def accuracy(scores: Any, labels: Any) -> float:

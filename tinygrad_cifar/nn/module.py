@@ -24,6 +24,7 @@ from tinygrad_cifar.engine.tensor import Tensor
 from tinygrad_cifar.nn import layer_table, module_files, module_text
 from tinygrad_cifar.nn.weights import declare, is_weight
 from tinygrad_cifar.system.arguments import describe_mismatch, suggest
+from tinygrad_cifar.system.numbers import check_count
 
 Array = np.ndarray[Any, np.dtype[Any]]
 M = TypeVar("M", bound="Module")
@@ -228,6 +229,11 @@ class Module(metaclass=_ModuleType):
                 inside = child._named_tensors((*above, self))
                 yield from ((f"{name}.{inner}", tensor, is_parameter) for inner, tensor, is_parameter in inside)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for _ in self._named_tensors(()):  # which also declares the weights: the tensors of a copy are new ones
+            pass
+
     def _decays(self, name: str) -> bool | None:
         """Return what the class, or one above it, says of an attribute; None if nothing."""
         for owner in (self, *type(self).__mro__):
@@ -385,10 +391,21 @@ class Module(metaclass=_ModuleType):
                 p.grad = None
 
     def train(self: M, mode: bool = True) -> M:  # noqa: PYI019 (Python 3.10 has no Self)
-        """Set training mode, or evaluation mode if ``mode`` is False, here and in all modules inside; return self."""
-        for module in self.modules():
-            module.training = mode
+        """Set training mode, or evaluation mode if ``mode`` is False, here and in all modules inside; return self.
+
+        The method of a module inside is called if its class defines its own, for example to remain in evaluation mode.
+        """
+        self._set_mode(mode, [])
         return self
+
+    def _set_mode(self, mode: bool, seen: list[Module]) -> None:
+        seen.append(self)
+        self.training = mode
+        for _, module in self._nested():
+            if type(module).train is not Module.train:
+                module.train(mode)
+            elif not any(module is other for other in seen):
+                module._set_mode(mode, seen)
 
     def eval(self: M) -> M:  # noqa: PYI019
         """Set evaluation mode, here and in all modules inside; return self."""
@@ -433,8 +450,8 @@ class Module(metaclass=_ModuleType):
         Raises
         ------
         ValueError
-            If names, shapes or data types do not match this module, or two names of one tensor have different values.
-            The module then stays unchanged.
+            If names or shapes do not match this module, an array is not real or has a number that the data type of the
+            tensor cannot represent, or two names of one tensor have different values. The module then stays unchanged.
         """
         own = dict(self.named_tensors())
         kind = type(self).__name__
@@ -449,6 +466,13 @@ class Module(metaclass=_ModuleType):
                 raise ValueError(
                     f"load_state_dict: the state does not match this {kind}: {name} must be real, with shape "
                     f"{own[name].shape}; got {array.dtype} with shape {array.shape}"
+                )
+            with np.errstate(over="ignore"):
+                lost = np.isfinite(array) & ~np.isfinite(array.astype(own[name].dtype))
+            if lost.any():
+                raise ValueError(
+                    f"load_state_dict: the state does not match this {kind}: {name} is {own[name].dtype}, which cannot "
+                    f"represent {array[lost][0]}"
                 )
         names: dict[int, str] = {}
         for name, tensor in own.items():
@@ -546,7 +570,10 @@ class Module(metaclass=_ModuleType):
           total                                        3,114          197,280
         """
         if input_shape is not None:
-            return layer_table.layer_table(self, tuple(np.atleast_1d(input_shape).tolist()), dtype)
+            sizes = input_shape if isinstance(input_shape, Iterable) else (input_shape,)
+            for size in sizes:
+                check_count("summary: a size of input_shape", size, least=0)
+            return layer_table.layer_table(self, tuple(map(int, sizes)), dtype)
         rows = [(name, format_shape(tensor.shape), f"{tensor.size:,}") for name, tensor in self.named_parameters()]
         rows.append(("total", "", f"{sum(p.size for p in self.parameters()):,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

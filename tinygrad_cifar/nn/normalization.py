@@ -160,7 +160,7 @@ class LayerNorm(Module):
                 f"LayerNorm: the input must have {self.bias.shape[0]} features, along its last axis; got the shape "
                 f"{shape_of(x)}"
             )
-        result: Tensor = ops.layer_norm(x, self.epsilon) * self.scale + self.bias
+        result: Tensor = ops.layer_norm(x, epsilon=self.epsilon) * self.scale + self.bias
         return result
 
     def _arguments(self) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C, or another signal, that takes effect after a block of code, which is so carried out as a whole."""
+"""Deferring Ctrl-C, or another signal, until the end of a block of code."""
 
 from __future__ import annotations
 

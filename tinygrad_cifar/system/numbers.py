@@ -1,9 +1,11 @@
-"""Checks of numbers that are given as arguments."""
+"""Checks and conversions of numbers that are given as arguments."""
 
 from __future__ import annotations
 
 from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 
 def check_real(name: str, number: Any) -> None:
@@ -35,3 +37,16 @@ def check_count(name: str, number: Any, least: int = 1) -> None:
         raise (ValueError if isinstance(number, Real) else TypeError)(message)
     if number < least:
         raise ValueError(message)
+
+
+def as_python(number: Any) -> Any:
+    """Return a NumPy number as Python's, which does not promote float32 arithmetic to float64; others unchanged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_cifar.system.numbers import as_python
+    >>> np.float32(1) * np.float64(0.5), np.float32(1) * as_python(np.float64(0.5))
+    (np.float64(0.5), np.float32(0.5))
+    """
+    return number.item() if isinstance(number, (np.generic, np.ndarray)) and np.ndim(number) == 0 else number

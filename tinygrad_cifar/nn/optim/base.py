@@ -18,7 +18,7 @@ from tinygrad_cifar.nn.schedules import Constant, Schedule
 from tinygrad_cifar.nn.weights import is_weight
 from tinygrad_cifar.system.arguments import explain_calls, suggest
 from tinygrad_cifar.system.interrupts import deferred_interrupt
-from tinygrad_cifar.system.numbers import check_count, check_real
+from tinygrad_cifar.system.numbers import as_python, check_count, check_real
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
@@ -37,6 +37,8 @@ class Group:
         Function that maps the step number to the learning rate.
     decays : list of float
         Weight decay of each parameter.
+    decays_all : bool
+        Whether the weight decay applies to all parameters, since the group was given one of its own, or to weights.
     settings : dict of str to value
         The other settings of the optimiser, such as ``momentum``.
     buffers : list of dict of str to ndarray
@@ -48,6 +50,7 @@ class Group:
     parameters: list[Tensor]
     schedule: Schedule
     decays: list[float]
+    decays_all: bool
     settings: dict[str, Any]
     buffers: list[dict[str, Array]]
     updates: list[Array]
@@ -133,9 +136,9 @@ class Optimiser:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._defaults: dict[str, Any] = {
-            "eta": _plain(eta),
-            "weight_decay": _plain(weight_decay),
-            **{name: _plain(value) for name, value in (settings or {}).items()},
+            "eta": as_python(eta),
+            "weight_decay": as_python(weight_decay),
+            **{name: as_python(value) for name, value in (settings or {}).items()},
         }
         self._check(self._defaults)
         given = _given_groups(parameters)
@@ -146,8 +149,13 @@ class Optimiser:
         ]
         self._steps = 0
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in {"lr", "learning_rate"}:
+            raise AttributeError(f"{self.name} has no attribute {name}{suggest(name, ['eta'])}")
+        super().__setattr__(name, value)
+
     def _make_group(self, given: Mapping[str, Any], prefix: str) -> Group:
-        own = {name: _plain(value) for name, value in given.items() if name != "parameters"}
+        own = {name: as_python(value) for name, value in given.items() if name != "parameters"}
         for name in own:
             if name not in self._defaults:
                 raise ValueError(
@@ -166,6 +174,7 @@ class Optimiser:
             parameters,
             _as_schedule(eta),
             [decay if "weight_decay" in own or is_weight(p) else 0.0 for p in parameters],
+            "weight_decay" in own,
             values,
             [{name: np.zeros(p.shape, dtype=p.dtype) for name in self._buffer_names(values)} for p in parameters],
             [np.zeros((), np.int64) for _ in parameters],
@@ -193,7 +202,7 @@ class Optimiser:
 
     def _change(self, name: str, value: Any) -> None:
         """Change a setting of all groups."""
-        new = self._defaults | {name: _plain(value)}
+        new = self._defaults | {name: as_python(value)}
         for group in self.groups:  # each has settings of its own, which must remain possible
             own = {"weight_decay": max(group.decays, default=0.0)}
             changed = new | own | group.settings | {name: new[name]}
@@ -204,7 +213,7 @@ class Optimiser:
         self._defaults, value = new, new[name]
         for group in self.groups:
             if name == "weight_decay":
-                group.decays = [value if is_weight(p) else 0.0 for p in group.parameters]
+                group.decays = [value if group.decays_all or is_weight(p) else 0.0 for p in group.parameters]
             else:
                 group.settings[name] = value
 
@@ -238,7 +247,7 @@ class Optimiser:
     @property
     def eta(self) -> float:
         """Learning rate of the next step; of the first group, if there are several. A new one is that of all groups."""
-        return float(self.schedule(self.steps))
+        return self._rate(self.groups[0])
 
     @eta.setter
     def eta(self, eta: float) -> None:
@@ -407,11 +416,6 @@ def blocks(w: Array, *others: Array) -> Iterator[tuple[Array, ...]]:
     flat = [w.reshape(-1), *[np.ascontiguousarray(other).reshape(-1) for other in others]]
     for start in range(0, w.size, size):
         yield tuple([array[start : start + size] for array in flat])
-
-
-def _plain(value: Any) -> Any:
-    """Return a number as Python's, since a NumPy float64 scalar would promote float32 arithmetic to float64."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def _given_groups(parameters: Any) -> list[dict[str, Any]]:
