@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -177,3 +180,31 @@ def test_the_check_of_the_memory_leaves_the_model_as_it_was():
 def test_a_system_that_does_not_report_its_memory_is_trusted(monkeypatch):
     monkeypatch.setattr(memory_check, "available_bytes", lambda: None)
     memory_check.require_memory(small_net(), images(4), np.zeros(4, int), 10**9)
+
+
+def test_after_training_all_parameters_can_be_trained_again():
+    model = small_net()
+    names = [name for name, _ in model.named_parameters()]
+    training.fit(model, Adam(model.parameters()), (images(4), np.arange(4)), epochs=3, batch_size=2)
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == names
+
+
+def test_training_that_fails_keeps_no_memory():
+    def stop(progress):
+        if progress.step == 1:
+            raise KeyboardInterrupt
+
+    model, X = ConvNet([16, 16], depth=1, rng=0), images(200).astype(np.float32)
+    tracemalloc.start()
+    try:
+        with suppress(KeyboardInterrupt):
+            training.fit(
+                model, Adam(model.parameters()), (X, np.zeros(200, int)), epochs=1, batch_size=200, callback=stop
+            )
+        model.zero_grad()
+        gc.collect()
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most > 50_000_000
+    assert kept < 5_000_000

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 
 import numpy as np
@@ -241,9 +241,9 @@ def run_script(script, patience):
 
 
 def best_and_last(script, patience):
-    best = None
+    best = 0
     for epoch in range(1, len(script)):
-        if best is None or script[epoch] > script[best]:
+        if script[epoch] > script[best]:
             best = epoch
         if epoch - best >= patience:
             return best, epoch, True
@@ -859,9 +859,9 @@ def test_divergence_emits_no_warning(eta):
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "measure_every", "patience"])
-@pytest.mark.parametrize("number", [0, -1])
-def test_counts_below_one_are_refused(name, number):
-    with pytest.raises(ValueError, match=f"fit: {name} must be at least 1; got {number}"):
+@pytest.mark.parametrize("number", [0, -1, 1.5])
+def test_counts_that_are_not_positive_integers_are_refused(name, number):
+    with pytest.raises(ValueError, match=f"fit: {name} must be an integer of at least 1; got {number}"):
         train(**{name: number})
 
 
@@ -931,3 +931,59 @@ def test_a_user_defined_module_can_be_trained():
 
     _, history = train(Own(), epochs=20)
     assert history.rows[-1].train_loss < history.rows[0].train_loss
+
+
+# -- the arrays and the model of the caller ----------------------------------------------------------------------------
+
+
+class ReadsItsInput(Classifier):
+    def __init__(self) -> None:
+        self.inner = SoftmaxRegression(FEATURES, CLASSES, rng=0)
+
+    def forward(self, X):
+        assert np.isfinite(np.asarray(X)).all()
+        assert np.isfinite(X.data).all()
+        return self.inner(X)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_arrays_of_the_caller_remain_writeable(shuffle):
+    X, labels = (np.array(part) for part in some_images())
+    train(ReadsItsInput(), data=(X, labels), validation=(X, labels), shuffle=shuffle)
+    evaluate(ReadsItsInput(), (X, labels))
+    assert X.flags.writeable
+    assert labels.flags.writeable
+
+
+def halve(X, rng):  # noqa: ARG001
+    X /= 2
+    return X
+
+
+def test_augmentation_in_place_leaves_the_data_unchanged():
+    X, labels = (np.array(part) for part in some_images())
+    model, _ = train(data=(X, labels), augment=halve, shuffle=False, rng=0)
+    same, _ = train(data=(X / 2, labels), shuffle=False)
+    assert bits(model.state_dict()) == bits(same.state_dict())
+
+
+def test_augmentation_that_returns_nothing_is_named():
+    with pytest.raises(TypeError, match="augment must return the images to train on; got None"):
+        train(augment=lambda X, rng: None, rng=0)  # noqa: ARG005
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_fit_tells_the_model_that_training_has_ended(fails):
+    ended = []
+
+    class Told(SoftmaxRegression):
+        def end_training(self) -> None:
+            ended.append(True)
+
+    def stop(progress):
+        if fails and progress.step == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
+        train(Told(FEATURES, CLASSES, rng=0), callback=stop)
+    assert ended == [True]

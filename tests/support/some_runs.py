@@ -75,7 +75,7 @@ KINDS = {
         cycle_growth=2,
         cycle_decay=0.5,
     ),
-    "patient": replace(SMALL, patience=1, epochs=4, optimiser="nesterov", momentum=0.9, schedule="cosine", warm_up=2),
+    "patient": replace(SMALL, patience=2, epochs=4, optimiser="nesterov", momentum=0.9, schedule="cosine", warm_up=2),
 }
 each_kind = pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
 

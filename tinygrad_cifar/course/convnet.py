@@ -127,8 +127,9 @@ class ConvNet(Classifier):
     def initialise_from(self, X: npt.ArrayLike) -> None:
         """Compute the filters of the first layer from preprocessed training images, of which 5,000 are used.
 
-        The filters are the eigenvectors of the covariance of patches of 2 x 2 pixels, each divided by the root of its
-        eigenvalue, and their negatives: their results are not correlated, and have variance 1.
+        The filters are the eigenvectors of the matrix of second moments of patches of 2 x 2 pixels, each divided by
+        ``sqrt(eigenvalue + 5e-4)``, and their negatives. Results for standardised images are not correlated, and their
+        variances are near 1.
         """
         images = _as_images(np.asarray(unwrap_value(X))[:_WHITENING_IMAGES])
         windows = np.lib.stride_tricks.sliding_window_view(images, (_WINDOW, _WINDOW), axis=(1, 2))
@@ -141,6 +142,10 @@ class ConvNet(Classifier):
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Train the biases of the whitening layer during the first three eighths of a run only."""
         self.whitening_bias.requires_grad = epoch < _SHARE_WITH_WHITENING_BIAS * epochs
+
+    def end_training(self) -> None:
+        """Make the biases of the whitening layer parameters again."""
+        self.whitening_bias.requires_grad = True
 
     def forward(self, X: Images) -> Tensor:
         """Return the scores.

@@ -107,7 +107,7 @@ class History:
         One per evaluation.
     best_epoch : int
         With patience, the number of epochs after which the validation accuracy was highest, or the validation loss of
-        a model without accuracy was lowest; the first in a tie.
+        a model without accuracy was lowest; the first in a tie, and 0 for the model before the training.
     stopped_early : bool
         Whether training stopped because of patience.
     seconds : float

@@ -99,7 +99,7 @@ def read_divergence(checkpoint: Path | str) -> str | None:
 
 
 def _require_run(checkpoint: Path | str, metadata: Any) -> None:
-    """Raise an error for a file of another kind, such as a model; it is not to be deleted."""
+    """Raise an error for a file of another kind, such as a model; the message must not advise deleting it."""
     if not isinstance(metadata, Mapping) or "identity" not in metadata:
         raise ResumeError(f"{checkpoint} is not the checkpoint of a run", "choose another file")
 

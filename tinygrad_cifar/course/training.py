@@ -32,7 +32,7 @@ from tinygrad_cifar.nn import Module
 from tinygrad_cifar.nn.optim import Optimiser
 from tinygrad_cifar.system.arguments import explain_calls
 from tinygrad_cifar.system.generators import RandomState, make_generator
-from tinygrad_cifar.system.numbers import check_real
+from tinygrad_cifar.system.numbers import check_count, check_real
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -71,6 +71,8 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     ----------
     model : Module
         Trained in place: a classifier, another module with a method ``loss(X, targets)``, or with ``loss`` any module.
+        If it has the methods ``start_epoch(epoch, epochs)`` and ``end_training()``, they are called before each epoch,
+        counted from 0, and at the end, also if an error is raised.
     optimiser : Optimiser
         Optimiser of the model's parameters. The cost contains its L2 term, ``lam = weight_decay / 2`` times the sum of
         the squared weights, unless the decay is decoupled. If it averages parameters
@@ -182,13 +184,10 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
     >>> history.rows[-1].train_loss < 0.1 * history.rows[0].train_loss
     True
     """
-    _check_at_least_one(
-        epochs=epochs,
-        batch_size=batch_size,
-        steps_per_epoch=steps_per_epoch,
-        measure_every=measure_every,
-        patience=patience,
-    )
+    counts = {"epochs": epochs, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
+    for name, count in {**counts, "measure_every": measure_every, "patience": patience}.items():
+        if count is not None:
+            check_count(f"fit: {name}", count)
     loss_of_batch = _check_model(model, optimiser, loss)
     if patience is not None and validation is None:
         raise ValueError("fit: patience needs validation images; give validation")
@@ -237,13 +236,15 @@ def fit(  # noqa: PLR0913 (keyword-only arguments)
             "layer_statistics": layer_statistics,
         }
         loop.identity, loop.rates = identify_run(own, model, optimiser, loop.steps, settings, rng)
-    with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
-        loop.run(checkpoint, report)
+    try:
+        with _showing(type(model).__name__, callback) if progress else nullcontext(callback) as report:
+            loop.run(checkpoint, report)
+    finally:
+        empty_cache()
     if patience is None:
         optimiser.adopt_average()
     else:
         model.load_state_dict(loop.best)
-    empty_cache()
     return loop.history
 
 
@@ -282,14 +283,6 @@ def _showing(
                 callback(progress)
 
         yield report
-
-
-def _check_at_least_one(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and (not isinstance(number, (int, np.integer)) or isinstance(number, bool)):
-            raise TypeError(f"fit: {name} must be an integer; got {number!r:.40}")
-        if number is not None and number < 1:
-            raise ValueError(f"fit: {name} must be at least 1; got {number}")
 
 
 def _check_functions(augment: Any, callback: Any, rng: np.random.Generator | None) -> None:

@@ -128,15 +128,24 @@ class TrainingLoop:
         self.callback = callback
         with np.errstate(over="ignore", invalid="ignore"):  # reported with the step as TrainingDiverged
             self.start(checkpoint)
-            while self.epochs_done < self.epochs and not self.history.stopped_early:
-                try:
-                    self.run_epoch()
-                except TrainingDiverged as error:
-                    if checkpoint is not None:
-                        note_divergence(checkpoint, str(error))
-                    raise
+            try:
+                self.run_epochs(checkpoint)
+            finally:
+                end_training = getattr(self.model, "end_training", None)
+                if callable(end_training):
+                    end_training()
+
+    def run_epochs(self, checkpoint: Path | None) -> None:
+        """Run the remaining epochs, until training stops early; write a checkpoint after each."""
+        while self.epochs_done < self.epochs and not self.history.stopped_early:
+            try:
+                self.run_epoch()
+            except TrainingDiverged as error:
                 if checkpoint is not None:
-                    self.save(checkpoint)
+                    note_divergence(checkpoint, str(error))
+                raise
+            if checkpoint is not None:
+                self.save(checkpoint)
 
     def start(self, checkpoint: Path | None) -> None:
         """Resume from the checkpoint if it exists; otherwise measure the untrained model and write the first one."""
@@ -144,6 +153,8 @@ class TrainingLoop:
             self.resume(checkpoint)
             return
         self.measure_once()
+        if self.patience is not None:
+            self.keep_if_best()
         if checkpoint is not None:
             self.save(checkpoint)
 
@@ -155,10 +166,20 @@ class TrainingLoop:
             if callable(start_epoch):
                 start_epoch(self.epochs_done, *arguments)
         for X, labels in self.source.epoch(self.rng):
-            self.update(X if self.augment is None or self.rng is None else self.augment(X, self.rng), labels)
+            self.update(self.augmented(X), labels)
             if self.measure_every and self.optimiser.steps % self.measure_every == 0:
                 self.measure_once()
         self.finish_epoch(measure=self.measure_every is None)
+
+    def augmented(self, X: Any) -> Any:
+        """Return a batch to train on. ``augment`` may change its argument, and then receives a copy of the data."""
+        if self.augment is None or self.rng is None:
+            return X
+        is_read_only = isinstance(X, np.ndarray) and not X.flags.writeable
+        found: Any = self.augment(X.copy() if is_read_only else X, self.rng)
+        if found is None:
+            raise TypeError("fit: augment must return the images to train on; got None")
+        return found
 
     def update(self, X: Any, labels: Any) -> None:
         """Make one update."""
@@ -265,8 +286,12 @@ class TrainingLoop:
         now = time.perf_counter()
         self.history.seconds += now - self.started
         self.started = now
-        if self.patience is None:
-            return
+        if self.patience is not None:
+            self.keep_if_best()
+            self.history.stopped_early = self.epochs_done - self.history.best_epoch >= self.patience
+
+    def keep_if_best(self) -> None:
+        """Save the parameters if they are better than those saved before, according to the last measurement."""
         last = self.history.rows[-1]
         score = -last.validation_loss if math.isnan(last.validation_accuracy) else last.validation_accuracy
         if score > self.best_score:
@@ -274,7 +299,6 @@ class TrainingLoop:
             with self.optimiser.averaged():
                 self.best = self.model.state_dict()
             self.history.best_epoch = self.epochs_done
-        self.history.stopped_early = self.epochs_done - self.history.best_epoch >= self.patience
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return the arrays and the JSON-serialisable metadata of a checkpoint."""
@@ -332,7 +356,7 @@ class TrainingLoop:
         """Raise an error for a state that this run cannot have."""
         if not 0 <= self.epochs_done * self.steps_per_epoch <= self.steps:
             raise ValueError(f"its epochs_done is {self.epochs_done} of {self.epochs}")
-        if bool(self.best) != (self.patience is not None and self.epochs_done > 0):
+        if bool(self.best) != (self.patience is not None):
             raise ValueError("its best parameters are missing or unexpected")
 
     def restore(self, arrays: Mapping[str, Array], generators: Sequence[Any]) -> None:
