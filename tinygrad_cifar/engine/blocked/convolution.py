@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.blocked import depthwise, memory, threads, winograd
+from tinygrad_cifar.engine.blocked.partial_sums import partial_sums
 from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, PaddedSums, Pair, element_of_windows, windows
 
 _PATCH_BYTES = 2_097_152  # of the patches of a block, measured: a fifth less time than with 8 MB
-_PARTIAL_SUMS = 16  # of the gradient of the filters: at most so many threads compute it
 _ADDED_ROWS = 64  # of the partial sums: a block of them stays in the cache
 
 
@@ -48,9 +48,7 @@ class _Patches:
 
 def _blocks(n: int, patch_count: int, patch_size: int, itemsize: int, work: int) -> tuple[list[slice], int]:
     """Return the blocks of images, and the number of images of the largest."""
-    most = max(1, min(n, round(_PATCH_BYTES / max(1, patch_count * patch_size * itemsize))))
-    blocks = threads.split_equally(n, most, work)
-    return blocks, max([block.stop - block.start for block in blocks])
+    return threads.split_images(n, round(_PATCH_BYTES / max(1, patch_count * patch_size * itemsize)), work)
 
 
 def _as_matrices(filters: Any, groups: int) -> Any:
@@ -170,25 +168,15 @@ def filter_gradient(x: Any, y: Any, window: Pair, geometry: Geometry) -> Any:
     if not x.size or not y.size:
         return np.zeros((*window, channels, count), dtype)
     blocks, size = _blocks(n, y.shape[1] * y.shape[2], rows * groups, dtype.itemsize, y.size * rows)
-    runs = threads.split_evenly(blocks, _PARTIAL_SUMS)
-    sums = np.empty((len(runs), groups, rows, per_group), dtype)
     y = np.ascontiguousarray(y, dtype)
 
-    def make_worker() -> Any:
+    def make_writer() -> Any:
         patches = _Patches(size, image, window, geometry, dtype)
-        term = np.empty_like(sums[0])
+        return lambda block, out: np.matmul(
+            patches.gather(x[block]).swapaxes(1, 2), _by_group(y[block], groups), out=out
+        )
 
-        def process(place: int) -> None:
-            own = sums[place]
-            for i, block in enumerate(runs[place]):
-                transposed = patches.gather(x[block]).swapaxes(1, 2)
-                np.matmul(transposed, _by_group(y[block], groups), out=term if i else own)
-                if i:
-                    own += term
-
-        return process
-
-    threads.run(range(len(runs)), make_worker, y.size * rows)
+    sums = partial_sums(blocks, make_writer, (groups, rows, per_group), dtype, y.size * rows)
     return _add_parts(sums).reshape(*window, channels, count)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.blocked import memory, threads
+from tinygrad_cifar.engine.blocked.partial_sums import partial_sums
 from tinygrad_cifar.engine.blocked.row_sums import sum_leading
 from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, PaddedSums, Pair, element_of_windows
 
 _BLOCK_BYTES = 1_048_576  # of the images of a block, measured: a tenth less time than with 128 kB or 2 MB
 _PASSES = 2  # over the elements, for each position of the filter
-_PARTIAL_SUMS = 16  # of the gradient of the filters: at most so many threads compute it
 
 
 def applies(channels: int, count: int, geometry: Geometry) -> bool:
@@ -89,28 +89,21 @@ def filter_gradient(x: Any, y: Any, window: Pair, geometry: Geometry) -> Any:
         return np.zeros((*window, 1, channels), x.dtype)
     work = _PASSES * y.size * window[0] * window[1]
     blocks, size = _blocks(x, work)
-    runs = threads.split_evenly(blocks, _PARTIAL_SUMS)
-    sums = np.zeros((len(runs), *window, 1, channels), x.dtype)
 
-    def make_worker() -> Any:
+    def make_writer() -> Any:
         padded, products = PaddedBlock(size, image, geometry, x.dtype), np.empty((size, *y.shape[1:]), x.dtype)
 
-        def process(place: int) -> None:
-            for block in runs[place]:
-                found, own = padded.load(x[block]), y[block]
-                for a, b in np.ndindex(window):
-                    element = found[element_of_windows(a, b, (output[0], output[1]), geometry)]
-                    product = np.multiply(element, own, out=products[: len(own)])
-                    sums[place, a, b, 0] += sum_leading(product, 3)
+        def write(block: slice, out: Any) -> None:
+            found, own = padded.load(x[block]), y[block]
+            for a, b in np.ndindex(window):
+                element = found[element_of_windows(a, b, (output[0], output[1]), geometry)]
+                out[a, b, 0] = sum_leading(np.multiply(element, own, out=products[: len(own)]), 3)
 
-        return process
+        return write
 
-    threads.run(range(len(runs)), make_worker, work)
-    return np.add.reduce(sums)
+    return np.add.reduce(partial_sums(blocks, make_writer, (*window, 1, channels), x.dtype, work))
 
 
 def _blocks(images: Any, work: int) -> tuple[list[slice], int]:
     """Return the blocks of images, and the number of images of the largest."""
-    most = max(1, min(len(images), _BLOCK_BYTES // max(1, int(images[0].nbytes))))
-    blocks = threads.split_equally(len(images), most, work)
-    return blocks, max([block.stop - block.start for block in blocks])
+    return threads.split_images(len(images), _BLOCK_BYTES // max(1, int(images[0].nbytes)), work)

@@ -128,6 +128,12 @@ def split(length: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
+def split_images(count: int, most: int, work: int) -> tuple[list[slice], int]:
+    """Return blocks of at most ``most`` images (:func:`split_equally`), and the number of images of the largest."""
+    blocks = split_equally(count, max(1, min(count, most)), work)
+    return blocks, max([block.stop - block.start for block in blocks])
+
+
 def split_equally(length: int, most: int, work: int) -> list[slice]:
     """Return slices of nearly the same length, at most ``most``, that cover ``length`` positions.
 

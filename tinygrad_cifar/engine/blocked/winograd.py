@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_cifar.engine.blocked import memory, threads
+from tinygrad_cifar.engine.blocked.partial_sums import partial_sums
 from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, Pair
 
 # The transforms are worth it for many channels and filters only. Measured with the kernel for AVX-512, as multiples of
@@ -39,7 +40,6 @@ _SMALLEST_RESULT = 5  # rows and columns; of 3 x 3 results, 7 of 16 would be dis
 _FEWEST_TILES = 256  # of all images: transforming the filters takes as long as some tens of tiles
 
 _BLOCK_BYTES = 4_194_304  # of the transformed tiles and results of a block
-_PARTIAL_SUMS = 16  # of the gradient of the filters: at most so many threads compute it
 
 
 def applies(
@@ -95,25 +95,15 @@ def filter_gradient(x: Any, y: Any, geometry: Geometry) -> Any:
     output = (y.shape[1], y.shape[2])
     work = y.size * 9 * channels
     blocks, size = _blocks(n, output, channels + count, x.dtype.itemsize, work)
-    runs = threads.split_evenly(blocks, _PARTIAL_SUMS)
-    sums = np.empty((len(runs), 16, channels, count), x.dtype)
 
-    def make_worker() -> Any:
+    def make_writer() -> Any:
         tiles = _Tiles(size, image, output, geometry, x.dtype)
         results = _Results(size, output, count, x.dtype)
-        term = np.empty_like(sums[0])
+        return lambda block, out: np.matmul(
+            tiles.transform(x[block]).swapaxes(1, 2), results.transform(y[block]), out=out
+        )
 
-        def process(place: int) -> None:
-            own = sums[place]
-            for i, block in enumerate(runs[place]):
-                transposed = tiles.transform(x[block]).swapaxes(1, 2)
-                np.matmul(transposed, results.transform(y[block]), out=term if i else own)
-                if i:
-                    own += term
-
-        return process
-
-    threads.run(range(len(runs)), make_worker, work)
+    sums = partial_sums(blocks, make_writer, (16, channels, count), x.dtype, work)
 
     def add_parts(position: int) -> None:
         total = sums[0, position]
@@ -132,9 +122,7 @@ def _tiles(output: Pair) -> Pair:
 def _blocks(n: int, output: Pair, width: int, itemsize: int, work: int) -> tuple[list[slice], int]:
     """Return the blocks of images, and the number of images of the largest."""
     rows, columns = _tiles(output)
-    most = max(1, min(n, _BLOCK_BYTES // (16 * rows * columns * width * itemsize)))
-    blocks = threads.split_equally(n, most, work)
-    return blocks, max([block.stop - block.start for block in blocks])
+    return threads.split_images(n, _BLOCK_BYTES // (16 * rows * columns * width * itemsize), work)
 
 
 class _Tiles:
