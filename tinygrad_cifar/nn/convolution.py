@@ -110,7 +110,23 @@ class Conv2d(Module):
         return ", ".join(map(str, [channels * self.groups, filters, size, *others]))
 
 
-class MaxPool2d(Module):
+class _Pool2d(Module):
+    """Pooling of images; a subclass says how."""
+
+    def __init__(self, window: Size, *, stride: Size | None = None, padding: Padding = 0) -> None:
+        name = type(self).__name__
+        pair = as_pair(name, "window", window)
+        if stride is not None:
+            as_pair(name, "stride", stride)
+        refuse_much_padding(name, as_padding(name, padding) or ((0, 0), (0, 0)), pair)
+        self.window, self.stride, self.padding = window, stride, padding
+
+    def _arguments(self) -> str:
+        others = [f"stride={self.stride!r}"] if self.stride is not None else []
+        return ", ".join([repr(self.window), *others, *([f"padding={self.padding!r}"] if self.padding != 0 else [])])
+
+
+class MaxPool2d(_Pool2d):
     """Maximum of the windows of images.
 
     Parameters
@@ -130,20 +146,13 @@ class MaxPool2d(Module):
     (10, 16, 16, 8)
     """
 
-    def __init__(self, window: Size, *, stride: Size | None = None, padding: Padding = 0) -> None:
-        _check_window(type(self).__name__, window, stride, padding)
-        self.window, self.stride, self.padding = window, stride, padding
-
     def forward(self, x: Any) -> Tensor:
         """Return the maxima, of shape (n, height, width, channels)."""
         result: Tensor = ops.max_pool2d(x, self.window, stride=self.stride, padding=self.padding)
         return result
 
-    def _arguments(self) -> str:
-        return _window_arguments(self.window, self.stride, self.padding)
 
-
-class AvgPool2d(Module):
+class AvgPool2d(_Pool2d):
     """Mean of the windows of images. The parameters are those of :class:`MaxPool2d`.
 
     Examples
@@ -154,27 +163,7 @@ class AvgPool2d(Module):
     (10, 1, 1, 64)
     """
 
-    def __init__(self, window: Size, *, stride: Size | None = None, padding: Padding = 0) -> None:
-        _check_window(type(self).__name__, window, stride, padding)
-        self.window, self.stride, self.padding = window, stride, padding
-
     def forward(self, x: Any) -> Tensor:
         """Return the means, of shape (n, height, width, channels)."""
         result: Tensor = ops.avg_pool2d(x, self.window, stride=self.stride, padding=self.padding)
         return result
-
-    def _arguments(self) -> str:
-        return _window_arguments(self.window, self.stride, self.padding)
-
-
-def _check_window(name: str, window: Size, stride: Size | None, padding: Padding) -> None:
-    """Raise a ValueError for arguments that are wrong for every image."""
-    pair = as_pair(name, "window", window)
-    if stride is not None:
-        as_pair(name, "stride", stride)
-    refuse_much_padding(name, as_padding(name, padding) or ((0, 0), (0, 0)), pair)
-
-
-def _window_arguments(window: Size, stride: Size | None, padding: Padding) -> str:
-    others = [f"stride={stride!r}"] if stride is not None else []
-    return ", ".join([repr(window), *others, *([f"padding={padding!r}"] if padding != 0 else [])])

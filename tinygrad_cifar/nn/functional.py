@@ -29,30 +29,7 @@ V = TypeVar("V", Tensor, Array)
 _SUM_TOLERANCE = 1e-3  # of the sum of a row of probabilities: float16 has three digits
 
 
-@operation(ops.softmax)
-def softmax(scores: TensorLike, axis: int = -1) -> TensorLike:
-    """Compute the softmax along an axis: ``exp(s) / sum(exp(s))``, without overflow.
-
-    Parameters
-    ----------
-    scores : Tensor or array_like
-        Integers become float64.
-    axis : int
-        Axis along which the result sums to 1. Default: -1.
-
-    Returns
-    -------
-    Tensor or ndarray
-        Probabilities, with the shape of ``scores``.
-
-    Examples
-    --------
-    >>> from tinygrad_cifar import Tensor
-    >>> from tinygrad_cifar.nn import functional as F
-    >>> F.softmax(Tensor([[1000.0, 1000.0]]))
-    Tensor([[0.5, 0.5]])
-    """
-    return ops.softmax(_as_floats(scores), axis)
+softmax = ops.softmax  # used with the losses
 
 
 @operation(ops.subtract, ops.max, ops.logsumexp)

@@ -431,7 +431,7 @@ def nanvar(x: TensorLike, axis: Axis = None, *, ddof: int = 0, keepdims: bool = 
     """
     if getattr(x, "dtype", None) == np.float16:
         return astype(nanvar(astype(x, np.float32), axis, ddof=ddof, keepdims=keepdims), np.float16)
-    centred = where(np.isnan(unwrap_value(x)), 0, value_or_array(x) - nanmean(x, axis, True))
+    centred = _centred_without_nan(x, axis)
     count = _number_present(x, axis, keepdims) - ddof
     return sum(square(centred), axis, keepdims) / np.where(count > 0, count, np.nan)
 
@@ -453,9 +453,14 @@ def nanstd(x: TensorLike, axis: Axis = None, *, ddof: int = 0, keepdims: bool = 
     """
     if getattr(x, "dtype", None) == np.float16:
         return astype(nanstd(astype(x, np.float32), axis, ddof=ddof, keepdims=keepdims), np.float16)
-    centred = where(np.isnan(unwrap_value(x)), 0, value_or_array(x) - nanmean(x, axis, True))
+    centred = _centred_without_nan(x, axis)
     count = _number_present(x, axis, keepdims) - ddof
     return _norm(centred, normalize_axes("nanstd", x, axis), keepdims) / np.sqrt(np.where(count > 0, count, np.nan))
+
+
+def _centred_without_nan(x: TensorLike, axis: Axis) -> Any:
+    """Return the differences from the mean of the elements that are not NaN, and 0 for those that are."""
+    return where(np.isnan(unwrap_value(x)), 0, value_or_array(x) - nanmean(x, axis, True))
 
 
 @operation(cumsum, _where, doc=Doc("", "cumsum(where(isnan(x), 0, x), axis)"))
