@@ -12,6 +12,8 @@ from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.engine.graph import Array
 from tinygrad_cifar.engine.ops.shapes import sum_to
 
+_OF_GRADIENTS = frozenset(("updated_weights", "gradient_for_factor"))  # changes that use a gradient of weights
+
 
 @dataclass(frozen=True, eq=False)
 class Edit:
@@ -93,11 +95,11 @@ class Walk:
             self.gradients[name] = self._changed(("parameter", name), self.gradients[name])
 
     def before_update(self, i: int) -> Walk:
-        """Return the walk in which only weights of products above node ``i`` have been updated too early.
+        """Return the walk in which only products above node ``i`` are computed with a gradient of weights.
 
-        The update at the node itself is a step along the gradient that has been computed until then.
+        Such a change at the node itself uses the gradient that has been computed until then.
         """
-        kept = [change for change in self._applied if change.edit.kind != "updated_weights" or change.edit.at > i]
+        kept = [change for change in self._applied if change.edit.kind not in _OF_GRADIENTS or change.edit.at > i]
         if len(kept) == len(self._applied):
             return self
         if i not in self._before:

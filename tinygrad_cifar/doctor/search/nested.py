@@ -24,7 +24,7 @@ _KINDS = frozenset(
         *("left_out", "composition_left_out", "composition_derivative", "other_derivative", "derivative_elsewhere"),
         *("transposed_factor", "transposed_product", "unscaled_mask", "wrong_mask", "mask_left_out", "twice"),
         *("softmax_diagonal", "softmax_without_sum", "softmax_left_out", "label_not_subtracted"),
-        *("constant_statistics", "wrong_factor", "updated_weights"),
+        *("constant_statistics", "wrong_factor", "updated_weights", "gradient_for_factor"),
     }
 )
 

@@ -92,7 +92,16 @@ def _may_be_together(case: Case, first: Edit, a: float, second: Edit, b: float) 
         return False
     if any(x.mode == "add" and abs(y) < tolerance for x, y in both):
         return False
-    return not (first.site == second.site and first.mode == second.mode == "replace")
+    return first.site != second.site or not _exclude_each_other(first, second)
+
+
+def _exclude_each_other(first: Edit, second: Edit) -> bool:
+    """Return whether two changes at the same place cannot both be true.
+
+    Each change at an edge says what the whole contribution is: if it is 0, it is not that of other weights, either.
+    Only to the gradient of a node or a parameter can something be added, such as an L2 term.
+    """
+    return first.site[0] == "edge" or first.mode == second.mode == "replace"
 
 
 def _cost(case: Case, first: Edit, a: float, second: Edit, b: float) -> float:

@@ -108,16 +108,33 @@ class Products(Wording):
     def _updated_weights(self, finding: Finding) -> Draft:
         i, e, parent, _ = self._edge(finding)
         name = finding.edit.detail["parameter"]
-        size = finding.factor.text.removeprefix("-") if finding.factor else "eta"
+        size = finding.factor.text if finding.factor else "-eta"
         text = (
             f"{name} is updated before the gradient of {self.text(parent)} is computed with it: "
             "the updated weights are used, in "
             "the gradients of {parameters}."
         )
-        edge = finding.edit.detail["edge"]
-        along = d_of(name) if edge is None else self._formula(*edge)  # without the L2 term
-        right, new = self._formula(i, e), f"{name} - {size} * {grouped(along)}"
+        sign = "-" if size.startswith("-") else "+"  # against the gradient, or along it
+        step = f"{sign} {size.removeprefix('-')} * {grouped(self._gradient_used(finding))}"
+        right, new = self._formula(i, e), f"{name} {step}"
         yours = self._product(i, e, self.d(i), new)
         return Draft(
             "updated_too_early", text, (), f"{self.d(parent)} = {right}", f"{self.d(parent)} = {yours}", key=(i, e)
         )
+
+    def _gradient_for_factor(self, finding: Finding) -> Draft:
+        i, e, parent, _ = self._edge(finding)
+        name, used = finding.edit.detail["parameter"], self._gradient_used(finding)
+        text = (
+            f"The wrong variable: the gradient {used} stands where {name} belongs in the gradient of "
+            f"{self.text(parent)}{self._among(parent)}."
+        )
+        right, yours = self._formula(i, e), self._product(i, e, self.d(i), used)
+        return Draft(
+            "wrong_variable", text, (), f"{self.d(parent)} = {right}", f"{self.d(parent)} = {yours}", key=(i, e)
+        )
+
+    def _gradient_used(self, finding: Finding) -> str:
+        """Return the gradient of weights that a product is computed with; a formula if it lacks the L2 term."""
+        edge = finding.edit.detail["edge"]
+        return d_of(finding.edit.detail["parameter"]) if edge is None else self._formula(*edge)

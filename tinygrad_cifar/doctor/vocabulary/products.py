@@ -98,7 +98,7 @@ def _per_image(walk: Walk, j: int, is_mean: bool) -> Array:
 def _edits_of_updates(
     recording: Recording, i: int, e: int, multiply: Callable[[Walk, Array, Array], Array | None]
 ) -> Iterator[Edit]:
-    """Yield the products with weights that have been updated before."""
+    """Yield the products with weights that have been updated before, and with the gradient of the weights instead."""
     step = recording.steps[i]
     is_left = operand_index(step, e) == 0
     operand = step.operands[1 if is_left else 0]
@@ -106,14 +106,10 @@ def _edits_of_updates(
     if name is None:
         return
     for edge in (None, *((i, k) for k in range(len(step.edges)) if k != e)):
-        yield Edit(
-            "updated_weights",
-            ("edge", i, e),
-            _updated(i, name, edge, multiply),
-            "add",
-            2.0 + 0.05 * (edge is not None),
-            {"parameter": name, "is_left": is_left, "edge": edge},
-        )
+        value, detail = _with_gradient(i, name, edge, multiply), {"parameter": name, "is_left": is_left, "edge": edge}
+        cost = 2.0 + 0.05 * (edge is not None)
+        yield Edit("updated_weights", ("edge", i, e), value, "add", cost, detail)
+        yield Edit("gradient_for_factor", ("edge", i, e), value, cost=cost, detail=detail)
     if len(step.edges) > 1 and step.op == "matmul" and step.value.ndim == 2:
         detail = {"parameter": name, "is_left": is_left, "edge": (i, 1 - e)}
         value = bind_arguments(_updated_for_each_image, i, e, int(is_left))
@@ -214,12 +210,12 @@ def _read_flat(walk: Walk, j: int, axis: int) -> Array:
     return value.reshape((len(value), -1) if axis == 0 else (-1, value.shape[-1]))
 
 
-def _updated(
+def _with_gradient(
     i: int, name: str, edge: tuple[int, int] | None, multiply: Callable[[Walk, Array, Array], Array | None]
 ) -> Callable[[Walk, Array], Array | None]:
-    """Return the change of the delta below a layer if its weights have been updated before: linear in the step size.
+    """Return the product with the gradient of the weights as a factor: the whole, or the contribution of an edge.
 
-    The step is along the whole gradient of the weights, or along one contribution to it if an edge is given.
+    It stands for the product with the weights; or it is the change of that per step size if they have been updated.
     """
 
     def value(walk: Walk, _: Array) -> Array | None:
