@@ -17,7 +17,8 @@ of its vocabulary: changes of the backward pass at one place. Modules in reading
 
 Beside them: :mod:`~tinygrad_cifar.doctor.problems` (the arguments of the cost, and others like them),
 :mod:`~tinygrad_cifar.doctor.matching` (which gradient belongs to which parameter),
-:mod:`~tinygrad_cifar.doctor.factors` (names of factors), :mod:`~tinygrad_cifar.doctor.budget` (the limit of processor
+:mod:`~tinygrad_cifar.doctor.factors` (names of factors), :mod:`~tinygrad_cifar.doctor.constants` (names of numbers in
+the cost), :mod:`~tinygrad_cifar.doctor.budget` (the limit of processor
 time) and :mod:`~tinygrad_cifar.doctor.calls` (time limits, output and errors of the user's functions).
 
 The command diagnoses a student's file: :mod:`~tinygrad_cifar.doctor.student_file` (in a process of its own),

@@ -13,8 +13,10 @@ from itertools import product
 
 import numpy as np
 
+LEAST_SIZE = 3  # numbers below are more often plain numbers than sizes
 _RTOL = 1e-6
 _MOST_ON_ONE = 2  # complexity of a name that is found on a single problem: others would fit by chance
+_LARGEST_DIVISOR = 100_000  # of a plain number that is written as a reciprocal
 _MOST_POWERS = 3  # of a product of two numbers
 _COEFFICIENTS = (1.0, 2.0, 0.5, 4.0, 0.25, 3.0)
 
@@ -99,8 +101,8 @@ def name_factor(
         return Factor("0", 0.0, (), tuple(0.0 * measured))
     if np.any(np.abs(measured) < near) or np.any(np.sign(measured) != np.sign(measured[0])):
         return None
-    names = [name for name in numbers[0] if all(name in row and row[name] > 0 for row in numbers)]
-    table = {name: np.array([float(row[name]) for row in numbers]) for name in names}
+    table = {name: column for name, column in shared_numbers(numbers).items() if np.all(column > 0)}
+    names = list(table)
     sign = float(np.sign(measured[0]))
 
     def fits(candidate: np.ndarray) -> bool:
@@ -118,8 +120,44 @@ def name_factor(
                     return _make(sign * coefficient, powers, sign * candidate)
     constant = measured[0]
     if len(measured) == 1 or np.all(np.abs(measured - constant) <= near * np.abs(constant)):
-        return Factor(f"{constant:.6g}", float(constant), (), tuple(constant * np.ones_like(measured)))
+        return _number(float(constant), tuple(constant * np.ones_like(measured)))
     return _number_and_images(measured, table["N"], near) if "N" in table else None
+
+
+def shared_numbers(numbers: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    """Return the values of the numbers that several problems have, by name.
+
+    Of those that are equal on all problems, the first is included only: they cannot be told apart. A size that is the
+    same on several problems is not, since it cannot be told apart from a plain number.
+    """
+    table: dict[str, np.ndarray] = {}
+    seen: set[bytes] = set()
+    for name in numbers[0]:
+        if not all(name in row for row in numbers):
+            continue
+        column = np.array([float(row[name]) for row in numbers])
+        is_derived = name[0] == "("
+        if not (column.tobytes() in seen and is_size(name)) and not (
+            len(column) > 1 and is_size(name) and np.ptp(column) == 0
+        ):
+            table[name] = column
+            if not is_derived:
+                seen.add(column.tobytes())
+    return table
+
+
+def is_size(name: str) -> bool:
+    """Return whether a number of a problem is the size of an axis, other than that of the images."""
+    return name == "K" or ".shape[" in name
+
+
+def _number(value: float, values: tuple[float, ...]) -> Factor:
+    """Return a plain number as a factor, such as ``0.37`` or ``1/9``."""
+    below = round(1 / value) if abs(value) < 1 else 0
+    is_short = abs(float(f"{value:.2g}") - value) < _RTOL * abs(value)  # such as 0.1
+    is_reciprocal = not is_short and abs(below) < _LARGEST_DIVISOR and abs(value * below - 1) < _RTOL
+    text = f"{'-' * (value < 0)}1/{abs(below)}" if is_reciprocal else f"{value:.6g}"
+    return Factor(text, value, (), values)
 
 
 def _number_and_images(measured: np.ndarray, images: np.ndarray, near: np.ndarray) -> Factor | None:

@@ -312,7 +312,10 @@ def small_size(size: int, taken: set[int], rng: np.random.Generator) -> int:
 
 
 def numbers_of(leaves: Sequence[Leaf], batch: frozenset[Axis], classes: int) -> dict[str, float]:
-    """Return the sizes and scalars of a problem by name: N images, K classes, other sizes as ``W.shape[0]``."""
+    """Return the sizes and scalars of a problem by name: N images, K classes, other sizes as ``W.shape[0]``.
+
+    Sizes that are equal have a name each, since they may differ on another problem.
+    """
     numbers: dict[str, float] = {}
     shapes = {leaf.name: leaf.value.shape for leaf in leaves if isinstance(leaf.value, np.ndarray)}
     if batch:
@@ -334,6 +337,6 @@ def numbers_of(leaves: Sequence[Leaf], batch: frozenset[Axis], classes: int) -> 
                 numbers[f"sum({leaf.name})"] = float(leaf.value.sum())
     for name, shape in shapes.items():
         for axis, n in enumerate(shape):
-            if n > 1 and n not in [number for known, number in numbers.items() if known[0] != "("]:
+            if n > 1:
                 numbers[f"{name}.shape[{axis}]"] = n
     return numbers

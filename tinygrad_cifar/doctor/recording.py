@@ -61,6 +61,13 @@ class Ref:
     at: int
 
 
+class NamedNumber(float):
+    """A constant operand with its name in ``text``, and in ``meaning`` what it is if the name does not say it."""
+
+    text: str
+    meaning: str
+
+
 @dataclass
 class Recording:
     """An evaluation of the cost.
@@ -148,10 +155,10 @@ class Recording:
             return f"({text})" if own < binding else text
         if isinstance(operand, np.ndarray) and operand.ndim:
             return self.array_text(operand)
+        if isinstance(operand, NamedNumber):
+            return operand.text
         if isinstance(operand, (int, float, np.generic)) or (isinstance(operand, np.ndarray) and not operand.ndim):
-            value = float(operand)
-            named = [name for name, number in self.numbers.items() if number == value and value not in (0, 1, 2)]
-            return named[0] if named else f"{value:g}"
+            return f"{float(operand):g}"
         return operand if isinstance(operand, str) and operand else "..."
 
     def array_text(self, array: Any) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinygrad_cifar.doctor.cases import Case, agree, magnitude
+from tinygrad_cifar.doctor.constants import name_constants
 from tinygrad_cifar.doctor.factors import name_factor
 from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.search.findings import Finding
@@ -203,6 +204,7 @@ def make_report(  # noqa: PLR0913 (keyword-only)
         for case in cases:
             for step in case.recording.steps:
                 step.line, step.source = 0, ""
+    name_constants([case.recording for case in cases])
     mistakes = describe_findings(findings, cases, named=names)
     rows = [_row(name, cases, walks, wrong, findings) for name in names]
     rows += [Row(name, (), "not used", where="the cost does not depend on it") for name in unused]

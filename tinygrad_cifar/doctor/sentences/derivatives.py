@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from tinygrad_cifar.doctor.recording import Ref
+from tinygrad_cifar.doctor.recording import NamedNumber, Ref
 from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft
 from tinygrad_cifar.doctor.sentences.wording import Wording, function_name, grouped
@@ -36,15 +36,19 @@ class Derivatives(Wording):
             return Draft("derivative_left_out", text, (self.text(i),), right, yours, names, hint=hint)
         other = self._other_operand(finding)
         if step.op in ("multiply", "divide"):
-            constant = not isinstance(step.operands[1 - operand_index(step, e)], Ref)
+            number = step.operands[1 - operand_index(step, e)]
+            constant = not isinstance(number, Ref)
             what = f"the factor {'1 / ' if step.op == 'divide' else ''}{other}"
-            mask = constant and self._is_mask(step.operands[1 - operand_index(step, e)])
+            mask = constant and self._is_mask(number)
             if mask:
                 text = "The dropout mask {at} is not applied in the backward pass, in the gradients of {parameters}."
                 return Draft("mask_not_applied", text, (other.partition(" / ")[0],), right, yours, names)
-            noun = "the scale " if self._is_scale(step.operands[1 - operand_index(step, e)], step) else ""
+            noun = "the scale " if self._is_scale(number, step) else ""
             text = f"A factor is left out in the backward pass: {noun}{{at}}, in the gradients of {{parameters}}."
-            return Draft("factor_left_out", text, (what.removeprefix("the factor "),), right, yours, names)
+            place = what.removeprefix("the factor ")
+            if isinstance(number, NamedNumber) and number.meaning:
+                place += f" ({number.meaning})"
+            return Draft("factor_left_out", text, (place,), right, yours, names)
         text = f"The derivative of {function_name(step.op)} at {{at}} is left out, in the gradients of {{parameters}}."
         return Draft("derivative_left_out", text, (self.text(i),), right, yours, names)
 

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tinygrad_cifar.doctor.factors import Factor, name_factor
+from tinygrad_cifar.doctor.factors import LEAST_SIZE, Factor, is_size, name_factor
 from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of, grouped
@@ -15,6 +15,8 @@ from tinygrad_cifar.doctor.vocabulary.scores import cross_entropy_form
 from tinygrad_cifar.doctor.vocabulary.sites import penalty_of
 from tinygrad_cifar.doctor.walks import Walk
 from tinygrad_cifar.engine.graph import Array
+
+_MOST_NAMES = 3  # sizes that a number may be
 
 
 class Sizes(Wording):
@@ -154,10 +156,22 @@ class Sizes(Wording):
 
     def _number(self, factor: Factor) -> str:
         if not factor.powers:
-            return ""
+            return self._perhaps(factor)
         numbers = self.cases[-1].recording.numbers
         parts = [f"{name} = {numbers[name]:g}" for name, _ in factor.powers if name[0] != "("]
         return f" ({', '.join(parts)})" if parts else ""
+
+    def _perhaps(self, factor: Factor) -> str:
+        """Return which sizes a plain number may be, as they are equal to it on all problems."""
+        rows, number = [case.recording.numbers for case in self.cases], abs(factor.coefficient)
+        if len(rows) == 1 or not number:
+            return ""
+        size = round(max(number, 1 / number))
+        names = [name for name, n in rows[0].items() if is_size(name) and all(row.get(name) == size for row in rows)]
+        if abs(max(number, 1 / number) - size) > 1e-6 * size or size < LEAST_SIZE or not names:
+            return ""
+        are = "are" if len(names) > 1 else "is"
+        return f" (perhaps {' or '.join(names[:_MOST_NAMES])}, which {are} {size} on all problems)"
 
     def _scaled_parameter(self, finding: Finding, factor: Factor, names: tuple[str, ...]) -> Draft:
         site = finding.edit.site

@@ -152,6 +152,7 @@ class Wording:
 
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*(\[[^\]]*\])*( \(no\. \d+\))?")
+_GROUPED = re.compile(rf"{_NAME.pattern}|\([^()]*\)")
 
 
 def d_of(name: str) -> str:
@@ -161,7 +162,7 @@ def d_of(name: str) -> str:
 
 def grouped(text: str) -> str:
     """Return an expression in parentheses, unless it is a name."""
-    return text if _NAME.fullmatch(text) or text.replace(".", "").isalnum() else f"({text})"
+    return text if _GROUPED.fullmatch(text) or text.replace(".", "").isalnum() else f"({text})"
 
 
 def function_name(op: str) -> str:
