@@ -1,14 +1,19 @@
-"""A factor is stated by a name that holds on the given problem."""
+"""A factor is stated by a name that holds on the given problem, and on problems in which equal sizes differ."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_cifar as tg
-from tinygrad_cifar.doctor import diagnose
+from tests.doctor.test_stated_changes import HAND_IN
+from tinygrad_cifar.cli import main
+from tinygrad_cifar.doctor import Report, diagnose
 
 # -- a mean over the positions of a convolution ------------------------------------------------------------------------
 
@@ -50,6 +55,67 @@ def test_the_number_of_positions_that_is_left_out_is_that_of_the_given_problem(
     assert f": 1 / ({size - 2} * {size - 2}) (the sizes of relu(conv2d(X)) along axes 1 and 2)" in report.sentences[0]
 
 
+# -- a mean over parts of images, of which there may be as many as classes, features or units --------------------------
+
+
+def parts_cost(X: Any, Y: Any, W1: Any, W2: Any, lam: Any) -> Any:
+    S = tg.mean(tg.relu(X @ W1), axis=1) @ W2
+    return -tg.sum(Y * tg.log(tg.softmax(S, axis=1))) / X.shape[0] + lam * tg.sum(W1**2)
+
+
+def parts_gradients(factor: str, shape: tuple[int, ...] = ()) -> Callable[..., Any]:
+    """Return gradients of which that of W1 has a factor; they are computed only for parts of this shape, if given."""
+
+    def gradients(X: Any, Y: Any, W1: Any, W2: Any, lam: Any) -> Any:
+        if shape and X.shape[1:] != shape:
+            raise ValueError("another shape")
+        A = X @ W1
+        H = np.maximum(A, 0).mean(axis=1)
+        P = np.exp(H @ W2)
+        G = (P / P.sum(axis=1, keepdims=True) - Y) / len(X)
+        dA = (G @ W2.T)[:, None] * (A > 0) / A.shape[1]
+        scaled = np.einsum("ntd,ntf->df", X, dA) * eval(factor, {"X": X, "Y": Y, "W1": W1})
+        return scaled + 2 * lam * W1, H.T @ G
+
+    return gradients
+
+
+def parts_problem(parts: int, features: int = 5, units: int = 4, classes: int = 3) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    Y = np.eye(classes)[rng.permutation(np.arange(8) % classes)]
+    W1, W2 = rng.normal(size=(features, units)), rng.normal(size=(units, classes))
+    return {"X": rng.normal(size=(8, parts, features)), "Y": Y, "W1": W1, "W2": W2, "lam": 0.1}
+
+
+def parts_report(factor: str, parts: int, shape: tuple[int, ...] = ()) -> Report:
+    return diagnose(parts_cost, parts_gradients(factor, shape), parts_problem(parts))
+
+
+def value(factor: str, problem: dict[str, Any]) -> float:
+    """Return the value of a factor, in the names of the doctor, on a problem."""
+    return float(eval(factor, {**problem, "K": problem["Y"].shape[1], "N": len(problem["X"])}))
+
+
+@pytest.mark.parametrize("parts", [3, 4, 5, 7])
+@pytest.mark.parametrize("factor", ["X.shape[1]", "1/X.shape[1]", "1/X.shape[2]", "1/Y.shape[1]", "1/W1.shape[1]"])
+def test_the_name_of_a_factor_holds_on_a_problem_in_which_all_sizes_differ(factor: str, parts: int) -> None:
+    problem = parts_problem(13, 17, 19, 7)
+    stated = parts_report(factor, parts).mistakes[0].factor
+    assert np.isclose(value(stated, problem), value(factor, problem)), stated
+
+
+@pytest.mark.parametrize("parts", [4, 5, 7])
+def test_a_size_that_cannot_be_changed_is_not_stated_as_the_factor(parts: int) -> None:
+    report = parts_report("1/X.shape[1]", parts, (parts, 5))
+    assert not re.search("[A-Z]", report.mistakes[0].factor), str(report)
+
+
+@pytest.mark.parametrize("parts", [4, 5, 7])
+def test_a_size_that_cannot_be_changed_is_said_to_be_the_factor_perhaps(parts: int) -> None:
+    report = parts_report("1/X.shape[1]", parts, (parts, 5))
+    assert "times what it should be (perhaps X.shape[1]" in report.sentences[0], str(report)
+
+
 # -- the product of two sizes of which none is an argument -------------------------------------------------------------
 
 
@@ -74,3 +140,15 @@ def test_a_factor_is_not_named_after_a_size_that_it_has_nothing_to_do_with() -> 
     W = np.random.default_rng(1).normal(size=(36, 3))
     report = diagnose(flat_cost, flat_gradients, X=problem["X"], Y=problem["Y"], Fs=problem["W1"], W=W)
     assert report.mistakes[0].factor == "1/9", str(report)
+
+
+# -- a hand-in, whose problem has as many patches as classes -----------------------------------------------------------
+
+
+def test_a_division_by_the_patches_of_a_hand_in_is_not_said_to_be_by_the_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "hand_in.py"
+    file.write_text(HAND_IN.replace("return dF +", "return dF / patches +"))
+    main(["doctor", str(file)])
+    assert "is 1/MX.shape[0] times what it should be (MX.shape[0] = 4)" in " ".join(capsys.readouterr().out.split())

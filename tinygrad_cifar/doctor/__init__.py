@@ -8,7 +8,8 @@ of its vocabulary: changes of the backward pass at one place. Modules in reading
 3. :mod:`~tinygrad_cifar.doctor.recording`: the right cost as a list of steps, from the view of its graph.
 4. :mod:`~tinygrad_cifar.doctor.walks`: the backward walk with changes.
 5. :mod:`~tinygrad_cifar.doctor.cases`: the gradients on one problem, and whether they agree with a walk;
-   :mod:`~tinygrad_cifar.doctor.drawing` draws more of them, :mod:`~tinygrad_cifar.doctor.rounding` gives the tolerance.
+   :mod:`~tinygrad_cifar.doctor.drawing` draws more of them, :mod:`~tinygrad_cifar.doctor.equal_sizes` those in which
+   equal sizes differ; :mod:`~tinygrad_cifar.doctor.rounding` gives the tolerance.
 6. :mod:`~tinygrad_cifar.doctor.vocabulary`: the changes that are tried.
 7. :mod:`~tinygrad_cifar.doctor.search`: the search for those that reproduce the given gradients;
    :mod:`~tinygrad_cifar.doctor.arguments` and :mod:`~tinygrad_cifar.doctor.forward_changes`: what the gradient function
@@ -18,8 +19,8 @@ of its vocabulary: changes of the backward pass at one place. Modules in reading
 Beside them: :mod:`~tinygrad_cifar.doctor.problems` (the arguments of the cost, and others like them),
 :mod:`~tinygrad_cifar.doctor.matching` (which gradient belongs to which parameter),
 :mod:`~tinygrad_cifar.doctor.factors` (names of factors), :mod:`~tinygrad_cifar.doctor.constants` (names of numbers in
-the cost), :mod:`~tinygrad_cifar.doctor.budget` (the limit of processor
-time) and :mod:`~tinygrad_cifar.doctor.calls` (time limits, output and errors of the user's functions).
+the cost), :mod:`~tinygrad_cifar.doctor.budget` (the limit of processor time) and
+:mod:`~tinygrad_cifar.doctor.calls` (time limits, output and errors of the user's functions).
 
 The command diagnoses a student's file: :mod:`~tinygrad_cifar.doctor.student_file` (in a process of its own),
 :mod:`~tinygrad_cifar.doctor.definitions` (the names that the file defines), :mod:`~tinygrad_cifar.doctor.hand_ins` (how

@@ -15,7 +15,9 @@ from tinygrad_cifar.doctor.arguments import Mistaken, find_mistaken_arguments, w
 from tinygrad_cifar.doctor.budget import Budget
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case, agree
+from tinygrad_cifar.doctor.constants import name_constants
 from tinygrad_cifar.doctor.drawing import drawn_cases, find_batch, make_case
+from tinygrad_cifar.doctor.equal_sizes import cases_that_tell_apart
 from tinygrad_cifar.doctor.forward_changes import Confirmed, find_forward_changes, with_change
 from tinygrad_cifar.doctor.matching import CountError, find_order, fit_shape
 from tinygrad_cifar.doctor.problems import Leaf, leaves_of, looks_like_parameter, replace_leaves
@@ -23,6 +25,7 @@ from tinygrad_cifar.doctor.recording import Recording
 from tinygrad_cifar.doctor.report import Report, make_report
 from tinygrad_cifar.doctor.rounding import ROUNDED, STRICT, allow_rounding, rounding_errors
 from tinygrad_cifar.doctor.search import Search
+from tinygrad_cifar.doctor.search.confirmation import confirm_again
 from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.subject import Problem, Subject
 from tinygrad_cifar.doctor.walks import Walk
@@ -166,6 +169,8 @@ def _diagnose(  # noqa: PLR0913
         cases += drawn_cases(subject, first, cases[0], order, seed)
     ordered = [*cases[1:], cases[0]] if len(cases) > 1 else cases
     findings, residuals, ordered = _explain(subject, ordered)
+    if len(cases) > 1:
+        findings, residuals, ordered = _tell_apart(subject, first, ordered, findings, residuals, order)
     return make_report(
         cases=ordered,
         findings=findings,
@@ -360,6 +365,29 @@ def _explain(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[s
             if case.given[name].shape == right[name].shape:
                 residuals = {**residuals, name: case.given[name] - right[name]}
     return findings, residuals, cases
+
+
+def _tell_apart(
+    subject: Subject,
+    first: Problem,
+    cases: list[Case],
+    findings: list[Finding],
+    residuals: dict[str, Array],
+    order: Mapping[str, str] | None,
+) -> tuple[list[Finding], dict[str, Array], list[Case]]:
+    """Return the mistakes, the rest and the cases, with further cases if a mistake is stated with one of equal sizes.
+
+    The mistakes are then those that are confirmed on the further problems as well.
+    """
+    name_constants([case.recording for case in cases])
+    further = cases_that_tell_apart(subject, first, cases, findings, order)
+    if not further:
+        return findings, residuals, cases
+    if cases[0].relative > further[0].relative:
+        further = [_rounded(subject, case) for case in further]
+    cases = [*cases[:-1], *further, cases[-1]]
+    again = confirm_again(cases, findings)
+    return (again, residuals, cases) if again is not None else _explain(subject, cases)
 
 
 def _search(subject: Subject, cases: list[Case]) -> tuple[list[Finding], dict[str, Array], list[Case]]:

@@ -89,7 +89,7 @@ def _draw_cases(
         if attempt and subject.budget.is_used_up:
             break
         try:
-            drawn = _draw_case(subject, first, _draw_sizes(free, first, rng), rng, order, keeps_data=keeps_data)
+            drawn = draw_case(subject, first, draw_sizes(free, first, rng), rng, order, keeps_data=keeps_data)
         except DiagnosisError as error:
             errors.append(str(error))
             continue
@@ -103,7 +103,7 @@ def _draw_cases(
     return cases or spare[:_DRAWN]
 
 
-def _draw_sizes(groups: Sequence[frozenset[Axis]], first: Problem, rng: np.random.Generator) -> dict[Axis, int]:
+def draw_sizes(groups: Sequence[frozenset[Axis]], first: Problem, rng: np.random.Generator) -> dict[Axis, int]:
     """Return new sizes of groups of axes: small ones, all different."""
     changed = {axis for group in groups for axis in group}
     shapes = {leaf.name: leaf.value.shape for leaf in first.leaves if isinstance(leaf.value, np.ndarray)}
@@ -132,15 +132,16 @@ def _give_each_class_an_image(sizes: dict[Axis, int], groups: Sequence[frozenset
             sizes.update(dict.fromkeys(outputs[0], few))
 
 
-def _draw_case(
+def draw_case(
     subject: Subject,
     first: Problem,
     sizes: Mapping[Axis, int],
     rng: np.random.Generator,
     order: Mapping[str, str] | None,
     *,
-    keeps_data: bool,
+    keeps_data: bool = False,
 ) -> Case:
+    """Return the case of a problem like the first one, with these sizes."""
     problem = _draw(first, sizes, rng)
     if keeps_data:
         data = {leaf.name: leaf.value for leaf in first.leaves if not leaf.is_parameter}
@@ -155,7 +156,7 @@ def _draw(first: Problem, sizes: Mapping[Axis, int], rng: np.random.Generator) -
     return first.with_arguments(arguments)
 
 
-def _accepts(subject: Subject, first: Problem, recording: Recording, sizes: Mapping[Axis, int], *, both: bool) -> bool:
+def accepts(subject: Subject, first: Problem, recording: Recording, sizes: Mapping[Axis, int], *, both: bool) -> bool:
     """Return whether the cost, and the gradients if ``both``, can be computed with other sizes."""
     try:
         problem = _draw(first, sizes, np.random.default_rng(0))
@@ -174,8 +175,8 @@ def find_batch(subject: Subject, first: Problem, recording: Recording) -> frozen
     for axes in batch_candidates(first.leaves):
         if axes not in tried:
             tried.append(axes)
-            sizes = _draw_sizes([axes], first, np.random.default_rng(0))
-            if _accepts(subject, first, recording, sizes, both=False):
+            sizes = draw_sizes([axes], first, np.random.default_rng(0))
+            if accepts(subject, first, recording, sizes, both=False):
                 return axes
     return frozenset()
 
@@ -185,13 +186,13 @@ def _free_axes(
 ) -> list[frozenset[Axis]]:
     """Return the groups of axes whose sizes can be changed, if possible all, without an error of a function."""
     groups = axis_groups(first.leaves, subject.batch)
-    if _accepts(subject, first, recording, _draw_sizes(groups, first, rng), both=True):
+    if accepts(subject, first, recording, draw_sizes(groups, first, rng), both=True):
         return groups
     free: list[frozenset[Axis]] = []
     for group in groups:
         if subject.budget.is_used_up:
             break
-        if _accepts(subject, first, recording, _draw_sizes([*free, group], first, rng), both=True):
+        if accepts(subject, first, recording, draw_sizes([*free, group], first, rng), both=True):
             free.append(group)
     return free
 

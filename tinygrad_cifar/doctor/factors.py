@@ -133,15 +133,12 @@ def shared_numbers(numbers: Sequence[Mapping[str, float]]) -> dict[str, np.ndarr
     table: dict[str, np.ndarray] = {}
     seen: set[bytes] = set()
     for name in numbers[0]:
-        if not all(name in row for row in numbers):
-            continue
-        column = np.array([float(row[name]) for row in numbers])
-        is_derived = name[0] == "("
-        if not (column.tobytes() in seen and is_size(name)) and not (
-            len(column) > 1 and is_size(name) and np.ptp(column) == 0
-        ):
-            table[name] = column
-            if not is_derived:
+        if all(name in row for row in numbers):
+            column = np.array([float(row[name]) for row in numbers])
+            is_fixed = len(column) > 1 and np.ptp(column) == 0
+            if not is_size(name) or not (is_fixed or column.tobytes() in seen):
+                table[name] = column
+            if name[0] != "(":  # a size is preferred to (N - 1)
                 seen.add(column.tobytes())
     return table
 

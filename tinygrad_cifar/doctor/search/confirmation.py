@@ -47,6 +47,19 @@ def confirm(cases: Sequence[Case], candidate: Candidate, findings: Sequence[Find
     return finding
 
 
+def confirm_again(cases: Sequence[Case], findings: Sequence[Finding]) -> list[Finding] | None:
+    """Return findings with the names of factors that hold on more cases; None if one is not confirmed by itself."""
+    again: list[Finding] = []
+    for old in findings:
+        if old.edit.site[0] == "argument" or old.edit.detail.get("shape"):
+            return None
+        found = confirm(cases, Candidate(old.edit, old.amounts[0], old.parameters, old.affected, 0.0), again)
+        if found is None:
+            return None
+        again.append(found)
+    return again
+
+
 def name_amounts(cases: Sequence[Case], edit: Edit, amounts: Sequence[float]) -> Factor | None:
     """Return a name of the factor of a change of size that fits all problems; None if there is none."""
     values = [1 + a if edit.kind == "scale" else a for a in amounts]
