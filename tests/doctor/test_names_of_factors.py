@@ -135,11 +135,18 @@ def flat_gradients(X: Any, Y: Any, Fs: Any, W: Any) -> Any:
     return np.einsum("npk,npf->kf", M, dA).reshape(Fs.shape) / M.shape[1] + 0.2 * Fs, H.T @ G
 
 
-def test_a_factor_is_not_named_after_a_size_that_it_has_nothing_to_do_with() -> None:
+def flat_report() -> Report:
     problem = pooled_problem(5, 6)
     W = np.random.default_rng(1).normal(size=(36, 3))
-    report = diagnose(flat_cost, flat_gradients, X=problem["X"], Y=problem["Y"], Fs=problem["W1"], W=W)
-    assert report.mistakes[0].factor == "1/9", str(report)
+    return diagnose(flat_cost, flat_gradients, X=problem["X"], Y=problem["Y"], Fs=problem["W1"], W=W)
+
+
+def test_a_factor_is_not_named_after_a_size_that_it_has_nothing_to_do_with() -> None:
+    assert flat_report().mistakes[0].factor == "1/9"
+
+
+def test_a_factor_is_said_to_be_the_number_of_positions_perhaps() -> None:
+    assert "(perhaps conv2d(X).shape[1] * conv2d(X).shape[2], which is 9" in flat_report().sentences[0]
 
 
 # -- a hand-in, whose problem has as many patches as classes -----------------------------------------------------------

@@ -117,6 +117,15 @@ class Recording:
         """The operations that were computed and their inputs, without regard to values."""
         return operations_of(self.result)
 
+    def positions(self) -> dict[str, float]:
+        """Return the numbers of positions of filters in images, by name: products of two sizes of a convolution."""
+        found = {}
+        for i, step in enumerate(self.steps):
+            if step.op == "conv2d":
+                text, (_, rows, columns, _) = self.text(i), step.value.shape
+                found[f"{text}.shape[1] * {text}.shape[2]"] = float(rows * columns)
+        return found
+
     def give_names(self, values: Mapping[str, Any]) -> None:
         """Name the nodes of tensors, given by name, single or in lists."""
         flat = {

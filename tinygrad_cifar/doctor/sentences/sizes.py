@@ -163,12 +163,13 @@ class Sizes(Wording):
 
     def _perhaps(self, factor: Factor) -> str:
         """Return which sizes a plain number may be, as they are equal to it on all problems."""
-        rows, number = [case.recording.numbers for case in self.cases], abs(factor.coefficient)
-        if len(rows) == 1 or not number:
+        if len(self.cases) == 1 or not factor.coefficient:
             return ""
-        size = round(max(number, 1 / number))
-        names = [name for name, n in rows[0].items() if is_size(name) and all(row.get(name) == size for row in rows)]
-        if abs(max(number, 1 / number) - size) > 1e-6 * size or size < LEAST_SIZE or not names:
+        number = max(abs(factor.coefficient), 1 / abs(factor.coefficient))
+        size = round(number)
+        rows = [case.recording.numbers | case.recording.positions() for case in self.cases]
+        names = [name for name in rows[0] if is_size(name) and all(row.get(name) == size for row in rows)]
+        if abs(number - size) > 1e-6 * size or size < LEAST_SIZE or not names:
             return ""
         are = "are" if len(names) > 1 else "is"
         return f" (perhaps {' or '.join(names[:_MOST_NAMES])}, which {are} {size} on all problems)"
