@@ -97,11 +97,18 @@ def value(factor: str, problem: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("parts", [3, 4, 5, 7])
-@pytest.mark.parametrize("factor", ["X.shape[1]", "1/X.shape[1]", "1/X.shape[2]", "1/Y.shape[1]", "1/W1.shape[1]"])
+@pytest.mark.parametrize(
+    "factor", ["X.shape[1]", "len(X) / X.shape[1]", "1/X.shape[1]", "1/X.shape[2]", "1/Y.shape[1]", "1/W1.shape[1]"]
+)
 def test_the_name_of_a_factor_holds_on_a_problem_in_which_all_sizes_differ(factor: str, parts: int) -> None:
     problem = parts_problem(13, 17, 19, 7)
     stated = parts_report(factor, parts).mistakes[0].factor
     assert np.isclose(value(stated, problem), value(factor, problem)), stated
+
+
+def test_a_factor_that_is_the_reciprocal_of_the_number_of_images_is_stated() -> None:
+    """0.125 is 1/N for the 8 images of this problem only, and no other axis has this size."""
+    assert parts_report("0.125", 4).mistakes[0].factor == "1/8"
 
 
 @pytest.mark.parametrize("parts", [4, 5, 7])

@@ -54,7 +54,7 @@ def cases_that_tell_apart(
     for size in sorted(_sizes_used(findings, recording)):
         known: set[Axis] = set()
         axes = _axes_of_size(first, subject, size)
-        if len(axes) == 1 and any(_sizes(case.problem)[axes[0]] != size for case in cases):
+        if not axes or (len(axes) == 1 and any(_sizes(case.problem)[axes[0]] != size for case in cases)):
             continue
         for part, sizes in islice(_changes(subject, first, axes, rng), _MOST_TRIED):
             if subject.budget.has_reached(ends):
@@ -71,13 +71,12 @@ def _sizes_used(findings: Sequence[Finding], recording: Recording) -> set[int]:
     for finding in findings:
         if finding.factor is not None:
             used |= {recording.numbers[name] for name, _ in finding.factor.powers if is_size(name)}
-            if finding.factor.is_constant and (number := abs(finding.factor.coefficient)):
+            if number := abs(finding.factor.coefficient):
                 used |= {float(round(n)) for n in (number, 1 / number) if abs(n - round(n)) < _NEAR * n}
         if finding.edit.site[0] in ("edge", "node"):
             operands = recording.steps[finding.edit.at].operands
             used |= {float(x) for x in operands if isinstance(x, NamedNumber) and is_size(x.text)}
-    sizes = {n for name, n in recording.numbers.items() if is_size(name)}
-    return {int(n) for n in used & sizes if n >= LEAST_SIZE}
+    return {int(n) for n in used if n >= LEAST_SIZE}
 
 
 def _axes_of_size(first: Problem, subject: Subject, size: int) -> list[Axis]:

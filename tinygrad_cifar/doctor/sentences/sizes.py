@@ -155,24 +155,23 @@ class Sizes(Wording):
         return any(penalty_of(self.walks[0], name).any() for name in names)
 
     def _number(self, factor: Factor) -> str:
-        if not factor.powers:
-            return self._perhaps(factor)
         numbers = self.cases[-1].recording.numbers
         parts = [f"{name} = {numbers[name]:g}" for name, _ in factor.powers if name[0] != "("]
+        parts += self._perhaps(factor.coefficient)
         return f" ({', '.join(parts)})" if parts else ""
 
-    def _perhaps(self, factor: Factor) -> str:
-        """Return which sizes a plain number may be, as they are equal to it on all problems."""
-        if len(self.cases) == 1 or not factor.coefficient:
-            return ""
-        number = max(abs(factor.coefficient), 1 / abs(factor.coefficient))
+    def _perhaps(self, number: float) -> list[str]:
+        """Return which sizes the number in a factor may be, as they are equal to it on all problems."""
+        if len(self.cases) == 1 or not number:
+            return []
+        number = max(abs(number), 1 / abs(number))
         size = round(number)
         rows = [case.recording.numbers | case.recording.positions() for case in self.cases]
         names = [name for name in rows[0] if is_size(name) and all(row.get(name) == size for row in rows)]
         if abs(number - size) > 1e-6 * size or size < LEAST_SIZE or not names:
-            return ""
+            return []
         are = "are" if len(names) > 1 else "is"
-        return f" (perhaps {' or '.join(names[:_MOST_NAMES])}, which {are} {size} on all problems)"
+        return [f"perhaps {' or '.join(names[:_MOST_NAMES])}, which {are} {size} on all problems"]
 
     def _scaled_parameter(self, finding: Finding, factor: Factor, names: tuple[str, ...]) -> Draft:
         site = finding.edit.site
