@@ -24,6 +24,15 @@ def test_a_named_factor_has_its_value_on_all_problems(coefficient: float, power:
     assert [eval(factor.text, {}, dict(problem)) for problem in PROBLEMS] == pytest.approx(values)
 
 
+@pytest.mark.parametrize("power", [1, -1])
+def test_a_number_times_or_divided_by_the_images_is_named(power: int) -> None:
+    values = [0.37 * problem["N"] ** power for problem in PROBLEMS]
+    factor = name_factor(values, PROBLEMS)
+    assert factor is not None
+    assert factor.text == {1: "0.37*N", -1: "0.37/N"}[power]
+    assert [factor.evaluate(problem) for problem in PROBLEMS] == pytest.approx(values)
+
+
 def test_a_factor_without_a_common_name_has_none() -> None:
     assert name_factor([0.3, 0.4, 0.1], PROBLEMS) is None
 

@@ -55,6 +55,24 @@ def test_the_number_of_positions_that_is_left_out_is_that_of_the_given_problem(
     assert f": 1 / ({size - 2} * {size - 2}) (the sizes of relu(conv2d(X)) along axes 1 and 2)" in report.sentences[0]
 
 
+def test_the_size_of_one_axis_of_a_result_that_is_left_out_is_stated() -> None:
+    def cost(X: Any, Y: Any, W1: Any, W2: Any) -> Any:
+        S = tg.mean(tg.sum(tg.relu(tg.conv2d(X, W1)), axis=2), axis=1) @ W2
+        return tg.sum((S - Y) ** 2) / X.shape[0]
+
+    def gradients(X: Any, Y: Any, W1: Any, W2: Any) -> Any:
+        M = windows(X, len(W1))
+        A = M @ W1.reshape(-1, W1.shape[3])
+        H = np.maximum(A, 0).sum(axis=1) / (X.shape[1] - len(W1) + 1)
+        G = 2 * (H @ W2 - Y) / len(X)
+        dA = (G @ W2.T)[:, None] * (A > 0)
+        return np.einsum("npk,npf->kf", M, dA).reshape(W1.shape), H.T @ G
+
+    report = diagnose(cost, gradients, **pooled_problem(9, 6))
+    assert ": 1 / 7 (the size of " in report.sentences[0], str(report)
+    assert " along axis 1)" in report.sentences[0], str(report)
+
+
 # -- a mean over parts of images, of which there may be as many as classes, features or units --------------------------
 
 

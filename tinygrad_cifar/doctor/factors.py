@@ -6,6 +6,7 @@ all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -188,7 +189,7 @@ def _make(coefficient: float, powers: tuple[tuple[str, int], ...], values: np.nd
     above = [name if p == 1 else f"{name}**{p}" for name, p in powers if p > 0]
     below = [name if p == -1 else f"{name}**{-p}" for name, p in powers if p < 0]
     size = abs(coefficient)
-    if 0 < size < 1:
+    if 0 < size < 1 and math.isclose(1 / size, round(1 / size), rel_tol=_RTOL):
         below = [f"{1 / size:g}", *below]
         size = 1.0
     if size != 1 or not above:
