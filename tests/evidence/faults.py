@@ -379,11 +379,11 @@ ENGINE_FAULTS = {
     "keeps the last product of a depthwise convolution only": EngineFault(
         "engine.blocked.depthwise", "convolve", "A += B", "np.copyto(A, B)"
     ),
-    "spreads to the first element of a depthwise window only": EngineFault(
-        "engine.blocked.depthwise",
-        "input_gradient",
-        "A[element_of_windows(B, C, D, E)] += F",
-        "A[element_of_windows(0, 0, D, E)] += F",
+    "adds to the first element of every window only": EngineFault(
+        "engine.blocked.windows",
+        "PaddedSums.add_terms",
+        "element_of_windows(A, B, C, D)",
+        "element_of_windows(0, 0, C, D)",
     ),
     "takes one part of a depthwise gradient": EngineFault(
         "engine.blocked.depthwise", "filter_gradient", "np.add.reduce(A)", "A[0]"

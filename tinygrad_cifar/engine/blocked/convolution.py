@@ -21,7 +21,7 @@ import numpy as np
 
 from tinygrad_cifar.engine.blocked import depthwise, memory, threads, winograd
 from tinygrad_cifar.engine.blocked.partial_sums import partial_sums
-from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, PaddedSums, Pair, element_of_windows, windows
+from tinygrad_cifar.engine.blocked.windows import Geometry, PaddedBlock, PaddedSums, Pair, windows
 
 _PATCH_BYTES = 2_097_152  # of the patches of a block, measured: a fifth less time than with 8 MB
 _ADDED_ROWS = 64  # of the partial sums: a block of them stays in the cache
@@ -141,12 +141,13 @@ def _scatter(y: Any, filters: Any, image: Pair, geometry: Geometry) -> Any:
         terms = np.empty((size, *output, groups * channels), dtype)
 
         def process(block: slice) -> None:
-            own = _by_group(np.ascontiguousarray(y[block]), groups)
-            sums, part = padded.zeros(len(y[block])), terms[: block.stop - block.start]
-            for a, b in np.ndindex(height, width):
+            own, part = _by_group(np.ascontiguousarray(y[block]), groups), terms[: len(y[block])]
+
+            def term(a: int, b: int) -> Any:
                 np.matmul(own, matrices[a, b], out=_by_group(part, groups))
-                sums[element_of_windows(a, b, (output[0], output[1]), geometry)] += part
-            out[block] = padded.inside(sums)
+                return part
+
+            out[block] = padded.add_terms(term, len(part), (height, width), (output[0], output[1]))
 
         return process
 

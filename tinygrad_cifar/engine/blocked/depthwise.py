@@ -69,11 +69,11 @@ def input_gradient(y: Any, filters: Any, image: Pair, geometry: Geometry) -> Any
 
         def process(block: slice) -> None:
             own = y[block]
-            sums = padded.zeros(len(own))
-            for a, b in np.ndindex(height, width):
-                product = np.multiply(own, filters[a, b, 0], out=products[: len(own)])
-                sums[element_of_windows(a, b, (output[0], output[1]), geometry)] += product
-            out[block] = padded.inside(sums)
+            product = products[: len(own)]
+            out[block] = padded.add_terms(
+                lambda a, b: np.multiply(own, filters[a, b, 0], out=product),
+                *(len(own), (height, width), (output[0], output[1])),
+            )
 
         return process
 

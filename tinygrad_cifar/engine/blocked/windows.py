@@ -6,6 +6,7 @@ stride, a padding and a dilation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -74,6 +75,7 @@ class PaddedSums:
 
     def __init__(self, count: int, image: Pair, channels: int, geometry: Geometry, dtype: Any) -> None:
         (top, bottom), (left, right) = geometry.padding
+        self._geometry = geometry
         self._rows, self._columns = slice(top, top + image[0]), slice(left, left + image[1])
         self._array = np.empty((count, image[0] + top + bottom, image[1] + left + right, channels), dtype)
 
@@ -86,6 +88,13 @@ class PaddedSums:
     def inside(self, sums: Any) -> Any:
         """Return a view without the padding."""
         return sums[:, self._rows, self._columns]
+
+    def add_terms(self, term: Callable[[int, int], Any], count: int, window: Pair, output: Pair) -> Any:
+        """Return the sums of ``term(a, b)``, each added at the element (a, b) of all windows, without the padding."""
+        sums = self.zeros(count)
+        for a, b in np.ndindex(window):
+            sums[element_of_windows(a, b, output, self._geometry)] += term(a, b)
+        return self.inside(sums)
 
 
 def windows(padded: Any, window: Pair, output: Pair, geometry: Geometry) -> Any:
