@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_cifar.doctor.calls import DiagnosisError
 from tinygrad_cifar.doctor.cases import Case
 from tinygrad_cifar.doctor.drawing import accepts, draw_case, draw_sizes
-from tinygrad_cifar.doctor.factors import LEAST_SIZE, is_size
+from tinygrad_cifar.doctor.factors import LEAST_SIZE, is_integer, is_size
 from tinygrad_cifar.doctor.problems import Axis, is_labels
 from tinygrad_cifar.doctor.recording import NamedNumber, Recording
 from tinygrad_cifar.doctor.search.findings import Finding
@@ -23,7 +23,6 @@ from tinygrad_cifar.doctor.subject import Problem, Subject
 
 _MOST_TRIED = 100  # sets of axes
 _SECONDS = 0.2  # of processor time
-_NEAR = 1e-6  # relative difference of a factor from a whole number
 
 
 def cases_that_tell_apart(
@@ -72,7 +71,7 @@ def _sizes_used(findings: Sequence[Finding], recording: Recording) -> set[int]:
         if finding.factor is not None:
             used |= {recording.numbers[name] for name, _ in finding.factor.powers if is_size(name)}
             if number := abs(finding.factor.coefficient):
-                used |= {float(round(n)) for n in (number, 1 / number) if abs(n - round(n)) < _NEAR * n}
+                used |= {float(round(n)) for n in (number, 1 / number) if is_integer(n)}
         if finding.edit.site[0] in ("edge", "node"):
             operands = recording.steps[finding.edit.at].operands
             used |= {float(x) for x in operands if isinstance(x, NamedNumber) and is_size(x.text)}

@@ -149,6 +149,11 @@ def is_size(name: str) -> bool:
     return name == "K" or ".shape[" in name
 
 
+def is_integer(number: float) -> bool:
+    """Return whether a number differs from an integer by rounding only."""
+    return math.isclose(number, round(number), rel_tol=_RTOL)
+
+
 def _number(value: float, values: tuple[float, ...]) -> Factor:
     """Return a plain number as a factor, such as ``0.37`` or ``1/9``."""
     below = round(1 / value) if abs(value) < 1 else 0
@@ -189,7 +194,7 @@ def _make(coefficient: float, powers: tuple[tuple[str, int], ...], values: np.nd
     above = [name if p == 1 else f"{name}**{p}" for name, p in powers if p > 0]
     below = [name if p == -1 else f"{name}**{-p}" for name, p in powers if p < 0]
     size = abs(coefficient)
-    if 0 < size < 1 and math.isclose(1 / size, round(1 / size), rel_tol=_RTOL):
+    if 0 < size < 1 and is_integer(1 / size):
         below = [f"{1 / size:g}", *below]
         size = 1.0
     if size != 1 or not above:

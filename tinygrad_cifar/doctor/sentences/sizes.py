@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tinygrad_cifar.doctor.factors import LEAST_SIZE, Factor, is_size, name_factor
+from tinygrad_cifar.doctor.factors import LEAST_SIZE, Factor, is_integer, is_size, name_factor
 from tinygrad_cifar.doctor.search.findings import Finding
 from tinygrad_cifar.doctor.sentences.drafts import Draft, join
 from tinygrad_cifar.doctor.sentences.wording import Wording, d_of, grouped
@@ -168,7 +168,7 @@ class Sizes(Wording):
         size = round(number)
         rows = [case.recording.numbers | case.recording.positions() for case in self.cases]
         names = [name for name in rows[0] if is_size(name) and all(row.get(name) == size for row in rows)]
-        if abs(number - size) > 1e-6 * size or size < LEAST_SIZE or not names:
+        if not is_integer(number) or size < LEAST_SIZE or not names:
             return []
         are = "are" if len(names) > 1 else "is"
         return [f"perhaps {' or '.join(names[:_MOST_NAMES])}, which {are} {size} on all problems"]
