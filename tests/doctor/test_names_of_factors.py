@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_cifar as tg
-from tests.doctor.test_stated_changes import HAND_IN
-from tinygrad_cifar.cli import main
+from tests.doctor.test_stated_changes import answer_to_hand_in
 from tinygrad_cifar.doctor import Report, diagnose
 
 # -- a mean over the positions of a convolution ------------------------------------------------------------------------
@@ -180,7 +179,5 @@ def test_a_factor_is_said_to_be_the_number_of_positions_perhaps() -> None:
 def test_a_division_by_the_patches_of_a_hand_in_is_not_said_to_be_by_the_classes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "hand_in.py"
-    file.write_text(HAND_IN.replace("return dF +", "return dF / patches +"))
-    main(["doctor", str(file)])
-    assert "is 1/MX.shape[0] times what it should be (MX.shape[0] = 4)" in " ".join(capsys.readouterr().out.split())
+    answer = answer_to_hand_in("return dF +", "return dF / patches +", tmp_path, capsys)
+    assert "is 1/MX.shape[0] times what it should be (MX.shape[0] = 4)" in answer

@@ -63,10 +63,16 @@ def ComputeGradients(MX, Y, Fs_flat, W1, b1, W2, b2, lam):
 """
 
 
+def answer_to_hand_in(right: str, wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the answer of the command to the hand-in with one expression replaced, on one line."""
+    file = tmp_path / "hand_in.py"
+    file.write_text(HAND_IN.replace(right, wrong))
+    main(["doctor", str(file)])
+    return " ".join(capsys.readouterr().out.split())
+
+
 def test_a_gradient_in_the_place_of_the_weights_of_a_hand_in_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "hand_in.py"
-    file.write_text(HAND_IN.replace("W1.T @ G", "dW1.T @ G"))
-    main(["doctor", str(file)])
-    assert "the gradient dW1 stands where W1 belongs" in " ".join(capsys.readouterr().out.split())
+    answer = answer_to_hand_in("W1.T @ G", "dW1.T @ G", tmp_path, capsys)
+    assert "the gradient dW1 stands where W1 belongs" in answer
